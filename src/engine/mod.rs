@@ -1,0 +1,1 @@
+//! Runs the net on one slice.

@@ -1,0 +1,2 @@
+//! The `monet` command.
+fn main() {}

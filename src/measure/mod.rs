@@ -1,0 +1,1 @@
+//! Figures and pictures a person reads: label statistics, Dice and HD95, previews, timings.

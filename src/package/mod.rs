@@ -1,0 +1,1 @@
+//! Model packages: the manifest, intensity normalisation and the fit of a slice to the net.

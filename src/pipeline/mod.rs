@@ -1,0 +1,1 @@
+//! Read → prepare → infer → restore → write, over bounded queues.
