@@ -1,9 +1,10 @@
 //! Segments medical volumes on devices without GPU, slice by slice, in bounded memory.
 
-#[cfg(feature = "tract")]
-pub mod engine;
+mod atomic;
 pub mod measure;
 pub mod package;
+pub mod volume;
+#[cfg(feature = "tract")]
+pub mod engine;
 #[cfg(feature = "tract")]
 pub mod pipeline;
-pub mod volume;

@@ -1,1 +1,19 @@
-//! Model packages: the manifest, intensity normalisation and the fit of a slice to the net.
+//! Model packages: what a net is for, what it expects and how a slice is brought to it and back.
+//!
+//! A package is an ONNX file and a TOML manifest beside it. This module reads and checks the two, turns intensities
+//! into what the net was trained on ([`normalise`]) and slices into the net's size and back ([`fit`]). It neither reads
+//! volumes nor runs nets; training and device share it, so that both prepare a slice with the same code.
+
+mod colour;
+pub mod fit;
+mod load;
+mod manifest;
+pub mod normalise;
+
+pub use colour::Colour;
+pub use fit::{FitError, FitPlan};
+pub use load::{sha256, Package, PackageError};
+pub use manifest::{
+    Data, Fit, Input, Label, Manifest, ManifestError, Metric, Normalise, Output, FORMAT, SIZE_STEP,
+};
+pub use normalise::{Intensity, IntensityStats};

@@ -1,0 +1,22 @@
+//! Overlap of two label volumes.
+
+/// Dice coefficient `2·|P ∩ T| / (|P| + |T|)` of one label (Dice 1945), between 0 and 1; `None` where neither volume has
+/// the label, since the quotient is then undefined.
+///
+/// # Panics
+/// When the volumes differ in length.
+///
+/// ```
+/// assert_eq!(monet::measure::dice(&[1, 1, 0, 2], &[1, 0, 0, 2], 1), Some(2.0 / 3.0));
+/// assert_eq!(monet::measure::dice(&[0, 2], &[0, 2], 1), None);
+/// ```
+#[must_use]
+pub fn dice(pred: &[u8], truth: &[u8], label: u8) -> Option<f64> {
+    assert_eq!(pred.len(), truth.len(), "label volumes of different size");
+    let (mut both, mut either) = (0u64, 0u64);
+    for (&p, &t) in pred.iter().zip(truth) {
+        both += u64::from(p == label && t == label);
+        either += u64::from(p == label) + u64::from(t == label);
+    }
+    (either > 0).then(|| 2.0 * both as f64 / either as f64)
+}

@@ -1,0 +1,245 @@
+//! Slices in: a volume file read one slice at a time, in the model's orientation.
+//!
+//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream straight from the
+//! file through [`nifti`]'s streaming reader; otherwise they pass through a spool on disk. Memory never depends on the
+//! number of slices.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use nifti::volume::streamed::StreamedNiftiVolume;
+
+use super::error::VolumeError;
+use super::geometry::{AxisMap, Geometry, Orientation};
+use super::header::{self, VolumeHeader};
+use super::spool::{Layout, Spool};
+use super::voxels::{Decoder, Placement};
+
+/// How a volume is to be read.
+#[derive(Debug, Clone, Default)]
+pub struct SourceOptions {
+    /// Orientation in which slices are wanted.
+    pub orientation: Orientation,
+    /// Folder for the spool, should one be needed; the system's temporary folder when `None`. The spool takes as much
+    /// as the volume's uncompressed voxels.
+    pub spool_dir: Option<PathBuf>,
+}
+
+/// A volume as a stream of slices.
+pub struct SliceSource {
+    header: VolumeHeader,
+    map: AxisMap,
+    geometry: Geometry,
+    placement: Placement,
+    decoder: Decoder,
+    way: Way,
+    /// One slice as stored.
+    raw: Vec<u8>,
+    next: usize,
+    non_finite: u64,
+}
+
+/// How slices come.
+enum Way {
+    Straight(Planes),
+    Spooled(Spool),
+}
+
+impl std::fmt::Debug for SliceSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SliceSource").field("header", &self.header).field("next", &self.next).finish()
+    }
+}
+
+impl SliceSource {
+    /// Opens a volume; where a spool is needed, this reads the whole file once.
+    ///
+    /// # Errors
+    /// [`VolumeError`]
+    pub fn open(path: &std::path::Path, options: &SourceOptions) -> Result<Self, VolumeError> {
+        let header = VolumeHeader::read(path)?;
+        let map = AxisMap::between(header.geometry.affine.orientation(), options.orientation);
+        let mut planes = Planes::open(&header)?;
+        let (way, raw_len) = if map.keeps_slices() && header.channels == 1 {
+            (Way::Straight(planes), header.slice_bytes())
+        } else {
+            let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
+            check_slice(&header, layout)?;
+            let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
+            spool.fill(|plane| planes.read(plane))?;
+            (Way::Spooled(spool), layout.record_bytes())
+        };
+        Ok(Self {
+            geometry: header.geometry.oriented(map),
+            placement: Placement::new(header.size, map),
+            decoder: Decoder::new(&header),
+            raw: vec![0; raw_len],
+            header,
+            map,
+            way,
+            next: 0,
+            non_finite: 0,
+        })
+    }
+
+    /// Geometry of the grid in the orientation asked for: width, height, slices.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Channels of each slice.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.header.channels
+    }
+
+    /// The file's own header.
+    #[must_use]
+    pub fn header(&self) -> &VolumeHeader {
+        &self.header
+    }
+
+    /// How the file's axes map to the orientation asked for.
+    #[must_use]
+    pub fn axis_map(&self) -> AxisMap {
+        self.map
+    }
+
+    /// Values of a slice: channels × height × width.
+    #[must_use]
+    pub fn slice_len(&self) -> usize {
+        self.header.channels * self.placement.len()
+    }
+
+    /// Voxels that were not finite in the current pass.
+    #[must_use]
+    pub fn non_finite(&self) -> u64 {
+        self.non_finite
+    }
+
+    /// Reads the next slice into `out`, channel after channel, row after row, slope and intercept applied; what is not
+    /// finite becomes NaN. Returns the slice's index along the third axis, `None` after the last. Slices come in the
+    /// file's order: ascending, or descending where the file stores that axis the other way.
+    ///
+    /// # Errors
+    /// [`VolumeError::Data`], [`VolumeError::Open`], [`VolumeError::Spool`]
+    ///
+    /// # Panics
+    /// When `out` is not [`SliceSource::slice_len`] long.
+    pub fn next_into(&mut self, out: &mut [f32]) -> Result<Option<usize>, VolumeError> {
+        assert_eq!(out.len(), self.slice_len(), "slice length");
+        let slices = self.geometry.size[2];
+        if self.next == slices {
+            return Ok(None);
+        }
+        match &mut self.way {
+            Way::Straight(planes) => planes.read(&mut self.raw)?,
+            Way::Spooled(spool) => spool.read_record(&mut self.raw)?,
+        }
+        let plane_bytes = self.placement.len() * self.header.data_type.size();
+        for (raw, out) in self.raw.chunks_exact(plane_bytes).zip(out.chunks_exact_mut(self.placement.len())) {
+            self.non_finite += self.decoder.decode(raw, &self.placement, out);
+        }
+        let index = self.next;
+        self.next += 1;
+        Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
+    }
+
+    /// Starts over, for a further pass.
+    ///
+    /// # Errors
+    /// As [`SliceSource::open`].
+    pub fn rewind(&mut self) -> Result<(), VolumeError> {
+        if self.next > 0 {
+            match &mut self.way {
+                Way::Straight(planes) => *planes = Planes::open(&self.header)?,
+                Way::Spooled(spool) => spool.rewind()?,
+            }
+        }
+        self.next = 0;
+        self.non_finite = 0;
+        Ok(())
+    }
+
+    /// Reads all slices from the start, sorted by index: for tools on a host, since it takes the whole volume's memory.
+    ///
+    /// # Errors
+    /// As [`SliceSource::next_into`].
+    pub fn read_all(&mut self) -> Result<Vec<f32>, VolumeError> {
+        self.rewind()?;
+        let mut slices: Vec<(usize, Vec<f32>)> = Vec::new();
+        let mut slice = vec![0.0; self.slice_len()];
+        while let Some(index) = self.next_into(&mut slice)? {
+            slices.push((index, slice.clone()));
+        }
+        slices.sort_by_key(|(index, _)| *index);
+        Ok(slices.into_iter().flat_map(|(_, slice)| slice).collect())
+    }
+}
+
+/// A slice along another axis than the file's is bounded as the file's own are: its declared size says nothing yet.
+fn check_slice(header: &VolumeHeader, layout: Layout) -> Result<(), VolumeError> {
+    let voxels = layout.record_bytes() / header.data_type.size();
+    if voxels <= header::MAX_SLICE_VOXELS {
+        return Ok(());
+    }
+    Err(VolumeError::Header {
+        path: header.path.clone(),
+        field: "dim",
+        found: format!("{:?} with {} channel(s)", header.size, header.channels),
+        expected: format!("slices of at most {} voxels in the model's orientation", header::MAX_SLICE_VOXELS),
+    })
+}
+
+/// The planes of a file in its own order.
+struct Planes {
+    stream: StreamedNiftiVolume<Box<dyn Read + Send>>,
+    /// Handed to `nifti` and taken back with each plane.
+    buffer: Vec<u8>,
+    path: PathBuf,
+    slices: usize,
+}
+
+impl Planes {
+    fn open(header: &VolumeHeader) -> Result<Self, VolumeError> {
+        let path = header.data_path.clone();
+        let slices = header.size[2] * header.channels;
+        let failed = |source| VolumeError::Open { path: path.clone(), source };
+        let mut reader = header::open(&path).map_err(failed)?;
+        let damaged = |found: String| VolumeError::Data { path: path.clone(), slice: 0, slices, found };
+        let skipped = io::copy(&mut (&mut reader).take(header.data_offset), &mut io::sink())
+            .map_err(|e| damaged(e.to_string()))?;
+        if skipped < header.data_offset {
+            return Err(damaged(format!("the data ends before byte {}, where voxels start", header.data_offset)));
+        }
+        // Only what was validated reaches the streaming reader: trailing dimensions of 1 are gone.
+        let mut raw = header.raw.clone();
+        raw.dim = [4, 0, 0, 0, header.channels as u16, 1, 1, 1];
+        raw.dim[1..4].iter_mut().zip(header.size).for_each(|(dim, size)| *dim = size as u16);
+        let stream = StreamedNiftiVolume::from_reader_rank(reader, &raw, 2)
+            .map_err(|e| VolumeError::NotNifti { path: path.clone(), found: e.to_string() })?;
+        Ok(Self { stream, buffer: Vec::with_capacity(header.slice_bytes()), path, slices })
+    }
+
+    fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
+        let slice = self.stream.slices_read();
+        let read = self.stream.read_slice_inline(std::mem::take(&mut self.buffer));
+        let damaged = |found: String| {
+            VolumeError::Data { path: self.path.clone(), slice, slices: self.slices, found }
+        };
+        let volume = read.map_err(|e| damaged(describe(&e)))?;
+        self.buffer = volume.into_raw_data();
+        plane.copy_from_slice(&self.buffer);
+        Ok(())
+    }
+}
+
+/// What a failed read means for the file.
+fn describe(error: &nifti::NiftiError) -> String {
+    match error {
+        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => "the voxel data ends here".to_owned(),
+        nifti::NiftiError::Io(e) => e.to_string(),
+        other => other.to_string(),
+    }
+}
