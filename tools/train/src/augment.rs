@@ -1,0 +1,126 @@
+//! Random changes to a training batch, all drawn from tch's seeded generator, a set per slice.
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// Strength of each change; zero switches it off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct Augment {
+    /// Chance of mirroring along the first axis
+    #[arg(long, default_value_t = 0.5)]
+    pub flip: f64,
+    /// Largest rotation, degrees
+    #[arg(long, default_value_t = 15.0)]
+    pub rotate: f64,
+    /// Largest relative change of size
+    #[arg(long, default_value_t = 0.15)]
+    pub scale: f64,
+    /// Largest shift, as a part of the slice
+    #[arg(long, default_value_t = 0.08)]
+    pub shift: f64,
+    /// Largest relative change of intensity
+    #[arg(long, default_value_t = 0.2)]
+    pub gain: f64,
+    /// Largest offset of intensity
+    #[arg(long, default_value_t = 0.1)]
+    pub offset: f64,
+    /// Largest |ln γ| of the intensity's exponent
+    #[arg(long, default_value_t = 0.3)]
+    pub gamma: f64,
+    /// Largest standard deviation of noise
+    #[arg(long, default_value_t = 0.05)]
+    pub noise: f64,
+}
+
+impl Augment {
+    /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
+    #[must_use]
+    pub fn apply(&self, images: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
+        let grid = Tensor::affine_grid_generator(&self.transforms(images), images.size(), false);
+        let moved = images.grid_sampler(&grid, 0, 0, false);
+        // Nearest neighbour keeps labels whole; 0 outside is background in both.
+        let float = labels.unsqueeze(1).to_kind(Kind::Float);
+        let labels = float.grid_sampler(&grid, 1, 0, false).squeeze_dim(1).to_kind(Kind::Int64);
+        (self.intensities(&moved), labels)
+    }
+
+    /// Affine matrices `[n, 2, 3]` in the unit square, from the result back to the image.
+    fn transforms(&self, images: &Tensor) -> Tensor {
+        let (n, device) = (images.size()[0], images.device());
+        let size = images.size();
+        let aspect = size[2] as f64 / size[3] as f64;
+        let angle = uniform(&[n], self.rotate.to_radians(), device);
+        let zoom = uniform(&[n], self.scale, device).exp();
+        let mirrored = Tensor::rand([n], (Kind::Float, device)).lt(self.flip).to_kind(Kind::Float);
+        let mirror = mirrored * -2.0 + 1.0;
+        let (cos, sin) = (angle.cos() * &zoom, angle.sin() * &zoom);
+        // Pixels are square, the unit square need not be: rotate in pixels.
+        let row_x = [&cos * &mirror, &sin * -aspect, uniform(&[n], 2.0 * self.shift, device)];
+        let row_y = [&sin * &mirror / aspect, cos, uniform(&[n], 2.0 * self.shift, device)];
+        Tensor::stack(&[Tensor::stack(&row_x, 1), Tensor::stack(&row_y, 1)], 1)
+    }
+
+    fn intensities(&self, images: &Tensor) -> Tensor {
+        let (n, device) = (images.size()[0], images.device());
+        let shape = [n, 1, 1, 1];
+        let gain = uniform(&shape, self.gain, device) + 1.0;
+        let gamma = uniform(&shape, self.gamma, device).exp();
+        let sigma = Tensor::rand(shape, (Kind::Float, device)) * self.noise;
+        let curved = images.clamp(0.0, 1.0).pow(&gamma);
+        let noise = images.randn_like() * sigma;
+        // Padding stays what it is on the device: exactly 0.
+        let inside = images.gt(0.0).to_kind(Kind::Float);
+        ((curved * gain + uniform(&shape, self.offset, device) + noise) * inside).clamp(0.0, 1.0)
+    }
+}
+
+/// Uniform in `[-most, most]`.
+fn uniform(shape: &[i64], most: f64, device: Device) -> Tensor {
+    (Tensor::rand(shape, (Kind::Float, device)) * 2.0 - 1.0) * most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: Augment = Augment {
+        flip: 0.0,
+        rotate: 0.0,
+        scale: 0.0,
+        shift: 0.0,
+        gain: 0.0,
+        offset: 0.0,
+        gamma: 0.0,
+        noise: 0.0,
+    };
+
+    fn batch() -> (Tensor, Tensor) {
+        let images = Tensor::rand([3, 2, 8, 12], (Kind::Float, Device::Cpu));
+        let labels = Tensor::randint(3, [3, 8, 12], (Kind::Int64, Device::Cpu));
+        (images, labels)
+    }
+
+    #[test]
+    fn with_everything_off_nothing_changes() {
+        let (images, labels) = batch();
+        let (i, l) = OFF.apply(&images, &labels);
+        assert!((i - images).abs().max().double_value(&[]) < 1e-5);
+        assert_eq!(l, labels);
+    }
+
+    #[test]
+    fn a_flip_mirrors_image_and_label_alike() {
+        let (images, labels) = batch();
+        let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels);
+        assert!((i - images.flip([3])).abs().max().double_value(&[]) < 1e-5);
+        assert_eq!(l, labels.flip([2]));
+    }
+
+    #[test]
+    fn images_stay_in_range() {
+        let (images, labels) = batch();
+        let strong = Augment { gain: 3.0, noise: 1.0, rotate: 90.0, ..OFF };
+        let (i, _) = strong.apply(&images, &labels);
+        assert!(i.min().double_value(&[]) >= 0.0 && i.max().double_value(&[]) <= 1.0);
+    }
+}

@@ -1,0 +1,100 @@
+//! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and HD95 per label.
+
+use anyhow::Result;
+use monet::measure;
+use monet::package::{Manifest, Output};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::dataset::Subject;
+use crate::net;
+
+/// Slices computed at once.
+const BATCH: usize = 32;
+
+/// One label's scores in one subject; `None` where undefined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// Overlap, 0 to 1.
+    pub dice: Option<f64>,
+    /// 95th percentile of surface distances, mm.
+    pub hd95: Option<f64>,
+}
+
+/// Mean and standard deviation over the subjects for which a score is defined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// Mean; 0 where no subject counts.
+    pub mean: f64,
+    /// Standard deviation (of the sample: n - 1).
+    pub std: f64,
+    /// Subjects that count.
+    pub count: usize,
+}
+
+/// A network as seen from here: a batch of slices `[n, channels, h, w]` to logits.
+pub type Predict<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
+
+/// Labels of a whole subject in its own grid, slices × height × width.
+///
+/// # Errors
+/// Those of `predict`.
+pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &Predict) -> Result<Vec<u8>> {
+    let [height, width] = subject.net_size();
+    let threshold = match package.output {
+        Output::Sigmoid { threshold } => f64::from(threshold),
+        Output::Argmax => 0.5,
+    };
+    let plane = subject.geometry.size[0] * subject.geometry.size[1];
+    let mut labels = vec![0; subject.labels.len()];
+    let slices = subject.net.chunks(BATCH * subject.fit.net_len());
+    for (batch, out) in slices.zip(labels.chunks_mut(BATCH * plane)) {
+        let shape = [-1, package.input.channels as i64, height as i64, width as i64];
+        let x = Tensor::from_slice(batch).reshape(shape).to_device(device);
+        let y = no_grad(|| predict(&x))?;
+        let net_labels = Vec::<u8>::try_from(net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu))?;
+        for (from, to) in net_labels.chunks_exact(height * width).zip(out.chunks_exact_mut(plane)) {
+            subject.fit.restore(from, to);
+        }
+    }
+    Ok(labels)
+}
+
+/// Scores of each subject and label; HD95 only when `distances`, since it takes longer than the network.
+///
+/// # Errors
+/// Those of `predict`.
+pub fn scores(
+    subjects: &[Subject],
+    package: &Manifest,
+    device: Device,
+    distances: bool,
+    predict: &Predict,
+) -> Result<Vec<Vec<Score>>> {
+    subjects
+        .iter()
+        .map(|subject| {
+            let labels = segment(subject, package, device, predict)?;
+            let score = |value| Score {
+                dice: measure::dice(&labels, &subject.labels, value),
+                hd95: None,
+            };
+            Ok(package.labels.iter().map(|label| score(label.value)).collect())
+        })
+        .collect()
+}
+
+/// Mean and deviation of one score of one label.
+#[must_use]
+pub fn summary(scores: &[Vec<Score>], label: usize, value: impl Fn(&Score) -> Option<f64>) -> Summary {
+    let values: Vec<f64> = scores.iter().filter_map(|s| value(&s[label])).collect();
+    let count = values.len();
+    let mean = values.iter().sum::<f64>() / count.max(1) as f64;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    Summary { mean, std: (squares / count.saturating_sub(1).max(1) as f64).sqrt(), count }
+}
+
+/// Mean Dice of each label.
+#[must_use]
+pub fn dice(scores: &[Vec<Score>], package: &Manifest) -> Vec<f64> {
+    (0..package.labels.len()).map(|label| summary(scores, label, |s| s.dice).mean).collect()
+}

@@ -1,0 +1,230 @@
+//! A topology with weights in tch: initialisation, forward pass, and reading and writing as named tensors.
+
+use anyhow::{Context, Result, ensure};
+use tch::{Device, Kind, Tensor};
+
+use crate::topology::{Activation, Conv, Op, Topology};
+
+/// Batch normalisation's ε, as in PyTorch.
+pub const BN_EPSILON: f64 = 1e-5;
+
+/// How much of a batch's statistics enters the running ones.
+const BN_MOMENTUM: f64 = 0.1;
+
+/// One convolution's tensors.
+#[derive(Debug)]
+pub struct Block {
+    /// Shape of [`Conv::weight_shape`].
+    pub weight: Tensor,
+    /// Batch normalisation's factor, per output channel.
+    pub gamma: Tensor,
+    /// Batch normalisation's offset, per output channel.
+    pub beta: Tensor,
+    /// Running mean.
+    pub mean: Tensor,
+    /// Running variance.
+    pub var: Tensor,
+}
+
+impl Block {
+    /// The tensors with their names' endings; the first three are trained.
+    fn tensors(&self) -> [(&'static str, &Tensor); 5] {
+        [
+            ("weight", &self.weight),
+            ("gamma", &self.gamma),
+            ("beta", &self.beta),
+            ("mean", &self.mean),
+            ("var", &self.var),
+        ]
+    }
+}
+
+/// A network: a topology and its weights.
+#[derive(Debug)]
+pub struct Net {
+    /// What it computes.
+    pub topology: Topology,
+    /// One block per node; `None` for nodes without weights.
+    pub blocks: Vec<Option<Block>>,
+}
+
+impl Net {
+    /// Fresh weights, normal with the variance 2 / fan-in (He et al. 2015), from tch's current random state.
+    #[must_use]
+    pub fn new(topology: Topology, device: Device) -> Self {
+        let block = |conv: Conv| {
+            // A transposed convolution reaches each output through (kernel / stride)² taps only.
+            let taps = (conv.kernel * conv.kernel) as f64 / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
+            let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
+            let n = [conv.outputs as i64];
+            let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
+            Block {
+                weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
+                gamma: full(1.0),
+                beta: full(0.0),
+                mean: full(0.0),
+                var: full(1.0),
+            }
+        };
+        let blocks = topology
+            .nodes
+            .iter()
+            .map(|node| match node.op {
+                Op::Conv(conv) => Some(block(conv)),
+                _ => None,
+            })
+            .collect();
+        Self { topology, blocks }
+    }
+
+    /// A copy that shares no memory.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        let copy = |t: &Tensor| t.detach().copy();
+        let block = |b: &Block| Block {
+            weight: copy(&b.weight),
+            gamma: copy(&b.gamma),
+            beta: copy(&b.beta),
+            mean: copy(&b.mean),
+            var: copy(&b.var),
+        };
+        let blocks = self.blocks.iter().map(|b| b.as_ref().map(block)).collect();
+        Self { topology: self.topology.clone(), blocks }
+    }
+
+    /// All tensors by name, trained and running, each name `prefix` + node + `/` + part.
+    #[must_use]
+    pub fn named(&self, prefix: &str) -> Vec<(String, Tensor)> {
+        let nodes = self.topology.nodes.iter().zip(&self.blocks);
+        nodes
+            .filter_map(|(node, block)| Some((node, block.as_ref()?)))
+            .flat_map(|(node, block)| {
+                block.tensors().map(|(part, t)| (format!("{prefix}{}/{part}", node.name), t.shallow_clone()))
+            })
+            .collect()
+    }
+
+    /// The trained tensors, in a fixed order.
+    #[must_use]
+    pub fn trained(&self) -> Vec<Tensor> {
+        let blocks = self.blocks.iter().flatten();
+        blocks.flat_map(|b| [&b.weight, &b.gamma, &b.beta].map(Tensor::shallow_clone)).collect()
+    }
+
+    /// Overwrites all tensors by name.
+    ///
+    /// # Errors
+    /// Where one is missing or has another shape.
+    pub fn load(&mut self, prefix: &str, tensors: &[(String, Tensor)]) -> Result<()> {
+        for (name, mut to) in self.named(prefix) {
+            let (_, from) =
+                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?} in the checkpoint"))?;
+            ensure!(
+                from.size() == to.size(),
+                "tensor {name:?} is {:?} in the checkpoint, {:?} in the network: another topology",
+                from.size(),
+                to.size()
+            );
+            tch::no_grad(|| to.copy_(from));
+        }
+        Ok(())
+    }
+
+    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`. In training, batch statistics are used and the
+    /// running ones moved, and channels are dropped with probability `drop`.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor, training: bool, drop: f64) -> Tensor {
+        let mut values: Vec<Tensor> = Vec::with_capacity(self.blocks.len());
+        for (node, block) in self.topology.nodes.iter().zip(&self.blocks) {
+            let input = |i: usize| &values[node.inputs[i]];
+            let value = match (node.op, block) {
+                (Op::Input, _) => x.shallow_clone(),
+                (Op::Conv(conv), Some(block)) => {
+                    let y = convolve(input(0), &block.weight, None, &conv);
+                    let y = y.batch_norm(
+                        Some(&block.gamma),
+                        Some(&block.beta),
+                        Some(&block.mean),
+                        Some(&block.var),
+                        training,
+                        BN_MOMENTUM,
+                        BN_EPSILON,
+                        true,
+                    );
+                    activate(y, conv.activation)
+                }
+                (Op::Conv(_), None) => unreachable!("Net::new gives every convolution a block"),
+                (Op::Drop, _) => input(0).feature_dropout(drop, training),
+                (Op::Add, _) => input(0) + input(1),
+                (Op::Concat, _) => Tensor::cat(&[input(0), input(1)], 1),
+            };
+            values.push(value);
+        }
+        values.pop().expect("a topology has nodes")
+    }
+}
+
+/// The convolution alone.
+#[must_use]
+pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
+    let [stride, padding, dilation] =
+        [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
+    if conv.transposed {
+        x.conv_transpose2d(weight, bias, stride, padding, [0i64, 0], 1, dilation)
+    } else {
+        x.conv2d(weight, bias, stride, padding, dilation, 1)
+    }
+}
+
+/// The activation alone.
+#[must_use]
+pub fn activate(x: Tensor, activation: Activation) -> Tensor {
+    match activation {
+        Activation::Elu => x.elu(),
+        Activation::None => x,
+    }
+}
+
+/// Probabilities from logits: sigmoid for one class, softmax over channels for several.
+#[must_use]
+pub fn probabilities(logits: &Tensor) -> Tensor {
+    if logits.size()[1] == 1 { logits.sigmoid() } else { logits.softmax(1, Kind::Float) }
+}
+
+/// Labels from logits `[n, classes, h, w]`: uint8 `[n, h, w]`.
+#[must_use]
+pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {
+    let labels = if logits.size()[1] == 1 {
+        logits.sigmoid().squeeze_dim(1).gt(threshold)
+    } else {
+        logits.argmax(1, false)
+    };
+    labels.to_kind(Kind::Uint8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_hold_as_many_values_as_the_topology_counts() {
+        let net = Net::new(Topology::monet(1, 1, 16), Device::Cpu);
+        let values: usize = net.named("").iter().map(|(_, t)| t.numel()).sum();
+        assert_eq!(values, 403_556);
+    }
+
+    #[test]
+    fn the_output_has_the_input_s_size() {
+        let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
+        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), false, 0.0);
+        assert_eq!(y.size(), [2, 3, 12, 20]);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_topology_is_refused() {
+        let mut net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
+        let other = Net::new(Topology::monet(1, 2, 4), Device::Cpu);
+        let error = net.load("", &other.named("")).unwrap_err().to_string();
+        assert!(error.contains("head/weight"), "{error}");
+    }
+}

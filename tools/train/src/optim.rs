@@ -1,0 +1,105 @@
+//! Adam with decoupled weight decay, and the average of weights; both own their state so that a run resumes exactly.
+
+use anyhow::{Context, Result};
+use tch::{Tensor, no_grad};
+
+use crate::net::Net;
+
+/// Decay of the running mean and of the running square of gradients (Kingma and Ba 2015).
+const BETAS: [f64; 2] = [0.9, 0.999];
+
+/// Keeps the quotient finite.
+const EPSILON: f64 = 1e-8;
+
+/// AdamW (Loshchilov and Hutter 2019) over a net's trained tensors.
+#[derive(Debug)]
+pub struct Adam {
+    mean: Vec<Tensor>,
+    square: Vec<Tensor>,
+    weight_decay: f64,
+}
+
+impl Adam {
+    /// A fresh state; the trained tensors begin to record gradients.
+    #[must_use]
+    pub fn new(net: &Net, weight_decay: f64) -> Self {
+        let trained = net.trained();
+        trained.iter().for_each(|t| drop(t.set_requires_grad(true)));
+        let zeros = || trained.iter().map(|t| t.detach().zeros_like()).collect();
+        Self { mean: zeros(), square: zeros(), weight_decay }
+    }
+
+    /// One step (counted from 1) at a learning rate, from the gradients, which are cleared.
+    pub fn step(&mut self, net: &Net, step: u64, rate: f64) {
+        let exponent = i32::try_from(step).unwrap_or(i32::MAX);
+        let [c1, c2] = BETAS.map(|b| 1.0 - b.powi(exponent));
+        no_grad(|| {
+            for ((mut weight, mean), square) in net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square) {
+                let mut grad = weight.grad();
+                let _ = mean.g_mul_scalar_(BETAS[0]).g_add_(&(&grad * (1.0 - BETAS[0])));
+                let _ = square.g_mul_scalar_(BETAS[1]).g_add_(&(&grad * &grad * (1.0 - BETAS[1])));
+                let update = &*mean / c1 / ((&*square / c2).sqrt() + EPSILON);
+                // Decay is for weights; batch normalisation's vectors are left alone.
+                if weight.dim() > 1 {
+                    let _ = weight.g_mul_scalar_(1.0 - rate * self.weight_decay);
+                }
+                let _ = weight.g_sub_(&(update * rate));
+                let _ = grad.zero_();
+            }
+        });
+    }
+
+    /// The state as named tensors.
+    #[must_use]
+    pub fn named(&self) -> Vec<(String, Tensor)> {
+        let part = |name: &'static str, tensors: &[Tensor]| {
+            tensors.iter().enumerate().map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone())).collect::<Vec<_>>()
+        };
+        [part("mean", &self.mean), part("square", &self.square)].into_iter().flatten().collect()
+    }
+
+    /// Takes the state over.
+    ///
+    /// # Errors
+    /// Where a tensor is missing.
+    pub fn load(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
+        for (name, mut to) in self.named() {
+            let (_, from) = tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
+            no_grad(|| to.copy_(from));
+        }
+        Ok(())
+    }
+}
+
+/// Moves `average` towards `net` by `1 - decay`: an exponential moving average of weights and running statistics.
+pub fn average(average: &Net, net: &Net, decay: f64) {
+    no_grad(|| {
+        for ((_, mut to), (_, from)) in average.named("").into_iter().zip(net.named("")) {
+            let _ = to.g_mul_scalar_(decay).g_add_(&(from.detach() * (1.0 - decay)));
+        }
+    });
+}
+
+/// Cosine from `peak` to zero over `steps`, after a linear warm-up over the first 2 %.
+#[must_use]
+pub fn rate(step: u64, steps: u64, peak: f64) -> f64 {
+    let warm = (steps / 50).max(1);
+    if step < warm {
+        return peak * (step + 1) as f64 / warm as f64;
+    }
+    let done = (step - warm) as f64 / (steps - warm).max(1) as f64;
+    peak * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_then_falls_to_nothing() {
+        assert!(rate(0, 1000, 1.0) < 0.1);
+        assert!((rate(20, 1000, 1.0) - 1.0).abs() < 1e-9);
+        assert!((rate(510, 1000, 1.0) - 0.5).abs() < 1e-2);
+        assert!(rate(1000, 1000, 1.0) < 1e-9);
+    }
+}
