@@ -76,7 +76,9 @@ pub fn scores(
             let labels = segment(subject, package, device, predict)?;
             let score = |value| Score {
                 dice: measure::dice(&labels, &subject.labels, value),
-                hd95: None,
+                hd95: distances
+                    .then(|| measure::hd95(&labels, &subject.labels, value, &subject.geometry))
+                    .flatten(),
             };
             Ok(package.labels.iter().map(|label| score(label.value)).collect())
         })

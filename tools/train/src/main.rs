@@ -1,22 +1,23 @@
 //! `monet-train`: trains MoNet, exports it to ONNX, quantizes and evaluates it.
 
 mod augment;
+mod commands;
 mod dataset;
 mod device;
 mod evaluate;
+mod export;
+mod interpret;
 mod loss;
 mod net;
+mod onnx;
 mod optim;
 mod preset;
+mod quantize;
 mod topology;
 mod train;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-
-use crate::train::{Run, Settings};
 
 #[derive(Parser)]
 #[command(version, about, arg_required_else_help = true)]
@@ -35,19 +36,26 @@ struct Arguments {
 enum Command {
     /// Trains a network, or resumes a run that was interrupted
     #[command(after_help = "Example:\n  monet-train train --data Task04_Hippocampus --out runs/hippocampus")]
-    Train {
-        /// Folder in the layout of the Medical Segmentation Decathlon
-        #[arg(long)]
-        data: PathBuf,
-        /// Folder of the run; an interrupted run there is resumed
-        #[arg(long)]
-        out: PathBuf,
-        /// Leave off after this many steps, to be resumed later
-        #[arg(long)]
-        stop_after: Option<u64>,
-        #[command(flatten)]
-        settings: Box<Settings>,
-    },
+    Train(Box<commands::Train>),
+    /// Writes the best weights of a run as an f32 package, checked against the network
+    #[command(after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml")]
+    Export(commands::Export),
+    /// Writes an int8 package, calibrated on training slices and compared with f32 on the validation split
+    #[command(
+        after_help = "Example:\n  monet-train quantize --run runs/hippocampus --data Task04_Hippocampus --out models/hippocampus.int8.toml"
+    )]
+    Quantize(commands::Quantize),
+    /// Dice and HD95 of a package, per subject, on whole volumes
+    #[command(
+        after_help = "Example:\n  monet-train evaluate --model models/hippocampus.int8.toml --data Task04_Hippocampus --split test"
+    )]
+    Evaluate(commands::Evaluate),
+    /// Counts the parameters of MoNet
+    #[command(after_help = "Example:\n  monet-train params --channels 1 --classes 1")]
+    Params(commands::Params),
+    /// Writes the untrained full-size MoNet that speed is measured with, f32 and int8
+    #[command(after_help = "Example:\n  monet-train bench-net --out models/bench")]
+    BenchNet(commands::BenchNet),
 }
 
 fn main() -> Result<()> {
@@ -57,9 +65,11 @@ fn main() -> Result<()> {
         tch::set_num_threads(threads.max(1));
     }
     match arguments.command {
-        Command::Train { data, out, stop_after, settings } => {
-            let package = preset::manifest(&settings.task)?;
-            train::train(&data, &Run(out), &settings, &package, device, stop_after)
-        }
+        Command::Train(it) => it.run(device),
+        Command::Export(it) => it.run(device),
+        Command::Quantize(it) => it.run(device),
+        Command::Evaluate(it) => it.run(device),
+        Command::Params(it) => it.run(),
+        Command::BenchNet(it) => it.run(device),
     }
 }

@@ -191,6 +191,12 @@ pub fn probabilities(logits: &Tensor) -> Tensor {
     if logits.size()[1] == 1 { logits.sigmoid() } else { logits.softmax(1, Kind::Float) }
 }
 
+/// Inverse of the sigmoid.
+#[must_use]
+pub fn logit(p: &Tensor) -> Tensor {
+    (p / (p * -1.0 + 1.0)).log()
+}
+
 /// Labels from logits `[n, classes, h, w]`: uint8 `[n, h, w]`.
 #[must_use]
 pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {

@@ -1,0 +1,312 @@
+//! The subcommands: arguments in, the library's steps, figures out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
+use tch::{Device, Kind, Tensor};
+
+use crate::dataset::{self, Split, Subject};
+use crate::evaluate::{self, Score};
+use crate::export;
+use crate::interpret::Interpreter;
+use crate::net::{self, Net};
+use crate::preset;
+use crate::quantize::{self, Method};
+use crate::topology::Topology;
+use crate::train::{self, Run, Settings};
+
+/// Slices of one calibration batch.
+const CALIBRATION_BATCH: usize = 32;
+
+/// Trains.
+#[derive(Debug, clap::Args)]
+pub struct Train {
+    /// Folder in the layout of the Medical Segmentation Decathlon
+    #[arg(long)]
+    data: PathBuf,
+    /// Folder of the run; an interrupted run there is resumed
+    #[arg(long)]
+    out: PathBuf,
+    /// Leave off after this many steps, to be resumed later
+    #[arg(long)]
+    stop_after: Option<u64>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Train {
+    pub fn run(self, device: Device) -> Result<()> {
+        let package = preset::manifest(&self.settings.task)?;
+        train::train(&self.data, &Run(self.out), &self.settings, &package, device, self.stop_after)
+    }
+}
+
+/// Exports.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// Folder of a training run
+    #[arg(long)]
+    run: PathBuf,
+    /// The manifest to write; the ONNX file goes beside it
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Export {
+    pub fn run(self, device: Device) -> Result<()> {
+        let (package, net) = trained(&self.run, device)?;
+        let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
+        let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
+        let error = export::verify(&net, &bytes, [package.input.height, package.input.width])?;
+        println!("{}: {} bytes, differs from the network by at most {error:.1e}", self.out.display(), bytes.len());
+        Ok(())
+    }
+}
+
+/// Quantizes.
+#[derive(Debug, clap::Args)]
+pub struct Quantize {
+    /// Folder of a training run
+    #[arg(long)]
+    run: PathBuf,
+    /// Folder of the data that it was trained on
+    #[arg(long)]
+    data: PathBuf,
+    /// The manifest to write; the ONNX file goes beside it
+    #[arg(long)]
+    out: PathBuf,
+    /// How ranges are chosen
+    #[arg(long, value_enum, default_value = "mse")]
+    method: Method,
+    /// Training subjects to calibrate on, spread over the split
+    #[arg(long, default_value_t = 24)]
+    subjects: usize,
+    /// The most that any label's mean Dice may lose
+    #[arg(long, default_value_t = 0.005)]
+    max_drop: f64,
+}
+
+impl Quantize {
+    pub fn run(self, device: Device) -> Result<()> {
+        let (package, net) = trained(&self.run, device)?;
+        let pairs = dataset::list(&self.data)?;
+        let training = dataset::split(&pairs, Split::Train)?;
+        let every = training.len().div_ceil(self.subjects.max(1));
+        let subjects = training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
+        let batches: Vec<Tensor> = subjects.iter().flat_map(|s| batches(s, &package, device)).collect();
+        let folded = export::fold(&net)?;
+        let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
+        let model = export::build(&net.topology, &folded, Some(&scales), &package.task)?;
+        let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
+
+        let quantized = Interpreter::new(&bytes, device)?;
+        let validation: Vec<Subject> =
+            dataset::split(&pairs, Split::Validation)?.iter().map(|p| dataset::load(p, &package)).collect::<Result<_>>()?;
+        let float = evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, false, 0.0)))?;
+        let int8 = evaluate::scores(&validation, &package, device, false, &|x| logits(&quantized, x))?;
+        let (float, int8) = (evaluate::dice(&float, &package), evaluate::dice(&int8, &package));
+        println!("Dice on {} validation subjects   f32      int8", validation.len());
+        let names: Vec<&str> = package.labels.iter().map(|l| l.name.as_str()).collect();
+        for ((name, f), q) in names.iter().zip(&float).zip(&int8) {
+            println!("  {name:<28} {f:.4}   {q:.4}   {:+.4}", q - f);
+        }
+        quantize::check_drop(&names, &float, &int8, self.max_drop)
+    }
+}
+
+/// Evaluates.
+#[derive(Debug, clap::Args)]
+pub struct Evaluate {
+    /// A package's manifest
+    #[arg(long)]
+    model: PathBuf,
+    /// Folder in the layout of the Medical Segmentation Decathlon
+    #[arg(long)]
+    data: PathBuf,
+    /// Which subjects
+    #[arg(long, value_enum, default_value = "validation")]
+    split: Split,
+    /// Write the figures into the manifest
+    #[arg(long)]
+    record: bool,
+}
+
+impl Evaluate {
+    pub fn run(self, device: Device) -> Result<()> {
+        let mut package = Package::load(&self.model)?;
+        let net = Interpreter::new(&package.onnx, device)?;
+        let pairs = dataset::list(&self.data)?;
+        let manifest = &package.manifest;
+        let subjects =
+            dataset::split(&pairs, self.split)?.iter().map(|p| dataset::load(p, manifest)).collect::<Result<Vec<_>>>()?;
+        let scores = evaluate::scores(&subjects, manifest, device, true, &|x| logits(&net, x))?;
+        print_scores(&subjects, manifest, &scores);
+        if self.record {
+            package.manifest.metrics = self.metrics(manifest, &scores);
+            fs::write(&self.model, package.manifest.to_toml()).with_context(|| self.model.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
+        let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
+        let file = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let command = format!(
+            "monet-train evaluate --model {} --data {} --split {}",
+            file(&self.model),
+            file(&self.data),
+            format!("{:?}", self.split).to_lowercase()
+        );
+        let rounded = |v: f64| (v * 1e4).round() / 1e4;
+        let metric = |name: &str, label: &Label, s: evaluate::Summary| Metric {
+            name: name.into(),
+            label: label.name.clone(),
+            mean: rounded(s.mean),
+            std: rounded(s.std),
+            split: split.clone(),
+            command: command.clone(),
+        };
+        let labels = manifest.labels.iter().enumerate();
+        labels
+            .flat_map(|(i, label)| {
+                [
+                    metric("Dice", label, evaluate::summary(scores, i, |s| s.dice)),
+                    metric("HD95 (mm)", label, evaluate::summary(scores, i, |s| s.hd95)),
+                ]
+            })
+            .collect()
+    }
+}
+
+fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>]) {
+    print!("{:<20}", "subject");
+    package.labels.iter().for_each(|l| print!("{:>16} Dice {:>12}", l.name, "HD95 mm"));
+    println!();
+    let value = |v: Option<f64>, digits: usize| v.map_or("—".into(), |v| format!("{v:.digits$}"));
+    for (subject, scores) in subjects.iter().zip(scores) {
+        print!("{:<20}", subject.name);
+        scores.iter().for_each(|s| print!("{:>21} {:>12}", value(s.dice, 4), value(s.hd95, 2)));
+        println!();
+    }
+    print!("{:<20}", "mean ± std");
+    for i in 0..package.labels.len() {
+        let (d, h) = (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
+        print!("{:>21} {:>12}", format!("{:.4} ± {:.4}", d.mean, d.std), format!("{:.2} ± {:.2}", h.mean, h.std));
+    }
+    println!();
+}
+
+/// Counts parameters.
+#[derive(Debug, clap::Args)]
+pub struct Params {
+    /// Input channels
+    #[arg(long, default_value_t = 1)]
+    channels: usize,
+    /// Output channels
+    #[arg(long, default_value_t = 1)]
+    classes: usize,
+    /// Channels of the first block
+    #[arg(long, default_value_t = 16)]
+    width: usize,
+}
+
+impl Params {
+    pub fn run(self) -> Result<()> {
+        ensure!(self.channels > 0 && self.classes > 0 && self.width > 0, "all three must be positive");
+        println!("{}", Topology::monet(self.channels, self.classes, self.width).parameters());
+        Ok(())
+    }
+}
+
+/// Writes the benchmark networks.
+#[derive(Debug, clap::Args)]
+pub struct BenchNet {
+    /// Folder to write to
+    #[arg(long)]
+    out: PathBuf,
+    /// Side of the slices, a multiple of 4
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 1)]
+    seed: i64,
+}
+
+impl BenchNet {
+    pub fn run(self, device: Device) -> Result<()> {
+        fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let package = bench_manifest(self.size);
+        package.validate()?;
+        tch::manual_seed(self.seed);
+        let net = Net::new(Topology::monet(1, 1, 16), device);
+        let side = self.size as i64;
+        let slices = || Tensor::rand([2, 1, side, side], (Kind::Float, device));
+        // A few forward passes in training mode give batch normalisation the statistics that keep values in range.
+        tch::no_grad(|| (0..8).for_each(|_| drop(net.forward(&slices(), true, 0.0))));
+        let folded = export::fold(&net)?;
+        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
+        for (kind, scales) in [("f32", None), ("int8", Some(scales.as_slice()))] {
+            let model = export::build(&net.topology, &folded, scales, &package.task)?;
+            let path = self.out.join(format!("monet-{}.{kind}.toml", self.size));
+            let bytes = write_package(&path, &package, |path| export::write(&model, path))?;
+            println!("{}: {} bytes", path.display(), bytes.len());
+        }
+        Ok(())
+    }
+}
+
+/// What the benchmark networks say of themselves.
+fn bench_manifest(size: usize) -> Manifest {
+    let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
+    manifest.name = format!("monet-{size}");
+    manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
+    manifest.input = Input { width: size, height: size, channels: 1, ceiling: 1024 };
+    manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
+    manifest.fit = Fit::Resize;
+    manifest.output = Output::Sigmoid { threshold: 0.5 };
+    manifest.labels.truncate(1);
+    manifest.labels[0].name = "nothing".into();
+    manifest.data = None;
+    manifest
+}
+
+/// A run's package and best weights.
+fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
+    let run = Run(folder.to_owned());
+    let settings = run.settings()?;
+    let package = preset::manifest(&settings.task)?;
+    let net = run.net(settings.topology(&package), device)?;
+    Ok((package, net))
+}
+
+/// Calibration batches of one subject.
+fn batches(subject: &Subject, package: &Manifest, device: Device) -> Vec<Tensor> {
+    let [height, width] = subject.net_size();
+    let shape = [-1, package.input.channels as i64, height as i64, width as i64];
+    let slices = subject.net.chunks(CALIBRATION_BATCH * subject.fit.net_len());
+    slices.map(|batch| Tensor::from_slice(batch).reshape(shape).to_device(device)).collect()
+}
+
+/// Something whose labels are those of the file's probabilities: their logarithm or logit.
+fn logits(file: &Interpreter, x: &Tensor) -> Result<Tensor> {
+    let p = file.run(x)?;
+    Ok(if p.size()[1] == 1 { net::logit(&p) } else { p.log() })
+}
+
+/// Writes `NAME.toml` and `NAME.onnx` beside it.
+fn write_package(
+    manifest_path: &Path,
+    package: &Manifest,
+    write: impl Fn(&Path) -> Result<Vec<u8>>,
+) -> Result<Vec<u8>> {
+    ensure!(manifest_path.extension().is_some_and(|e| e == "toml"), "--out: expected a name that ends in .toml");
+    let onnx = manifest_path.with_extension("onnx");
+    let bytes = write(&onnx)?;
+    let model = onnx.file_name().context("--out names no file")?.to_string_lossy().into_owned();
+    let manifest = Manifest { model, sha256: sha256(&bytes), ..package.clone() };
+    manifest.validate()?;
+    fs::write(manifest_path, manifest.to_toml()).with_context(|| manifest_path.display().to_string())?;
+    Ok(bytes)
+}

@@ -1,0 +1,274 @@
+//! From a network to an ONNX file: batch normalisation folded, in float or quantized (QDQ) form.
+//!
+//! Both forms come from one walk over the topology. In the quantized form a pair of QuantizeLinear and DequantizeLinear
+//! stands where the device keeps an integer tensor: after the input, each activation and each sum; the two tensors that
+//! meet in a concatenation share one scale. Weights are int8 per output channel and symmetric, biases int32 at the product
+//! of the input's and the weight's scale.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use prost::Message;
+use tch::{Device, Kind, Tensor};
+
+use crate::interpret::Interpreter;
+use crate::net::{self, BN_EPSILON, Block, Net};
+use crate::onnx::{
+    Attribute, Graph, INT8, IR_VERSION, Model, Node, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
+};
+use crate::topology::{Activation, Conv, Op, Topology};
+
+/// Name of the file's input: `[n, channels, h, w]`, normalised slices.
+pub const INPUT: &str = "image";
+/// Name of the file's output: `[n, classes, h, w]`, probabilities.
+pub const OUTPUT: &str = "probabilities";
+
+/// The exported file may differ from the network by at most this.
+const TOLERANCE: f64 = 1e-4;
+
+/// A convolution with batch normalisation folded into weight and bias.
+#[derive(Debug, Clone)]
+pub struct Folded {
+    /// In the order of [`Conv::weight_shape`].
+    pub weight: Vec<f32>,
+    /// Per output channel.
+    pub bias: Vec<f32>,
+}
+
+/// Scale and zero point of a tensor of unsigned bytes: value = scale · (byte - zero).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    /// Positive.
+    pub scale: f32,
+    /// The byte that stands for 0.0.
+    pub zero: u8,
+}
+
+/// Folds every block, in f64.
+///
+/// # Errors
+/// Those of tch.
+pub fn fold(net: &Net) -> Result<Vec<Option<Folded>>> {
+    let convs = net.topology.nodes.iter().zip(&net.blocks);
+    convs
+        .map(|(node, block)| match (node.op, block) {
+            (Op::Conv(conv), Some(block)) => fold_block(&conv, block).map(Some),
+            _ => Ok(None),
+        })
+        .collect()
+}
+
+fn fold_block(conv: &Conv, block: &Block) -> Result<Folded> {
+    let double = |t: &Tensor| t.detach().to_device(Device::Cpu).to_kind(Kind::Double);
+    let factor = double(&block.gamma) / (double(&block.var) + BN_EPSILON).sqrt();
+    let shape = if conv.transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
+    let weight = double(&block.weight) * factor.reshape(shape);
+    let bias = double(&block.beta) - double(&block.mean) * &factor;
+    let floats = |t: Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float).flatten(0, -1));
+    Ok(Folded { weight: floats(weight)?, bias: floats(bias)? })
+}
+
+/// Output channel of each weight, in the weight's order.
+fn output_channel(conv: &Conv, index: usize) -> usize {
+    let taps = conv.kernel * conv.kernel;
+    if conv.transposed { index / taps % conv.outputs } else { index / (taps * conv.inputs) }
+}
+
+/// Writes a graph, one topology node after the other.
+struct Writer<'a> {
+    graph: Graph,
+    scales: Option<&'a [Option<Scale>]>,
+}
+
+/// Builds the file: float without `scales`; with them (one per topology node that holds an integer tensor) quantized.
+///
+/// # Errors
+/// Where a scale is missing.
+pub fn build(topology: &Topology, folded: &[Option<Folded>], scales: Option<&[Option<Scale>]>, note: &str) -> Result<Model> {
+    let graph = Graph {
+        name: "monet".into(),
+        input: vec![ValueInfo::image(INPUT, topology.channels)],
+        output: vec![ValueInfo::image(OUTPUT, topology.classes)],
+        ..Graph::default()
+    };
+    let mut writer = Writer { graph, scales };
+    let mut names: Vec<String> = Vec::with_capacity(topology.nodes.len());
+    for (index, node) in topology.nodes.iter().enumerate() {
+        let inputs: Vec<&str> = node.inputs.iter().map(|&i| names[i].as_str()).collect();
+        let name = match (node.op, &folded[index]) {
+            (Op::Input, _) => writer.quantize(index, INPUT)?,
+            (Op::Conv(conv), Some(folded)) => {
+                let out = writer.conv(&node.name, inputs[0], &conv, folded, scale_of(topology, scales, node.inputs[0]))?;
+                if conv.activation == Activation::Elu {
+                    let active = format!("{}_elu", node.name);
+                    writer.op("Elu", &active, &[&out], vec![]);
+                    writer.quantize(index, &active)?
+                } else {
+                    out
+                }
+            }
+            (Op::Conv(_), None) => unreachable!("fold covers every convolution"),
+            // Nothing is dropped once trained.
+            (Op::Drop, _) => inputs[0].to_owned(),
+            (Op::Add, _) => {
+                writer.op("Add", &node.name, &inputs, vec![]);
+                writer.quantize(index, &node.name)?
+            }
+            (Op::Concat, _) => {
+                writer.op("Concat", &node.name, &inputs, vec![Attribute::int("axis", 1)]);
+                node.name.clone()
+            }
+        };
+        names.push(name);
+    }
+    let logits = names.pop().context("a topology has nodes")?;
+    if topology.classes == 1 {
+        writer.op("Sigmoid", OUTPUT, &[&logits], vec![]);
+    } else {
+        writer.op("Softmax", OUTPUT, &[&logits], vec![Attribute::int("axis", 1)]);
+    }
+    Ok(Model {
+        ir_version: IR_VERSION,
+        producer_name: "monet-train".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        doc_string: note.into(),
+        graph: Some(writer.graph),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+    })
+}
+
+/// The scale in which a node's value reaches its readers: that of the integer tensor behind dropouts and concatenations.
+fn scale_of(topology: &Topology, scales: Option<&[Option<Scale>]>, node: usize) -> Option<Scale> {
+    scales?[holder(topology, node)]
+}
+
+/// The node that holds the integer tensor that a reader of `node` sees; of a concatenation the first, as both share a scale.
+#[must_use]
+pub fn holder(topology: &Topology, node: usize) -> usize {
+    match topology.nodes[node].op {
+        Op::Drop | Op::Concat => holder(topology, topology.nodes[node].inputs[0]),
+        _ => node,
+    }
+}
+
+impl Writer<'_> {
+    fn op(&mut self, op_type: &str, output: &str, inputs: &[&str], attribute: Vec<Attribute>) {
+        let input = inputs.iter().map(|&i| i.to_owned()).collect();
+        let node = Node { input, output: vec![output.into()], name: output.into(), op_type: op_type.into(), attribute };
+        self.graph.node.push(node);
+    }
+
+    fn constant(&mut self, tensor: TensorProto) -> String {
+        let name = tensor.name.clone();
+        self.graph.initializer.push(tensor);
+        name
+    }
+
+    /// A Q/DQ pair behind `value`; in the float form nothing.
+    fn quantize(&mut self, node: usize, value: &str) -> Result<String> {
+        let Some(scales) = self.scales else { return Ok(value.to_owned()) };
+        let Scale { scale, zero } = scales[node].with_context(|| format!("no scale for {value}"))?;
+        let scale = self.constant(TensorProto::floats(&format!("{value}_scale"), &[], &[scale]));
+        let zero = self.constant(TensorProto::bytes(&format!("{value}_zero"), &[], UINT8, vec![zero]));
+        let (q, dq) = (format!("{value}_q"), format!("{value}_dq"));
+        self.op("QuantizeLinear", &q, &[value, &scale, &zero], vec![]);
+        self.op("DequantizeLinear", &dq, &[&q, &scale, &zero], vec![]);
+        Ok(dq)
+    }
+
+    /// The convolution with its weight and bias.
+    fn conv(&mut self, name: &str, input: &str, conv: &Conv, folded: &Folded, scale: Option<Scale>) -> Result<String> {
+        let (weight, bias) = match self.scales {
+            None => {
+                let weight = TensorProto::floats(&format!("{name}_weight"), &conv.weight_shape(), &folded.weight);
+                let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
+                (self.constant(weight), self.constant(bias))
+            }
+            Some(_) => {
+                let scale = scale.with_context(|| format!("no scale for the input of {name}"))?;
+                self.quantized_weights(name, conv, folded, scale)
+            }
+        };
+        let [k, p, s, d] = [conv.kernel, conv.padding(), conv.stride, conv.dilation].map(|v| v as i64);
+        let attributes = vec![
+            Attribute::ints("dilations", &[d, d]),
+            Attribute::ints("kernel_shape", &[k, k]),
+            Attribute::ints("pads", &[p, p, p, p]),
+            Attribute::ints("strides", &[s, s]),
+        ];
+        let op = if conv.transposed { "ConvTranspose" } else { "Conv" };
+        self.op(op, name, &[input, &weight, &bias], attributes);
+        Ok(name.to_owned())
+    }
+
+    fn quantized_weights(&mut self, name: &str, conv: &Conv, folded: &Folded, input: Scale) -> (String, String) {
+        let mut most = vec![0f32; conv.outputs];
+        for (i, w) in folded.weight.iter().enumerate() {
+            let channel = &mut most[output_channel(conv, i)];
+            *channel = channel.max(w.abs());
+        }
+        // A bias must fit 32 bits at its scale, and a channel of zeros must have one.
+        let least = |bias: f32| bias.abs() / input.scale / (1 << 30) as f32;
+        let scales: Vec<f32> = most
+            .iter()
+            .zip(&folded.bias)
+            .map(|(m, &b)| (m / 127.0).max(least(b)).max(f32::MIN_POSITIVE / input.scale.min(1.0)))
+            .collect();
+        let quantized = folded.weight.iter().enumerate();
+        let weight: Vec<u8> = quantized
+            .map(|(i, w)| (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-127.0, 127.0) as i8 as u8)
+            .collect();
+        let bias_scales: Vec<f32> = scales.iter().map(|s| s * input.scale).collect();
+        let bias: Vec<i32> = folded
+            .bias
+            .iter()
+            .zip(&bias_scales)
+            .map(|(&b, &s)| (f64::from(b) / f64::from(s)).round_ties_even() as i32)
+            .collect();
+        let channels = [conv.outputs as i64];
+        let axis = i64::from(conv.transposed);
+        let dq = |writer: &mut Self, part: &str, values: TensorProto, zero: TensorProto, scales: &[f32], axis: i64| {
+            let values = writer.constant(values);
+            let scales = writer.constant(TensorProto::floats(&format!("{name}_{part}_scale"), &channels, scales));
+            let zero = writer.constant(zero);
+            let out = format!("{name}_{part}_dq");
+            writer.op("DequantizeLinear", &out, &[&values, &scales, &zero], vec![Attribute::int("axis", axis)]);
+            out
+        };
+        let values = TensorProto::bytes(&format!("{name}_weight"), &conv.weight_shape(), INT8, weight);
+        let zero = TensorProto::bytes(&format!("{name}_weight_zero"), &channels, INT8, vec![0; conv.outputs]);
+        let weight = dq(self, "weight", values, zero, &scales, axis);
+        let values = TensorProto::integers(&format!("{name}_bias"), &channels, &bias);
+        let zero = TensorProto::integers(&format!("{name}_bias_zero"), &channels, &vec![0; conv.outputs]);
+        let bias = dq(self, "bias", values, zero, &bias_scales, 0);
+        (weight, bias)
+    }
+}
+
+/// Writes a file and reads it back: what is checked and evaluated is what is on disk.
+///
+/// # Errors
+/// Where the file cannot be written or does not read back.
+pub fn write(model: &Model, path: &Path) -> Result<Vec<u8>> {
+    let bytes = model.encode_to_vec();
+    let part = path.with_extension("onnx.part");
+    std::fs::write(&part, &bytes).with_context(|| part.display().to_string())?;
+    std::fs::rename(&part, path).with_context(|| path.display().to_string())?;
+    Ok(bytes)
+}
+
+/// Largest absolute difference between the file's probabilities and the network's, over random slices.
+///
+/// # Errors
+/// Where it is above 1e-4, or the file cannot be run.
+pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
+    let device = net.blocks.iter().flatten().next().map_or(Device::Cpu, |b| b.weight.device());
+    tch::manual_seed(0);
+    let shape = [4, net.topology.channels as i64, size[0] as i64, size[1] as i64];
+    let x = Tensor::rand(shape, (Kind::Float, device));
+    let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, false, 0.0)));
+    let found = Interpreter::new(bytes, device)?.run(&x)?;
+    let error = (found - expected).abs().max().double_value(&[]);
+    ensure!(error <= TOLERANCE, "the exported file differs from the network by {error:.2e}, more than {TOLERANCE:.0e}");
+    Ok(error)
+}
