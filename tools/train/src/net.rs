@@ -11,6 +11,12 @@ pub const BN_EPSILON: f64 = 1e-5;
 /// How much of a batch's statistics enters the running ones.
 const BN_MOMENTUM: f64 = 0.1;
 
+/// The head's initial factor and offset. Its batch normalisation gives every class's logits mean 0 and variance 1, with which
+/// nothing is told apart with confidence and each class seems as frequent as any other; both would take most of the
+/// training to grow. The offset is added for the background and subtracted for the rest.
+const HEAD_GAMMA: f64 = 4.0;
+const HEAD_BETA: f64 = 2.0;
+
 /// One convolution's tensors.
 #[derive(Debug)]
 pub struct Block {
@@ -58,10 +64,15 @@ impl Net {
             let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
             let n = [conv.outputs as i64];
             let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
+            let head = conv.activation == Activation::None;
+            let beta = full(if head { -HEAD_BETA } else { 0.0 });
+            if head && conv.outputs > 1 {
+                let _ = beta.get(0).fill_(HEAD_BETA);
+            }
             Block {
                 weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
-                gamma: full(1.0),
-                beta: full(0.0),
+                gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
+                beta,
                 mean: full(0.0),
                 var: full(1.0),
             }
