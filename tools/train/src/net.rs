@@ -11,12 +11,11 @@ pub const BN_EPSILON: f64 = 1e-5;
 /// How much of a batch's statistics enters the running ones.
 const BN_MOMENTUM: f64 = 0.1;
 
-/// The background's head start in logits: as most pixels are background, a net that begins by saying so learns the rest
-/// sooner (the prior of Lin et al. 2017, section 4.1).
-const PRIOR: f64 = 4.0;
-
-/// The head's first factor of batch normalisation; logits of unit variance would be slow to grow decided.
-const DECISION: f64 = 2.0;
+/// The head's initial factor and offset. Its batch normalisation gives every class's logits mean 0 and variance 1, with which
+/// nothing is told apart with confidence and each class seems as frequent as any other; both would take most of the
+/// training to grow. The offset is added for the background and subtracted for the rest.
+const HEAD_GAMMA: f64 = 4.0;
+const HEAD_BETA: f64 = 2.0;
 
 /// How a forward pass is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,19 +78,18 @@ impl Net {
             let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
             let n = [conv.outputs as i64];
             let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
-            let mut block = Block {
+            let head = conv.activation == Activation::None;
+            let beta = full(if head { -HEAD_BETA } else { 0.0 });
+            if head && conv.outputs > 1 {
+                let _ = beta.get(0).fill_(HEAD_BETA);
+            }
+            Block {
                 weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
-                gamma: full(1.0),
-                beta: full(0.0),
+                gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
+                beta,
                 mean: full(0.0),
                 var: full(1.0),
-            };
-            if conv.activation == Activation::None {
-                block.gamma = full(DECISION);
-                // Among several classes the first is the background; a single one is its opposite.
-                let _ = block.beta.narrow(0, 0, 1).fill_(if conv.outputs == 1 { -PRIOR } else { PRIOR });
             }
-            block
         };
         let blocks = topology
             .nodes
