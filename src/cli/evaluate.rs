@@ -23,7 +23,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed."
 /// Compare label volumes with the truth: Dice, HD95 and volume difference per label and subject
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct EvaluateArgs {
+pub(super) struct EvaluateArgs {
     /// Predicted label volume, or a folder of them
     #[arg(long, value_name = "FILE|DIR")]
     pred: PathBuf,
@@ -51,7 +51,7 @@ struct Evaluation<'a> {
 ///
 /// # Errors
 /// What concerns all subjects; what concerns one of several is reported and counted.
-pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
+pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
     let labels = match &args.model {
         Some(path) => super::package(Some(path))?.manifest.labels,
         None => Vec::new(),
@@ -62,7 +62,9 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     for (name, pred, truth) in &pairs {
         let score = match (pred, truth) {
             (Some(pred), Some(truth)) => measure::compare(name, pred, truth, &wanted).map_err(Into::into),
-            (Some(pred), None) => Err(anyhow::anyhow!("{}: no file of this name in {}", pred.display(), args.truth.display())),
+            (Some(pred), None) => {
+                Err(anyhow::anyhow!("{}: no file of this name in {}", pred.display(), args.truth.display()))
+            }
             (_, truth) => {
                 let truth = truth.as_deref().unwrap_or(&args.truth).display();
                 Err(anyhow::anyhow!("{truth}: no file of this name in {}", args.pred.display()))
@@ -139,12 +141,14 @@ fn cell(value: Option<f64>, digits: usize) -> String {
 }
 
 fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Label]) -> String {
-    let row = |a: &str, b: &str, c: &str, d: &str, e: &str| format!("{a:<24} {b:<16} {c:>17} {d:>17} {e:>19}\n");
+    let row =
+        |a: &str, b: &str, c: &str, d: &str, e: &str| format!("{a:<24} {b:<16} {c:>17} {d:>17} {e:>19}\n");
     let mut out = row("subject", "label", "Dice", "HD95 mm", "volume diff ml");
     for s in subjects {
         for l in &s.labels {
             let difference = format!("{:+.3}", l.difference_ml());
-            out += &row(&s.subject, &name(l.label, labels), &cell(l.dice, 4), &cell(l.hd95_mm, 2), &difference);
+            out +=
+                &row(&s.subject, &name(l.label, labels), &cell(l.dice, 4), &cell(l.hd95_mm, 2), &difference);
         }
     }
     let spread = |s: &Summary, digits| match s.std {

@@ -19,7 +19,7 @@ Examples:
 /// Show a model package: manifest, layers, parameters, multiply-accumulates, what runs how
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// Manifest of the package; the embedded one when not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
@@ -53,13 +53,17 @@ fn parse_size(text: &str) -> Result<[usize; 2]> {
 ///
 /// # Errors
 /// A package that cannot be loaded.
-pub fn run(args: &InspectArgs) -> Result<Outcome> {
+pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
     let package = super::package(args.model.as_deref().map(Path::new))?;
     let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
     let net = engine::describe(&package, size)?;
     if args.json {
-        let inspection =
-            Inspection { origin: &package.origin, bytes: package.onnx.len(), manifest: &package.manifest, net };
+        let inspection = Inspection {
+            origin: &package.origin,
+            bytes: package.onnx.len(),
+            manifest: &package.manifest,
+            net,
+        };
         super::print(&monet::measure::json(&inspection));
     } else {
         super::print(&text(&package, &net));
@@ -75,7 +79,10 @@ fn text(package: &Package, net: &Summary) -> String {
     line("file", format!("{}, {} bytes, sha256 {}", manifest.model, package.onnx.len(), manifest.sha256));
     let labels: Vec<String> = manifest.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
     line("labels", labels.join(", "));
-    line("slices", format!("{} orientation, {:?}, {:?}", manifest.orientation, manifest.normalise, manifest.fit));
+    line(
+        "slices",
+        format!("{} orientation, {:?}, {:?}", manifest.orientation, manifest.normalise, manifest.fit),
+    );
     if let Some(data) = &manifest.data {
         line("data", format!("{}, {}; {}", data.name, data.licence, data.attribution));
     }
@@ -85,9 +92,16 @@ fn text(package: &Package, net: &Summary) -> String {
     let [height, width] = net.size;
     line(
         "net",
-        format!("{} parameters, {:.1} million multiply-accumulates at {height}x{width}", net.parameters, net.macs as f64 / 1e6),
+        format!(
+            "{} parameters, {:.1} million multiply-accumulates at {height}x{width}",
+            net.parameters,
+            net.macs as f64 / 1e6
+        ),
     );
-    out += &format!("\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n", "layer", "operation", "result", "parameters", "MMAC", "runs on");
+    out += &format!(
+        "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
+        "layer", "operation", "result", "parameters", "MMAC", "runs on"
+    );
     for layer in &net.layers {
         let shape: Vec<String> = layer.shape.iter().map(ToString::to_string).collect();
         out += &format!(

@@ -16,7 +16,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some in
 /// Everything the user may say.
 #[derive(Debug, Parser)]
 #[command(name = "monet", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -50,7 +50,7 @@ impl Outcome {
 }
 
 /// Runs a command; errors go to standard error.
-pub fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let outcome = match arguments.command {
         Command::Segment(args) => segment::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

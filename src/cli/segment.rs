@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
 /// Segment NIfTI volumes slice by slice
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct SegmentArgs {
+pub(super) struct SegmentArgs {
     /// Volumes: .nii, .nii.gz, or .hdr/.img
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
@@ -53,11 +53,12 @@ pub struct SegmentArgs {
 ///
 /// # Errors
 /// What concerns all inputs; what concerns one of several is reported and counted.
-pub fn run(args: &SegmentArgs) -> Result<Outcome> {
+pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     let jobs = jobs(args)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("cannot listen for interrupts")?;
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("cannot listen for interrupts")?;
     let mut model = Model::new(super::package(args.model.as_deref())?, args.threads.into());
 
     let mut reports = Vec::new();
@@ -99,8 +100,13 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
         .map(|input| {
             let name = output_name(input)?;
             let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
-            ensure!(taken.insert(output.clone()), "{}: two inputs have this name: segment them apart", output.display());
-            let preview = args.preview.as_ref().map(|path| if several { beside(path, &name) } else { path.clone() });
+            ensure!(
+                taken.insert(output.clone()),
+                "{}: two inputs have this name: segment them apart",
+                output.display()
+            );
+            let preview =
+                args.preview.as_ref().map(|path| if several { beside(path, &name) } else { path.clone() });
             let stats = args.stats.clone().filter(|_| !several);
             Ok(Job { input: input.clone(), output, preview, stats, overwrite: args.force })
         })
@@ -139,7 +145,10 @@ fn segment(
     });
     bar.finish_and_clear();
     if let (Ok(report), false) = (&report, quiet) {
-        report.warnings.iter().for_each(|warning| eprintln!("monet: {}: warning: {warning}", job.input.display()));
+        report
+            .warnings
+            .iter()
+            .for_each(|warning| eprintln!("monet: {}: warning: {warning}", job.input.display()));
         super::print(&summary(report, job));
     }
     report
@@ -165,7 +174,8 @@ fn summary(report: &Report, job: &Job) -> String {
     );
     for label in &report.labels {
         let slices = label.slices.map_or("not found".into(), |[a, b]| format!("slices {a} to {b}"));
-        text += &format!("  {:<20} {:>10.3} ml  {:>9} voxels  {slices}\n", label.name, label.ml, label.voxels);
+        text +=
+            &format!("  {:<20} {:>10.3} ml  {:>9} voxels  {slices}\n", label.name, label.ml, label.voxels);
     }
     for path in [&job.preview, &job.stats].into_iter().flatten() {
         text += &format!("  {}\n", path.display());

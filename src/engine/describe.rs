@@ -76,6 +76,9 @@ fn parameters(inputs: &[&TypedFact]) -> usize {
     if inputs.iter().all(|fact| fact.konst.is_some()) {
         return 0;
     }
-    let volumes = inputs.iter().filter(constant).filter_map(|fact| fact.shape.as_concrete().map(|shape| shape.iter().product::<usize>()));
+    let volumes = inputs
+        .iter()
+        .filter(constant)
+        .filter_map(|fact| fact.shape.as_concrete().map(|shape| shape.iter().product::<usize>()));
     volumes.filter(|&n| n > 1).sum()
 }

@@ -38,7 +38,9 @@ pub enum EngineError {
         reason: String,
     },
     /// The net's input or output is not what the manifest says.
-    #[error("{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do not belong together")]
+    #[error(
+        "{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do not belong together"
+    )]
     Mismatch {
         /// Where the package came from.
         origin: String,
@@ -58,7 +60,11 @@ pub enum EngineError {
 ///
 /// # Errors
 /// [`EngineError::Load`], [`EngineError::Mismatch`]
-pub fn engines(package: &Package, size: [usize; 2], workers: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+pub fn engines(
+    package: &Package,
+    size: [usize; 2],
+    workers: usize,
+) -> Result<Vec<Box<dyn Engine>>, EngineError> {
     let first = StockEngine::new(package, size)?;
     (1..workers)
         .map(|_| first.another())

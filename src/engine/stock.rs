@@ -29,7 +29,8 @@ impl StockEngine {
     /// # Errors
     /// [`EngineError::Load`], [`EngineError::Mismatch`]
     pub fn new(package: &Package, size: [usize; 2]) -> Result<Self, EngineError> {
-        let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+        let load =
+            |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
         let model = typed(package, size)?.into_optimized().map_err(load)?;
         let plan = model.into_runnable().map_err(load)?;
         let state = plan.spawn().map_err(load)?;
@@ -58,7 +59,8 @@ impl Engine for StockEngine {
         let tensor = Tensor::from_shape(&[1, self.channels, height, width], input).map_err(failed)?;
         let outputs = self.state.run(tvec!(tensor.into())).map_err(failed)?;
         let view = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
-        let probabilities = view.as_slice().ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
+        let probabilities =
+            view.as_slice().ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
         decide(self.output, probabilities, labels);
         Ok(())
     }
@@ -70,16 +72,27 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     let manifest = &package.manifest;
     let shape = |channels| [1, channels, height, width];
     let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
-    let mismatch = |what, found, expected| EngineError::Mismatch { origin: package.origin.clone(), what, found, expected };
+    let mismatch = |what, found, expected| EngineError::Mismatch {
+        origin: package.origin.clone(),
+        what,
+        found,
+        expected,
+    };
     let inputs = model.input_outlets().map_err(load)?.len();
     let outputs = model.output_outlets().map_err(load)?.len();
     if inputs != 1 || outputs != 1 {
-        return Err(mismatch("signature", format!("{inputs} input(s) and {outputs} output(s)"), "one of each".into()));
+        return Err(mismatch(
+            "signature",
+            format!("{inputs} input(s) and {outputs} output(s)"),
+            "one of each".into(),
+        ));
     }
     let model = model
         .with_input_fact(0, f32::fact(shape(manifest.input.channels)).into())
         .and_then(|m| m.into_typed())
-        .map_err(|e| mismatch("input", format!("{e:#}"), format!("{:?} of f32", shape(manifest.input.channels))))?;
+        .map_err(|e| {
+            mismatch("input", format!("{e:#}"), format!("{:?} of f32", shape(manifest.input.channels)))
+        })?;
     let fact = model.output_fact(0).map_err(load)?;
     let expected = shape(manifest.classes());
     let agrees = fact.datum_type == f32::datum_type()

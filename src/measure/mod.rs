@@ -14,7 +14,9 @@ mod timing;
 pub use labels::{LabelReport, LabelStats};
 pub use overlap::dice;
 pub use preview::Preview;
-pub use score::{Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise};
+pub use score::{
+    Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
+};
 pub use surface::hd95;
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
 

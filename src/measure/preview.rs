@@ -60,7 +60,13 @@ struct Thinned {
 impl Thinned {
     fn new(most: usize, pixels: usize) -> Self {
         let tile = || Tile { index: 0, grey: Vec::with_capacity(pixels), labels: Vec::with_capacity(pixels) };
-        Self { most, stride: 1, seen: 0, kept: Vec::with_capacity(most), spare: (0..most).map(|_| tile()).collect() }
+        Self {
+            most,
+            stride: 1,
+            seen: 0,
+            kept: Vec::with_capacity(most),
+            spare: (0..most).map(|_| tile()).collect(),
+        }
     }
 
     /// The tile to fill, if this one is to be kept.
@@ -115,7 +121,8 @@ impl Preview {
     /// The picture as a PNG file, with a title and a legend.
     #[must_use]
     pub fn png(mut self, title: &str, reports: &[LabelReport]) -> Vec<u8> {
-        let kept = if self.labelled.kept.is_empty() { &mut self.others.kept } else { &mut self.labelled.kept };
+        let kept =
+            if self.labelled.kept.is_empty() { &mut self.others.kept } else { &mut self.labelled.kept };
         let mut tiles = std::mem::take(kept);
         tiles.sort_by_key(|tile| tile.index);
         let view = View::new(&self.geometry, self.thinning);
@@ -142,7 +149,8 @@ impl Preview {
         canvas.text([MARGIN, MARGIN], 2, &title, BRIGHT);
         let [w, h, n] = self.geometry.size;
         let [x, y, z] = self.geometry.spacing;
-        let small = format!("{w} x {h} x {n} voxels, {x:.2} x {y:.2} x {z:.2} mm, patient's right on the left");
+        let small =
+            format!("{w} x {h} x {n} voxels, {x:.2} x {y:.2} x {z:.2} mm, patient's right on the left");
         let fits = (canvas.width - 2 * MARGIN) / GLYPH;
         canvas.text([MARGIN, MARGIN + LINE - 4], 1, &small.chars().take(fits).collect::<String>(), DIM);
     }
@@ -183,7 +191,13 @@ impl View {
         let codes: Vec<char> = geometry.affine.orientation().to_string().chars().collect();
         // The positive ends R, A and S go to the left and to the top, as radiologists look at slices.
         let reversed = [0, 1].map(|axis| "RAS".contains(codes[axis]));
-        let ends = |axis: usize| if reversed[axis] { [codes[axis], opposite(codes[axis])] } else { [opposite(codes[axis]), codes[axis]] };
+        let ends = |axis: usize| {
+            if reversed[axis] {
+                [codes[axis], opposite(codes[axis])]
+            } else {
+                [opposite(codes[axis]), codes[axis]]
+            }
+        };
         let ([left, right], [top, bottom]) = (ends(0), ends(1));
         Self {
             size: extent.map(|mm| ((mm * scale).round() as usize).max(1)),
@@ -210,7 +224,12 @@ impl View {
             for x in 0..width {
                 let (columns, u) = self.tap(0, x);
                 let corner = |i: usize, j: usize| rows[j] * self.kept[0] + columns[i];
-                let weights = [(0, 0, (1.0 - u) * (1.0 - v)), (1, 0, u * (1.0 - v)), (0, 1, (1.0 - u) * v), (1, 1, u * v)];
+                let weights = [
+                    (0, 0, (1.0 - u) * (1.0 - v)),
+                    (1, 0, u * (1.0 - v)),
+                    (0, 1, (1.0 - u) * v),
+                    (1, 1, u * v),
+                ];
                 let grey: f32 = weights.iter().map(|&(i, j, w)| f32::from(tile.grey[corner(i, j)]) * w).sum();
                 canvas.set(left + x, top + y, [grey as u8; 3]);
                 drawn[y * width + x] = heaviest(weights.map(|(i, j, w)| (tile.labels[corner(i, j)], w)));
@@ -295,8 +314,12 @@ mod tests {
         preview.add(0, &[0.5; 32 * 32], &marked);
         let (pixels, width) = decode(&preview.png("title", &[]));
         let at = |i: usize| [i % width, i / width];
-        let red: Vec<[usize; 2]> =
-            pixels.chunks_exact(3).enumerate().filter(|(_, p)| *p == [255, 0, 0]).map(|(i, _)| at(i)).collect();
+        let red: Vec<[usize; 2]> = pixels
+            .chunks_exact(3)
+            .enumerate()
+            .filter(|(_, p)| *p == [255, 0, 0])
+            .map(|(i, _)| at(i))
+            .collect();
         let tile_top = 2 * LINE + MARGIN;
         let outline: Vec<_> = red.iter().filter(|[_, y]| *y < tile_top + TILE).collect();
         assert!(!outline.is_empty());
@@ -309,7 +332,11 @@ mod tests {
             let mut preview = Preview::new(&geometry(size), &[]);
             let n = size[0] * size[1];
             (0..size[2]).for_each(|i| preview.add(i, &vec![f32::NAN; n], &vec![0; n]));
-            assert!(!decode(&preview.png("ä name that is far too long for the picture to hold, really", &[])).0.is_empty());
+            assert!(
+                !decode(&preview.png("ä name that is far too long for the picture to hold, really", &[]))
+                    .0
+                    .is_empty()
+            );
         }
     }
 }

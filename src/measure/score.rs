@@ -61,7 +61,11 @@ impl LabelVolume {
         while let Some(index) = source.next_into(&mut slice)? {
             let labels = slice.iter().map(|&value| {
                 let whole = value.fract() == 0.0 && (0.0..=255.0).contains(&value);
-                if whole { Ok(value as u8) } else { Err(MeasureError::NoLabel { path: path.into(), slice: index, value }) }
+                if whole {
+                    Ok(value as u8)
+                } else {
+                    Err(MeasureError::NoLabel { path: path.into(), slice: index, value })
+                }
             });
             slices.push((index, labels.collect::<Result<Vec<u8>, _>>()?));
         }
@@ -130,7 +134,12 @@ pub struct Comparison {
 ///
 /// # Errors
 /// [`MeasureError`]
-pub fn compare(subject: &str, pred_path: &Path, truth_path: &Path, wanted: &[u8]) -> Result<SubjectScore, MeasureError> {
+pub fn compare(
+    subject: &str,
+    pred_path: &Path,
+    truth_path: &Path,
+    wanted: &[u8],
+) -> Result<SubjectScore, MeasureError> {
     let (pred, truth) = (LabelVolume::read(pred_path)?, LabelVolume::read(truth_path)?);
     if let Some(found) = difference(&pred.geometry, &truth.geometry) {
         return Err(MeasureError::Geometry { pred: pred_path.into(), truth: truth_path.into(), found });
@@ -140,7 +149,8 @@ pub fn compare(subject: &str, pred_path: &Path, truth_path: &Path, wanted: &[u8]
         volume.voxels.iter().for_each(|&v| count[usize::from(v)] += 1);
     }
     let occurs = |label: &u8| counts.iter().any(|c| c[usize::from(*label)] > 0);
-    let labels: Vec<u8> = if wanted.is_empty() { (1..=255).filter(occurs).collect() } else { wanted.to_vec() };
+    let labels: Vec<u8> =
+        if wanted.is_empty() { (1..=255).filter(occurs).collect() } else { wanted.to_vec() };
     let ml = |count: u64| count as f64 * truth.geometry.voxel_ml();
     let score = |label: u8| LabelScore {
         label,
@@ -157,7 +167,8 @@ fn difference(a: &Geometry, b: &Geometry) -> Option<String> {
     if a.size != b.size {
         return Some(format!("{:?} and {:?} voxels", a.size, b.size));
     }
-    let corner = |i: usize| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { a.size[axis] as f64 - 1.0 } else { 0.0 });
+    let corner =
+        |i: usize| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { a.size[axis] as f64 - 1.0 } else { 0.0 });
     let apart = |i: usize| {
         let (p, q) = (a.affine.apply(corner(i)), b.affine.apply(corner(i)));
         (0..3).map(|k| (p[k] - q[k]).powi(2)).sum::<f64>().sqrt()

@@ -195,11 +195,7 @@ pub enum ManifestError {
 }
 
 /// Shorthand for a refused field.
-fn refuse<T>(
-    field: &'static str,
-    found: impl ToString,
-    expected: &'static str,
-) -> Result<T, ManifestError> {
+fn refuse<T>(field: &'static str, found: impl ToString, expected: &'static str) -> Result<T, ManifestError> {
     Err(ManifestError::Field { field, found: found.to_string(), expected })
 }
 

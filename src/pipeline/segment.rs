@@ -30,12 +30,17 @@ pub struct Job {
 
 impl Job {
     fn outputs(&self) -> impl Iterator<Item = &Path> {
-        [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()].into_iter().flatten().map(PathBuf::as_path)
+        [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
     }
 
     /// Fails before any work on what would fail after it.
     fn check(&self) -> Result<(), PipelineError> {
-        let same = |a: &Path, b: &Path| a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        let same = |a: &Path, b: &Path| {
+            a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+        };
         for path in self.outputs() {
             if same(path, &self.input) {
                 return Err(PipelineError::SameFile(path.to_owned()));
@@ -57,7 +62,10 @@ pub struct Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("name", &self.package.manifest.name).field("workers", &self.workers).finish()
+        f.debug_struct("Model")
+            .field("name", &self.package.manifest.name)
+            .field("workers", &self.workers)
+            .finish()
     }
 }
 

@@ -150,7 +150,13 @@ fn read(source: &mut SliceSource, outcome: &Outcome) -> StageTimes {
 }
 
 /// A worker's thread: prepare, infer, restore.
-fn work(lane: &Lane, outcome: &Outcome, intensity: &Intensity, fit: &FitPlan, engine: &mut dyn Engine) -> StageTimes {
+fn work(
+    lane: &Lane,
+    outcome: &Outcome,
+    intensity: &Intensity,
+    fit: &FitPlan,
+    engine: &mut dyn Engine,
+) -> StageTimes {
     let mut times = StageTimes::default();
     let [height, width] = fit.net_size();
     let (mut input, mut labels) = (vec![0.0; fit.net_len()], vec![0; height * width]);

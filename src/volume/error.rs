@@ -84,7 +84,9 @@ pub enum VolumeError {
 #[non_exhaustive]
 pub enum VolumeWarning {
     /// Neither sform nor qform can be used.
-    #[error("neither sform nor qform can be used: axes are taken as RAS at the spacing in pixdim; left and right may be swapped")]
+    #[error(
+        "neither sform nor qform can be used: axes are taken as RAS at the spacing in pixdim; left and right may be swapped"
+    )]
     NoAffine,
     /// The slope is not a number.
     #[error("scl_slope or scl_inter is not a number: intensities are taken unscaled")]

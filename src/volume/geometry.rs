@@ -94,8 +94,7 @@ impl Affine {
     /// Volume in mm³ that a voxel takes, negative for a left-handed grid.
     fn determinant(&self) -> f64 {
         let m = &self.0;
-        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
-            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
             + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     }
 
@@ -104,7 +103,10 @@ impl Affine {
     pub fn is_invertible(&self) -> bool {
         let (det, scale) = (self.determinant(), self.spacing().iter().product::<f64>());
         // Relative to the axes' lengths, so that tiny voxels pass and axes in one plane do not.
-        self.0.iter().flatten().all(|v| v.is_finite()) && det.is_finite() && det.abs() > 1e-6 * scale && scale > 0.0
+        self.0.iter().flatten().all(|v| v.is_finite())
+            && det.is_finite()
+            && det.abs() > 1e-6 * scale
+            && scale > 0.0
     }
 
     /// The orientation closest to this affine: the assignment of array axes to anatomical axes with the greatest sum of
@@ -119,10 +121,10 @@ impl Affine {
         let best = ASSIGNMENTS.iter().skip(1).fold(&ASSIGNMENTS[0], |best, candidate| {
             if weight(candidate) > weight(best) { candidate } else { best }
         });
-        Orientation([0, 1, 2].map(|array| Direction {
-            axis: best[array],
-            negative: self.0[best[array]][array] < 0.0,
-        }))
+        Orientation(
+            [0, 1, 2]
+                .map(|array| Direction { axis: best[array], negative: self.0[best[array]][array] < 0.0 }),
+        )
     }
 }
 
@@ -243,8 +245,12 @@ mod tests {
     fn flat_or_undefined_affines_are_not_invertible() {
         assert!(!Affine([[0.0; 4]; 3]).is_invertible());
         assert!(!Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible());
-        assert!(!Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible());
-        assert!(Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]]).is_invertible());
+        assert!(
+            !Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible()
+        );
+        assert!(
+            Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]]).is_invertible()
+        );
     }
 
     #[test]

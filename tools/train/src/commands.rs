@@ -11,7 +11,7 @@ use crate::dataset::{self, Split, Subject};
 use crate::evaluate::{self, Score};
 use crate::export;
 use crate::interpret::Interpreter;
-use crate::net::{self, Net};
+use crate::net::{self, Net, Pass};
 use crate::preset;
 use crate::quantize::{self, Method};
 use crate::topology::Topology;
@@ -104,7 +104,7 @@ impl Quantize {
         let quantized = Interpreter::new(&bytes, device)?;
         let validation: Vec<Subject> =
             dataset::split(&pairs, Split::Validation)?.iter().map(|p| dataset::load(p, &package)).collect::<Result<_>>()?;
-        let float = evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, false, 0.0)))?;
+        let float = evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, Pass::Inference)))?;
         let int8 = evaluate::scores(&validation, &package, device, false, &|x| logits(&quantized, x))?;
         let (float, int8) = (evaluate::dice(&float, &package), evaluate::dice(&int8, &package));
         println!("Dice on {} validation subjects   f32      int8", validation.len());
@@ -244,7 +244,7 @@ impl BenchNet {
         let side = self.size as i64;
         let slices = || Tensor::rand([2, 1, side, side], (Kind::Float, device));
         // A few forward passes in training mode give batch normalisation the statistics that keep values in range.
-        tch::no_grad(|| (0..8).for_each(|_| drop(net.forward(&slices(), true, 0.0))));
+        tch::no_grad(|| (0..8).for_each(|_| drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float }))));
         let folded = export::fold(&net)?;
         let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
         for (kind, scales) in [("f32", None), ("int8", Some(scales.as_slice()))] {

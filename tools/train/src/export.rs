@@ -12,7 +12,7 @@ use prost::Message;
 use tch::{Device, Kind, Tensor};
 
 use crate::interpret::Interpreter;
-use crate::net::{self, BN_EPSILON, Block, Net};
+use crate::net::{self, BN_EPSILON, Block, Net, Pass};
 use crate::onnx::{
     Attribute, Graph, INT8, IR_VERSION, Model, Node, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
 };
@@ -266,7 +266,7 @@ pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
     tch::manual_seed(0);
     let shape = [4, net.topology.channels as i64, size[0] as i64, size[1] as i64];
     let x = Tensor::rand(shape, (Kind::Float, device));
-    let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, false, 0.0)));
+    let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
     let found = Interpreter::new(bytes, device)?.run(&x)?;
     let error = (found - expected).abs().max().double_value(&[]);
     ensure!(error <= TOLERANCE, "the exported file differs from the network by {error:.2e}, more than {TOLERANCE:.0e}");

@@ -17,6 +17,20 @@ const BN_MOMENTUM: f64 = 0.1;
 const HEAD_GAMMA: f64 = 4.0;
 const HEAD_BETA: f64 = 2.0;
 
+/// How a forward pass is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pass {
+    /// Running statistics, nothing dropped.
+    Inference,
+    /// Batch statistics, which move the running ones.
+    Training {
+        /// Chance that a channel is dropped.
+        drop: f64,
+        /// Element type of activations: `Float`, or `BFloat16` for speed where the processor has it.
+        kind: Kind,
+    },
+}
+
 /// One convolution's tensors.
 #[derive(Debug)]
 pub struct Block {
@@ -141,17 +155,21 @@ impl Net {
         Ok(())
     }
 
-    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`. In training, batch statistics are used and the
-    /// running ones moved, and channels are dropped with probability `drop`.
+    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
     #[must_use]
-    pub fn forward(&self, x: &Tensor, training: bool, drop: f64) -> Tensor {
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let (training, drop, kind) = match pass {
+            Pass::Inference => (false, 0.0, Kind::Float),
+            Pass::Training { drop, kind } => (true, drop, kind),
+        };
         let mut values: Vec<Tensor> = Vec::with_capacity(self.blocks.len());
         for (node, block) in self.topology.nodes.iter().zip(&self.blocks) {
             let input = |i: usize| &values[node.inputs[i]];
             let value = match (node.op, block) {
+                (Op::Input, _) if kind == Kind::BFloat16 => channels_last(&x.to_kind(kind)),
                 (Op::Input, _) => x.shallow_clone(),
                 (Op::Conv(conv), Some(block)) => {
-                    let y = convolve(input(0), &block.weight, None, &conv);
+                    let y = convolve(input(0), &block.weight.to_kind(kind), None, &conv);
                     let y = y.batch_norm(
                         Some(&block.gamma),
                         Some(&block.beta),
@@ -171,8 +189,16 @@ impl Net {
             };
             values.push(value);
         }
-        values.pop().expect("a topology has nodes")
+        values.pop().expect("a topology has nodes").to_kind(Kind::Float)
     }
+}
+
+/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's bf16 convolutions, which
+/// every later tensor inherits. Strides are stated outright, as with a single channel they would be ambiguous.
+fn channels_last(x: &Tensor) -> Tensor {
+    let size = x.size();
+    let [c, h, w] = [size[1], size[2], size[3]];
+    x.permute([0, 2, 3, 1]).contiguous().as_strided(&size, [h * w * c, 1, w * c, c], None::<i64>)
 }
 
 /// The convolution alone.
@@ -233,7 +259,7 @@ mod tests {
     #[test]
     fn the_output_has_the_input_s_size() {
         let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
-        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), false, 0.0);
+        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), Pass::Inference);
         assert_eq!(y.size(), [2, 3, 12, 20]);
     }
 

@@ -17,7 +17,7 @@ use crate::augment::Augment;
 use crate::dataset::{self, Split, Subject};
 use crate::evaluate;
 use crate::loss::loss;
-use crate::net::Net;
+use crate::net::{Net, Pass};
 use crate::optim::{self, Adam};
 use crate::topology::Topology;
 
@@ -54,6 +54,10 @@ pub struct Settings {
     /// Decay of the weights' moving average
     #[arg(long, default_value_t = 0.99)]
     pub average: f64,
+    /// Compute activations in bf16: twice as fast on a CPU with AMX; weights and their average stay f32
+    #[arg(long)]
+    #[serde(default)]
+    pub bf16: bool,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -309,7 +313,9 @@ fn step(state: &mut State, slices: &Slices, settings: &Settings) -> f64 {
     tch::manual_seed((settings.seed as i64) << 32 | state.step as i64);
     let (images, labels) = slices.draw(settings);
     let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
-    let value = loss(&state.net.forward(&images, true, settings.drop), &labels);
+    let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
+    let pass = Pass::Training { drop: settings.drop, kind };
+    let value = loss(&state.net.forward(&images, pass), &labels);
     value.backward();
     let rate = optim::rate(state.step, settings.steps, settings.rate);
     state.step += 1;
@@ -332,7 +338,7 @@ fn checkpoint(
     loss: f64,
     bar: &ProgressBar,
 ) -> Result<()> {
-    let predict = |x: &Tensor| Ok(state.averaged.forward(x, false, 0.0));
+    let predict = |x: &Tensor| Ok(state.averaged.forward(x, Pass::Inference));
     let scores = evaluate::scores(validation, package, device, false, &predict)?;
     let dice = evaluate::dice(&scores, package);
     let mean = dice.iter().sum::<f64>() / dice.len() as f64;
