@@ -23,7 +23,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// The volume's slices do not fit the model.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: does not fit the model", path.display())]
     Fit {
         /// The volume.
         path: std::path::PathBuf,
@@ -34,7 +34,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Load(EngineError),
     /// The net failed.
-    #[error("slice {slice}: {source}")]
+    #[error("slice {slice} could not be segmented")]
     Engine {
         /// Along the third axis of the model's orientation.
         slice: usize,
