@@ -70,10 +70,12 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
     }
     source.rewind().unwrap();
     let intensity = stats.finish();
-    let mut sink = LabelSink::create(&folder.path().join("o.nii.gz"), &source, false, Some(folder.path())).unwrap();
+    let mut sink =
+        LabelSink::create(&folder.path().join("o.nii.gz"), &source, false, Some(folder.path())).unwrap();
     let mut labels = LabelStats::new(&geometry, &manifest.labels);
     let mut preview = Preview::new(&geometry, &manifest.labels);
-    let mut engines: Vec<Box<dyn Engine>> = (0..workers).map(|_| Box::new(Brighter(fit.net_size())) as _).collect();
+    let mut engines: Vec<Box<dyn Engine>> =
+        (0..workers).map(|_| Box::new(Brighter(fit.net_size())) as _).collect();
     let (mut done, mut at) = (0, [0; 2]);
     stream::stream(&mut source, &intensity, &fit, &mut engines, &AtomicBool::new(false), |slice| {
         sink.push(&slice.labels)?;

@@ -18,7 +18,10 @@ const TOLERANCE: u64 = 2 << 20;
 
 /// A volume of `slices` slices, written slice by slice.
 fn volume(path: &Path, slices: usize) -> PathBuf {
-    let header = Nifti { dim: vec![3, SIDE as i16, SIDE as i16, slices as i16], ..Nifti::new([SIDE, SIDE, slices], &[]) };
+    let header = Nifti {
+        dim: vec![3, SIDE as i16, SIDE as i16, slices as i16],
+        ..Nifti::new([SIDE, SIDE, slices], &[])
+    };
     let file = BufWriter::new(File::create(path).unwrap());
     let mut out: Box<dyn Write> = if path.extension().is_some_and(|e| e == "gz") {
         Box::new(GzEncoder::new(file, Compression::fast()))
@@ -47,8 +50,19 @@ fn volume(path: &Path, slices: usize) -> PathBuf {
 fn peak(folder: &Path, package: &Path, input: &Path, threads: &str) -> u64 {
     let (output, stats) = (folder.join("o.nii.gz"), folder.join("s.json"));
     let ran = monet(&[
-        "segment", text(input), "-o", text(&output), "--model", text(package), "--stats", text(&stats), "--force",
-        "--threads", threads, "--preview", text(&folder.join("p.png")),
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--model",
+        text(package),
+        "--stats",
+        text(&stats),
+        "--force",
+        "--threads",
+        threads,
+        "--preview",
+        text(&folder.join("p.png")),
     ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(stats).unwrap()).unwrap();
@@ -59,7 +73,8 @@ fn peak(folder: &Path, package: &Path, input: &Path, threads: &str) -> u64 {
 #[test]
 fn peak_memory_is_the_same_for_100_and_2000_slices() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.5, high: 100.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.5, high: 100.0 });
     for ending in ["nii", "nii.gz"] {
         let peaks = [100, 2000].map(|slices| {
             let input = volume(&folder.path().join(format!("v.{ending}")), slices);

@@ -21,13 +21,24 @@ fn refused(folder: &Path, input: &Path, expected: &[&str]) {
         let preview = folder.join("preview.png");
         let stats = folder.join("stats.json");
         let ran = monet(&[
-            "segment", text(input), "-o", text(output), "--force", "--preview", text(&preview), "--stats", text(&stats),
+            "segment",
+            text(input),
+            "-o",
+            text(output),
+            "--force",
+            "--preview",
+            text(&preview),
+            "--stats",
+            text(&stats),
         ]);
         let message = stderr(&ran);
         assert_eq!(ran.status.code(), Some(1), "{expected:?}: {message}");
         assert_eq!(message.lines().count(), 1, "one error, not {message}");
         expected.iter().for_each(|part| assert!(message.contains(part), "no {part:?} in {message}"));
-        assert!(message.contains(&*input.file_name().unwrap().to_string_lossy()), "no file name in {message}");
+        assert!(
+            message.contains(&*input.file_name().unwrap().to_string_lossy()),
+            "no file name in {message}"
+        );
     }
     assert_eq!(fs::read_to_string(&earlier).unwrap(), "an earlier output");
     assert_eq!(listing(folder), before);
@@ -35,8 +46,10 @@ fn refused(folder: &Path, input: &Path, expected: &[&str]) {
 }
 
 fn listing(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -70,7 +83,9 @@ fn truncated_and_corrupt_voxels_are_refused_and_the_slice_is_named() {
     let input = support::write(&folder.path().join("cut.nii.gz"), cut);
     refused(folder.path(), &input, &["slice 4 of 10", "truncated or damaged"]);
     let whole = support::gzip(&bytes);
-    for (name, damaged) in [("torn.nii.gz", whole[..whole.len() / 2].to_vec()), ("flipped.nii.gz", flipped(&whole))] {
+    for (name, damaged) in
+        [("torn.nii.gz", whole[..whole.len() / 2].to_vec()), ("flipped.nii.gz", flipped(&whole))]
+    {
         let input = folder.path().join(name);
         fs::write(&input, damaged).unwrap();
         refused(folder.path(), &input, &["of 10", "truncated or damaged"]);
@@ -123,7 +138,8 @@ fn data_types_without_a_number_per_voxel_are_refused() {
 #[test]
 fn a_wrong_number_of_channels_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let input = Nifti { dim: vec![4, 4, 4, 2, 2], ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("two.nii.gz"));
+    let input =
+        Nifti { dim: vec![4, 4, 4, 2, 2], ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("two.nii.gz"));
     refused(folder.path(), &input, &["2 channel(s)", "expects 1"]);
 }
 
@@ -147,7 +163,14 @@ fn voxels_that_are_not_finite_are_background_counted_and_reported() {
     let input = input.write(&folder.path().join("nan.nii"));
     let (output, stats) = (folder.path().join("o.nii"), folder.path().join("s.json"));
     let ran = monet(&[
-        "segment", text(&input), "-o", text(&output), "--model", text(&package), "--stats", text(&stats),
+        "segment",
+        text(&input),
+        "-o",
+        text(&output),
+        "--model",
+        text(&package),
+        "--stats",
+        text(&stats),
     ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("32 of 64 voxels are NaN or infinite"), "{}", stderr(&ran));
@@ -160,7 +183,8 @@ fn voxels_that_are_not_finite_are_background_counted_and_reported() {
 #[test]
 fn odd_headers_that_can_be_read_are_read_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.0, high: 100.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.0, high: 100.0 });
     let plain = Nifti::blob([8, 8, 4]);
     let cases = [
         ("slope-nan", Nifti { slope: f32::NAN, ..plain.clone() }, "scl_slope"),
@@ -210,7 +234,14 @@ fn an_existing_output_needs_force() {
     for existing in [&output, &stats, &preview] {
         fs::write(existing, "earlier").unwrap();
         let args = [
-            "segment", text(&input), "-o", text(&output), "--stats", text(&stats), "--preview", text(&preview),
+            "segment",
+            text(&input),
+            "-o",
+            text(&output),
+            "--stats",
+            text(&stats),
+            "--preview",
+            text(&preview),
         ];
         let ran = monet(&args);
         assert_eq!(ran.status.code(), Some(1));
@@ -298,7 +329,12 @@ fn damaged_packages_are_refused() {
         ("changed net", good.clone(), [net.clone(), vec![0]].concat(), "SHA-256"),
         ("torn net", rehash(&torn), torn.clone(), "ONNX"),
         ("no net", rehash(b""), vec![], "threshold.toml"),
-        ("other classes", good.replace("kind = \"sigmoid\"\nthreshold = 0.5", "kind = \"argmax\""), net.clone(), "do not belong together"),
+        (
+            "other classes",
+            good.replace("kind = \"sigmoid\"\nthreshold = 0.5", "kind = \"argmax\""),
+            net.clone(),
+            "do not belong together",
+        ),
     ];
     for (what, manifest, onnx, expected) in cases {
         fs::write(&package, manifest).unwrap();
@@ -313,7 +349,12 @@ fn damaged_packages_are_refused() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    for args in [&["segment"][..], &["segment", "x.nii"], &["frobnicate"], &["segment", "x", "-o", "y", "--threads", "0"]] {
+    for args in [
+        &["segment"][..],
+        &["segment", "x.nii"],
+        &["frobnicate"],
+        &["segment", "x", "-o", "y", "--threads", "0"],
+    ] {
         assert_eq!(monet(args).status.code(), Some(2), "{args:?}");
     }
 }

@@ -23,14 +23,16 @@ fn segment(input: &Path, output: &Path, more: &[&str]) -> Vec<u8> {
 #[test]
 fn the_sample_has_a_hippocampus_of_plausible_size() {
     let folder = tempfile::tempdir().unwrap();
-    let [mask, stats, preview] = ["mask.nii.gz", "stats.json", "preview.png"].map(|name| folder.path().join(name));
+    let [mask, stats, preview] =
+        ["mask.nii.gz", "stats.json", "preview.png"].map(|name| folder.path().join(name));
     segment(&sample(), &mask, &["--stats", text(&stats), "--preview", text(&preview)]);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
     for label in report["labels"].as_array().unwrap() {
         let ml = label["ml"].as_f64().unwrap();
         // Half a hippocampus of an adult is one to two and a half millilitres.
         assert!((0.6..3.5).contains(&ml), "{label}");
-        let centroid: Vec<f64> = label["centroid_mm"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let centroid: Vec<f64> =
+            label["centroid_mm"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         assert!((18.0..38.0).contains(&centroid[0]), "right hippocampus in MNI space: {centroid:?}");
     }
     let y = |i: usize| report["labels"][i]["centroid_mm"][1].as_f64().unwrap();
@@ -64,7 +66,9 @@ fn orientation_changes_nothing() {
     let expected = support::read(&mask);
     assert!(expected.iter().any(|v| *v > 0.0));
 
-    for (order, signs) in [([2, 0, 1], [-1, 1, -1]), ([1, 2, 0], [1, -1, 1]), ([0, 1, 2], [-1, -1, -1]), ([2, 1, 0], [1, 1, 1])] {
+    for (order, signs) in
+        [([2, 0, 1], [-1, 1, -1]), ([1, 2, 0], [1, -1, 1]), ([0, 1, 2], [-1, -1, -1]), ([2, 1, 0], [1, 1, 1])]
+    {
         // Where the voxel at `at` (in the copy) is in the original.
         let lengths = order.map(|axis: usize| size[axis]);
         let original = |at: [usize; 3]| {
@@ -75,12 +79,15 @@ fn orientation_changes_nothing() {
             (from[2] * size[1] + from[1]) * size[0] + from[0]
         };
         let all: Vec<usize> = (0..lengths.iter().product())
-            .map(|i: usize| original([i % lengths[0], i / lengths[0] % lengths[1], i / lengths[0] / lengths[1]]))
+            .map(|i: usize| {
+                original([i % lengths[0], i / lengths[0] % lengths[1], i / lengths[0] / lengths[1]])
+            })
             .collect();
         let mut sform = [[0.0; 4]; 3];
         (0..3).for_each(|a| sform[order[a]][a] = signs[a] as f32);
         let moved: Vec<i16> = all.iter().map(|&i| voxels[i]).collect();
-        let input = Nifti { sform: Some(sform), ..Nifti::new(lengths, &moved) }.write(&folder.path().join("m.nii.gz"));
+        let input = Nifti { sform: Some(sform), ..Nifti::new(lengths, &moved) }
+            .write(&folder.path().join("m.nii.gz"));
         let output = folder.path().join("moved-mask.nii.gz");
         segment(&input, &output, &[]);
         let expected: Vec<f32> = all.iter().map(|&i| expected[i]).collect();
@@ -99,8 +106,17 @@ fn channels_reach_the_net_and_several_inputs_a_folder() {
     let masks = folder.path().join("masks");
     fs::create_dir(&masks).unwrap();
     let ran = monet(&[
-        "segment", text(&inputs[0]), text(&inputs[1]), "-o", text(&masks), "--model", text(&package),
-        "--preview", text(&folder.path().join("p.png")), "--stats", text(&folder.path().join("s.json")),
+        "segment",
+        text(&inputs[0]),
+        text(&inputs[1]),
+        "-o",
+        text(&masks),
+        "--model",
+        text(&package),
+        "--preview",
+        text(&folder.path().join("p.png")),
+        "--stats",
+        text(&folder.path().join("s.json")),
     ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let expected: Vec<f32> = (0..5 * 6 * 3).map(|i| (i % 2) as f32).collect();
@@ -108,7 +124,8 @@ fn channels_reach_the_net_and_several_inputs_a_folder() {
         assert_eq!(support::read(&masks.join(name)), expected);
     }
     assert!(folder.path().join("p-a.png").exists() && folder.path().join("p-b.png").exists());
-    let reports: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("s.json")).unwrap()).unwrap();
+    let reports: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("s.json")).unwrap()).unwrap();
     assert_eq!(reports.as_array().unwrap().len(), 2);
 }
 
@@ -116,7 +133,8 @@ fn channels_reach_the_net_and_several_inputs_a_folder() {
 fn evaluate_and_inspect_speak_to_people_and_machines() {
     let folder = tempfile::tempdir().unwrap();
     let truth = Nifti::blob([8, 8, 6]);
-    let mut labels: Vec<i16> = truth.voxels.chunks(2).map(|v| i16::from(i16::from_le_bytes([v[0], v[1]]) > 500)).collect();
+    let mut labels: Vec<i16> =
+        truth.voxels.chunks(2).map(|v| i16::from(i16::from_le_bytes([v[0], v[1]]) > 500)).collect();
     let [pred, truth] = ["pred", "truth"].map(|name| {
         let path = folder.path().join(name);
         fs::create_dir(&path).unwrap();
@@ -180,7 +198,12 @@ fn onnxruntime_gives_the_same_masks() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let judged = std::process::Command::new(python)
         .arg(root.join("tests/judge_masks.py"))
-        .args([&root.join("models/hippocampus.int8.onnx"), &images, &data.join("Task04_Hippocampus/labelsTr"), folder.path()])
+        .args([
+            &root.join("models/hippocampus.int8.onnx"),
+            &images,
+            &data.join("Task04_Hippocampus/labelsTr"),
+            folder.path(),
+        ])
         .output()
         .unwrap();
     println!("{}", String::from_utf8_lossy(&judged.stdout));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+
 pub enum Stage {
     Read,
     Prepare,

@@ -156,6 +156,9 @@ mod tests {
         fs::write(&path, b"\xff\xfe not toml").unwrap();
         let error = Package::load(&path).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(error.to_string().contains("x.toml") && cause.contains("not a model manifest"), "{error}: {cause}");
+        assert!(
+            error.to_string().contains("x.toml") && cause.contains("not a model manifest"),
+            "{error}: {cause}"
+        );
     }
 }

@@ -341,7 +341,9 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_field_is_named() {
         let text = format!("surprise = 1\n{}", example().to_toml());
-        let ManifestError::Syntax(error) = Manifest::parse(&text).unwrap_err() else { panic!("not a syntax error") };
+        let ManifestError::Syntax(error) = Manifest::parse(&text).unwrap_err() else {
+            panic!("not a syntax error")
+        };
         assert!(error.to_string().contains("surprise"), "{error}");
     }
 
