@@ -1,7 +1,7 @@
 //! Files that appear under their final name only when complete.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -38,9 +38,10 @@ impl Staged {
     }
 
     /// Writes a whole file.
+    #[cfg(feature = "tract")]
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let mut file = begin(path)?;
-        file.write_all(bytes)?;
+        io::Write::write_all(&mut file, bytes)?;
         Self::new(file, path)
     }
 
