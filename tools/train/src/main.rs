@@ -38,7 +38,9 @@ enum Command {
     #[command(after_help = "Example:\n  monet-train train --data Task04_Hippocampus --out runs/hippocampus")]
     Train(Box<commands::Train>),
     /// Writes the best weights of a run as an f32 package, checked against the network
-    #[command(after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml")]
+    #[command(
+        after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml"
+    )]
     Export(commands::Export),
     /// Writes an int8 package, calibrated on training slices and compared with f32 on the validation split
     #[command(

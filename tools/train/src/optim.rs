@@ -34,7 +34,9 @@ impl Adam {
         let exponent = i32::try_from(step).unwrap_or(i32::MAX);
         let [c1, c2] = BETAS.map(|b| 1.0 - b.powi(exponent));
         no_grad(|| {
-            for ((mut weight, mean), square) in net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square) {
+            for ((mut weight, mean), square) in
+                net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square)
+            {
                 let mut grad = weight.grad();
                 let _ = mean.g_mul_scalar_(BETAS[0]).g_add_(&(&grad * (1.0 - BETAS[0])));
                 let _ = square.g_mul_scalar_(BETAS[1]).g_add_(&(&grad * &grad * (1.0 - BETAS[1])));
@@ -53,7 +55,11 @@ impl Adam {
     #[must_use]
     pub fn named(&self) -> Vec<(String, Tensor)> {
         let part = |name: &'static str, tensors: &[Tensor]| {
-            tensors.iter().enumerate().map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone())).collect::<Vec<_>>()
+            tensors
+                .iter()
+                .enumerate()
+                .map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone()))
+                .collect::<Vec<_>>()
         };
         [part("mean", &self.mean), part("square", &self.square)].into_iter().flatten().collect()
     }
@@ -64,7 +70,8 @@ impl Adam {
     /// Where a tensor is missing.
     pub fn load(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, mut to) in self.named() {
-            let (_, from) = tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
+            let (_, from) =
+                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
             no_grad(|| to.copy_(from));
         }
         Ok(())

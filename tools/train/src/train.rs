@@ -112,7 +112,8 @@ impl Slices {
             } else {
                 below(self.images.len())
             };
-            let (mut image, mut label) = (self.images[slice].shallow_clone(), self.labels[slice].shallow_clone());
+            let (mut image, mut label) =
+                (self.images[slice].shallow_clone(), self.labels[slice].shallow_clone());
             for (axis, &side) in (0i64..).zip(&self.size) {
                 let start = below((label.size()[axis as usize] - side + 1) as usize) as i64;
                 image = image.narrow(axis + 1, start, side);
@@ -163,7 +164,11 @@ impl State {
         self.averaged.load("average/", &tensors)?;
         self.adam.load(&tensors)?;
         let find = |name: &str| {
-            tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t).with_context(|| format!("no tensor {name:?}"))
+            tensors
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, t)| t)
+                .with_context(|| format!("no tensor {name:?}"))
         };
         self.step = find("run/step")?.int64_value(&[0]) as u64;
         self.best = find("run/best")?.double_value(&[0]);
@@ -204,7 +209,8 @@ impl Run {
     /// Where there is no run.
     pub fn settings(&self) -> Result<Settings> {
         let path = self.settings_path();
-        let text = fs::read(&path).with_context(|| format!("{}: expected a folder made by `monet-train train`", path.display()))?;
+        let text = fs::read(&path)
+            .with_context(|| format!("{}: expected a folder made by `monet-train train`", path.display()))?;
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
@@ -247,7 +253,9 @@ impl Run {
         let step = |line: &str| line.split(',').next().and_then(|s| s.parse::<u64>().ok());
         let names: Vec<String> = package.labels.iter().map(|l| format!("dice_{}", l.name)).collect();
         let mut text = format!("step,rate,loss,{}\n", names.join(","));
-        old.lines().filter(|l| step(l).is_some_and(|s| s <= state.step)).for_each(|l| text += &format!("{l}\n"));
+        old.lines()
+            .filter(|l| step(l).is_some_and(|s| s <= state.step))
+            .for_each(|l| text += &format!("{l}\n"));
         fs::write(self.log(), text).with_context(|| self.log().display().to_string())
     }
 
@@ -269,14 +277,20 @@ pub fn train(
     device: Device,
     stop_after: Option<u64>,
 ) -> Result<()> {
-    ensure!(settings.batch > 0 && settings.steps > 0 && settings.epoch > 0, "--batch, --steps and --epoch must be positive");
+    ensure!(
+        settings.batch > 0 && settings.steps > 0 && settings.epoch > 0,
+        "--batch, --steps and --epoch must be positive"
+    );
     let pairs = dataset::list(data)?;
     let load = |which| -> Result<Vec<Subject>> {
         dataset::split(&pairs, which)?.iter().map(|pair| dataset::load(pair, package)).collect()
     };
     let (training, validation) = (load(Split::Train)?, load(Split::Validation)?);
     let slices = Slices::new(&training, package, device);
-    ensure!(!slices.foreground.is_empty(), "no slice of the training split has a label: there is nothing to learn");
+    ensure!(
+        !slices.foreground.is_empty(),
+        "no slice of the training split has a label: there is nothing to learn"
+    );
     let mut state = run.open(settings, package, device)?;
     eprintln!(
         "{} training and {} validation subjects, {} slices ({} with labels), {} parameters, on {device:?}, from step {}",
@@ -342,11 +356,16 @@ fn checkpoint(
     let scores = evaluate::scores(validation, package, device, false, &predict)?;
     let dice = evaluate::dice(&scores, package);
     let mean = dice.iter().sum::<f64>() / dice.len() as f64;
-    let named: Vec<String> = package.labels.iter().zip(&dice).map(|(l, d)| format!("{} {d:.4}", l.name)).collect();
+    let named: Vec<String> =
+        package.labels.iter().zip(&dice).map(|(l, d)| format!("{} {d:.4}", l.name)).collect();
     let rate = optim::rate(state.step, settings.steps, settings.rate);
     let line = format!("step {:5}  loss {loss:.4}  Dice {}", state.step, named.join("  "));
     bar.set_message(format!("Dice {mean:.4}"));
-    if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
+    if bar.is_hidden() {
+        eprintln!("{line}")
+    } else {
+        bar.println(line)
+    }
     let values: Vec<String> = dice.iter().map(|d| format!("{d:.5}")).collect();
     run.write_log(&format!("{},{rate:.3e},{loss:.5},{}", state.step, values.join(",")))?;
     if mean > state.best {
