@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::Run;
 use crate::dataset::{self, Split, Subject};
 use crate::evaluate::{self, Score};
 use crate::export;
@@ -14,8 +15,9 @@ use crate::interpret::Interpreter;
 use crate::net::{self, Net, Pass};
 use crate::preset;
 use crate::quantize::{self, Method};
+use crate::settings::Settings;
 use crate::topology::Topology;
-use crate::train::{self, Run, Settings};
+use crate::train::Course;
 
 /// Slices of one calibration batch.
 const CALIBRATION_BATCH: usize = 32;
@@ -29,7 +31,7 @@ pub struct Train {
     /// Folder of the run; an interrupted run there is resumed
     #[arg(long)]
     out: PathBuf,
-    /// Leave off after this many steps, to be resumed later
+    /// Leave off after this many steps, at the end of an epoch, to be resumed later
     #[arg(long)]
     stop_after: Option<u64>,
     #[command(flatten)]
@@ -39,7 +41,7 @@ pub struct Train {
 impl Train {
     pub fn run(self, device: Device) -> Result<()> {
         let package = preset::manifest(&self.settings.task)?;
-        train::train(&self.data, &Run(self.out), &self.settings, &package, device, self.stop_after)
+        Course::new(&self.data, &self.settings, &package, device)?.train(&Run(self.out), self.stop_after)
     }
 }
 

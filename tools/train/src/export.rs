@@ -319,3 +319,96 @@ pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
     );
     Ok(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::{self, Method};
+
+    /// A small net whose batch normalisation does something.
+    fn net(classes: usize) -> Net {
+        tch::manual_seed(3);
+        let net = Net::new(Topology::monet(2, classes, 4), Device::Cpu);
+        let pass = Pass::Training { drop: 0.0, kind: Kind::Float };
+        tch::no_grad(|| (0..20).for_each(|_| drop(net.forward(&slices(), pass))));
+        net
+    }
+
+    fn slices() -> Tensor {
+        Tensor::rand([4, 2, 16, 24], (Kind::Float, Device::Cpu))
+    }
+
+    fn quantized(net: &Net) -> Model {
+        let folded = fold(net).unwrap();
+        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax).unwrap();
+        build(&net.topology, &folded, Some(&scales), "").unwrap()
+    }
+
+    #[test]
+    fn a_float_file_computes_what_the_network_computes() {
+        for classes in [1, 3] {
+            let net = net(classes);
+            let model = build(&net.topology, &fold(&net).unwrap(), None, "").unwrap();
+            assert!(verify(&net, &model.encode_to_vec(), [16, 24]).unwrap() < TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn a_file_of_other_weights_is_refused() {
+        let (net, other) = (net(3), Net::new(Topology::monet(2, 3, 4), Device::Cpu));
+        let model = build(&other.topology, &fold(&other).unwrap(), None, "").unwrap();
+        let error = verify(&net, &model.encode_to_vec(), [16, 24]).unwrap_err().to_string();
+        assert!(error.contains("differs from the network"), "{error}");
+    }
+
+    #[test]
+    fn a_quantized_file_computes_nearly_what_the_network_computes() {
+        for classes in [1, 3] {
+            let (net, x) = (net(classes), slices());
+            let found =
+                Interpreter::new(&quantized(&net).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
+            let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
+            let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
+            assert!(error > 0.0 && error < 0.03, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pair_stands_where_the_device_keeps_integers_and_nowhere_else() {
+        let graph = quantized(&net(3)).graph.unwrap();
+        let maker = |name: &str| graph.node.iter().find(|n| n.output[0] == name).map(|n| n.op_type.as_str());
+        for node in &graph.node {
+            let from = maker(&node.input[0]);
+            match node.op_type.as_str() {
+                "QuantizeLinear" => {
+                    assert!(matches!(from, None | Some("Elu" | "Add")), "{}: {from:?}", node.name)
+                }
+                "Elu" => assert!(matches!(from, Some("Conv" | "ConvTranspose")), "{}: {from:?}", node.name),
+                "Add" | "ConvTranspose" => assert_eq!(from, Some("DequantizeLinear"), "{}", node.name),
+                "Conv" => {
+                    assert!(matches!(from, Some("DequantizeLinear" | "Concat")), "{}: {from:?}", node.name)
+                }
+                "Softmax" => assert_eq!(from, Some("Conv"), "{}", node.name),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_symmetric_and_scaled_by_output_channel() {
+        let net = net(3);
+        let graph = quantized(&net).graph.unwrap();
+        let tensor = |name: String| graph.initializer.iter().find(|t| t.name == name).unwrap();
+        for (node, conv) in net.topology.convs() {
+            let name = &net.topology.nodes[node].name;
+            let weight = tensor(format!("{name}_weight"));
+            assert!(
+                weight.data_type == INT8 && weight.raw_data.iter().all(|&b| b as i8 != i8::MIN),
+                "{name}"
+            );
+            assert_eq!(tensor(format!("{name}_weight_scale")).dims, [conv.outputs as i64], "{name}");
+            let node = graph.node.iter().find(|n| n.name == format!("{name}_weight_dq")).unwrap();
+            assert_eq!(node.attribute[0].i, i64::from(conv.transposed), "{name}");
+        }
+    }
+}

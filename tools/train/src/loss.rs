@@ -7,7 +7,6 @@ const SMOOTH: f64 = 1.0;
 
 /// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for one class, cross-entropy
 /// over channels for several, plus `1 - Dice` averaged over the classes but the background, each Dice over the whole batch.
-#[must_use]
 pub fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     let classes = logits.size()[1];
     let (entropy, foreground, truth) = if classes == 1 {

@@ -1,6 +1,8 @@
 //! `monet-train`: trains MoNet, exports it to ONNX, quantizes and evaluates it.
 
 mod augment;
+mod batches;
+mod checkpoint;
 mod commands;
 mod dataset;
 mod device;
@@ -13,6 +15,7 @@ mod onnx;
 mod optim;
 mod preset;
 mod quantize;
+mod settings;
 mod topology;
 mod train;
 

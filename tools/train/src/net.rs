@@ -159,7 +159,6 @@ impl Net {
     }
 
     /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
-    #[must_use]
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let (training, drop, kind) = match pass {
             Pass::Inference => (false, 0.0, Kind::Float),
@@ -205,7 +204,6 @@ fn channels_last(x: &Tensor) -> Tensor {
 }
 
 /// The convolution alone.
-#[must_use]
 pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
     let [stride, padding, dilation] = [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
     if conv.transposed {
@@ -216,7 +214,6 @@ pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv)
 }
 
 /// The activation alone.
-#[must_use]
 pub fn activate(x: Tensor, activation: Activation) -> Tensor {
     match activation {
         Activation::Elu => x.elu(),
@@ -225,19 +222,16 @@ pub fn activate(x: Tensor, activation: Activation) -> Tensor {
 }
 
 /// Probabilities from logits: sigmoid for one class, softmax over channels for several.
-#[must_use]
 pub fn probabilities(logits: &Tensor) -> Tensor {
     if logits.size()[1] == 1 { logits.sigmoid() } else { logits.softmax(1, Kind::Float) }
 }
 
 /// Inverse of the sigmoid.
-#[must_use]
 pub fn logit(p: &Tensor) -> Tensor {
     (p / (p * -1.0 + 1.0)).log()
 }
 
 /// Labels from logits `[n, classes, h, w]`: uint8 `[n, h, w]`.
-#[must_use]
 pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {
     let labels = if logits.size()[1] == 1 {
         logits.sigmoid().squeeze_dim(1).gt(threshold)
