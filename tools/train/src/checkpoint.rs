@@ -28,12 +28,17 @@ pub struct State {
 }
 
 impl State {
-    fn new(settings: &Settings, package: &Manifest, device: Device) -> Self {
+    /// The first state, from scratch or with the best weights of the run `from`.
+    fn new(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Self> {
         tch::manual_seed(settings.seed as i64);
-        let net = Net::new(settings.topology(package), device);
+        let topology = settings.topology(package);
+        let net = match from {
+            None => Net::new(topology, device),
+            Some(earlier) => Run(earlier.clone()).net(topology, device)?,
+        };
         let averaged = net.duplicate();
         let adam = Adam::new(&net, settings.weight_decay);
-        Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY }
+        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY })
     }
 
     fn save(&self, path: &Path) -> Result<()> {
@@ -118,8 +123,9 @@ impl Run {
     /// # Errors
     /// An unwritable folder, a folder with another run, a damaged checkpoint.
     pub fn open(&self, settings: &Settings, package: &Manifest, device: Device) -> Result<State> {
+        let resumed = self.last().exists();
+        let mut state = State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
         fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
-        let mut state = State::new(settings, package, device);
         if self.settings_path().exists() {
             let found = self.settings()?;
             ensure!(
@@ -130,7 +136,7 @@ impl Run {
         } else {
             fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         }
-        if self.last().exists() {
+        if resumed {
             state.load(&self.last())?;
         }
         self.begin_log(&state, package)?;

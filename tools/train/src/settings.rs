@@ -1,5 +1,7 @@
 //! What a training run is made of: the options that decide its result, kept in the run's folder.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use monet::package::Manifest;
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,10 @@ pub struct Settings {
     #[arg(long)]
     #[serde(default)]
     pub bf16: bool,
+    /// Begin with the best weights of this earlier run, of the same task and width
+    #[arg(long, value_name = "RUN")]
+    #[serde(default)]
+    pub from: Option<PathBuf>,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -173,6 +173,27 @@ fn bad_data_is_refused_by_subject_before_training_begins() {
 }
 
 #[test]
+fn a_run_can_begin_where_an_earlier_one_was_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    succeed(train(&data, &first));
+    let mut command = train(&data, &second);
+    command.args(["--from", first.to_str().unwrap(), "--stop-after", "10"]);
+    succeed(command);
+    let loss = |run: &Path, line: usize| -> f64 {
+        let log = fs::read_to_string(run.join("log.csv")).unwrap();
+        log.lines().nth(line).unwrap().split(',').nth(2).unwrap().parse().unwrap()
+    };
+    assert!(loss(&second, 1) < loss(&first, 1) / 2.0, "{} {}", loss(&second, 1), loss(&first, 1));
+
+    let mut command = train(&data, &folder.path().join("third"));
+    command.args(["--from", folder.path().join("nowhere").to_str().unwrap()]);
+    assert!(refuse(command).contains("nowhere"));
+    assert!(!folder.path().join("third").exists());
+}
+
+#[test]
 fn a_folder_with_another_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 5);
