@@ -10,6 +10,7 @@ mod evaluate;
 mod export;
 mod interpret;
 mod loss;
+mod memory;
 mod net;
 mod onnx;
 mod optim;
@@ -65,6 +66,7 @@ enum Command {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    memory::keep();
     let device = device::choose(arguments.device.as_deref())?;
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads.max(1));
