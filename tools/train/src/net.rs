@@ -74,7 +74,8 @@ impl Net {
     pub fn new(topology: Topology, device: Device) -> Self {
         let block = |conv: Conv| {
             // A transposed convolution reaches each output through (kernel / stride)² taps only.
-            let taps = (conv.kernel * conv.kernel) as f64 / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
+            let taps = (conv.kernel * conv.kernel) as f64
+                / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
             let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
             let n = [conv.outputs as i64];
             let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
@@ -142,8 +143,10 @@ impl Net {
     /// Where one is missing or has another shape.
     pub fn load(&mut self, prefix: &str, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, mut to) in self.named(prefix) {
-            let (_, from) =
-                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?} in the checkpoint"))?;
+            let (_, from) = tensors
+                .iter()
+                .find(|(n, _)| *n == name)
+                .with_context(|| format!("no tensor {name:?} in the checkpoint"))?;
             ensure!(
                 from.size() == to.size(),
                 "tensor {name:?} is {:?} in the checkpoint, {:?} in the network: another topology",
@@ -156,7 +159,6 @@ impl Net {
     }
 
     /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
-    #[must_use]
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let (training, drop, kind) = match pass {
             Pass::Inference => (false, 0.0, Kind::Float),
@@ -202,10 +204,8 @@ fn channels_last(x: &Tensor) -> Tensor {
 }
 
 /// The convolution alone.
-#[must_use]
 pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-    let [stride, padding, dilation] =
-        [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
+    let [stride, padding, dilation] = [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
     if conv.transposed {
         x.conv_transpose2d(weight, bias, stride, padding, [0i64, 0], 1, dilation)
     } else {
@@ -214,7 +214,6 @@ pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv)
 }
 
 /// The activation alone.
-#[must_use]
 pub fn activate(x: Tensor, activation: Activation) -> Tensor {
     match activation {
         Activation::Elu => x.elu(),
@@ -223,19 +222,16 @@ pub fn activate(x: Tensor, activation: Activation) -> Tensor {
 }
 
 /// Probabilities from logits: sigmoid for one class, softmax over channels for several.
-#[must_use]
 pub fn probabilities(logits: &Tensor) -> Tensor {
     if logits.size()[1] == 1 { logits.sigmoid() } else { logits.softmax(1, Kind::Float) }
 }
 
 /// Inverse of the sigmoid.
-#[must_use]
 pub fn logit(p: &Tensor) -> Tensor {
     (p / (p * -1.0 + 1.0)).log()
 }
 
 /// Labels from logits `[n, classes, h, w]`: uint8 `[n, h, w]`.
-#[must_use]
 pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {
     let labels = if logits.size()[1] == 1 {
         logits.sigmoid().squeeze_dim(1).gt(threshold)
