@@ -4,7 +4,6 @@ mod atomic;
 pub mod measure;
 pub mod package;
 pub mod volume;
-#[cfg(feature = "tract")]
 pub mod engine;
 #[cfg(feature = "tract")]
 pub mod pipeline;

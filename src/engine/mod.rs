@@ -1,1 +1,3 @@
 //! Runs the net on one slice.
+
+pub mod int8;

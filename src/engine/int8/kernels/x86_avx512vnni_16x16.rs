@@ -1,0 +1,310 @@
+//! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or 8 × 32 where there are two blocks, sums in zmm registers.
+//!
+//! Each weight vector meets the activations of every pixel of the tile as broadcast 32-bit groups (`vpdpbusd`, which does not
+//! saturate). The epilogue packs the sums of two pixels to 16 bits and works on 32 counts at a time.
+
+use core::arch::x86_64::*;
+
+use super::super::requant::{Curve, Stage};
+use super::{BLOCK, GROUP, Packed, Row, Target};
+
+/// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
+const VECTOR: usize = BLOCK * GROUP;
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Fills one row.
+pub(super) fn convolve(arena: &mut [u8], row: &Row) {
+    row.check(arena.len());
+    let Packed::Bytes(weights) = row.weights else { return };
+    assert!(available());
+    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in the arena, and that
+    // weights, bias and scales cover all blocks.
+    unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
+}
+
+/// All blocks of output channels, two at a time while there are two.
+///
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
+    let block_len = row.depth() * VECTOR;
+    let mut block = 0;
+    while block < row.blocks() {
+        // SAFETY: blocks below `row.blocks()` have their weights; the caller vouches for the rest.
+        unsafe {
+            let weights = weights.add(block * block_len);
+            if block + 2 <= row.blocks() {
+                tiles::<8, 2>(arena, weights, row, block);
+                block += 2;
+            } else {
+                tiles::<16, 1>(arena, weights, row, block);
+                block += 1;
+            }
+        }
+    }
+}
+
+/// A row in tiles of `P` pixels and what remains in smaller ones.
+///
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn tiles<const P: usize, const N: usize>(arena: *mut u8, weights: *const i8, row: &Row, block: usize) {
+    let mut x = 0;
+    // SAFETY: every tile ends at or before `row.width`.
+    unsafe {
+        while x + P <= row.width {
+            tile::<P, N>(arena, weights, row, block, x);
+            x += P;
+        }
+        while x + 4 <= row.width {
+            tile::<4, N>(arena, weights, row, block, x);
+            x += 4;
+        }
+        while x < row.width {
+            tile::<1, N>(arena, weights, row, block, x);
+            x += 1;
+        }
+    }
+}
+
+/// `P` pixels × `N` blocks from pixel `x` on.
+///
+/// # Safety
+/// As [`convolve`], with `x + P <= row.width`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn tile<const P: usize, const N: usize>(
+    arena: *mut u8,
+    mut weights: *const i8,
+    row: &Row,
+    block: usize,
+    x: usize,
+) {
+    let block_len = row.depth() * VECTOR;
+    // SAFETY: bias, inputs and weights lie within the bounds that `check` has shown.
+    unsafe {
+        let mut sums = [[_mm512_setzero_si512(); N]; P];
+        for n in 0..N {
+            let bias = _mm512_loadu_si512(row.bias.as_ptr().add((block + n) * BLOCK).cast());
+            for pixel in &mut sums {
+                pixel[n] = bias;
+            }
+        }
+        for feed in row.feeds() {
+            let source = arena.add(feed.start + x * feed.step);
+            weights = match (feed.groups, feed.step) {
+                (4, 16) => accumulate::<P, N, 4, 16>(&mut sums, source, 16, feed.taps, weights, block_len),
+                (4, 32) => accumulate::<P, N, 4, 32>(&mut sums, source, 32, feed.taps, weights, block_len),
+                (4, 64) => accumulate::<P, N, 4, 64>(&mut sums, source, 64, feed.taps, weights, block_len),
+                (4, step) => accumulate::<P, N, 4, 0>(&mut sums, source, step, feed.taps, weights, block_len),
+                (_, step) => accumulate::<P, N, 1, 0>(&mut sums, source, step, feed.taps, weights, block_len),
+            };
+        }
+        match row.target {
+            Target::Counts { stage, start, step, residual } => {
+                let out = arena.add(start + x * step + block * BLOCK);
+                let residual = [residual[0] + x * residual[1] + block * BLOCK, residual[1]];
+                counts::<P, N>(&sums, stage, block, out, step, arena.add(residual[0]), residual[1]);
+            }
+            Target::Reals { scales, start } => {
+                for (p, pixel) in sums.iter().enumerate() {
+                    let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
+                    for (n, &sum) in pixel.iter().enumerate() {
+                        let scale = _mm512_loadu_ps(scales.as_ptr().add((block + n) * BLOCK));
+                        _mm512_storeu_ps(out.add(n * 64).cast(), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of one input whose chunks have `G` groups; `STEP` is the step between pixels where it is known at compile
+/// time, else 0. Returns the weights that remain.
+///
+/// # Safety
+/// As [`convolve`]; `source` is the input of the tile's first pixel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn accumulate<const P: usize, const N: usize, const G: usize, const STEP: usize>(
+    sums: &mut [[__m512i; N]; P],
+    source: *const u8,
+    step: usize,
+    taps: &[i32],
+    mut weights: *const i8,
+    block_len: usize,
+) -> *const i8 {
+    let step = if STEP == 0 { step } else { STEP };
+    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of weights per block.
+    unsafe {
+        for &tap in taps {
+            let source = source.offset(tap as isize);
+            for g in 0..G {
+                let mut w = [_mm512_setzero_si512(); N];
+                for (n, w) in w.iter_mut().enumerate() {
+                    *w = _mm512_loadu_si512(weights.add(n * block_len + g * VECTOR).cast());
+                }
+                for p in 0..P {
+                    let group = source.add(p * step + g * GROUP).cast::<i32>().read_unaligned();
+                    let group = _mm512_set1_epi32(group);
+                    for n in 0..N {
+                        sums[p][n] = _mm512_dpbusd_epi32(sums[p][n], group, w[n]);
+                    }
+                }
+            }
+            weights = weights.add(G * VECTOR);
+        }
+    }
+    weights
+}
+
+/// Requantizes and stores `P` pixels × `N` blocks, four vectors of sums at a time.
+///
+/// # Safety
+/// As [`convolve`]; `out` and `residual` are the places of the tile's first pixel and block.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn counts<const P: usize, const N: usize>(
+    sums: &[[__m512i; N]; P],
+    stage: &Stage,
+    block: usize,
+    out: *mut u8,
+    step: usize,
+    residual: *const u8,
+    residual_step: usize,
+) {
+    let rules = Rules::new(stage);
+    // Undoes what packing within 128-bit lanes did to the order of 32-bit groups; its own inverse.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let mut first = 0;
+    while first < P * N {
+        let mut vectors = [_mm512_setzero_si512(); 4];
+        // SAFETY: vector i is pixel i / N, block i % N of the tile; pixels beyond a tile smaller than four vectors are not touched.
+        unsafe {
+            for (i, v) in vectors.iter_mut().enumerate() {
+                if first + i < P * N {
+                    let at = first + i;
+                    let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + at % N) * BLOCK));
+                    *v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[at / N][at % N]), scale));
+                }
+            }
+            let place = |base: usize, i: usize| (first + i) / N * base + (first + i) % N * BLOCK;
+            let mut low = rules.curve(_mm512_packs_epi32(vectors[0], vectors[1]));
+            let mut high = rules.curve(_mm512_packs_epi32(vectors[2], vectors[3]));
+            if stage.sum.is_some() {
+                let together = P * N >= 4 && residual_step == N * BLOCK;
+                let other = if together {
+                    _mm512_loadu_si512(residual.add(place(residual_step, 0)).cast())
+                } else {
+                    let mut parts = [_mm_setzero_si128(); 4];
+                    for (i, part) in parts.iter_mut().take(P * N).enumerate() {
+                        *part = _mm_loadu_si128(residual.add(place(residual_step, i)).cast());
+                    }
+                    gather(parts)
+                };
+                let other = _mm512_permutexvar_epi32(order, other);
+                let zero = _mm512_setzero_si512();
+                low = rules.sum(low, _mm512_unpacklo_epi8(zero, other));
+                high = rules.sum(high, _mm512_unpackhi_epi8(zero, other));
+            }
+            let bytes = _mm512_packus_epi16(rules.finish(low), rules.finish(high));
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            if P * N >= 4 && step == N * BLOCK {
+                _mm512_storeu_si512(out.add(place(step, 0)).cast(), bytes);
+            } else {
+                let parts = [
+                    _mm512_castsi512_si128(bytes),
+                    _mm512_extracti32x4_epi32::<1>(bytes),
+                    _mm512_extracti32x4_epi32::<2>(bytes),
+                    _mm512_extracti32x4_epi32::<3>(bytes),
+                ];
+                for (i, &part) in parts.iter().take(P * N).enumerate() {
+                    _mm_storeu_si128(out.add(place(step, i)).cast(), part);
+                }
+            }
+        }
+        first += 4;
+    }
+}
+
+/// Four 128-bit parts as one vector.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn gather(parts: [__m128i; 4]) -> __m512i {
+    let v = _mm512_castsi128_si512(parts[0]);
+    let v = _mm512_inserti32x4::<1>(v, parts[1]);
+    let v = _mm512_inserti32x4::<2>(v, parts[2]);
+    _mm512_inserti32x4::<3>(v, parts[3])
+}
+
+/// A [`Stage`] in registers, each function the twin of the scalar one of `requant`, on 32 counts.
+struct Rules<'a> {
+    stage: &'a Stage,
+}
+
+impl<'a> Rules<'a> {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn new(stage: &'a Stage) -> Self {
+        Self { stage }
+    }
+
+    /// The activation.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn curve(&self, t: __m512i) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        match &self.stage.curve {
+            Curve::Linear => t,
+            Curve::Relu => _mm512_max_epi16(t, zero),
+            Curve::Elu(elu) => {
+                let n = _mm512_min_epi16(t, zero);
+                let mut e = _mm512_set1_epi16(elu.cubic[0]);
+                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(elu.cubic[1]));
+                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(elu.cubic[2]));
+                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
+                for _ in 0..elu.squarings {
+                    e = _mm512_mulhrs_epi16(e, e);
+                }
+                let fall = _mm512_sub_epi16(_mm512_set1_epi16(elu.one), e);
+                let fall = _mm512_mulhrs_epi16(fall, _mm512_set1_epi16(elu.depth));
+                _mm512_sub_epi16(_mm512_max_epi16(t, zero), fall)
+            }
+        }
+    }
+
+    /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn sum(&self, r: __m512i, other: __m512i) -> __m512i {
+        let Some(sum) = &self.stage.sum else { return r };
+        let value = _mm512_mulhrs_epi16(r, _mm512_set1_epi16(self.stage.round));
+        let value = _mm512_max_epi16(value, _mm512_set1_epi16(-self.stage.zero_point));
+        let value = _mm512_min_epi16(value, _mm512_set1_epi16(255 - self.stage.zero_point));
+        let second = _mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN));
+        let second = _mm512_mulhrs_epi16(second, _mm512_set1_epi16(sum.second));
+        let second = _mm512_adds_epi16(second, _mm512_set1_epi16(sum.offset));
+        let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), _mm512_set1_epi16(sum.first));
+        _mm512_adds_epi16(first, second)
+    }
+
+    /// Removes the fraction and adds the zero point; packing saturates.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn finish(&self, r: __m512i) -> __m512i {
+        let (round, zero_point) = match &self.stage.sum {
+            Some(sum) => (sum.round, sum.zero_point),
+            None => (self.stage.round, self.stage.zero_point),
+        };
+        _mm512_add_epi16(_mm512_mulhrs_epi16(r, _mm512_set1_epi16(round)), _mm512_set1_epi16(zero_point))
+    }
+}
