@@ -53,6 +53,6 @@ fn monet_is_alike_on_every_kernel_and_fits_its_arena() {
         assert_eq!(want, logits(&graph, [32, 40], kernel, &input, 7), "kernel {kernel}");
     }
     let plan = Plan::new(&graph, 256, 256, Kernel::best()).expect("a plan for the bench net");
-    assert_eq!(plan.macs(), 4_757_389_312);
+    assert_eq!(plan.macs(), 4_758_437_888);
     assert!(plan.arena_len() <= 5 << 20, "{} bytes", plan.arena_len());
 }

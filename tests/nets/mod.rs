@@ -5,10 +5,10 @@
 use monet::engine::int8::{Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, Source};
 
 /// SplitMix64: small, seeded, the same everywhere.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -16,30 +16,30 @@ impl Random {
     }
 
     /// Below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
     /// From 0 to 1.
-    pub fn unit(&mut self) -> f32 {
+    pub(crate) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 24) as f32
     }
 }
 
 /// What the weights are made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Weights {
+pub(crate) enum Weights {
     Uniform,
     AllHighest,
     AllLowest,
 }
 
 /// A convolution whose sums have a spread of about 1 in real values.
-pub fn conv(random: &mut Random, cin: usize, cout: usize, kernel: [usize; 2], fill: Weights, scale: f32) -> Convolution {
+pub(crate) fn conv(random: &mut Random, cin: usize, cout: usize, kernel: [usize; 2], fill: Weights, scale: f32) -> Convolution {
     let per = cin * kernel[0] * kernel[1];
     let weights = (0..per * cout)
         .map(|_| match fill {
@@ -107,7 +107,7 @@ impl MoNet {
 }
 
 /// MoNet with random weights: one input channel, as many classes as asked for.
-pub fn monet(classes: usize) -> QuantGraph {
+pub(crate) fn monet(classes: usize) -> QuantGraph {
     let graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
     let mut net = MoNet { graph, random: Random(7) };
     let mut x = Source(0);
@@ -133,7 +133,7 @@ pub fn monet(classes: usize) -> QuantGraph {
 }
 
 /// A small net that passes through one convolution of random shape, with everything that can surround one.
-pub fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
+pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let channels = [1, 3, 4, 16, 17, 32, 48, 64, 96];
     let fill = random.pick(&[Weights::Uniform, Weights::Uniform, Weights::AllHighest, Weights::AllLowest]);
     let quant = |random: &mut Random| Quant {
@@ -162,10 +162,8 @@ pub fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let output = quant(random);
     let out = graph.tensor(cout, output);
     if random.below(3) == 0 {
-        layer.pads = [0, 1, 2, 3].map(|axis: usize| random.below(kernel[axis % 2]).min(1));
-        layer.dilation = [1, 1];
+        layer.pads = [0, 1, 2, 3].map(|axis: usize| if kernel[axis % 2] > 2 { random.below(2) } else { 0 });
         layer.output_padding = [random.below(2), random.below(2)];
-        layer.pads[0] = layer.pads[0].min(kernel[0] / 2);
         graph.push("layer", Operation::Transpose { inputs, conv: layer, activation, output: out });
     } else {
         layer.pads = [0, 1, 2, 3].map(|axis: usize| layer.dilation[axis % 2] * (kernel[axis % 2] - 1) / 2 + random.below(2));

@@ -143,7 +143,7 @@ pub(super) struct ConvStep {
 #[derive(Debug, Clone)]
 pub(super) enum ConvResult {
     Counts { output: usize, stage: Stage, residual: Option<usize> },
-    Logits { scales: Vec<f32>, row: Range<usize> },
+    Logits { stage: Stage, row: Range<usize> },
 }
 
 /// The output pixels that share one set of taps: all of a convolution's, every n-th of a transposed one's.
@@ -664,11 +664,12 @@ impl Builder<'_> {
         let result = match activation {
             Some(activation) => self.counts(f, conv, activation, inputs[0])?,
             None => {
-                let input = self.grids[inputs[0]].quant.scale;
-                let mut scales: Vec<f32> = conv.scales.iter().map(|s| s * input).collect();
-                self.stage(f, conv, Activation::Linear, inputs[0], Quant { scale: 1.0, zero_point: 0 })?;
-                scales.resize(conv.cout.next_multiple_of(BLOCK), 0.0);
-                ConvResult::Logits { scales, row }
+                let real = Quant { scale: 1.0, zero_point: 0 };
+                let mut stage = self.stage(f, conv, Activation::Linear, inputs[0], real)?;
+                for (scale, own) in stage.scales.iter_mut().zip(&conv.scales) {
+                    *scale = self.grids[inputs[0]].quant.scale * own;
+                }
+                ConvResult::Logits { stage, row }
             }
         };
         Ok(ConvStep { inputs, phases, result, scratch })

@@ -13,7 +13,7 @@ const MAX_FRACTION: u32 = 7;
 /// `exp(z)` on [-1, 0] as `1 + z(p1 + z(p2 + z p3))`: minimax for the error that three squarings amplify, 6e-5 after them.
 const EXP: [f64; 3] = [0.999_492_74, 0.491_365_24, 0.131_119_31];
 /// Squarings at least; the cubic was fitted for them.
-const MIN_SQUARINGS: u32 = 3;
+pub(super) const MIN_SQUARINGS: u32 = 3;
 
 /// `a * b / 2^15`, rounded half up: `pmulhrsw`, `sqrdmulh`. Not both -32768.
 #[inline(always)]

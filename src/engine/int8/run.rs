@@ -145,7 +145,7 @@ impl Plan {
                 let [start, step] = place(*output);
                 Target::Counts { stage, start, step, residual: residual.map_or([0, 0], place) }
             }
-            ConvResult::Logits { scales, row } => Target::Reals { scales, start: row.start },
+            ConvResult::Logits { stage, row } => Target::Reals { stage, start: row.start },
         };
         Row {
             width: phase.size[1],

@@ -6,7 +6,15 @@
 
 mod scalar;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_16x16;
+#[cfg(target_arch = "x86_64")]
+mod x86_avxvnni_6x16;
+#[cfg(target_arch = "x86_64")]
+mod x86_sse41_2x16;
+#[cfg(target_arch = "x86_64")]
+mod x86_ymm;
 
 use core::fmt;
 use core::ops::Range;
@@ -19,7 +27,7 @@ pub(super) const BLOCK: usize = 16;
 /// Input channels that one instruction takes together.
 pub(super) const GROUP: usize = 4;
 /// Pixels that a kernel may gather at a time in its scratch memory.
-pub(super) const PANEL_PIXELS: usize = 16;
+pub(super) const PANEL_PIXELS: usize = 6;
 
 /// The code that computes convolutions; every one gives the same counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +35,12 @@ pub(super) const PANEL_PIXELS: usize = 16;
 pub enum Kernel {
     /// Portable, the oracle of all others.
     Scalar,
+    /// x86-64 with SSE4.1 and SSSE3.
+    Sse41,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// x86-64 with AVX2 and AVX-VNNI.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW and VNNI.
     Avx512Vnni,
 }
@@ -45,12 +59,15 @@ pub enum KernelError {
 
 impl Kernel {
     /// All kernels, slowest first.
-    pub const ALL: [Self; 2] = [Self::Scalar, Self::Avx512Vnni];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Sse41, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
 
     /// The name by which users choose it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Sse41 => "sse4.1",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
         }
     }
@@ -59,6 +76,12 @@ impl Kernel {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => x86_sse41_2x16::available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_avx2_6x16::available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => x86_avxvnni_6x16::available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86_avx512vnni_16x16::available(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -83,15 +106,24 @@ impl Kernel {
         if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
     }
 
-    /// Bytes of weight memory per weight, and of scratch per gathered activation.
+    /// How it wants its weights; kernels of [`Packing::Words`] also want a panel of scratch memory.
     pub(super) fn packing(self) -> Packing {
-        Packing::Bytes
+        match self {
+            Self::Sse41 | Self::Avx2 => Packing::Words,
+            Self::Scalar | Self::AvxVnni | Self::Avx512Vnni => Packing::Bytes,
+        }
     }
 
     /// Fills one row of the output; the memory named by `row` lies inside `arena`, which is checked.
     #[inline]
     pub(super) fn convolve(self, arena: &mut [u8], row: &Row) {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => x86_sse41_2x16::convolve(arena, row),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_avx2_6x16::convolve(arena, row),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => x86_avxvnni_6x16::convolve(arena, row),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86_avx512vnni_16x16::convolve(arena, row),
             _ => scalar::convolve(arena, row),
@@ -166,8 +198,8 @@ pub(super) enum Target<'a> {
     },
     /// `sum * scale` as f32 in native byte order, 64 bytes per block, pixels side by side.
     Reals {
-        /// Per output channel, padded.
-        scales: &'a [f32],
+        /// Its scales alone are used.
+        stage: &'a Stage,
         /// Arena offset of output pixel 0.
         start: usize,
     },
@@ -199,6 +231,14 @@ impl<'a> Row<'a> {
         &self.feeds[..self.inputs]
     }
 
+    /// The fixed-point rules.
+    #[inline]
+    pub(super) fn stage(&self) -> &'a Stage {
+        match self.target {
+            Target::Counts { stage, .. } | Target::Reals { stage, .. } => stage,
+        }
+    }
+
     /// Blocks of output channels.
     #[inline]
     pub(super) fn blocks(&self) -> usize {
@@ -209,6 +249,12 @@ impl<'a> Row<'a> {
     #[inline]
     pub(super) fn depth(&self) -> usize {
         self.feeds().iter().map(|f| f.taps.len() * f.groups).sum()
+    }
+
+    /// Whether the scratch memory holds a panel of this many pixels in 16-bit words.
+    #[inline]
+    pub(super) fn has_panel(&self, pixels: usize) -> bool {
+        self.scratch.len() >= pixels * self.depth() * GROUP * 2
     }
 
     /// Panics unless all memory that a kernel may touch for this row lies where it should: the bounds that the
@@ -223,18 +269,14 @@ impl<'a> Row<'a> {
         }
         let channels = self.bias.len();
         assert!(channels.is_multiple_of(BLOCK) && self.scratch.end <= arena);
-        let scales = match self.target {
+        match self.target {
             Target::Counts { stage, start, step, residual } => {
                 assert!(start + last * step + channels <= arena);
                 assert!(stage.sum.is_none() || residual[0] + last * residual[1] + channels <= arena);
-                &stage.scales[..]
             }
-            Target::Reals { scales, start } => {
-                assert!(start + self.width * channels * 4 <= arena);
-                scales
-            }
-        };
-        assert!(scales.len() == channels);
+            Target::Reals { start, .. } => assert!(start + self.width * channels * 4 <= arena),
+        }
+        assert!(self.stage().scales.len() == channels);
         let weights = self.depth() * GROUP * channels;
         match self.weights {
             Packed::Bytes(w) => assert!(w.len() == weights),

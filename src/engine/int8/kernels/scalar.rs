@@ -51,10 +51,10 @@ fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32;
                 arena[start + pixel * step + channel + i] = stage.apply(channel + i, sum, other);
             }
         }
-        Target::Reals { scales, start } => {
+        Target::Reals { stage, start } => {
             for (i, &sum) in sums.iter().enumerate() {
                 let at = start + (pixel * row.bias.len() + channel + i) * 4;
-                arena[at..at + 4].copy_from_slice(&(sum as f32 * scales[channel + i]).to_ne_bytes());
+                arena[at..at + 4].copy_from_slice(&(sum as f32 * stage.scales[channel + i]).to_ne_bytes());
             }
         }
     }

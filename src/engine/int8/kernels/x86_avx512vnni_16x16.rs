@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requant::{Curve, Stage};
+use super::super::requant::{Curve, MIN_SQUARINGS, Stage};
 use super::{BLOCK, GROUP, Packed, Row, Target};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
@@ -35,16 +35,17 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let block_len = row.depth() * VECTOR;
+    let rules = Rules::new(row.stage());
     let mut block = 0;
     while block < row.blocks() {
         // SAFETY: blocks below `row.blocks()` have their weights; the caller vouches for the rest.
         unsafe {
             let weights = weights.add(block * block_len);
             if block + 2 <= row.blocks() {
-                tiles::<8, 2>(arena, weights, row, block);
+                tiles::<8, 2>(arena, weights, row, &rules, block);
                 block += 2;
             } else {
-                tiles::<16, 1>(arena, weights, row, block);
+                tiles::<16, 1>(arena, weights, row, &rules, block);
                 block += 1;
             }
         }
@@ -57,20 +58,20 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn tiles<const P: usize, const N: usize>(arena: *mut u8, weights: *const i8, row: &Row, block: usize) {
+unsafe fn tiles<const P: usize, const N: usize>(arena: *mut u8, weights: *const i8, row: &Row, rules: &Rules, block: usize) {
     let mut x = 0;
     // SAFETY: every tile ends at or before `row.width`.
     unsafe {
         while x + P <= row.width {
-            tile::<P, N>(arena, weights, row, block, x);
+            tile::<P, N>(arena, weights, row, rules, block, x);
             x += P;
         }
         while x + 4 <= row.width {
-            tile::<4, N>(arena, weights, row, block, x);
+            tile::<4, N>(arena, weights, row, rules, block, x);
             x += 4;
         }
         while x < row.width {
-            tile::<1, N>(arena, weights, row, block, x);
+            tile::<1, N>(arena, weights, row, rules, block, x);
             x += 1;
         }
     }
@@ -86,6 +87,7 @@ unsafe fn tile<const P: usize, const N: usize>(
     arena: *mut u8,
     mut weights: *const i8,
     row: &Row,
+    rules: &Rules,
     block: usize,
     x: usize,
 ) {
@@ -113,13 +115,14 @@ unsafe fn tile<const P: usize, const N: usize>(
             Target::Counts { stage, start, step, residual } => {
                 let out = arena.add(start + x * step + block * BLOCK);
                 let residual = [residual[0] + x * residual[1] + block * BLOCK, residual[1]];
-                counts::<P, N>(&sums, stage, block, out, step, arena.add(residual[0]), residual[1]);
+                let scales = stage.scales.as_ptr().add(block * BLOCK);
+                counts::<P, N>(&sums, rules, scales, out, step, arena.add(residual[0]), residual[1]);
             }
-            Target::Reals { scales, start } => {
+            Target::Reals { stage, start } => {
                 for (p, pixel) in sums.iter().enumerate() {
                     let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
                     for (n, &sum) in pixel.iter().enumerate() {
-                        let scale = _mm512_loadu_ps(scales.as_ptr().add((block + n) * BLOCK));
+                        let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + n) * BLOCK));
                         _mm512_storeu_ps(out.add(n * 64).cast(), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
                     }
                 }
@@ -175,14 +178,13 @@ unsafe fn accumulate<const P: usize, const N: usize, const G: usize, const STEP:
 #[inline]
 unsafe fn counts<const P: usize, const N: usize>(
     sums: &[[__m512i; N]; P],
-    stage: &Stage,
-    block: usize,
+    rules: &Rules,
+    scales: *const f32,
     out: *mut u8,
     step: usize,
     residual: *const u8,
     residual_step: usize,
 ) {
-    let rules = Rules::new(stage);
     // Undoes what packing within 128-bit lanes did to the order of 32-bit groups; its own inverse.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let mut first = 0;
@@ -193,14 +195,14 @@ unsafe fn counts<const P: usize, const N: usize>(
             for (i, v) in vectors.iter_mut().enumerate() {
                 if first + i < P * N {
                     let at = first + i;
-                    let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + at % N) * BLOCK));
+                    let scale = _mm512_loadu_ps(scales.add(at % N * BLOCK));
                     *v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[at / N][at % N]), scale));
                 }
             }
             let place = |base: usize, i: usize| (first + i) / N * base + (first + i) % N * BLOCK;
             let mut low = rules.curve(_mm512_packs_epi32(vectors[0], vectors[1]));
             let mut high = rules.curve(_mm512_packs_epi32(vectors[2], vectors[3]));
-            if stage.sum.is_some() {
+            if let Some(sum) = &rules.sum {
                 let together = P * N >= 4 && residual_step == N * BLOCK;
                 let other = if together {
                     _mm512_loadu_si512(residual.add(place(residual_step, 0)).cast())
@@ -213,8 +215,8 @@ unsafe fn counts<const P: usize, const N: usize>(
                 };
                 let other = _mm512_permutexvar_epi32(order, other);
                 let zero = _mm512_setzero_si512();
-                low = rules.sum(low, _mm512_unpacklo_epi8(zero, other));
-                high = rules.sum(high, _mm512_unpackhi_epi8(zero, other));
+                low = Rules::sum(sum, low, _mm512_unpacklo_epi8(zero, other));
+                high = Rules::sum(sum, high, _mm512_unpackhi_epi8(zero, other));
             }
             let bytes = _mm512_packus_epi16(rules.finish(low), rules.finish(high));
             let bytes = _mm512_permutexvar_epi32(order, bytes);
@@ -246,16 +248,58 @@ fn gather(parts: [__m128i; 4]) -> __m512i {
     _mm512_inserti32x4::<3>(v, parts[3])
 }
 
-/// A [`Stage`] in registers, each function the twin of the scalar one of `requant`, on 32 counts.
-struct Rules<'a> {
-    stage: &'a Stage,
+/// A [`Stage`] as vectors, each function the twin of the scalar one of `requant`, on 32 counts.
+struct Rules {
+    curve: Shape,
+    round: __m512i,
+    zero_point: __m512i,
+    sum: Option<Residual>,
 }
 
-impl<'a> Rules<'a> {
+/// An activation as vectors.
+enum Shape {
+    Linear,
+    Relu,
+    Elu { cubic: [__m512i; 3], squarings: u32, one: __m512i, depth: __m512i },
+}
+
+/// A residual addition as vectors.
+struct Residual {
+    round: __m512i,
+    low: __m512i,
+    high: __m512i,
+    first: __m512i,
+    second: __m512i,
+    offset: __m512i,
+}
+
+impl Rules {
     #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    fn new(stage: &'a Stage) -> Self {
-        Self { stage }
+    fn new(stage: &Stage) -> Self {
+        let all = |x: i16| _mm512_set1_epi16(x);
+        let (round, zero_point) = match &stage.sum {
+            Some(sum) => (sum.round, sum.zero_point),
+            None => (stage.round, stage.zero_point),
+        };
+        let curve = match &stage.curve {
+            Curve::Linear => Shape::Linear,
+            Curve::Relu => Shape::Relu,
+            Curve::Elu(elu) => Shape::Elu {
+                cubic: [all(elu.cubic[0]), all(elu.cubic[1]), all(elu.cubic[2])],
+                squarings: elu.squarings,
+                one: all(elu.one),
+                depth: all(elu.depth),
+            },
+        };
+        let sum = stage.sum.as_ref().map(|sum| Residual {
+            round: all(stage.round),
+            low: all(-stage.zero_point),
+            high: all(255 - stage.zero_point),
+            first: all(sum.first),
+            second: all(sum.second),
+            offset: all(sum.offset),
+        });
+        Self { curve, round: all(round), zero_point: all(zero_point), sum }
     }
 
     /// The activation.
@@ -263,21 +307,22 @@ impl<'a> Rules<'a> {
     #[inline]
     fn curve(&self, t: __m512i) -> __m512i {
         let zero = _mm512_setzero_si512();
-        match &self.stage.curve {
-            Curve::Linear => t,
-            Curve::Relu => _mm512_max_epi16(t, zero),
-            Curve::Elu(elu) => {
+        match &self.curve {
+            Shape::Linear => t,
+            Shape::Relu => _mm512_max_epi16(t, zero),
+            Shape::Elu { cubic, squarings, one, depth } => {
                 let n = _mm512_min_epi16(t, zero);
-                let mut e = _mm512_set1_epi16(elu.cubic[0]);
-                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(elu.cubic[1]));
-                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(elu.cubic[2]));
+                let mut e = _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1]);
+                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2]);
                 e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
-                for _ in 0..elu.squarings {
+                // Three at least, and mostly no more.
+                e = _mm512_mulhrs_epi16(e, e);
+                e = _mm512_mulhrs_epi16(e, e);
+                e = _mm512_mulhrs_epi16(e, e);
+                for _ in MIN_SQUARINGS..*squarings {
                     e = _mm512_mulhrs_epi16(e, e);
                 }
-                let fall = _mm512_sub_epi16(_mm512_set1_epi16(elu.one), e);
-                let fall = _mm512_mulhrs_epi16(fall, _mm512_set1_epi16(elu.depth));
-                _mm512_sub_epi16(_mm512_max_epi16(t, zero), fall)
+                _mm512_sub_epi16(_mm512_max_epi16(t, zero), _mm512_mulhrs_epi16(_mm512_sub_epi16(*one, e), *depth))
             }
         }
     }
@@ -285,26 +330,18 @@ impl<'a> Rules<'a> {
     /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn sum(&self, r: __m512i, other: __m512i) -> __m512i {
-        let Some(sum) = &self.stage.sum else { return r };
-        let value = _mm512_mulhrs_epi16(r, _mm512_set1_epi16(self.stage.round));
-        let value = _mm512_max_epi16(value, _mm512_set1_epi16(-self.stage.zero_point));
-        let value = _mm512_min_epi16(value, _mm512_set1_epi16(255 - self.stage.zero_point));
-        let second = _mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN));
-        let second = _mm512_mulhrs_epi16(second, _mm512_set1_epi16(sum.second));
-        let second = _mm512_adds_epi16(second, _mm512_set1_epi16(sum.offset));
-        let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), _mm512_set1_epi16(sum.first));
-        _mm512_adds_epi16(first, second)
+    fn sum(sum: &Residual, r: __m512i, other: __m512i) -> __m512i {
+        let value = _mm512_mulhrs_epi16(r, sum.round);
+        let value = _mm512_min_epi16(_mm512_max_epi16(value, sum.low), sum.high);
+        let second = _mm512_mulhrs_epi16(_mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN)), sum.second);
+        let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), sum.first);
+        _mm512_adds_epi16(first, _mm512_adds_epi16(second, sum.offset))
     }
 
     /// Removes the fraction and adds the zero point; packing saturates.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     fn finish(&self, r: __m512i) -> __m512i {
-        let (round, zero_point) = match &self.stage.sum {
-            Some(sum) => (sum.round, sum.zero_point),
-            None => (self.stage.round, self.stage.zero_point),
-        };
-        _mm512_add_epi16(_mm512_mulhrs_epi16(r, _mm512_set1_epi16(round)), _mm512_set1_epi16(zero_point))
+        _mm512_add_epi16(_mm512_mulhrs_epi16(r, self.round), self.zero_point)
     }
 }
