@@ -30,12 +30,20 @@
 
 mod arena;
 mod graph;
+#[cfg(feature = "tract")]
+mod import;
 mod kernels;
+#[cfg(feature = "tract")]
+mod op;
 mod plan;
 pub mod requant;
 mod run;
 
 pub use graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor};
+#[cfg(feature = "tract")]
+pub use import::{Import, Unfused, import};
 pub use kernels::{Kernel, KernelError};
+#[cfg(feature = "tract")]
+pub use op::{QuantizedRegion, rewrite};
 pub use plan::{Plan, PlanError, StepInfo};
 pub use run::RunError;
