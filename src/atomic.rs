@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -23,12 +23,37 @@ pub(crate) fn begin(path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-/// Makes the file durable and gives it its name; with `overwrite` false an existing file is kept and is an error.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn finish(file: NamedTempFile, path: &Path, overwrite: bool) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    let named = if overwrite { file.persist(path) } else { file.persist_noclobber(path) };
-    named.map(drop).map_err(|e| e.error)
+/// A complete file that has not its name yet; dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Makes a temporary file durable.
+    pub(crate) fn new(file: NamedTempFile, path: &Path) -> io::Result<Self> {
+        file.as_file().sync_all()?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Writes a whole file.
+    #[cfg(feature = "tract")]
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let mut file = begin(path)?;
+        io::Write::write_all(&mut file, bytes)?;
+        Self::new(file, path)
+    }
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name; with `overwrite` false an existing file is kept and is an error.
+    pub(crate) fn commit(self, overwrite: bool) -> io::Result<()> {
+        let Self { file, path } = self;
+        let named = if overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
+        named.map(drop).map_err(|e| e.error)
+    }
 }

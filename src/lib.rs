@@ -1,9 +1,42 @@
-//! Segments medical volumes on devices without GPU, slice by slice, in bounded memory.
+//! Segments medical volumes on devices without GPU: slice by slice, in bounded memory, with a quantized MoNet.
+//!
+//! What the library promises:
+//!
+//! - **Bounded memory.** One slice buffer a stage and worker, allocated before the first slice; nothing grows with the number
+//!   of slices, and nothing is allocated from what a header merely claims.
+//! - **All or nothing.** An output appears under its name only when it is complete; an earlier one is never damaged.
+//! - **The volume's own geometry.** Slices reach the net in the orientation it was trained on, whatever the file's; labels go
+//!   back to the file's own grid.
+//! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and what to do.
+//!
+//! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings labels back, [`engine`]
+//! runs the net, [`pipeline`] joins the three, [`measure`] says what came out.
+//!
+//! ```
+//! # #[cfg(feature = "tract")] {
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use monet::package::Package;
+//! use monet::pipeline::{self, Job, Model};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let job = Job {
+//!     input: "models/sample/mni152-hippocampus.nii.gz".into(),
+//!     output: folder.path().join("mask.nii.gz"),
+//!     ..Job::default()
+//! };
+//! let mut model = Model::new(Package::embedded(), 2);
+//! let report = pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| {})?;
+//! assert_eq!(report.slices, 36);
+//! assert!(report.labels.iter().all(|label| label.ml > 0.1));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod atomic;
+pub mod engine;
 pub mod measure;
 pub mod package;
-pub mod volume;
-pub mod engine;
 #[cfg(feature = "tract")]
 pub mod pipeline;
+pub mod volume;

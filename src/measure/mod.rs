@@ -1,7 +1,28 @@
 //! Figures and pictures a person reads: label statistics, Dice and HD95, previews, timings.
+//!
+//! Everything here looks at volumes that are already segmented; nothing changes them. What streams (statistics, preview)
+//! holds memory that does not depend on the number of slices; scores compare two whole label volumes.
 
+mod canvas;
+mod labels;
 mod overlap;
+mod preview;
+mod score;
 mod surface;
+mod timing;
 
+pub use labels::{LabelReport, LabelStats};
 pub use overlap::dice;
+pub use preview::Preview;
+pub use score::{
+    Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
+};
 pub use surface::hd95;
+pub use timing::{Clock, Stage, StageTimes, peak_memory};
+
+/// A report as indented JSON, ending in a new line.
+#[must_use]
+pub fn json(report: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(report).expect("reports have only types that JSON has");
+    text + "\n"
+}

@@ -19,7 +19,10 @@ const PERCENTILE: f64 = 0.95;
 #[must_use]
 pub fn hd95(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> Option<f64> {
     let voxels: usize = geometry.size.iter().product();
-    assert!(pred.len() == voxels && truth.len() == voxels, "label volumes of another size than their geometry");
+    assert!(
+        pred.len() == voxels && truth.len() == voxels,
+        "label volumes of another size than their geometry"
+    );
     let window = Window::around([pred, truth], label, geometry)?;
     let surfaces = [pred, truth].map(|labels| window.surface(labels, label));
     if surfaces.iter().any(|s| !s.contains(&true)) {
@@ -219,8 +222,10 @@ mod tests {
         let distance = |a: &[f64; 3], b: &[f64; 3]| {
             (0..3).map(|i| ((a[i] - b[i]) * geometry.spacing[i]).powi(2)).sum::<f64>().sqrt()
         };
-        let nearest = |a: &[f64; 3], to: &[[f64; 3]]| to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min);
-        let mut all: Vec<f64> = p.iter().map(|a| nearest(a, &t)).chain(t.iter().map(|a| nearest(a, &p))).collect();
+        let nearest =
+            |a: &[f64; 3], to: &[[f64; 3]]| to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min);
+        let mut all: Vec<f64> =
+            p.iter().map(|a| nearest(a, &t)).chain(t.iter().map(|a| nearest(a, &p))).collect();
         (!p.is_empty() && !t.is_empty()).then(|| percentile(&mut all, PERCENTILE))
     }
 

@@ -28,7 +28,9 @@ pub enum FitError {
         ceiling: usize,
     },
     /// The volume has another number of channels than the net.
-    #[error("the volume has {found} channel(s), the model expects {expected}: choose another model or a volume with {expected}")]
+    #[error(
+        "the volume has {found} channel(s), the model expects {expected}: choose another model or a volume with {expected}"
+    )]
     Channels {
         /// Of the volume.
         found: usize,
@@ -36,7 +38,9 @@ pub enum FitError {
         expected: usize,
     },
     /// The slice has no pixels or no spacing.
-    #[error("a slice of {size:?} pixels at {spacing:?} mm cannot be resampled: sizes and spacings must be positive")]
+    #[error(
+        "a slice of {size:?} pixels at {spacing:?} mm cannot be resampled: sizes and spacings must be positive"
+    )]
     Degenerate {
         /// Width and height.
         size: [usize; 2],
@@ -190,9 +194,8 @@ impl Axis {
         let before = (net - scaled) / 2;
         let ratio = source as f64 / scaled as f64;
         let taps = (0..scaled).map(|i| Tap::at((i as f64 + 0.5) * ratio - 0.5, source)).collect();
-        let back = (0..source)
-            .map(|i| before + (((i as f64 + 0.5) / ratio) as usize).min(scaled - 1))
-            .collect();
+        let back =
+            (0..source).map(|i| before + (((i as f64 + 0.5) / ratio) as usize).min(scaled - 1)).collect();
         Self { source, net, before, taps, back }
     }
 }
@@ -242,9 +245,10 @@ mod tests {
         assert_eq!(plan.net_size(), [48, 64]);
         let mut net = vec![9.0; plan.net_len()];
         plan.prepare(&[1.0, 2.0, 3.0, 4.0], &mut net);
-        assert_eq!([net[23 * 64 + 31], net[23 * 64 + 32], net[24 * 64 + 31], net[24 * 64 + 32]], [
-            1.0, 2.0, 3.0, 4.0
-        ]);
+        assert_eq!(
+            [net[23 * 64 + 31], net[23 * 64 + 32], net[24 * 64 + 31], net[24 * 64 + 32]],
+            [1.0, 2.0, 3.0, 4.0]
+        );
         assert_eq!(net.iter().sum::<f32>(), 10.0);
     }
 

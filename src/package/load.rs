@@ -31,7 +31,7 @@ pub struct Package {
 #[non_exhaustive]
 pub enum PackageError {
     /// A file cannot be read.
-    #[error("{}: {source}: expected {expected}", path.display())]
+    #[error("{}: cannot be read: expected {expected}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum PackageError {
         limit: u64,
     },
     /// The manifest is refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: this manifest cannot be used", path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -154,7 +154,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.toml");
         fs::write(&path, b"\xff\xfe not toml").unwrap();
-        let error = Package::load(&path).unwrap_err().to_string();
-        assert!(error.contains("x.toml") && error.contains("not a model manifest"), "{error}");
+        let error = Package::load(&path).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            error.to_string().contains("x.toml") && cause.contains("not a model manifest"),
+            "{error}: {cause}"
+        );
     }
 }

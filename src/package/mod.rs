@@ -12,8 +12,8 @@ pub mod normalise;
 
 pub use colour::Colour;
 pub use fit::{FitError, FitPlan};
-pub use load::{sha256, Package, PackageError};
+pub use load::{Package, PackageError, sha256};
 pub use manifest::{
-    Data, Fit, Input, Label, Manifest, ManifestError, Metric, Normalise, Output, FORMAT, SIZE_STEP,
+    Data, FORMAT, Fit, Input, Label, Manifest, ManifestError, Metric, Normalise, Output, SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};

@@ -1,1 +1,50 @@
-//! Read → prepare → infer → restore → write, over bounded queues.
+//! From a volume file to a label volume, with figures and a preview: the one way data takes through the library.
+//!
+//! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the report. Nothing here knows the command
+//! line; progress goes to a callback.
+
+mod queue;
+mod segment;
+pub mod stream;
+
+use thiserror::Error;
+
+pub use segment::{Job, Model, ModelReport, Report, segment};
+
+use crate::engine::EngineError;
+use crate::package::FitError;
+use crate::volume::VolumeError;
+
+/// Why a volume was not segmented.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// Reading the volume or writing the labels failed.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The volume's slices do not fit the model.
+    #[error("{}: does not fit the model", path.display())]
+    Fit {
+        /// The volume.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: FitError,
+    },
+    /// The net cannot be loaded.
+    #[error(transparent)]
+    Load(EngineError),
+    /// The net failed.
+    #[error("slice {slice} could not be segmented")]
+    Engine {
+        /// Along the third axis of the model's orientation.
+        slice: usize,
+        /// Why.
+        source: EngineError,
+    },
+    /// Input and output are the same file.
+    #[error("{}: is the input as well as an output: choose another output", .0.display())]
+    SameFile(std::path::PathBuf),
+    /// Stopped from outside.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum VolumeError {
     /// The file cannot be opened or read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum VolumeError {
         found: String,
     },
     /// The temporary file for slices in another order fails.
-    #[error("{}: cannot keep slices here: {source}: free some space or choose another folder", path.display())]
+    #[error("{}: cannot keep slices here: free some space or choose another folder", path.display())]
     Spool {
         /// The folder.
         path: PathBuf,
@@ -70,7 +70,7 @@ pub enum VolumeError {
         path: PathBuf,
     },
     /// The output cannot be written.
-    #[error("{}: cannot be written: {source}; nothing was left there", path.display())]
+    #[error("{}: cannot be written, and nothing was left there", path.display())]
     Write {
         /// The output.
         path: PathBuf,
@@ -84,7 +84,9 @@ pub enum VolumeError {
 #[non_exhaustive]
 pub enum VolumeWarning {
     /// Neither sform nor qform can be used.
-    #[error("neither sform nor qform can be used: axes are taken as RAS at the spacing in pixdim; left and right may be swapped")]
+    #[error(
+        "neither sform nor qform can be used: axes are taken as RAS at the spacing in pixdim; left and right may be swapped"
+    )]
     NoAffine,
     /// The slope is not a number.
     #[error("scl_slope or scl_inter is not a number: intensities are taken unscaled")]

@@ -91,16 +91,22 @@ impl Affine {
         [0, 1, 2].map(|axis| self.0.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt())
     }
 
+    /// Volume in mm³ that a voxel takes, negative for a left-handed grid.
+    fn determinant(&self) -> f64 {
+        let m = &self.0;
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    }
+
     /// Whether all numbers are finite and the three axes span space.
     #[must_use]
     pub fn is_invertible(&self) -> bool {
-        let m = &self.0;
-        let det = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
-            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
-            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
-        let scale: f64 = self.spacing().iter().product();
+        let (det, scale) = (self.determinant(), self.spacing().iter().product::<f64>());
         // Relative to the axes' lengths, so that tiny voxels pass and axes in one plane do not.
-        m.iter().flatten().all(|v| v.is_finite()) && det.is_finite() && det.abs() > 1e-6 * scale && scale > 0.0
+        self.0.iter().flatten().all(|v| v.is_finite())
+            && det.is_finite()
+            && det.abs() > 1e-6 * scale
+            && scale > 0.0
     }
 
     /// The orientation closest to this affine: the assignment of array axes to anatomical axes with the greatest sum of
@@ -115,10 +121,10 @@ impl Affine {
         let best = ASSIGNMENTS.iter().skip(1).fold(&ASSIGNMENTS[0], |best, candidate| {
             if weight(candidate) > weight(best) { candidate } else { best }
         });
-        Orientation([0, 1, 2].map(|array| Direction {
-            axis: best[array],
-            negative: self.0[best[array]][array] < 0.0,
-        }))
+        Orientation(
+            [0, 1, 2]
+                .map(|array| Direction { axis: best[array], negative: self.0[best[array]][array] < 0.0 }),
+        )
     }
 }
 
@@ -138,6 +144,12 @@ impl Geometry {
     #[must_use]
     pub fn new(size: [usize; 3], affine: Affine) -> Self {
         Self { size, spacing: affine.spacing(), affine }
+    }
+
+    /// Volume of a voxel in millilitres: the affine's determinant, which shear does not change.
+    #[must_use]
+    pub fn voxel_ml(&self) -> f64 {
+        self.affine.determinant().abs() / 1000.0
     }
 
     /// The same grid with its axes in another order and direction.
@@ -233,8 +245,12 @@ mod tests {
     fn flat_or_undefined_affines_are_not_invertible() {
         assert!(!Affine([[0.0; 4]; 3]).is_invertible());
         assert!(!Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible());
-        assert!(!Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible());
-        assert!(Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]]).is_invertible());
+        assert!(
+            !Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible()
+        );
+        assert!(
+            Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]]).is_invertible()
+        );
     }
 
     #[test]

@@ -110,7 +110,10 @@ impl VolumeHeader {
         let data_path = match sibling(&header_path, "hdr", "img") {
             Some(image) if pair => image,
             None if pair => {
-                return Err(not_nifti(&header_path, "the header of a pair, but the name does not end in .hdr"));
+                return Err(not_nifti(
+                    &header_path,
+                    "the header of a pair, but the name does not end in .hdr",
+                ));
             }
             _ => header_path.clone(),
         };
@@ -159,7 +162,12 @@ fn parse(path: &Path) -> Result<NiftiHeader, VolumeError> {
             Ok(0) => return Err(not_nifti(path, format!("only {length} bytes of a 348-byte header"))),
             Ok(n) => length += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 return Err(not_nifti(path, format!("damaged gzip data in the header ({e})")));
             }
             Err(source) => return Err(VolumeError::Open { path: path.to_owned(), source }),
@@ -228,7 +236,11 @@ impl Checker<'_> {
         }
         let length = |i: usize| if i <= rank { usize::from(dim[i]) } else { 1 };
         if (5..=7).any(|i| length(i) > 1) {
-            return self.refuse("dim", format!("{:?}", &dim[1..=rank]), "a 3-D volume, or 4-D with channels last");
+            return self.refuse(
+                "dim",
+                format!("{:?}", &dim[1..=rank]),
+                "a 3-D volume, or 4-D with channels last",
+            );
         }
         if rank < 3 {
             let advice = "a 3-D volume: stack single slices into a volume first";
@@ -246,8 +258,7 @@ impl Checker<'_> {
     }
 
     fn data_type(&self) -> Result<DataType, VolumeError> {
-        const EXPECTED: &str =
-            "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, float32, float64: convert the volume";
+        const EXPECTED: &str = "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, float32, float64: convert the volume";
         let Ok(kind) = self.raw.data_type() else {
             return self.refuse("datatype", self.raw.datatype, EXPECTED);
         };

@@ -12,7 +12,7 @@ use super::error::VolumeError;
 use super::source::SliceSource;
 use super::spool::{Layout, Spool};
 use super::voxels::Placement;
-use crate::atomic;
+use crate::atomic::{self, Staged};
 
 /// `NIFTI_INTENT_LABEL`.
 const INTENT_LABEL: i16 = 1002;
@@ -114,17 +114,29 @@ impl LabelSink {
     ///
     /// # Errors
     /// [`VolumeError::Write`], [`VolumeError::Spool`], [`VolumeError::Exists`] when another process made the file meanwhile
-    pub fn finish(mut self) -> Result<(), VolumeError> {
+    pub fn finish(self) -> Result<(), VolumeError> {
+        let overwrite = self.overwrite;
+        commit(self.stage()?, overwrite)
+    }
+
+    /// Completes the file, but leaves its naming to the caller.
+    pub(crate) fn stage(mut self) -> Result<Staged, VolumeError> {
         if let Some(mut spool) = self.spool.take() {
             let (out, path) = (self.out.writer(), &self.path);
             spool.drain(|planes| out.write_all(planes).map_err(|e| failed(path, e)))?;
         }
         let file = self.out.finish().map_err(|e| failed(&self.path, e))?;
-        atomic::finish(file, &self.path, self.overwrite).map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => VolumeError::Exists { path: self.path.clone() },
-            _ => failed(&self.path, e),
-        })
+        Staged::new(file, &self.path).map_err(|e| failed(&self.path, e))
     }
+}
+
+/// Gives a complete file its name.
+pub(crate) fn commit(staged: Staged, overwrite: bool) -> Result<(), VolumeError> {
+    let path = staged.path().to_owned();
+    staged.commit(overwrite).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => VolumeError::Exists { path },
+        _ => failed(&path, e),
+    })
 }
 
 fn failed(path: &Path, source: io::Error) -> VolumeError {

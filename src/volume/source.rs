@@ -211,7 +211,10 @@ impl Planes {
         let skipped = io::copy(&mut (&mut reader).take(header.data_offset), &mut io::sink())
             .map_err(|e| damaged(e.to_string()))?;
         if skipped < header.data_offset {
-            return Err(damaged(format!("the data ends before byte {}, where voxels start", header.data_offset)));
+            return Err(damaged(format!(
+                "the data ends before byte {}, where voxels start",
+                header.data_offset
+            )));
         }
         // Only what was validated reaches the streaming reader: trailing dimensions of 1 are gone.
         let mut raw = header.raw.clone();
@@ -225,9 +228,8 @@ impl Planes {
     fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
         let slice = self.stream.slices_read();
         let read = self.stream.read_slice_inline(std::mem::take(&mut self.buffer));
-        let damaged = |found: String| {
-            VolumeError::Data { path: self.path.clone(), slice, slices: self.slices, found }
-        };
+        let damaged =
+            |found: String| VolumeError::Data { path: self.path.clone(), slice, slices: self.slices, found };
         let volume = read.map_err(|e| damaged(describe(&e)))?;
         self.buffer = volume.into_raw_data();
         plane.copy_from_slice(&self.buffer);
@@ -238,7 +240,9 @@ impl Planes {
 /// What a failed read means for the file.
 fn describe(error: &nifti::NiftiError) -> String {
     match error {
-        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => "the voxel data ends here".to_owned(),
+        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            "the voxel data ends here".to_owned()
+        }
         nifti::NiftiError::Io(e) => e.to_string(),
         other => other.to_string(),
     }

@@ -121,7 +121,8 @@ impl Spool {
                 for record in layout.records(first) {
                     let (block, run) = (&self.block, &mut self.run[..planes * layout.run_bytes()]);
                     let from = if layout.axis == 2 { 0 } else { record };
-                    layout.each_piece(from, planes, |b, r, n| run[r..r + n].copy_from_slice(&block[b..b + n]));
+                    layout
+                        .each_piece(from, planes, |b, r, n| run[r..r + n].copy_from_slice(&block[b..b + n]));
                     let written = self
                         .file
                         .seek(SeekFrom::Start(layout.offset(record, channel, first)))
@@ -164,7 +165,8 @@ impl Spool {
                         .seek(SeekFrom::Start(layout.offset(record, channel, first)))
                         .and_then(|_| self.file.read_exact(run));
                     let from = if layout.axis == 2 { 0 } else { record };
-                    layout.each_piece(from, planes, |b, r, n| block[b..b + n].copy_from_slice(&run[r..r + n]));
+                    layout
+                        .each_piece(from, planes, |b, r, n| block[b..b + n].copy_from_slice(&run[r..r + n]));
                     read.map_err(|e| self.failed(e))?;
                 }
                 write(&self.block[..planes * layout.plane_bytes()])?;

@@ -27,7 +27,8 @@ impl Placement {
             1 => [0, 2],
             _ => [0, 1],
         };
-        let mut placement = Self { fast: size[fast_axis], slow: size[slow_axis], origin: 0, fast_step: 0, slow_step: 0 };
+        let mut placement =
+            Self { fast: size[fast_axis], slow: size[slow_axis], origin: 0, fast_step: 0, slow_step: 0 };
         for (from, stride) in [(x, 1), (y, width)] {
             let step = if from.reversed { -stride } else { stride };
             if from.reversed {

@@ -34,7 +34,6 @@ pub struct Augment {
 
 impl Augment {
     /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
-    #[must_use]
     pub fn apply(&self, images: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
         let grid = Tensor::affine_grid_generator(&self.transforms(images), images.size(), false);
         let moved = images.grid_sampler(&grid, 0, 0, false);

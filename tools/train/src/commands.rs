@@ -7,15 +7,17 @@ use anyhow::{Context, Result, ensure};
 use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
 use tch::{Device, Kind, Tensor};
 
+use crate::checkpoint::Run;
 use crate::dataset::{self, Split, Subject};
 use crate::evaluate::{self, Score};
 use crate::export;
 use crate::interpret::Interpreter;
-use crate::net::{self, Net};
+use crate::net::{self, Net, Pass};
 use crate::preset;
 use crate::quantize::{self, Method};
+use crate::settings::Settings;
 use crate::topology::Topology;
-use crate::train::{self, Run, Settings};
+use crate::train::Course;
 
 /// Slices of one calibration batch.
 const CALIBRATION_BATCH: usize = 32;
@@ -29,7 +31,7 @@ pub struct Train {
     /// Folder of the run; an interrupted run there is resumed
     #[arg(long)]
     out: PathBuf,
-    /// Leave off after this many steps, to be resumed later
+    /// Leave off after this many steps, at the end of an epoch, to be resumed later
     #[arg(long)]
     stop_after: Option<u64>,
     #[command(flatten)]
@@ -39,7 +41,7 @@ pub struct Train {
 impl Train {
     pub fn run(self, device: Device) -> Result<()> {
         let package = preset::manifest(&self.settings.task)?;
-        train::train(&self.data, &Run(self.out), &self.settings, &package, device, self.stop_after)
+        Course::new(&self.data, &self.settings, &package, device)?.train(&Run(self.out), self.stop_after)
     }
 }
 
@@ -60,7 +62,11 @@ impl Export {
         let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
         let error = export::verify(&net, &bytes, [package.input.height, package.input.width])?;
-        println!("{}: {} bytes, differs from the network by at most {error:.1e}", self.out.display(), bytes.len());
+        println!(
+            "{}: {} bytes, differs from the network by at most {error:.1e}",
+            self.out.display(),
+            bytes.len()
+        );
         Ok(())
     }
 }
@@ -94,7 +100,8 @@ impl Quantize {
         let pairs = dataset::list(&self.data)?;
         let training = dataset::split(&pairs, Split::Train)?;
         let every = training.len().div_ceil(self.subjects.max(1));
-        let subjects = training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
+        let subjects =
+            training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
         let batches: Vec<Tensor> = subjects.iter().flat_map(|s| batches(s, &package, device)).collect();
         let folded = export::fold(&net)?;
         let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
@@ -102,9 +109,12 @@ impl Quantize {
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
 
         let quantized = Interpreter::new(&bytes, device)?;
-        let validation: Vec<Subject> =
-            dataset::split(&pairs, Split::Validation)?.iter().map(|p| dataset::load(p, &package)).collect::<Result<_>>()?;
-        let float = evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, false, 0.0)))?;
+        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation)?
+            .iter()
+            .map(|p| dataset::load(p, &package))
+            .collect::<Result<_>>()?;
+        let float =
+            evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, Pass::Inference)))?;
         let int8 = evaluate::scores(&validation, &package, device, false, &|x| logits(&quantized, x))?;
         let (float, int8) = (evaluate::dice(&float, &package), evaluate::dice(&int8, &package));
         println!("Dice on {} validation subjects   f32      int8", validation.len());
@@ -139,20 +149,24 @@ impl Evaluate {
         let net = Interpreter::new(&package.onnx, device)?;
         let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
-        let subjects =
-            dataset::split(&pairs, self.split)?.iter().map(|p| dataset::load(p, manifest)).collect::<Result<Vec<_>>>()?;
+        let subjects = dataset::split(&pairs, self.split)?
+            .iter()
+            .map(|p| dataset::load(p, manifest))
+            .collect::<Result<Vec<_>>>()?;
         let scores = evaluate::scores(&subjects, manifest, device, true, &|x| logits(&net, x))?;
         print_scores(&subjects, manifest, &scores);
         if self.record {
             package.manifest.metrics = self.metrics(manifest, &scores);
-            fs::write(&self.model, package.manifest.to_toml()).with_context(|| self.model.display().to_string())?;
+            fs::write(&self.model, package.manifest.to_toml())
+                .with_context(|| self.model.display().to_string())?;
         }
         Ok(())
     }
 
     fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
         let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
-        let file = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let file =
+            |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let command = format!(
             "monet-train evaluate --model {} --data {} --split {}",
             file(&self.model),
@@ -193,7 +207,11 @@ fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>])
     print!("{:<20}", "mean ± std");
     for i in 0..package.labels.len() {
         let (d, h) = (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
-        print!("{:>21} {:>12}", format!("{:.4} ± {:.4}", d.mean, d.std), format!("{:.2} ± {:.2}", h.mean, h.std));
+        print!(
+            "{:>21} {:>12}",
+            format!("{:.4} ± {:.4}", d.mean, d.std),
+            format!("{:.2} ± {:.2}", h.mean, h.std)
+        );
     }
     println!();
 }
@@ -244,7 +262,9 @@ impl BenchNet {
         let side = self.size as i64;
         let slices = || Tensor::rand([2, 1, side, side], (Kind::Float, device));
         // A few forward passes in training mode give batch normalisation the statistics that keep values in range.
-        tch::no_grad(|| (0..8).for_each(|_| drop(net.forward(&slices(), true, 0.0))));
+        tch::no_grad(|| {
+            (0..8).for_each(|_| drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float })))
+        });
         let folded = export::fold(&net)?;
         let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
         for (kind, scales) in [("f32", None), ("int8", Some(scales.as_slice()))] {
@@ -301,7 +321,10 @@ fn write_package(
     package: &Manifest,
     write: impl Fn(&Path) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
-    ensure!(manifest_path.extension().is_some_and(|e| e == "toml"), "--out: expected a name that ends in .toml");
+    ensure!(
+        manifest_path.extension().is_some_and(|e| e == "toml"),
+        "--out: expected a name that ends in .toml"
+    );
     let onnx = manifest_path.with_extension("onnx");
     let bytes = write(&onnx)?;
     let model = onnx.file_name().context("--out names no file")?.to_string_lossy().into_owned();

@@ -76,10 +76,12 @@ impl Subject {
 /// Where the file is missing or no Decathlon description, where a name is not a plain relative path, where subjects repeat.
 pub fn list(folder: &Path) -> Result<Vec<Pair>> {
     let path = folder.join("dataset.json");
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{}: expected a folder in the layout of the Medical Segmentation Decathlon", path.display()))?;
-    let description: Description = serde_json::from_str(&text)
-        .with_context(|| format!("{}: expected `training` with pairs of `image` and `label`", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("{}: expected a folder in the layout of the Medical Segmentation Decathlon", path.display())
+    })?;
+    let description: Description = serde_json::from_str(&text).with_context(|| {
+        format!("{}: expected `training` with pairs of `image` and `label`", path.display())
+    })?;
     let mut pairs = description
         .training
         .iter()
@@ -88,7 +90,11 @@ pub fn list(folder: &Path) -> Result<Vec<Pair>> {
             let name = image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let name = name.trim_end_matches(".gz").trim_end_matches(".nii").to_owned();
             for file in [&image, &label] {
-                ensure!(file.is_file(), "subject {name}: {} is named in dataset.json but is not there", file.display());
+                ensure!(
+                    file.is_file(),
+                    "subject {name}: {} is named in dataset.json but is not there",
+                    file.display()
+                );
             }
             Ok(Pair { name, image, label })
         })
@@ -102,9 +108,9 @@ pub fn list(folder: &Path) -> Result<Vec<Pair>> {
 /// A path named in the description, which may not leave the folder.
 fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     let relative = Path::new(name);
-    let plain = relative.components().all(|c| {
-        matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir)
-    });
+    let plain = relative
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
     ensure!(plain, "dataset.json names {name:?}: expected a path inside the data set");
     Ok(folder.join(relative))
 }
@@ -118,7 +124,10 @@ pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
     let test = fifth(pairs.len());
     let validation = fifth(pairs.len() - test);
     if test == 0 || validation == 0 {
-        bail!("{} subject(s) cannot be split into training, validation and test: at least 5 are needed", pairs.len());
+        bail!(
+            "{} subject(s) cannot be split into training, validation and test: at least 5 are needed",
+            pairs.len()
+        );
     }
     let train = pairs.len() - test - validation;
     Ok(match which {
@@ -149,7 +158,8 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         label.channels()
     );
     let [width, height, slices] = geometry.size;
-    let fit = FitPlan::new(package, image.channels(), [width, height], [geometry.spacing[0], geometry.spacing[1]])?;
+    let fit =
+        FitPlan::new(package, image.channels(), [width, height], [geometry.spacing[0], geometry.spacing[1]])?;
     let voxels = image.read_all()?;
     let slice_len = image.slice_len();
     let mut stats = IntensityStats::new(package.normalise, image.channels());
@@ -168,7 +178,9 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         intensity.apply(&mut slice);
         fit.prepare(&slice, out);
     }
-    for (slice, out) in labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width)) {
+    for (slice, out) in
+        labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width))
+    {
         fit.prepare_labels(slice, out);
     }
     Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_labels, labels })
@@ -195,7 +207,9 @@ mod tests {
     use super::*;
 
     fn pairs(n: usize) -> Vec<Pair> {
-        (0..n).map(|i| Pair { name: format!("{i:03}"), image: PathBuf::new(), label: PathBuf::new() }).collect()
+        (0..n)
+            .map(|i| Pair { name: format!("{i:03}"), image: PathBuf::new(), label: PathBuf::new() })
+            .collect()
     }
 
     #[test]
@@ -217,6 +231,9 @@ mod tests {
     fn a_description_may_not_name_files_elsewhere() {
         assert!(inside(Path::new("d"), "../secret.nii").is_err());
         assert!(inside(Path::new("d"), "/etc/passwd").is_err());
-        assert_eq!(inside(Path::new("d"), "./imagesTr/a.nii.gz").unwrap(), Path::new("d/./imagesTr/a.nii.gz"));
+        assert_eq!(
+            inside(Path::new("d"), "./imagesTr/a.nii.gz").unwrap(),
+            Path::new("d/./imagesTr/a.nii.gz")
+        );
     }
 }

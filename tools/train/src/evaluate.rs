@@ -51,7 +51,9 @@ pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &
         let shape = [-1, package.input.channels as i64, height as i64, width as i64];
         let x = Tensor::from_slice(batch).reshape(shape).to_device(device);
         let y = no_grad(|| predict(&x))?;
-        let net_labels = Vec::<u8>::try_from(net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu))?;
+        let net_labels = Vec::<u8>::try_from(
+            net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu),
+        )?;
         for (from, to) in net_labels.chunks_exact(height * width).zip(out.chunks_exact_mut(plane)) {
             subject.fit.restore(from, to);
         }

@@ -12,7 +12,7 @@ use prost::Message;
 use tch::{Device, Kind, Tensor};
 
 use crate::interpret::Interpreter;
-use crate::net::{self, BN_EPSILON, Block, Net};
+use crate::net::{self, BN_EPSILON, Block, Net, Pass};
 use crate::onnx::{
     Attribute, Graph, INT8, IR_VERSION, Model, Node, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
 };
@@ -84,7 +84,12 @@ struct Writer<'a> {
 ///
 /// # Errors
 /// Where a scale is missing.
-pub fn build(topology: &Topology, folded: &[Option<Folded>], scales: Option<&[Option<Scale>]>, note: &str) -> Result<Model> {
+pub fn build(
+    topology: &Topology,
+    folded: &[Option<Folded>],
+    scales: Option<&[Option<Scale>]>,
+    note: &str,
+) -> Result<Model> {
     let graph = Graph {
         name: "monet".into(),
         input: vec![ValueInfo::image(INPUT, topology.channels)],
@@ -98,7 +103,13 @@ pub fn build(topology: &Topology, folded: &[Option<Folded>], scales: Option<&[Op
         let name = match (node.op, &folded[index]) {
             (Op::Input, _) => writer.quantize(index, INPUT)?,
             (Op::Conv(conv), Some(folded)) => {
-                let out = writer.conv(&node.name, inputs[0], &conv, folded, scale_of(topology, scales, node.inputs[0]))?;
+                let out = writer.conv(
+                    &node.name,
+                    inputs[0],
+                    &conv,
+                    folded,
+                    scale_of(topology, scales, node.inputs[0]),
+                )?;
                 if conv.activation == Activation::Elu {
                     let active = format!("{}_elu", node.name);
                     writer.op("Elu", &active, &[&out], vec![]);
@@ -154,7 +165,13 @@ pub fn holder(topology: &Topology, node: usize) -> usize {
 impl Writer<'_> {
     fn op(&mut self, op_type: &str, output: &str, inputs: &[&str], attribute: Vec<Attribute>) {
         let input = inputs.iter().map(|&i| i.to_owned()).collect();
-        let node = Node { input, output: vec![output.into()], name: output.into(), op_type: op_type.into(), attribute };
+        let node = Node {
+            input,
+            output: vec![output.into()],
+            name: output.into(),
+            op_type: op_type.into(),
+            attribute,
+        };
         self.graph.node.push(node);
     }
 
@@ -177,10 +194,18 @@ impl Writer<'_> {
     }
 
     /// The convolution with its weight and bias.
-    fn conv(&mut self, name: &str, input: &str, conv: &Conv, folded: &Folded, scale: Option<Scale>) -> Result<String> {
+    fn conv(
+        &mut self,
+        name: &str,
+        input: &str,
+        conv: &Conv,
+        folded: &Folded,
+        scale: Option<Scale>,
+    ) -> Result<String> {
         let (weight, bias) = match self.scales {
             None => {
-                let weight = TensorProto::floats(&format!("{name}_weight"), &conv.weight_shape(), &folded.weight);
+                let weight =
+                    TensorProto::floats(&format!("{name}_weight"), &conv.weight_shape(), &folded.weight);
                 let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
                 (self.constant(weight), self.constant(bias))
             }
@@ -201,7 +226,13 @@ impl Writer<'_> {
         Ok(name.to_owned())
     }
 
-    fn quantized_weights(&mut self, name: &str, conv: &Conv, folded: &Folded, input: Scale) -> (String, String) {
+    fn quantized_weights(
+        &mut self,
+        name: &str,
+        conv: &Conv,
+        folded: &Folded,
+        input: Scale,
+    ) -> (String, String) {
         let mut most = vec![0f32; conv.outputs];
         for (i, w) in folded.weight.iter().enumerate() {
             let channel = &mut most[output_channel(conv, i)];
@@ -216,7 +247,9 @@ impl Writer<'_> {
             .collect();
         let quantized = folded.weight.iter().enumerate();
         let weight: Vec<u8> = quantized
-            .map(|(i, w)| (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-127.0, 127.0) as i8 as u8)
+            .map(|(i, w)| {
+                (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-127.0, 127.0) as i8 as u8
+            })
             .collect();
         let bias_scales: Vec<f32> = scales.iter().map(|s| s * input.scale).collect();
         let bias: Vec<i32> = folded
@@ -227,12 +260,23 @@ impl Writer<'_> {
             .collect();
         let channels = [conv.outputs as i64];
         let axis = i64::from(conv.transposed);
-        let dq = |writer: &mut Self, part: &str, values: TensorProto, zero: TensorProto, scales: &[f32], axis: i64| {
+        let dq = |writer: &mut Self,
+                  part: &str,
+                  values: TensorProto,
+                  zero: TensorProto,
+                  scales: &[f32],
+                  axis: i64| {
             let values = writer.constant(values);
-            let scales = writer.constant(TensorProto::floats(&format!("{name}_{part}_scale"), &channels, scales));
+            let scales =
+                writer.constant(TensorProto::floats(&format!("{name}_{part}_scale"), &channels, scales));
             let zero = writer.constant(zero);
             let out = format!("{name}_{part}_dq");
-            writer.op("DequantizeLinear", &out, &[&values, &scales, &zero], vec![Attribute::int("axis", axis)]);
+            writer.op(
+                "DequantizeLinear",
+                &out,
+                &[&values, &scales, &zero],
+                vec![Attribute::int("axis", axis)],
+            );
             out
         };
         let values = TensorProto::bytes(&format!("{name}_weight"), &conv.weight_shape(), INT8, weight);
@@ -266,9 +310,105 @@ pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
     tch::manual_seed(0);
     let shape = [4, net.topology.channels as i64, size[0] as i64, size[1] as i64];
     let x = Tensor::rand(shape, (Kind::Float, device));
-    let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, false, 0.0)));
+    let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
     let found = Interpreter::new(bytes, device)?.run(&x)?;
     let error = (found - expected).abs().max().double_value(&[]);
-    ensure!(error <= TOLERANCE, "the exported file differs from the network by {error:.2e}, more than {TOLERANCE:.0e}");
+    ensure!(
+        error <= TOLERANCE,
+        "the exported file differs from the network by {error:.2e}, more than {TOLERANCE:.0e}"
+    );
     Ok(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::{self, Method};
+
+    /// A small net whose batch normalisation does something.
+    fn net(classes: usize) -> Net {
+        tch::manual_seed(3);
+        let net = Net::new(Topology::monet(2, classes, 4), Device::Cpu);
+        let pass = Pass::Training { drop: 0.0, kind: Kind::Float };
+        tch::no_grad(|| (0..20).for_each(|_| drop(net.forward(&slices(), pass))));
+        net
+    }
+
+    fn slices() -> Tensor {
+        Tensor::rand([4, 2, 16, 24], (Kind::Float, Device::Cpu))
+    }
+
+    fn quantized(net: &Net) -> Model {
+        let folded = fold(net).unwrap();
+        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax).unwrap();
+        build(&net.topology, &folded, Some(&scales), "").unwrap()
+    }
+
+    #[test]
+    fn a_float_file_computes_what_the_network_computes() {
+        for classes in [1, 3] {
+            let net = net(classes);
+            let model = build(&net.topology, &fold(&net).unwrap(), None, "").unwrap();
+            assert!(verify(&net, &model.encode_to_vec(), [16, 24]).unwrap() < TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn a_file_of_other_weights_is_refused() {
+        let (net, other) = (net(3), Net::new(Topology::monet(2, 3, 4), Device::Cpu));
+        let model = build(&other.topology, &fold(&other).unwrap(), None, "").unwrap();
+        let error = verify(&net, &model.encode_to_vec(), [16, 24]).unwrap_err().to_string();
+        assert!(error.contains("differs from the network"), "{error}");
+    }
+
+    #[test]
+    fn a_quantized_file_computes_nearly_what_the_network_computes() {
+        for classes in [1, 3] {
+            let (net, x) = (net(classes), slices());
+            let found =
+                Interpreter::new(&quantized(&net).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
+            let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
+            let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
+            assert!(error > 0.0 && error < 0.03, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pair_stands_where_the_device_keeps_integers_and_nowhere_else() {
+        let graph = quantized(&net(3)).graph.unwrap();
+        let maker = |name: &str| graph.node.iter().find(|n| n.output[0] == name).map(|n| n.op_type.as_str());
+        for node in &graph.node {
+            let from = maker(&node.input[0]);
+            match node.op_type.as_str() {
+                "QuantizeLinear" => {
+                    assert!(matches!(from, None | Some("Elu" | "Add")), "{}: {from:?}", node.name)
+                }
+                "Elu" => assert!(matches!(from, Some("Conv" | "ConvTranspose")), "{}: {from:?}", node.name),
+                "Add" | "ConvTranspose" => assert_eq!(from, Some("DequantizeLinear"), "{}", node.name),
+                "Conv" => {
+                    assert!(matches!(from, Some("DequantizeLinear" | "Concat")), "{}: {from:?}", node.name)
+                }
+                "Softmax" => assert_eq!(from, Some("Conv"), "{}", node.name),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_symmetric_and_scaled_by_output_channel() {
+        let net = net(3);
+        let graph = quantized(&net).graph.unwrap();
+        let tensor = |name: String| graph.initializer.iter().find(|t| t.name == name).unwrap();
+        for (node, conv) in net.topology.convs() {
+            let name = &net.topology.nodes[node].name;
+            let weight = tensor(format!("{name}_weight"));
+            assert!(
+                weight.data_type == INT8 && weight.raw_data.iter().all(|&b| b as i8 != i8::MIN),
+                "{name}"
+            );
+            assert_eq!(tensor(format!("{name}_weight_scale")).dims, [conv.outputs as i64], "{name}");
+            let node = graph.node.iter().find(|n| n.name == format!("{name}_weight_dq")).unwrap();
+            assert_eq!(node.attribute[0].i, i64::from(conv.transposed), "{name}");
+        }
+    }
 }

@@ -69,7 +69,10 @@ impl Interpreter {
     fn compute(&self, node: &Node, values: &HashMap<String, Tensor>) -> Result<Tensor> {
         let input = |i: usize| {
             let name = node.input.get(i).with_context(|| format!("{}: input {i} is missing", node.name))?;
-            values.get(name).or_else(|| self.constants.get(name)).with_context(|| format!("no value {name:?}"))
+            values
+                .get(name)
+                .or_else(|| self.constants.get(name))
+                .with_context(|| format!("no value {name:?}"))
         };
         let ints = |name: &str| {
             node.attribute

@@ -7,12 +7,12 @@ const SMOOTH: f64 = 1.0;
 
 /// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for one class, cross-entropy
 /// over channels for several, plus `1 - Dice` averaged over the classes but the background, each Dice over the whole batch.
-#[must_use]
 pub fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     let classes = logits.size()[1];
     let (entropy, foreground, truth) = if classes == 1 {
         let truth = labels.unsqueeze(1).to_kind(Kind::Float);
-        let entropy = logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, tch::Reduction::Mean);
+        let entropy =
+            logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, tch::Reduction::Mean);
         (entropy, logits.sigmoid(), truth)
     } else {
         let truth = labels.one_hot(classes).permute([0, 3, 1, 2]).to_kind(Kind::Float);
@@ -37,7 +37,11 @@ mod tests {
         for classes in [1, 3] {
             let most = classes.max(2);
             let labels = Tensor::randint(most, [2, 6, 5], (Kind::Int64, Device::Cpu));
-            let hot = if classes == 1 { labels.unsqueeze(1) } else { labels.one_hot(classes).permute([0, 3, 1, 2]) };
+            let hot = if classes == 1 {
+                labels.unsqueeze(1)
+            } else {
+                labels.one_hot(classes).permute([0, 3, 1, 2])
+            };
             let logits = (hot.to_kind(Kind::Float) * 2.0 - 1.0) * 50.0;
             assert!(loss(&logits, &labels).double_value(&[]) < 1e-3);
             assert!(loss(&(logits * -1.0), &labels).double_value(&[]) > 1.0);

@@ -1,6 +1,8 @@
 //! `monet-train`: trains MoNet, exports it to ONNX, quantizes and evaluates it.
 
 mod augment;
+mod batches;
+mod checkpoint;
 mod commands;
 mod dataset;
 mod device;
@@ -8,11 +10,13 @@ mod evaluate;
 mod export;
 mod interpret;
 mod loss;
+mod memory;
 mod net;
 mod onnx;
 mod optim;
 mod preset;
 mod quantize;
+mod settings;
 mod topology;
 mod train;
 
@@ -38,7 +42,9 @@ enum Command {
     #[command(after_help = "Example:\n  monet-train train --data Task04_Hippocampus --out runs/hippocampus")]
     Train(Box<commands::Train>),
     /// Writes the best weights of a run as an f32 package, checked against the network
-    #[command(after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml")]
+    #[command(
+        after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml"
+    )]
     Export(commands::Export),
     /// Writes an int8 package, calibrated on training slices and compared with f32 on the validation split
     #[command(
@@ -60,6 +66,7 @@ enum Command {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    memory::keep();
     let device = device::choose(arguments.device.as_deref())?;
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads.max(1));

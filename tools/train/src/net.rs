@@ -11,6 +11,26 @@ pub const BN_EPSILON: f64 = 1e-5;
 /// How much of a batch's statistics enters the running ones.
 const BN_MOMENTUM: f64 = 0.1;
 
+/// The head's initial factor and offset. Its batch normalisation gives every class's logits mean 0 and variance 1, with which
+/// nothing is told apart with confidence and each class seems as frequent as any other; both would take most of the
+/// training to grow. The offset is added for the background and subtracted for the rest.
+const HEAD_GAMMA: f64 = 4.0;
+const HEAD_BETA: f64 = 2.0;
+
+/// How a forward pass is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pass {
+    /// Running statistics, nothing dropped.
+    Inference,
+    /// Batch statistics, which move the running ones.
+    Training {
+        /// Chance that a channel is dropped.
+        drop: f64,
+        /// Element type of activations: `Float`, or `BFloat16` for speed where the processor has it.
+        kind: Kind,
+    },
+}
+
 /// One convolution's tensors.
 #[derive(Debug)]
 pub struct Block {
@@ -54,14 +74,20 @@ impl Net {
     pub fn new(topology: Topology, device: Device) -> Self {
         let block = |conv: Conv| {
             // A transposed convolution reaches each output through (kernel / stride)² taps only.
-            let taps = (conv.kernel * conv.kernel) as f64 / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
+            let taps = (conv.kernel * conv.kernel) as f64
+                / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
             let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
             let n = [conv.outputs as i64];
             let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
+            let head = conv.activation == Activation::None;
+            let beta = full(if head { -HEAD_BETA } else { 0.0 });
+            if head && conv.outputs > 1 {
+                let _ = beta.get(0).fill_(HEAD_BETA);
+            }
             Block {
                 weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
-                gamma: full(1.0),
-                beta: full(0.0),
+                gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
+                beta,
                 mean: full(0.0),
                 var: full(1.0),
             }
@@ -117,8 +143,10 @@ impl Net {
     /// Where one is missing or has another shape.
     pub fn load(&mut self, prefix: &str, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, mut to) in self.named(prefix) {
-            let (_, from) =
-                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?} in the checkpoint"))?;
+            let (_, from) = tensors
+                .iter()
+                .find(|(n, _)| *n == name)
+                .with_context(|| format!("no tensor {name:?} in the checkpoint"))?;
             ensure!(
                 from.size() == to.size(),
                 "tensor {name:?} is {:?} in the checkpoint, {:?} in the network: another topology",
@@ -130,17 +158,20 @@ impl Net {
         Ok(())
     }
 
-    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`. In training, batch statistics are used and the
-    /// running ones moved, and channels are dropped with probability `drop`.
-    #[must_use]
-    pub fn forward(&self, x: &Tensor, training: bool, drop: f64) -> Tensor {
+    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let (training, drop, kind) = match pass {
+            Pass::Inference => (false, 0.0, Kind::Float),
+            Pass::Training { drop, kind } => (true, drop, kind),
+        };
         let mut values: Vec<Tensor> = Vec::with_capacity(self.blocks.len());
         for (node, block) in self.topology.nodes.iter().zip(&self.blocks) {
             let input = |i: usize| &values[node.inputs[i]];
             let value = match (node.op, block) {
+                (Op::Input, _) if kind == Kind::BFloat16 => channels_last(&x.to_kind(kind)),
                 (Op::Input, _) => x.shallow_clone(),
                 (Op::Conv(conv), Some(block)) => {
-                    let y = convolve(input(0), &block.weight, None, &conv);
+                    let y = convolve(input(0), &block.weight.to_kind(kind), None, &conv);
                     let y = y.batch_norm(
                         Some(&block.gamma),
                         Some(&block.beta),
@@ -160,15 +191,21 @@ impl Net {
             };
             values.push(value);
         }
-        values.pop().expect("a topology has nodes")
+        values.pop().expect("a topology has nodes").to_kind(Kind::Float)
     }
 }
 
+/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's bf16 convolutions, which
+/// every later tensor inherits. Strides are stated outright, as with a single channel they would be ambiguous.
+fn channels_last(x: &Tensor) -> Tensor {
+    let size = x.size();
+    let [c, h, w] = [size[1], size[2], size[3]];
+    x.permute([0, 2, 3, 1]).contiguous().as_strided(&size, [h * w * c, 1, w * c, c], None::<i64>)
+}
+
 /// The convolution alone.
-#[must_use]
 pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-    let [stride, padding, dilation] =
-        [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
+    let [stride, padding, dilation] = [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
     if conv.transposed {
         x.conv_transpose2d(weight, bias, stride, padding, [0i64, 0], 1, dilation)
     } else {
@@ -177,7 +214,6 @@ pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv)
 }
 
 /// The activation alone.
-#[must_use]
 pub fn activate(x: Tensor, activation: Activation) -> Tensor {
     match activation {
         Activation::Elu => x.elu(),
@@ -186,19 +222,16 @@ pub fn activate(x: Tensor, activation: Activation) -> Tensor {
 }
 
 /// Probabilities from logits: sigmoid for one class, softmax over channels for several.
-#[must_use]
 pub fn probabilities(logits: &Tensor) -> Tensor {
     if logits.size()[1] == 1 { logits.sigmoid() } else { logits.softmax(1, Kind::Float) }
 }
 
 /// Inverse of the sigmoid.
-#[must_use]
 pub fn logit(p: &Tensor) -> Tensor {
     (p / (p * -1.0 + 1.0)).log()
 }
 
 /// Labels from logits `[n, classes, h, w]`: uint8 `[n, h, w]`.
-#[must_use]
 pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {
     let labels = if logits.size()[1] == 1 {
         logits.sigmoid().squeeze_dim(1).gt(threshold)
@@ -222,7 +255,7 @@ mod tests {
     #[test]
     fn the_output_has_the_input_s_size() {
         let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
-        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), false, 0.0);
+        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), Pass::Inference);
         assert_eq!(y.size(), [2, 3, 12, 20]);
     }
 

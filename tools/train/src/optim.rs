@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay, and the average of weights; both own their state so that a run resumes exactly.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tch::{Tensor, no_grad};
 
 use crate::net::Net;
@@ -34,7 +34,9 @@ impl Adam {
         let exponent = i32::try_from(step).unwrap_or(i32::MAX);
         let [c1, c2] = BETAS.map(|b| 1.0 - b.powi(exponent));
         no_grad(|| {
-            for ((mut weight, mean), square) in net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square) {
+            for ((mut weight, mean), square) in
+                net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square)
+            {
                 let mut grad = weight.grad();
                 let _ = mean.g_mul_scalar_(BETAS[0]).g_add_(&(&grad * (1.0 - BETAS[0])));
                 let _ = square.g_mul_scalar_(BETAS[1]).g_add_(&(&grad * &grad * (1.0 - BETAS[1])));
@@ -53,7 +55,11 @@ impl Adam {
     #[must_use]
     pub fn named(&self) -> Vec<(String, Tensor)> {
         let part = |name: &'static str, tensors: &[Tensor]| {
-            tensors.iter().enumerate().map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone())).collect::<Vec<_>>()
+            tensors
+                .iter()
+                .enumerate()
+                .map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone()))
+                .collect::<Vec<_>>()
         };
         [part("mean", &self.mean), part("square", &self.square)].into_iter().flatten().collect()
     }
@@ -61,10 +67,17 @@ impl Adam {
     /// Takes the state over.
     ///
     /// # Errors
-    /// Where a tensor is missing.
+    /// Where a tensor is missing or has another shape.
     pub fn load(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, mut to) in self.named() {
-            let (_, from) = tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
+            let (_, from) =
+                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
+            ensure!(
+                from.size() == to.size(),
+                "tensor {name:?} is {:?}, expected {:?}",
+                from.size(),
+                to.size()
+            );
             no_grad(|| to.copy_(from));
         }
         Ok(())
@@ -93,7 +106,10 @@ pub fn rate(step: u64, steps: u64, peak: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind};
+
     use super::*;
+    use crate::topology::Topology;
 
     #[test]
     fn the_rate_rises_then_falls_to_nothing() {
@@ -101,5 +117,29 @@ mod tests {
         assert!((rate(20, 1000, 1.0) - 1.0).abs() < 1e-9);
         assert!((rate(510, 1000, 1.0) - 0.5).abs() < 1e-2);
         assert!(rate(1000, 1000, 1.0) < 1e-9);
+    }
+
+    #[test]
+    fn the_first_step_goes_down_the_gradient_by_the_rate() {
+        let net = Net::new(Topology::monet(1, 1, 2), Device::Cpu);
+        let mut adam = Adam::new(&net, 0.0);
+        let before: Vec<Tensor> = net.trained().iter().map(|t| t.detach().copy()).collect();
+        net.trained().iter().fold(Tensor::from(0f32), |sum, t| sum + t.sum(Kind::Float)).backward();
+        adam.step(&net, 1, 0.01);
+        for (before, after) in before.iter().zip(net.trained()) {
+            // The gradient of a sum is 1, and Adam's first step is rate · sign of the gradient.
+            assert!((before - after.detach() - 0.01).abs().max().double_value(&[]) < 1e-5);
+        }
+    }
+
+    #[test]
+    fn an_average_moves_by_the_part_that_it_forgets() {
+        let net = Net::new(Topology::monet(1, 1, 2), Device::Cpu);
+        let averaged = net.duplicate();
+        let mut weight = net.trained().remove(0);
+        let _ = weight.fill_(1.0);
+        let _ = averaged.trained().remove(0).fill_(0.0);
+        average(&averaged, &net, 0.75);
+        assert!((averaged.trained().remove(0) - 0.25).abs().max().double_value(&[]) < 1e-6);
     }
 }

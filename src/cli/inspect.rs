@@ -1,0 +1,118 @@
+//! `monet inspect`: what a package is and what runs it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use monet::engine::{self, Summary};
+use monet::package::{Manifest, Package, SIZE_STEP};
+use serde::Serialize;
+
+use super::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  monet inspect
+  monet inspect models/hippocampus.f32.toml --size 128x96
+  monet inspect --json | jq .net.macs";
+
+/// Show a model package: manifest, layers, parameters, multiply-accumulates, what runs how
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct InspectArgs {
+    /// Manifest of the package; the embedded one when not given
+    #[arg(value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Height and width of the slice that figures are for; the package's own when not given
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    size: Option<[usize; 2]>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Inspection<'a> {
+    origin: &'a str,
+    bytes: usize,
+    manifest: &'a Manifest,
+    net: Summary,
+}
+
+fn parse_size(text: &str) -> Result<[usize; 2]> {
+    let (height, width) = text.split_once('x').context("expected HxW, as in 256x256")?;
+    let size = [height.parse()?, width.parse()?];
+    ensure!(
+        size.iter().all(|side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP)),
+        "expected two multiples of {SIZE_STEP} up to 4096"
+    );
+    Ok(size)
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A package that cannot be loaded.
+pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
+    let package = super::package(args.model.as_deref().map(Path::new))?;
+    let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
+    let net = engine::describe(&package, size)?;
+    if args.json {
+        let inspection = Inspection {
+            origin: &package.origin,
+            bytes: package.onnx.len(),
+            manifest: &package.manifest,
+            net,
+        };
+        super::print(&monet::measure::json(&inspection));
+    } else {
+        super::print(&text(&package, &net));
+    }
+    Ok(Outcome::Done)
+}
+
+fn text(package: &Package, net: &Summary) -> String {
+    let manifest = &package.manifest;
+    let mut out = format!("package  {} {} ({})\n", manifest.name, manifest.version, package.origin);
+    let mut line = |key: &str, value: String| out += &format!("{key:<8} {value}\n");
+    line("task", manifest.task.clone());
+    line("file", format!("{}, {} bytes, sha256 {}", manifest.model, package.onnx.len(), manifest.sha256));
+    let labels: Vec<String> = manifest.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
+    line("labels", labels.join(", "));
+    line(
+        "slices",
+        format!("{} orientation, {:?}, {:?}", manifest.orientation, manifest.normalise, manifest.fit),
+    );
+    if let Some(data) = &manifest.data {
+        line("data", format!("{}, {}; {}", data.name, data.licence, data.attribution));
+    }
+    for m in &manifest.metrics {
+        line("metric", format!("{} {} {:.4} ± {:.4} ({})", m.name, m.label, m.mean, m.std, m.split));
+    }
+    let [height, width] = net.size;
+    line(
+        "net",
+        format!(
+            "{} parameters, {:.1} million multiply-accumulates at {height}x{width}",
+            net.parameters,
+            net.macs as f64 / 1e6
+        ),
+    );
+    out += &format!(
+        "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
+        "layer", "operation", "result", "parameters", "MMAC", "runs on"
+    );
+    for layer in &net.layers {
+        let shape: Vec<String> = layer.shape.iter().map(ToString::to_string).collect();
+        out += &format!(
+            "{:<34} {:<18} {:>18} {:>10} {:>12.3}  {}\n",
+            layer.name,
+            layer.op,
+            shape.join("x"),
+            layer.parameters,
+            layer.macs as f64 / 1e6,
+            layer.runs_on
+        );
+    }
+    out
+}

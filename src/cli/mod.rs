@@ -1,0 +1,98 @@
+//! The command line: one file per subcommand, each thin; what they share is here.
+
+mod evaluate;
+mod inspect;
+mod segment;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use monet::package::Package;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
+
+/// Everything the user may say.
+#[derive(Debug, Parser)]
+#[command(name = "monet", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Segment(segment::SegmentArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Inspect(inspect::InspectArgs),
+}
+
+/// How a command that did not fail as a whole ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Some inputs of several failed; each was reported.
+    Partly,
+    /// All inputs failed; each was reported.
+    Failed,
+}
+
+impl Outcome {
+    /// Of a number of inputs.
+    fn of(failed: usize, inputs: usize) -> Self {
+        match failed {
+            0 => Self::Done,
+            n if n == inputs => Self::Failed,
+            _ => Self::Partly,
+        }
+    }
+}
+
+/// Runs a command; errors go to standard error.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let outcome = match arguments.command {
+        Command::Segment(args) => segment::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Partly) => ExitCode::from(3),
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(error: &anyhow::Error) {
+    eprintln!("monet: error: {error:#}");
+}
+
+/// The package named, or the embedded one.
+fn package(model: Option<&Path>) -> Result<Package> {
+    Ok(match model {
+        Some(path) => Package::load(path)?,
+        None => Package::embedded(),
+    })
+}
+
+/// Writes text to a file, or to standard output for `-`.
+fn write(path: &Path, text: &str) -> Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    if path == Path::new("-") {
+        // A reader that has seen enough, as `head` has, is no failure.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(());
+    }
+    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// Prints to standard output; a reader that has seen enough is no failure.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

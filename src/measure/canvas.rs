@@ -1,0 +1,68 @@
+//! A small picture to draw on: rectangles, text, PNG.
+
+use font8x8::UnicodeFonts;
+
+/// An RGB colour.
+pub(super) type Rgb = [u8; 3];
+
+/// Side of a character of [`Canvas::text`] at scale 1.
+pub(super) const GLYPH: usize = 8;
+
+/// An RGB picture.
+pub(super) struct Canvas {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pixels: Vec<u8>,
+}
+
+impl Canvas {
+    pub(super) fn new(width: usize, height: usize, background: Rgb) -> Self {
+        Self { width, height, pixels: background.repeat(width * height) }
+    }
+
+    /// Sets a pixel; outside nothing happens.
+    pub(super) fn set(&mut self, x: usize, y: usize, colour: Rgb) {
+        if x < self.width && y < self.height {
+            let at = 3 * (y * self.width + x);
+            self.pixels[at..at + 3].copy_from_slice(&colour);
+        }
+    }
+
+    pub(super) fn rectangle(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2], colour: Rgb) {
+        for j in y..y + height {
+            (x..x + width).for_each(|i| self.set(i, j, colour));
+        }
+    }
+
+    /// Writes text with its upper left corner at `x`, `y`, over a dark shadow that keeps it readable on any grey.
+    pub(super) fn text(&mut self, [x, y]: [usize; 2], scale: usize, text: &str, colour: Rgb) {
+        for (shift, colour) in [(1, [0; 3]), (0, colour)] {
+            for (n, letter) in text.chars().enumerate() {
+                let left = x + n * GLYPH * scale + shift;
+                for (row, bits) in glyph(letter).into_iter().enumerate() {
+                    for column in (0..GLYPH).filter(|column| bits >> column & 1 == 1) {
+                        let at = [left + column * scale, y + row * scale + shift];
+                        self.rectangle(at, [scale, scale], colour);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The picture as a PNG file.
+    pub(super) fn png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        // Writing to memory cannot fail, and the canvas has as many pixels as it says.
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
+        debug_assert!(written.is_ok());
+        bytes
+    }
+}
+
+fn glyph(letter: char) -> [u8; GLYPH] {
+    let fallback = || font8x8::BASIC_FONTS.get('?').unwrap_or_default();
+    font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter)).unwrap_or_else(fallback)
+}

@@ -1,0 +1,131 @@
+//! Statistics of a label volume, gathered slice by slice.
+
+use serde::Serialize;
+
+use crate::package::Label;
+use crate::volume::Geometry;
+
+/// What a person wants to know of one label. Indices and axes are those of the model's orientation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelReport {
+    /// Voxel value.
+    pub value: u8,
+    /// Name.
+    pub name: String,
+    /// Number of voxels.
+    pub voxels: u64,
+    /// Their volume in millilitres.
+    pub ml: f64,
+    /// Mean position in RAS+ millimetres; `None` where there is no voxel.
+    pub centroid_mm: Option<[f64; 3]>,
+    /// First and last index along each axis.
+    pub bounding_box: Option<[[usize; 2]; 3]>,
+    /// First and last slice.
+    pub slices: Option<[usize; 2]>,
+}
+
+/// Gathers [`LabelReport`]s; memory is a few numbers a label.
+#[derive(Debug, Clone)]
+pub struct LabelStats {
+    geometry: Geometry,
+    labels: Vec<Label>,
+    sums: Vec<Sums>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    voxels: u64,
+    /// Of the indices, exact: 2⁶⁴ holds the sum over any volume of three 16-bit dimensions.
+    index: [u64; 3],
+    first: [usize; 3],
+    last: [usize; 3],
+}
+
+impl LabelStats {
+    /// For a volume of this geometry with these labels.
+    #[must_use]
+    pub fn new(geometry: &Geometry, labels: &[Label]) -> Self {
+        let none = Sums { voxels: 0, index: [0; 3], first: [usize::MAX; 3], last: [0; 3] };
+        Self { geometry: *geometry, labels: labels.to_vec(), sums: vec![none; labels.len()] }
+    }
+
+    /// Takes in a slice: its index along the third axis and its labels, row after row.
+    pub fn add(&mut self, slice: usize, labels: &[u8]) {
+        for (y, row) in labels.chunks_exact(self.geometry.size[0].max(1)).enumerate() {
+            // Most rows are background only.
+            if row.iter().all(|&v| v == 0) {
+                continue;
+            }
+            for (label, sums) in self.labels.iter().zip(&mut self.sums) {
+                for (x, _) in row.iter().enumerate().filter(|(_, v)| **v == label.value) {
+                    sums.add([x, y, slice]);
+                }
+            }
+        }
+    }
+
+    /// Voxels so far of each label.
+    pub fn voxels(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sums.iter().map(|s| s.voxels)
+    }
+
+    /// The reports, in the order of the labels.
+    #[must_use]
+    pub fn finish(&self) -> Vec<LabelReport> {
+        let voxel_ml = self.geometry.voxel_ml();
+        self.labels
+            .iter()
+            .zip(&self.sums)
+            .map(|(label, sums)| {
+                let some = sums.voxels > 0;
+                let mean = sums.index.map(|sum| sum as f64 / sums.voxels.max(1) as f64);
+                let ranges = [0, 1, 2].map(|axis| [sums.first[axis], sums.last[axis]]);
+                LabelReport {
+                    value: label.value,
+                    name: label.name.clone(),
+                    voxels: sums.voxels,
+                    ml: sums.voxels as f64 * voxel_ml,
+                    centroid_mm: some.then(|| self.geometry.affine.apply(mean)),
+                    bounding_box: some.then_some(ranges),
+                    slices: some.then_some(ranges[2]),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Sums {
+    fn add(&mut self, at: [usize; 3]) {
+        self.voxels += 1;
+        for axis in 0..3 {
+            self.index[axis] += at[axis] as u64;
+            self.first[axis] = self.first[axis].min(at[axis]);
+            self.last[axis] = self.last[axis].max(at[axis]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Colour;
+    use crate::volume::Affine;
+
+    #[test]
+    fn a_box_of_voxels_is_reported_as_it_lies() {
+        let affine = Affine([[2.0, 0.0, 0.0, -10.0], [0.0, 1.0, 0.0, 5.0], [0.0, 0.0, 3.0, 0.0]]);
+        let geometry = Geometry::new([4, 3, 5], affine);
+        let label = |value, name: &str| Label { value, name: name.into(), colour: Colour([0; 3]) };
+        let mut stats = LabelStats::new(&geometry, &[label(1, "one"), label(2, "two")]);
+        for slice in [3, 2] {
+            stats.add(slice, &[0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 0]);
+        }
+        let [one, two] = stats.finish().try_into().unwrap();
+        assert_eq!((one.voxels, two.voxels), (8, 0));
+        assert!((one.ml - 8.0 * 6.0 / 1000.0).abs() < 1e-12);
+        assert_eq!(one.bounding_box, Some([[1, 2], [1, 2], [2, 3]]));
+        assert_eq!(one.slices, Some([2, 3]));
+        assert_eq!(one.centroid_mm, Some([-7.0, 6.5, 7.5]));
+        assert_eq!((two.centroid_mm, two.bounding_box, two.slices), (None, None, None));
+    }
+}

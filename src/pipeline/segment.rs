@@ -1,0 +1,258 @@
+//! One volume from start to end.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use super::PipelineError;
+use super::stream::{self, Slice};
+use crate::atomic::Staged;
+use crate::engine::{self, Engine};
+use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
+use crate::package::{FitPlan, Intensity, IntensityStats, Package};
+use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
+
+/// What is to be done with one volume.
+#[derive(Debug, Clone, Default)]
+pub struct Job {
+    /// The volume.
+    pub input: PathBuf,
+    /// The label volume to write.
+    pub output: PathBuf,
+    /// A picture to write beside it.
+    pub preview: Option<PathBuf>,
+    /// A JSON report to write beside it.
+    pub stats: Option<PathBuf>,
+    /// Whether existing files are replaced.
+    pub overwrite: bool,
+}
+
+impl Job {
+    fn outputs(&self) -> impl Iterator<Item = &Path> {
+        [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+
+    /// Fails before any work on what would fail after it.
+    fn check(&self) -> Result<(), PipelineError> {
+        let same = |a: &Path, b: &Path| {
+            a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
+        };
+        for path in self.outputs() {
+            if same(path, &self.input) {
+                return Err(PipelineError::SameFile(path.to_owned()));
+            }
+            if !self.overwrite && path.exists() {
+                return Err(VolumeError::Exists { path: path.to_owned() }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A package and the engines that are ready for it; kept between volumes of the same slice size.
+pub struct Model {
+    package: Package,
+    workers: usize,
+    engines: Vec<Box<dyn Engine>>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.package.manifest.name)
+            .field("workers", &self.workers)
+            .finish()
+    }
+}
+
+impl Model {
+    /// A model that will run on `workers` threads (at least one).
+    #[must_use]
+    pub fn new(package: Package, workers: usize) -> Self {
+        Self { package, workers: workers.max(1), engines: Vec::new() }
+    }
+
+    /// Its package.
+    #[must_use]
+    pub fn package(&self) -> &Package {
+        &self.package
+    }
+
+    /// Engines planned for a height and width.
+    fn engines(&mut self, size: [usize; 2]) -> Result<&mut [Box<dyn Engine>], PipelineError> {
+        if self.engines.first().is_none_or(|engine| engine.size() != size) {
+            self.engines.clear();
+            self.engines = engine::engines(&self.package, size, self.workers).map_err(PipelineError::Load)?;
+        }
+        Ok(&mut self.engines)
+    }
+}
+
+/// What was done with one volume.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The volume.
+    pub input: PathBuf,
+    /// The label volume.
+    pub output: PathBuf,
+    /// The model.
+    pub model: ModelReport,
+    /// Width, height and slices in the model's orientation.
+    pub size: [usize; 3],
+    /// Millimetres along the same axes.
+    pub spacing_mm: [f64; 3],
+    /// Each label's figures.
+    pub labels: Vec<LabelReport>,
+    /// Number of slices.
+    pub slices: usize,
+    /// Worker threads.
+    pub threads: usize,
+    /// From the file's opening to the finished output.
+    pub wall_s: f64,
+    /// Of `wall_s`, the passes over the volume before the first slice (statistics, spool, planning).
+    pub before_s: f64,
+    /// Slices divided by `wall_s`.
+    pub slices_per_s: f64,
+    /// Time in each stage.
+    pub stages: StageTimes,
+    /// Most memory resident so far in this process, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// Voxels that were NaN or infinite and taken as background.
+    pub non_finite_voxels: u64,
+    /// What was odd.
+    pub warnings: Vec<String>,
+}
+
+/// Which model made a label volume.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelReport {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its ONNX file.
+    pub sha256: String,
+}
+
+/// Segments one volume. `progress` is told how many slices of how many are written. Either all outputs are written or
+/// none; the label volume is the last to appear.
+///
+/// # Errors
+/// [`PipelineError`]
+pub fn segment(
+    model: &mut Model,
+    job: &Job,
+    interrupted: &AtomicBool,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, PipelineError> {
+    job.check()?;
+    let clock = Clock::start();
+    let spool_dir = job.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let orientation = model.package.manifest.orientation;
+    let options = SourceOptions { orientation, spool_dir: Some(spool_dir.to_owned()) };
+    let mut source = SliceSource::open(&job.input, &options)?;
+    let geometry = *source.geometry();
+    let fit = fit(model.package(), &source, &job.input)?;
+    let mut sink = LabelSink::create(&job.output, &source, job.overwrite, Some(spool_dir))?;
+    let intensity = intensity(model.package(), &mut source, interrupted)?;
+    let manifest = model.package.manifest.clone();
+    let mut stats = LabelStats::new(&geometry, &manifest.labels);
+    let mut preview = job.preview.as_ref().map(|_| Preview::new(&geometry, &manifest.labels));
+    let engines = model.engines(fit.net_size())?;
+    let before_s = clock.elapsed().as_secs_f64();
+
+    let (slices, mut done) = (geometry.size[2], 0);
+    let threads = engines.len();
+    let stages = stream::stream(&mut source, &intensity, &fit, engines, interrupted, |slice: &Slice| {
+        sink.push(&slice.labels)?;
+        stats.add(slice.index, &slice.labels);
+        if let Some(preview) = &mut preview {
+            preview.add(slice.index, &slice.voxels, &slice.labels);
+        }
+        done += 1;
+        progress(done, slices);
+        Ok(())
+    })?;
+
+    let labels = stats.finish();
+    let picture = match (&job.preview, preview) {
+        (Some(path), Some(preview)) => {
+            let title = job.input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            Some(stage(path, &preview.png(&title, &labels))?)
+        }
+        _ => None,
+    };
+    let wall_s = clock.elapsed().as_secs_f64();
+    let non_finite_voxels = source.non_finite();
+    let report = Report {
+        input: job.input.clone(),
+        output: job.output.clone(),
+        model: ModelReport { name: manifest.name, version: manifest.version, sha256: manifest.sha256 },
+        size: geometry.size,
+        spacing_mm: geometry.spacing,
+        labels,
+        slices,
+        threads,
+        wall_s,
+        before_s,
+        slices_per_s: slices as f64 / wall_s,
+        stages,
+        peak_memory_bytes: measure::peak_memory(),
+        non_finite_voxels,
+        warnings: warnings(&source, &geometry, non_finite_voxels),
+    };
+    let json = match &job.stats {
+        Some(path) => Some(stage(path, measure::json(&report).as_bytes())?),
+        None => None,
+    };
+    // All are complete on disk before the first gets its name.
+    for staged in [picture, json, Some(sink.stage()?)].into_iter().flatten() {
+        volume::commit(staged, job.overwrite)?;
+    }
+    Ok(report)
+}
+
+fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, VolumeError> {
+    Staged::write(path, bytes).map_err(|source| VolumeError::Write { path: path.to_owned(), source })
+}
+
+fn fit(package: &Package, source: &SliceSource, path: &Path) -> Result<FitPlan, PipelineError> {
+    let Geometry { size, spacing, .. } = *source.geometry();
+    FitPlan::new(&package.manifest, source.channels(), [size[0], size[1]], [spacing[0], spacing[1]])
+        .map_err(|source| PipelineError::Fit { path: path.to_owned(), source })
+}
+
+/// The passes that normalisation needs.
+fn intensity(
+    package: &Package,
+    source: &mut SliceSource,
+    interrupted: &AtomicBool,
+) -> Result<Intensity, PipelineError> {
+    let mut stats = IntensityStats::new(package.manifest.normalise, source.channels());
+    let mut slice = vec![0.0; source.slice_len()];
+    while stats.wants_pass() {
+        source.rewind()?;
+        while source.next_into(&mut slice)?.is_some() {
+            stats.add(&slice);
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(PipelineError::Interrupted);
+            }
+        }
+        stats.end_pass();
+    }
+    source.rewind()?;
+    Ok(stats.finish())
+}
+
+fn warnings(source: &SliceSource, geometry: &Geometry, non_finite: u64) -> Vec<String> {
+    let mut all: Vec<String> = source.header().warnings.iter().map(ToString::to_string).collect();
+    if non_finite > 0 {
+        let voxels = geometry.size.iter().product::<usize>() * source.channels();
+        all.push(format!("{non_finite} of {voxels} voxels are NaN or infinite: taken as background"));
+    }
+    all
+}

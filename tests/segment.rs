@@ -1,0 +1,211 @@
+//! `monet` end to end, as its user runs it: the sample, orientations, threads, channels, real data, outside judges.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use monet::package::Normalise;
+use support::{Nifti, monet, stderr, text};
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sample/mni152-hippocampus.nii.gz")
+}
+
+/// Segments and returns the label file's bytes.
+fn segment(input: &Path, output: &Path, more: &[&str]) -> Vec<u8> {
+    let ran = monet(&[&["segment", text(input), "-o", text(output), "--force", "--quiet"], more].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert!(ran.stdout.is_empty() && ran.stderr.is_empty(), "quiet means quiet: {}", stderr(&ran));
+    fs::read(output).unwrap()
+}
+
+#[test]
+fn the_sample_has_a_hippocampus_of_plausible_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mask, stats, preview] =
+        ["mask.nii.gz", "stats.json", "preview.png"].map(|name| folder.path().join(name));
+    segment(&sample(), &mask, &["--stats", text(&stats), "--preview", text(&preview)]);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
+    for label in report["labels"].as_array().unwrap() {
+        let ml = label["ml"].as_f64().unwrap();
+        // Half a hippocampus of an adult is one to two and a half millilitres.
+        assert!((0.6..3.5).contains(&ml), "{label}");
+        let centroid: Vec<f64> =
+            label["centroid_mm"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        assert!((18.0..38.0).contains(&centroid[0]), "right hippocampus in MNI space: {centroid:?}");
+    }
+    let y = |i: usize| report["labels"][i]["centroid_mm"][1].as_f64().unwrap();
+    assert!(y(0) > y(1), "anterior lies before posterior");
+    assert_eq!(report["model"]["name"], "hippocampus");
+    assert!(report["stages"]["infer_s"].as_f64().unwrap() > 0.0);
+    assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(fs::read(preview).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn threads_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = segment(&sample(), &folder.path().join("1.nii.gz"), &["--threads", "1"]);
+    for threads in ["2", "3", "7"] {
+        assert_eq!(segment(&sample(), &folder.path().join("n.nii.gz"), &["--threads", threads]), one);
+    }
+}
+
+/// A permuted and flipped copy of the sample must give the same mask, permuted and flipped, bit for bit.
+#[test]
+fn orientation_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("ras.nii");
+    let mut source = monet::volume::SliceSource::open(&sample(), &Default::default()).unwrap();
+    let size = source.geometry().size;
+    let voxels: Vec<i16> = source.read_all().unwrap().into_iter().map(|v| v as i16).collect();
+    Nifti::new(size, &voxels).write(&plain);
+    let mask = folder.path().join("mask.nii");
+    segment(&plain, &mask, &[]);
+    let expected = support::read(&mask);
+    assert!(expected.iter().any(|v| *v > 0.0));
+
+    for (order, signs) in
+        [([2, 0, 1], [-1, 1, -1]), ([1, 2, 0], [1, -1, 1]), ([0, 1, 2], [-1, -1, -1]), ([2, 1, 0], [1, 1, 1])]
+    {
+        // Where the voxel at `at` (in the copy) is in the original.
+        let lengths = order.map(|axis: usize| size[axis]);
+        let original = |at: [usize; 3]| {
+            let mut from = [0; 3];
+            for a in 0..3 {
+                from[order[a]] = if signs[a] < 0 { lengths[a] - 1 - at[a] } else { at[a] };
+            }
+            (from[2] * size[1] + from[1]) * size[0] + from[0]
+        };
+        let all: Vec<usize> = (0..lengths.iter().product())
+            .map(|i: usize| {
+                original([i % lengths[0], i / lengths[0] % lengths[1], i / lengths[0] / lengths[1]])
+            })
+            .collect();
+        let mut sform = [[0.0; 4]; 3];
+        (0..3).for_each(|a| sform[order[a]][a] = signs[a] as f32);
+        let moved: Vec<i16> = all.iter().map(|&i| voxels[i]).collect();
+        let input = Nifti { sform: Some(sform), ..Nifti::new(lengths, &moved) }
+            .write(&folder.path().join("m.nii.gz"));
+        let output = folder.path().join("moved-mask.nii.gz");
+        segment(&input, &output, &[]);
+        let expected: Vec<f32> = all.iter().map(|&i| expected[i]).collect();
+        assert!(support::read(&output) == expected, "{order:?} {signs:?}");
+    }
+}
+
+#[test]
+fn channels_reach_the_net_and_several_inputs_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = support::threshold_package(folder.path(), 2, Normalise::Window { low: 0.0, high: 1.0 });
+    // The mean of the two channels is above one half in every other voxel.
+    let voxels: Vec<i16> = (0..5 * 6 * 3).map(|_| 1).chain((0..5 * 6 * 3).map(|i| i % 2)).collect();
+    let file = Nifti { dim: vec![4, 5, 6, 3, 2], ..Nifti::new([5, 6, 3], &voxels) };
+    let inputs = ["a.nii.gz", "b.nii"].map(|name| file.write(&folder.path().join(name)));
+    let masks = folder.path().join("masks");
+    fs::create_dir(&masks).unwrap();
+    let ran = monet(&[
+        "segment",
+        text(&inputs[0]),
+        text(&inputs[1]),
+        "-o",
+        text(&masks),
+        "--model",
+        text(&package),
+        "--preview",
+        text(&folder.path().join("p.png")),
+        "--stats",
+        text(&folder.path().join("s.json")),
+    ]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let expected: Vec<f32> = (0..5 * 6 * 3).map(|i| (i % 2) as f32).collect();
+    for name in ["a.nii.gz", "b.nii"] {
+        assert_eq!(support::read(&masks.join(name)), expected);
+    }
+    assert!(folder.path().join("p-a.png").exists() && folder.path().join("p-b.png").exists());
+    let reports: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("s.json")).unwrap()).unwrap();
+    assert_eq!(reports.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn evaluate_and_inspect_speak_to_people_and_machines() {
+    let folder = tempfile::tempdir().unwrap();
+    let truth = Nifti::blob([8, 8, 6]);
+    let mut labels: Vec<i16> =
+        truth.voxels.chunks(2).map(|v| i16::from(i16::from_le_bytes([v[0], v[1]]) > 500)).collect();
+    let [pred, truth] = ["pred", "truth"].map(|name| {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    });
+    Nifti::new([8, 8, 6], &labels).write(&truth.join("x.nii.gz"));
+    Nifti::new([8, 8, 6], &labels).write(&pred.join("x.nii"));
+    let first = labels.iter().position(|v| *v == 1).unwrap();
+    labels[first] = 0;
+    Nifti::new([8, 8, 6], &labels).write(&pred.join("y.nii"));
+    labels[first] = 1;
+    Nifti::new([8, 8, 6], &labels).write(&truth.join("y.nii"));
+    let ran = monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth), "--json", "-"]);
+    let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let n = labels.iter().filter(|v| **v == 1).count() as f64;
+    assert_eq!(json["subjects"][0]["labels"][0]["dice"], 1.0);
+    assert_eq!(json["subjects"][0]["labels"][0]["hd95_mm"], 0.0);
+    let dice = json["subjects"][1]["labels"][0]["dice"].as_f64().unwrap();
+    assert!((dice - 2.0 * (n - 1.0) / (2.0 * n - 1.0)).abs() < 1e-12);
+    assert_eq!(json["summary"][0]["dice"]["count"], 2);
+    let table = monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth)]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("mean of 2"));
+
+    Nifti::new([8, 8, 5], &vec![0; 320]).write(&pred.join("z.nii"));
+    Nifti::new([8, 8, 6], &vec![0; 384]).write(&truth.join("z.nii"));
+    let ran = monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth)]);
+    assert_eq!(ran.status.code(), Some(3));
+    assert!(stderr(&ran).contains("different grids"), "{}", stderr(&ran));
+
+    let inspected = monet(&["inspect", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!(json["manifest"]["name"], "hippocampus");
+    // Folded weights and biases of MoNet with three classes; multiply-accumulates at 64×64.
+    assert_eq!(json["net"]["parameters"], 400_755);
+    assert_eq!(json["net"]["size"], serde_json::json!([64, 64]));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in ["segment", "evaluate", "inspect"] {
+        let help = monet(&[command, "--help"]);
+        assert!(help.status.success());
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:\n  monet"), "{command}");
+    }
+}
+
+/// onnxruntime and an independent preparation in Python must give the same masks on the real test split.
+#[test]
+fn onnxruntime_gives_the_same_masks() {
+    let name = "onnxruntime_gives_the_same_masks";
+    let (Some(python), Some(data)) = (support::python(name), support::real_data(name)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let images = data.join("Task04_Hippocampus/imagesTr");
+    let mut all: Vec<PathBuf> = fs::read_dir(&images).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    let test = &all[all.len() - 44..];
+    let mut args = vec!["segment", "-o", text(folder.path()), "--quiet", "--threads", "2"];
+    args.extend(test.iter().map(|p| text(p)));
+    let ran = monet(&args);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let judged = std::process::Command::new(python)
+        .arg(root.join("tests/judge_masks.py"))
+        .args([
+            &root.join("models/hippocampus.int8.onnx"),
+            &images,
+            &data.join("Task04_Hippocampus/labelsTr"),
+            folder.path(),
+        ])
+        .output()
+        .unwrap();
+    println!("{}", String::from_utf8_lossy(&judged.stdout));
+    assert!(judged.status.success(), "{}", stderr(&judged));
+}

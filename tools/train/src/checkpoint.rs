@@ -1,0 +1,180 @@
+//! A run's folder: its settings, log and checkpoints, each whole whenever the run is killed.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use monet::package::Manifest;
+use tch::{Device, Tensor};
+
+use crate::net::Net;
+use crate::optim::Adam;
+use crate::settings::Settings;
+use crate::topology::Topology;
+
+/// The state of a run between two steps.
+pub struct State {
+    /// The weights that are trained.
+    pub net: Net,
+    /// Their moving average, which is validated and kept.
+    pub averaged: Net,
+    /// The optimizer.
+    pub adam: Adam,
+    /// Steps done.
+    pub step: u64,
+    /// Best mean Dice so far.
+    pub best: f64,
+}
+
+impl State {
+    /// The first state, from scratch or with the best weights of the run `from`.
+    fn new(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Self> {
+        tch::manual_seed(settings.seed as i64);
+        let topology = settings.topology(package);
+        let net = match from {
+            None => Net::new(topology, device),
+            Some(earlier) => Run(earlier.clone()).net(topology, device)?,
+        };
+        let averaged = net.duplicate();
+        let adam = Adam::new(&net, settings.weight_decay);
+        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY })
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors = self.net.named("net/");
+        tensors.extend(self.averaged.named("average/"));
+        tensors.extend(self.adam.named());
+        tensors.push(("run/step".into(), Tensor::from_slice(&[self.step as i64])));
+        tensors.push(("run/best".into(), Tensor::from_slice(&[self.best])));
+        save(&tensors, path)
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let tensors = Tensor::read_safetensors(path).with_context(|| path.display().to_string())?;
+        self.net.load("net/", &tensors)?;
+        self.averaged.load("average/", &tensors)?;
+        self.adam.load(&tensors)?;
+        let find = |name: &str| {
+            tensors
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, t)| t)
+                .with_context(|| format!("no tensor {name:?}"))
+        };
+        self.step = find("run/step")?.int64_value(&[0]) as u64;
+        self.best = find("run/best")?.double_value(&[0]);
+        Ok(())
+    }
+}
+
+/// Writes tensors so that a kill leaves either the old file or the new one.
+fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
+    let part = path.with_extension("part");
+    let cpu: Vec<(&str, Tensor)> =
+        tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(Device::Cpu).contiguous())).collect();
+    Tensor::write_safetensors(&cpu, &part).with_context(|| part.display().to_string())?;
+    fs::rename(&part, path).with_context(|| path.display().to_string())
+}
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct Run(pub PathBuf);
+
+impl Run {
+    fn settings_path(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+    fn last(&self) -> PathBuf {
+        self.0.join("last.safetensors")
+    }
+    fn best(&self) -> PathBuf {
+        self.0.join("best.safetensors")
+    }
+    fn log(&self) -> PathBuf {
+        self.0.join("log.csv")
+    }
+
+    /// The settings that the run was started with.
+    ///
+    /// # Errors
+    /// Where there is no run.
+    pub fn settings(&self) -> Result<Settings> {
+        let path = self.settings_path();
+        let text = fs::read(&path)
+            .with_context(|| format!("{}: expected a folder made by `monet-train train`", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The best averaged weights.
+    ///
+    /// # Errors
+    /// Where there is no checkpoint or it is of another topology.
+    pub fn net(&self, topology: Topology, device: Device) -> Result<Net> {
+        let path = self.best();
+        let tensors = Tensor::read_safetensors(&path).with_context(|| path.display().to_string())?;
+        let mut net = Net::new(topology, device);
+        net.load("", &tensors).with_context(|| path.display().to_string())?;
+        Ok(net)
+    }
+
+    /// Begins the run, or takes it up where its last checkpoint left it.
+    ///
+    /// # Errors
+    /// An unwritable folder, a folder with another run, a damaged checkpoint.
+    pub fn open(&self, settings: &Settings, package: &Manifest, device: Device) -> Result<State> {
+        let resumed = self.last().exists();
+        let mut state = State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
+        fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
+        if self.settings_path().exists() {
+            let found = self.settings()?;
+            ensure!(
+                found == *settings,
+                "{} holds a run with other settings: choose another --out, or remove it\n  there: {found:?}\n  asked: {settings:?}",
+                self.0.display()
+            );
+        } else {
+            fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
+        }
+        if resumed {
+            state.load(&self.last())?;
+        }
+        self.begin_log(&state, package)?;
+        Ok(state)
+    }
+
+    /// Starts the log, or cuts off what was logged after the checkpoint.
+    fn begin_log(&self, state: &State, package: &Manifest) -> Result<()> {
+        let old = fs::read_to_string(self.log()).unwrap_or_default();
+        let step = |line: &str| line.split(',').next().and_then(|s| s.parse::<u64>().ok());
+        let names: Vec<String> = package.labels.iter().map(|l| format!("dice_{}", l.name)).collect();
+        let mut text = format!("step,rate,loss,{}\n", names.join(","));
+        old.lines()
+            .filter(|l| step(l).is_some_and(|s| s <= state.step))
+            .for_each(|l| text += &format!("{l}\n"));
+        fs::write(self.log(), text).with_context(|| self.log().display().to_string())
+    }
+
+    /// Adds a line to the log.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_log(&self, step: u64, rate: f64, loss: f64, dice: &[f64]) -> Result<()> {
+        let dice: Vec<String> = dice.iter().map(|d| format!("{d:.5}")).collect();
+        let line = format!("{step},{rate:.3e},{loss:.5},{}", dice.join(","));
+        let file = fs::OpenOptions::new().append(true).open(self.log());
+        file.and_then(|mut file| writeln!(file, "{line}")).with_context(|| self.log().display().to_string())
+    }
+
+    /// Keeps the state, and its averaged weights where their mean Dice is the best so far.
+    ///
+    /// # Errors
+    /// Where a checkpoint cannot be written.
+    pub fn keep(&self, state: &mut State, dice: f64) -> Result<()> {
+        if dice > state.best {
+            state.best = dice;
+            save(&state.averaged.named(""), &self.best())?;
+        }
+        state.save(&self.last())
+    }
+}

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""An outside judge of an exported package: ONNX Runtime, nibabel and NumPy, and none of this project's code.
+
+    check_onnx.py MODEL.toml DATA f32|int8 SUBJECT...
+
+Checks that the file has the form that its kind promises, segments the subjects, and prints each one's Dice per label in the
+columns of `monet-train evaluate` (with a dash for HD95). Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
+"""
+
+import pathlib
+import sys
+import tomllib
+
+import nibabel
+import numpy as np
+import onnx
+import onnxruntime
+
+
+def check_form(path: pathlib.Path, kind: str) -> None:
+    """Standard operators of opset 17; in an int8 file integer weights and a Q/DQ pair wherever the contract has one."""
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)], "expected opset 17 alone"
+    nodes = list(model.graph.node)
+    types = {t.name: t.data_type for t in model.graph.initializer}
+    pairs = sum(node.op_type == "QuantizeLinear" for node in nodes)
+    if kind == "f32":
+        assert pairs == 0, "a float file quantizes"
+        return
+    expected = 1 + sum(node.op_type in ("Elu", "Add") for node in nodes)
+    assert pairs == expected, f"{pairs} QuantizeLinear, expected {expected}"
+    made_by = {node.output[0]: node for node in nodes}
+    for node in nodes:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            values = [types[made_by[name].input[0]] for name in node.input[1:]]
+            assert values == [onnx.TensorProto.INT8, onnx.TensorProto.INT32], f"{node.name}: weight, bias {values}"
+        if node.op_type == "Concat":
+            scales = {tuple(made_by[name].input[1:]) for name in node.input}
+            constants = {t.name: onnx.numpy_helper.to_array(t).item() for t in model.graph.initializer if t.dims == []}
+            assert len({tuple(constants[c] for c in pair) for pair in scales}) == 1, f"{node.name}: scales differ"
+
+
+def prepare(volume: np.ndarray, manifest: dict) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Normalised slices [n, 1, height, width], padded around their centre, and where in them the volume lies."""
+    ordered = np.sort(volume[np.isfinite(volume)], axis=None)
+    percents = manifest["normalise"]["low"], manifest["normalise"]["high"]
+    low, high = (ordered[int(p / 100 * (len(ordered) - 1) + 0.5)] for p in percents)
+    slices = np.clip((volume - low) / (high - low), 0, 1).transpose(2, 1, 0)
+    inside, pads = [], [(0, 0)]
+    for length, least in zip(slices.shape[1:], (manifest["input"]["height"], manifest["input"]["width"])):
+        net = max(-(-length // 4) * 4, least)
+        before = (net - length) // 2
+        pads.append((before, net - length - before))
+        inside.append(slice(before, before + length))
+    return np.pad(slices, pads)[:, None].astype(np.float32), tuple(inside)
+
+
+def main() -> None:
+    manifest_path, data, kind, *subjects = sys.argv[1:]
+    manifest = tomllib.loads(pathlib.Path(manifest_path).read_text())
+    path = pathlib.Path(manifest_path).parent / manifest["model"]
+    check_form(path, kind)
+    options = onnxruntime.SessionOptions()
+    # As written: fused integer kernels may round differently.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for subject in subjects:
+        def load(part: str) -> np.ndarray:
+            file = next(pathlib.Path(data, part).glob(f"{subject}.nii*"))
+            return nibabel.as_closest_canonical(nibabel.load(file)).get_fdata(dtype=np.float32)
+
+        net, inside = prepare(load("imagesTr"), manifest)
+        (probabilities,) = session.run(["probabilities"], {"image": net})
+        found = probabilities.argmax(axis=1)[:, inside[0], inside[1]].transpose(2, 1, 0)
+        truth = load("labelsTr")
+        scores = []
+        for label in (entry["value"] for entry in manifest["labels"]):
+            a, b = found == label, truth == label
+            scores.append(f"{2 * (a & b).sum() / (a.sum() + b.sum()):.4f} —")
+        print(subject, *scores)
+
+
+if __name__ == "__main__":
+    main()

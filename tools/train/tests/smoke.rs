@@ -1,0 +1,214 @@
+//! The whole way through the real binary on a made-up data set: train, kill, resume, export, quantize, evaluate; and bad
+//! data, refused before training begins.
+
+mod synthetic;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Enough of a net and of a run to find the boxes.
+const RUN: &str = "--width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
+
+fn monet_train(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
+    // One thread, as sums in another order differ in their last bits.
+    command.args(["--device", "cpu", "--threads", "1"]).args(arguments);
+    command
+}
+
+fn train(data: &Path, out: &Path) -> Command {
+    let mut command =
+        monet_train(&["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    command.args(RUN.split(' '));
+    command
+}
+
+fn succeed(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn refuse(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{command:?} was not refused");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Kills a run once it has kept a checkpoint.
+fn kill_midway(data: &Path, out: &Path) {
+    let mut child = train(data, out).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !out.join("last.safetensors").exists() && child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no checkpoint");
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!status.success(), "the run ended before it could be killed: it needs more steps");
+}
+
+#[test]
+fn a_run_killed_and_resumed_ends_with_the_same_bits_and_becomes_a_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 10);
+    let (straight, resumed) = (folder.path().join("straight"), folder.path().join("resumed"));
+    succeed(train(&data, &straight));
+    kill_midway(&data, &resumed);
+    succeed(train(&data, &resumed));
+    for file in ["last.safetensors", "best.safetensors", "log.csv", "run.json"] {
+        assert!(
+            fs::read(straight.join(file)).unwrap() == fs::read(resumed.join(file)).unwrap(),
+            "{file} differs"
+        );
+    }
+    let log = fs::read_to_string(straight.join("log.csv")).unwrap();
+    assert_eq!(log.lines().next().unwrap(), "step,rate,loss,dice_anterior,dice_posterior");
+    assert_eq!(log.lines().count(), 1 + 10, "{log}");
+
+    for kind in ["f32", "int8"] {
+        package(&data, &straight, folder.path(), kind);
+    }
+}
+
+/// Makes a package of a run, evaluates it, and has the outside judge agree.
+fn package(data: &Path, run: &Path, folder: &Path, kind: &str) {
+    let model = folder.join(format!("boxes.{kind}.toml"));
+    let (data, run, out) = (data.to_str().unwrap(), run.to_str().unwrap(), model.to_str().unwrap());
+    if kind == "f32" {
+        succeed(monet_train(&["export", "--run", run, "--out", out]));
+    } else {
+        let quantized = succeed(monet_train(&[
+            "quantize",
+            "--run",
+            run,
+            "--data",
+            data,
+            "--out",
+            out,
+            "--max-drop",
+            "0.05",
+        ]));
+        let table = String::from_utf8(quantized.stdout).unwrap();
+        assert!(table.contains("anterior") && table.contains("posterior"), "{table}");
+    }
+    let evaluated =
+        succeed(monet_train(&["evaluate", "--model", out, "--data", data, "--split", "test", "--record"]));
+    let found = dice(&String::from_utf8(evaluated.stdout).unwrap());
+    assert_eq!(found.len(), 2, "two test subjects: {found:?}");
+    assert!(found.iter().flatten().all(|&d| d > 0.7), "the boxes were not learnt: {found:?}");
+    assert!(fs::read_to_string(&model).unwrap().contains("[[metrics]]"));
+
+    let Some(python) = std::env::var_os("MONET_PYTHON") else {
+        eprintln!(
+            "skipped: check_onnx.py ({kind}), as MONET_PYTHON names no Python with onnxruntime and nibabel"
+        );
+        return;
+    };
+    let mut judge = Command::new(python);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_onnx.py");
+    judge.arg(script).args([out, data, kind, "box_08", "box_09"]);
+    let judged = dice(&String::from_utf8(succeed(judge).stdout).unwrap());
+    assert_eq!(judged.len(), found.len());
+    for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
+        // One voxel of a box's half is worth 0.002.
+        assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+    }
+}
+
+/// Dice of both labels from each line that begins with a subject's name.
+fn dice(table: &str) -> Vec<[f64; 2]> {
+    let lines = table.lines().filter(|line| line.starts_with("box_"));
+    lines
+        .map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            [columns[1], columns[3]].map(|value| value.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_run_in_bf16_learns_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let out = folder.path().join("run");
+    let mut command = train(&data, &out);
+    command.arg("--bf16");
+    succeed(command);
+    let log = fs::read_to_string(out.join("log.csv")).unwrap();
+    let last: Vec<f64> = log.lines().last().unwrap().split(',').map(|v| v.parse().unwrap()).collect();
+    assert!(last[3] > 0.7 && last[4] > 0.7, "{log}");
+}
+
+#[test]
+fn bad_data_is_refused_by_subject_before_training_begins() {
+    type Spoil = fn(&Path);
+    let cases: [(Spoil, &[&str]); 5] = [
+        (|d| fs::remove_file(d.join("labelsTr/box_02.nii")).unwrap(), &["box_02", "is not there"]),
+        (
+            |d| synthetic::nifti(&d.join("labelsTr/box_01.nii"), [24, 20, 5], &[0.0; 2400]),
+            &["box_01", "[24, 20, 5]"],
+        ),
+        (
+            |d| synthetic::nifti(&d.join("labelsTr/box_03.nii"), synthetic::SIZE, &[7.0; 2880]),
+            &["box_03", "label value 7"],
+        ),
+        (|d| fs::write(d.join("imagesTr/box_00.nii"), b"no volume").unwrap(), &["box_00", "box_00.nii"]),
+        (|d| fs::write(d.join("dataset.json"), "{}").unwrap(), &["dataset.json", "training"]),
+    ];
+    for (spoil, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let data = synthetic::dataset(folder.path(), 5);
+        spoil(&data);
+        let out = folder.path().join("run");
+        let message = refuse(train(&data, &out));
+        for part in expected {
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
+        }
+        assert!(!out.exists(), "training began");
+    }
+}
+
+#[test]
+fn a_run_can_begin_where_an_earlier_one_was_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    succeed(train(&data, &first));
+    let mut command = train(&data, &second);
+    command.args(["--from", first.to_str().unwrap(), "--stop-after", "10"]);
+    succeed(command);
+    let loss = |run: &Path, line: usize| -> f64 {
+        let log = fs::read_to_string(run.join("log.csv")).unwrap();
+        log.lines().nth(line).unwrap().split(',').nth(2).unwrap().parse().unwrap()
+    };
+    assert!(loss(&second, 1) < loss(&first, 1) / 2.0, "{} {}", loss(&second, 1), loss(&first, 1));
+
+    let mut command = train(&data, &folder.path().join("third"));
+    command.args(["--from", folder.path().join("nowhere").to_str().unwrap()]);
+    assert!(refuse(command).contains("nowhere"));
+    assert!(!folder.path().join("third").exists());
+}
+
+#[test]
+fn a_folder_with_another_run_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let out = folder.path().join("run");
+    let mut command = train(&data, &out);
+    command.args(["--stop-after", "10"]);
+    succeed(command);
+    let before = fs::read(out.join("last.safetensors")).unwrap();
+    let mut other = train(&data, &out);
+    other.args(["--seed", "2"]);
+    assert!(refuse(other).contains("other settings"));
+    assert!(before == fs::read(out.join("last.safetensors")).unwrap());
+}
+
+#[test]
+fn the_paper_s_parameter_count_is_printed() {
+    assert_eq!(succeed(monet_train(&["params"])).stdout, b"403556\n");
+}
