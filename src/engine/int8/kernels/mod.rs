@@ -106,6 +106,22 @@ impl Kernel {
         if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
     }
 
+    /// Runs its multiplying instruction on registers alone and returns how many multiplications that was: timed by the caller, it
+    /// gives the peak that this core could reach. 0 where the CPU lacks the instruction.
+    pub fn spin(self, rounds: usize) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => x86_sse41_2x16::spin(rounds),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_avx2_6x16::spin(rounds),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => x86_avxvnni_6x16::spin(rounds),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => x86_avx512vnni_16x16::spin(rounds),
+            _ => scalar::spin(rounds),
+        }
+    }
+
     /// How it wants its weights; kernels of [`Packing::Words`] also want a panel of scratch memory.
     pub(super) fn packing(self) -> Packing {
         match self {

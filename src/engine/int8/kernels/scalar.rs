@@ -21,6 +21,20 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     }
 }
 
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    let (weights, group) = core::hint::black_box(([3i8; BLOCK * GROUP], [5u8; GROUP]));
+    let mut sums = [0i32; BLOCK];
+    for _ in 0..rounds {
+        for (sum, w) in core::hint::black_box(&mut sums).iter_mut().zip(weights.chunks_exact(GROUP)) {
+            let products = group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w));
+            *sum = sum.wrapping_add(products.sum::<i32>());
+        }
+    }
+    core::hint::black_box(sums);
+    (rounds * BLOCK * GROUP) as u64
+}
+
 /// Adds one input's products; returns the weights that remain.
 fn accumulate<'a>(
     sums: &mut [i32; BLOCK],

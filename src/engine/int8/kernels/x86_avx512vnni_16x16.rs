@@ -18,6 +18,30 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the features are present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 16 * 64) as u64
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn spin_registers(rounds: usize) {
+    let inputs = core::hint::black_box([_mm512_set1_epi8(3); 16]);
+    let (mut weights, one) = core::hint::black_box((_mm512_set1_epi8(5), _mm512_set1_epi8(1)));
+    let mut sums = inputs;
+    for _ in 0..rounds {
+        for (sum, &input) in sums.iter_mut().zip(&inputs) {
+            *sum = _mm512_dpbusd_epi32(*sum, input, weights);
+        }
+        weights = _mm512_add_epi8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
 /// Fills one row.
 pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
@@ -170,7 +194,11 @@ unsafe fn accumulate<const P: usize, const N: usize, const G: usize, const STEP:
     weights
 }
 
-/// Requantizes and stores `P` pixels × `N` blocks, four vectors of sums at a time.
+/// Vectors of sums that a tile has at most.
+const TILE: usize = 16;
+
+/// Requantizes and stores `P` pixels × `N` blocks. Each operation is applied to the whole tile before the next, so that none waits for
+/// another's latency.
 ///
 /// # Safety
 /// As [`convolve`]; `out` and `residual` are the places of the tile's first pixel and block.
@@ -185,57 +213,80 @@ unsafe fn counts<const P: usize, const N: usize>(
     residual: *const u8,
     residual_step: usize,
 ) {
-    // Undoes what packing within 128-bit lanes did to the order of 32-bit groups; its own inverse.
-    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    let mut first = 0;
-    while first < P * N {
-        let mut vectors = [_mm512_setzero_si512(); 4];
-        // SAFETY: vector i is pixel i / N, block i % N of the tile; pixels beyond a tile smaller than four vectors are not touched.
-        unsafe {
-            for (i, v) in vectors.iter_mut().enumerate() {
-                if first + i < P * N {
-                    let at = first + i;
-                    let scale = _mm512_loadu_ps(scales.add(at % N * BLOCK));
-                    *v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[at / N][at % N]), scale));
-                }
+    let vectors = P * N;
+    let (pairs, quads) = (vectors.div_ceil(2), vectors.div_ceil(4));
+    let place = |step: usize, i: usize| i / N * step + i % N * BLOCK;
+    // SAFETY: vector i is pixel i / N, block i % N of the tile; only `vectors` of them are read or written.
+    unsafe {
+        let mut fixed = [_mm512_setzero_si512(); TILE];
+        for (i, fixed) in fixed.iter_mut().enumerate().take(vectors) {
+            let scale = _mm512_loadu_ps(scales.add(i % N * BLOCK));
+            *fixed = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i / N][i % N]), scale));
+        }
+        let mut words = [_mm512_setzero_si512(); TILE / 2];
+        for i in 0..pairs {
+            words[i] = _mm512_packs_epi32(fixed[2 * i], fixed[2 * i + 1]);
+        }
+        rules.curve(&mut words, pairs);
+        if let Some(sum) = &rules.sum {
+            let zero = _mm512_setzero_si512();
+            let mut others = [zero; TILE / 2];
+            for quad in 0..quads {
+                let other = load::<N>(residual, residual_step, 4 * quad, vectors);
+                others[2 * quad] = _mm512_unpacklo_epi8(zero, other);
+                others[2 * quad + 1] = _mm512_unpackhi_epi8(zero, other);
             }
-            let place = |base: usize, i: usize| (first + i) / N * base + (first + i) % N * BLOCK;
-            let mut low = rules.curve(_mm512_packs_epi32(vectors[0], vectors[1]));
-            let mut high = rules.curve(_mm512_packs_epi32(vectors[2], vectors[3]));
-            if let Some(sum) = &rules.sum {
-                let together = P * N >= 4 && residual_step == N * BLOCK;
-                let other = if together {
-                    _mm512_loadu_si512(residual.add(place(residual_step, 0)).cast())
-                } else {
-                    let mut parts = [_mm_setzero_si128(); 4];
-                    for (i, part) in parts.iter_mut().take(P * N).enumerate() {
-                        *part = _mm_loadu_si128(residual.add(place(residual_step, i)).cast());
-                    }
-                    gather(parts)
-                };
-                let other = _mm512_permutexvar_epi32(order, other);
-                let zero = _mm512_setzero_si512();
-                low = Rules::sum(sum, low, _mm512_unpacklo_epi8(zero, other));
-                high = Rules::sum(sum, high, _mm512_unpackhi_epi8(zero, other));
+            sum.add(&mut words, &others, pairs);
+        }
+        rules.finish(&mut words, pairs);
+        for quad in 0..quads {
+            let bytes = _mm512_packus_epi16(words[2 * quad], words[2 * quad + 1]);
+            let bytes = _mm512_permutexvar_epi32(order(), bytes);
+            if vectors >= 4 && step == N * BLOCK {
+                _mm512_storeu_si512(out.add(place(step, 4 * quad)).cast(), bytes);
+                continue;
             }
-            let bytes = _mm512_packus_epi16(rules.finish(low), rules.finish(high));
-            let bytes = _mm512_permutexvar_epi32(order, bytes);
-            if P * N >= 4 && step == N * BLOCK {
-                _mm512_storeu_si512(out.add(place(step, 0)).cast(), bytes);
-            } else {
-                let parts = [
-                    _mm512_castsi512_si128(bytes),
-                    _mm512_extracti32x4_epi32::<1>(bytes),
-                    _mm512_extracti32x4_epi32::<2>(bytes),
-                    _mm512_extracti32x4_epi32::<3>(bytes),
-                ];
-                for (i, &part) in parts.iter().take(P * N).enumerate() {
-                    _mm_storeu_si128(out.add(place(step, i)).cast(), part);
-                }
+            let parts = [
+                _mm512_castsi512_si128(bytes),
+                _mm512_extracti32x4_epi32::<1>(bytes),
+                _mm512_extracti32x4_epi32::<2>(bytes),
+                _mm512_extracti32x4_epi32::<3>(bytes),
+            ];
+            for (i, &part) in parts.iter().take(vectors).enumerate() {
+                _mm_storeu_si128(out.add(place(step, 4 * quad + i)).cast(), part);
             }
         }
-        first += 4;
     }
+}
+
+/// Undoes what packing within 128-bit lanes did to the order of 32-bit groups; its own inverse.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn order() -> __m512i {
+    _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+}
+
+/// The residual's bytes of four vectors from the `first` on, in the order that packing gives; of a tile smaller than four, as many as there are.
+///
+/// # Safety
+/// As [`counts`].
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn load<const N: usize>(residual: *const u8, step: usize, first: usize, vectors: usize) -> __m512i {
+    let place = |i: usize| (first + i) / N * step + (first + i) % N * BLOCK;
+    // SAFETY: the caller vouches for these places.
+    let bytes = unsafe {
+        if vectors >= 4 && step == N * BLOCK {
+            _mm512_loadu_si512(residual.add(place(0)).cast())
+        } else {
+            let mut parts = [_mm_setzero_si128(); 4];
+            for (i, part) in parts.iter_mut().take(vectors).enumerate() {
+                *part = _mm_loadu_si128(residual.add(place(i)).cast());
+            }
+            gather(parts)
+        }
+    };
+    _mm512_permutexvar_epi32(order(), bytes)
 }
 
 /// Four 128-bit parts as one vector.
@@ -305,43 +356,71 @@ impl Rules {
     /// The activation.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn curve(&self, t: __m512i) -> __m512i {
+    fn curve(&self, words: &mut [__m512i; TILE / 2], pairs: usize) {
         let zero = _mm512_setzero_si512();
         match &self.curve {
-            Shape::Linear => t,
-            Shape::Relu => _mm512_max_epi16(t, zero),
+            Shape::Linear => (),
+            Shape::Relu => each(words, pairs, |_, t| _mm512_max_epi16(t, zero)),
             Shape::Elu { cubic, squarings, one, depth } => {
-                let n = _mm512_min_epi16(t, zero);
-                let mut e = _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1]);
-                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2]);
-                e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
+                let mut e = *words;
+                each(&mut e, pairs, |_, t| {
+                    let n = _mm512_min_epi16(t, zero);
+                    _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1])
+                });
+                each(&mut e, pairs, |i, e| {
+                    let n = _mm512_min_epi16(words[i], zero);
+                    _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2])
+                });
+                each(&mut e, pairs, |i, e| {
+                    let n = _mm512_min_epi16(words[i], zero);
+                    _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX))
+                });
                 // Three at least, and mostly no more.
-                e = _mm512_mulhrs_epi16(e, e);
-                e = _mm512_mulhrs_epi16(e, e);
-                e = _mm512_mulhrs_epi16(e, e);
-                for _ in MIN_SQUARINGS..*squarings {
-                    e = _mm512_mulhrs_epi16(e, e);
+                for _ in 0..MIN_SQUARINGS {
+                    each(&mut e, pairs, |_, e| _mm512_mulhrs_epi16(e, e));
                 }
-                _mm512_sub_epi16(_mm512_max_epi16(t, zero), _mm512_mulhrs_epi16(_mm512_sub_epi16(*one, e), *depth))
+                for _ in MIN_SQUARINGS..*squarings {
+                    each(&mut e, pairs, |_, e| _mm512_mulhrs_epi16(e, e));
+                }
+                each(words, pairs, |i, t| {
+                    let fall = _mm512_mulhrs_epi16(_mm512_sub_epi16(*one, e[i]), *depth);
+                    _mm512_sub_epi16(_mm512_max_epi16(t, zero), fall)
+                });
             }
         }
-    }
-
-    /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    fn sum(sum: &Residual, r: __m512i, other: __m512i) -> __m512i {
-        let value = _mm512_mulhrs_epi16(r, sum.round);
-        let value = _mm512_min_epi16(_mm512_max_epi16(value, sum.low), sum.high);
-        let second = _mm512_mulhrs_epi16(_mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN)), sum.second);
-        let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), sum.first);
-        _mm512_adds_epi16(first, _mm512_adds_epi16(second, sum.offset))
     }
 
     /// Removes the fraction and adds the zero point; packing saturates.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn finish(&self, r: __m512i) -> __m512i {
-        _mm512_add_epi16(_mm512_mulhrs_epi16(r, self.round), self.zero_point)
+    fn finish(&self, words: &mut [__m512i; TILE / 2], pairs: usize) {
+        each(words, pairs, |_, r| _mm512_add_epi16(_mm512_mulhrs_epi16(r, self.round), self.zero_point));
+    }
+}
+
+impl Residual {
+    /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn add(&self, words: &mut [__m512i; TILE / 2], others: &[__m512i; TILE / 2], pairs: usize) {
+        let middle = _mm512_set1_epi16(i16::MIN);
+        each(words, pairs, |_, r| {
+            let value = _mm512_mulhrs_epi16(r, self.round);
+            _mm512_min_epi16(_mm512_max_epi16(value, self.low), self.high)
+        });
+        each(words, pairs, |i, value| {
+            let second = _mm512_mulhrs_epi16(_mm512_xor_si512(others[i], middle), self.second);
+            let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), self.first);
+            _mm512_adds_epi16(first, _mm512_adds_epi16(second, self.offset))
+        });
+    }
+}
+
+/// Applies `f` to the first `n` vectors.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn each(words: &mut [__m512i; TILE / 2], n: usize, f: impl Fn(usize, __m512i) -> __m512i) {
+    for (i, word) in words.iter_mut().enumerate().take(n) {
+        *word = f(i, *word);
     }
 }

@@ -10,6 +10,30 @@ pub(super) fn available() -> bool {
     is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3")
 }
 
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the features are present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 8 * 8) as u64
+}
+
+#[target_feature(enable = "sse4.1,ssse3")]
+fn spin_registers(rounds: usize) {
+    let inputs = core::hint::black_box([_mm_set1_epi8(3); 8]);
+    let (mut weights, one) = core::hint::black_box((_mm_set1_epi8(5), _mm_set1_epi8(1)));
+    let mut sums = inputs;
+    for _ in 0..rounds {
+        for (sum, &input) in sums.iter_mut().zip(&inputs) {
+            *sum = _mm_add_epi32(*sum, _mm_madd_epi16(input, weights));
+        }
+        weights = _mm_add_epi8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
 /// Fills one row.
 pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
