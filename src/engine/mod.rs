@@ -6,10 +6,14 @@
 mod describe;
 pub mod int8;
 #[cfg(feature = "tract")]
+mod quantized;
+#[cfg(feature = "tract")]
 mod stock;
 
 #[cfg(feature = "tract")]
 pub use describe::{Layer, Summary, describe};
+#[cfg(feature = "tract")]
+pub use quantized::QuantizedEngine;
 #[cfg(feature = "tract")]
 pub use stock::StockEngine;
 
@@ -57,21 +61,32 @@ pub enum EngineError {
         /// What the manifest makes one expect.
         expected: String,
     },
+    /// The kernel asked for cannot be had.
+    #[error(transparent)]
+    Kernel(#[from] int8::KernelError),
     /// Running failed.
     #[error("the net failed on a slice: {0}")]
     Run(String),
 }
 
-#[cfg(feature = "tract")]
-/// The engines of one volume: one a worker thread, sharing weights.
+/// The engines of one volume: one a worker thread, sharing weights. The int8 engine, with the kernel that the environment variable
+/// `MONET_KERNEL` names or else the fastest, where it takes the whole net; stock tract otherwise.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`]
+/// [`EngineError::Load`], [`EngineError::Mismatch`], [`EngineError::Kernel`]
+#[cfg(feature = "tract")]
 pub fn engines(
     package: &Package,
     size: [usize; 2],
     workers: usize,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    let name = std::env::var("MONET_KERNEL").ok();
+    let kernel = int8::Kernel::choose(name.as_deref())?;
+    if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
+        let others = (1..workers).map(|_| first.another()).collect::<Vec<_>>();
+        let all = others.into_iter().chain([first]);
+        return Ok(all.map(|engine| Box::new(engine) as Box<dyn Engine>).collect());
+    }
     let first = StockEngine::new(package, size)?;
     (1..workers)
         .map(|_| first.another())

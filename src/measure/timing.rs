@@ -8,10 +8,15 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 
 pub enum Stage {
+    /// Reading, decompressing, turning into the model's orientation.
     Read,
+    /// Normalising and fitting to the net.
     Prepare,
+    /// The net.
     Infer,
+    /// Fitting labels back.
     Restore,
+    /// Writing, statistics, preview.
     Write,
 }
 
