@@ -3,6 +3,8 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use tract_onnx::prelude::Framework;
+
 use super::int8::{self, Kernel, Plan};
 use super::{Engine, EngineError};
 use crate::package::{Output, Package};
