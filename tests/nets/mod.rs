@@ -132,6 +132,20 @@ pub(crate) fn monet(classes: usize) -> QuantGraph {
     net.graph
 }
 
+/// One 3×3 convolution with ELU, and as little as possible around it.
+pub(crate) fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
+    let mut graph = QuantGraph::new(cin, QUANT);
+    let mut layer = conv(&mut Random(5), cin, cout, [3, 3], Weights::Uniform, QUANT.scale);
+    layer.dilation = [dilation; 2];
+    layer.pads = [dilation; 4];
+    let output = graph.tensor(cout, QUANT);
+    graph.push("layer", Operation::Convolve { inputs: vec![Source(0)], conv: layer, activation: ELU, output });
+    let head = conv(&mut Random(6), cout, 1, [1, 1], Weights::Uniform, QUANT.scale);
+    graph.push("head", Operation::Logits { inputs: vec![output], conv: head });
+    graph.output = Output::Sigmoid { threshold: 0.5 };
+    graph
+}
+
 /// A small net that passes through one convolution of random shape, with everything that can surround one.
 pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let channels = [1, 3, 4, 16, 17, 32, 48, 64, 96];
