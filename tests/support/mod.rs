@@ -1,6 +1,6 @@
 //! What the tests share: volumes and packages made on the fly, real data where it is, the binary.
 
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
 
 use std::fs;
 use std::io::Write;
@@ -169,7 +169,13 @@ fn threshold_net(channels: usize) -> Vec<u8> {
         output: vec![output.into()],
         ..Default::default()
     };
-    let image = |name: &str| pb::ValueInfoProto { name: name.into(), ..Default::default() };
+    let free = || pb::tensor_shape_proto::Dimension::default();
+    let image = |name: &str| {
+        let shape = Some(pb::TensorShapeProto { dim: vec![free(), free(), free(), free()] });
+        let tensor = pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: 1, shape });
+        let r#type = Some(pb::TypeProto { value: Some(tensor), ..Default::default() });
+        pb::ValueInfoProto { name: name.into(), r#type, ..Default::default() }
+    };
     let graph = pb::GraphProto {
         name: "threshold".into(),
         node: vec![
