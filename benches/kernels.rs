@@ -37,7 +37,13 @@ fn layers(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("layer/{kernel}"));
         for [cin, cout, dilation, side] in SHAPES {
             let name = format!("{cin}-{cout} d{dilation} {side}x{side}");
-            slice(&mut group, BenchmarkId::from_parameter(name), &nets::layer(cin, cout, dilation), side, kernel);
+            slice(
+                &mut group,
+                BenchmarkId::from_parameter(name),
+                &nets::layer(cin, cout, dilation),
+                side,
+                kernel,
+            );
         }
     }
 }
@@ -65,7 +71,9 @@ fn slice(
     let input: Vec<f32> = (0..plan.input_len()).map(|i| (i % 251) as f32 / 251.0).collect();
     let mut labels = vec![0; plan.output_size().iter().product()];
     group.throughput(Throughput::Elements(plan.macs()));
-    group.bench_function(id, |b| b.iter(|| plan.run(&mut arena, black_box(&input), &mut labels).expect("a run")));
+    group.bench_function(id, |b| {
+        b.iter(|| plan.run(&mut arena, black_box(&input), &mut labels).expect("a run"))
+    });
 }
 
 criterion_group!(benches, peak, layers, slices);

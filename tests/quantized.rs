@@ -1,5 +1,7 @@
 //! The packages of this repository through the engine, against stock tract on the same file.
 
+#![cfg(feature = "tract")]
+
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,10 @@ fn load(path: &Path) -> (Import, TypedModel, [usize; 4]) {
     let import = import(&proto).expect("a quantized net");
     let shape = [1, import.graph.tensors[0].channels, 64, 48];
     let model = onnx.model_for_read(&mut Cursor::new(&bytes)).expect("tract takes it");
-    let model = model.with_input_fact(0, f32::fact(shape).into()).and_then(|m| m.into_typed()).expect("a typed model");
+    let model = model
+        .with_input_fact(0, f32::fact(shape).into())
+        .and_then(|m| m.into_typed())
+        .expect("a typed model");
     (import, model, shape)
 }
 
