@@ -37,7 +37,11 @@ fn every_kernel_equals_the_scalar_one() {
             let input = input(&mut random, &graph, size);
             let want = logits(&graph, size, Kernel::Scalar, &input, 0);
             let got = logits(&graph, size, kernel, &input, 0xa5);
-            assert!(want == got, "kernel {kernel}, case {case}, {size:?}: {:#?}", graph.nodes.iter().map(|n| &n.name).collect::<Vec<_>>());
+            assert!(
+                want == got,
+                "kernel {kernel}, case {case}, {size:?}: {:#?}",
+                graph.nodes.iter().map(|n| &n.name).collect::<Vec<_>>()
+            );
         }
         println!("kernel {kernel}: equal");
     }

@@ -78,7 +78,8 @@ fn agrees_with_stock_tract(name: &str) {
         // Random weights spread a single step of difference over the whole net, so that any two int8 runtimes part: the
         // engine may be no farther from stock tract than quantization itself is from the f32 net.
         let float = run(stock(&file(&name.replace("int8", "f32")), shape), shape, &input);
-        let noise = float.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
+        let noise =
+            float.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
         println!("{name}: quantization itself {noise:.5}");
         assert!(mean < 1.5 * noise, "mean difference {mean}, of quantization itself {noise}");
     } else {

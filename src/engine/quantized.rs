@@ -45,7 +45,12 @@ impl QuantizedEngine {
         if plan.output_size() != size || plan.classes() != manifest.classes() {
             let found = format!("{} x {:?}", plan.classes(), plan.output_size());
             let expected = format!("{} x {size:?}", manifest.classes());
-            return Err(EngineError::Mismatch { origin: package.origin.clone(), what: "output", found, expected });
+            return Err(EngineError::Mismatch {
+                origin: package.origin.clone(),
+                what: "output",
+                found,
+                expected,
+            });
         }
         let arena = vec![0; plan.arena_len()];
         Ok(Some(Self { plan: Arc::new(plan), arena, size }))

@@ -39,7 +39,14 @@ pub(crate) enum Weights {
 }
 
 /// A convolution whose sums have a spread of about 1 in real values.
-pub(crate) fn conv(random: &mut Random, cin: usize, cout: usize, kernel: [usize; 2], fill: Weights, scale: f32) -> Convolution {
+pub(crate) fn conv(
+    random: &mut Random,
+    cin: usize,
+    cout: usize,
+    kernel: [usize; 2],
+    fill: Weights,
+    scale: f32,
+) -> Convolution {
     let per = cin * kernel[0] * kernel[1];
     let weights = (0..per * cout)
         .map(|_| match fill {
@@ -132,6 +139,21 @@ pub(crate) fn monet(classes: usize) -> QuantGraph {
     net.graph
 }
 
+/// One 3×3 convolution with ELU, and as little as possible around it.
+pub(crate) fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
+    let mut graph = QuantGraph::new(cin, QUANT);
+    let mut layer = conv(&mut Random(5), cin, cout, [3, 3], Weights::Uniform, QUANT.scale);
+    layer.dilation = [dilation; 2];
+    layer.pads = [dilation; 4];
+    let output = graph.tensor(cout, QUANT);
+    graph
+        .push("layer", Operation::Convolve { inputs: vec![Source(0)], conv: layer, activation: ELU, output });
+    let head = conv(&mut Random(6), cout, 1, [1, 1], Weights::Uniform, QUANT.scale);
+    graph.push("head", Operation::Logits { inputs: vec![output], conv: head });
+    graph.output = Output::Sigmoid { threshold: 0.5 };
+    graph
+}
+
 /// A small net that passes through one convolution of random shape, with everything that can surround one.
 pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let channels = [1, 3, 4, 16, 17, 32, 48, 64, 96];
@@ -143,13 +165,15 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let size = [1 + random.below(12), 1 + random.below(40)];
     let input = quant(random);
     let mut graph = QuantGraph::new(random.pick(&channels), input);
-    let activation = random.pick(&[Activation::Linear, Activation::Relu, ELU, ELU, Activation::Elu { alpha: 0.7 }]);
+    let activation =
+        random.pick(&[Activation::Linear, Activation::Relu, ELU, ELU, Activation::Elu { alpha: 0.7 }]);
     let mut inputs = vec![Source(0)];
     if random.below(2) == 0 {
         let second = graph.tensor(random.pick(&channels[3..]), input);
         let cin = graph.tensors[0].channels;
         let conv = conv(random, cin, graph.tensors[second.0].channels, [1, 1], fill, input.scale);
-        graph.push("widen", Operation::Convolve { inputs: vec![Source(0)], conv, activation, output: second });
+        graph
+            .push("widen", Operation::Convolve { inputs: vec![Source(0)], conv, activation, output: second });
         inputs.push(second);
         inputs.swap(0, random.below(2));
     }
@@ -166,7 +190,8 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
         layer.output_padding = [random.below(2), random.below(2)];
         graph.push("layer", Operation::Transpose { inputs, conv: layer, activation, output: out });
     } else {
-        layer.pads = [0, 1, 2, 3].map(|axis: usize| layer.dilation[axis % 2] * (kernel[axis % 2] - 1) / 2 + random.below(2));
+        layer.pads = [0, 1, 2, 3]
+            .map(|axis: usize| layer.dilation[axis % 2] * (kernel[axis % 2] - 1) / 2 + random.below(2));
         for axis in 0..2 {
             let span = layer.dilation[axis] * (kernel[axis] - 1) + 1;
             let short = span.saturating_sub(size[axis] + layer.pads[axis] + layer.pads[axis + 2]);
@@ -181,10 +206,17 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
 }
 
 /// What may follow: a residual block, a table, a maximum.
-fn after(random: &mut Random, graph: &mut QuantGraph, x: Source, activation: Activation, fill: Weights) -> Source {
+fn after(
+    random: &mut Random,
+    graph: &mut QuantGraph,
+    x: Source,
+    activation: Activation,
+    fill: Weights,
+) -> Source {
     let quant = graph.tensors[x.0].quant;
     let channels = graph.tensors[x.0].channels;
-    let output = Quant { scale: quant.scale * random.pick(&[0.6, 1.0, 1.7]), zero_point: random.pick(&[0, 50, 255]) };
+    let output =
+        Quant { scale: quant.scale * random.pick(&[0.6, 1.0, 1.7]), zero_point: random.pick(&[0, 50, 255]) };
     match random.below(4) {
         0 => {
             let mid = graph.tensor(channels, quant);

@@ -26,7 +26,8 @@ pub(super) fn place(blocks: &[Lifetime]) -> (Vec<usize>, usize) {
     let mut placed: Vec<usize> = Vec::with_capacity(blocks.len());
     let mut total = 0;
     for i in order {
-        let mut rivals: Vec<usize> = placed.iter().copied().filter(|&j| overlap(&blocks[i], &blocks[j])).collect();
+        let mut rivals: Vec<usize> =
+            placed.iter().copied().filter(|&j| overlap(&blocks[i], &blocks[j])).collect();
         rivals.sort_by_key(|&j| offsets[j]);
         let mut offset = 0;
         for j in rivals {
@@ -61,7 +62,8 @@ mod tests {
         let (offsets, total) = place(&blocks);
         for i in 0..blocks.len() {
             for j in 0..i {
-                let apart = offsets[i] + blocks[i].len <= offsets[j] || offsets[j] + blocks[j].len <= offsets[i];
+                let apart =
+                    offsets[i] + blocks[i].len <= offsets[j] || offsets[j] + blocks[j].len <= offsets[i];
                 assert!(apart || !overlap(&blocks[i], &blocks[j]), "{i} and {j}: {offsets:?}");
             }
         }

@@ -209,7 +209,9 @@ impl Operation {
     /// The tensors that are read.
     pub fn inputs(&self) -> &[Source] {
         match self {
-            Self::Convolve { inputs, .. } | Self::Transpose { inputs, .. } | Self::Logits { inputs, .. } => inputs,
+            Self::Convolve { inputs, .. } | Self::Transpose { inputs, .. } | Self::Logits { inputs, .. } => {
+                inputs
+            }
             Self::Add { inputs, .. } => inputs,
             Self::Lookup { input, .. } | Self::MaxPool { input, .. } | Self::Dequantize { input } => {
                 core::slice::from_ref(input)

@@ -126,17 +126,14 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn finish(
-        mut self,
-        graph: &pb::GraphProto,
-        mut unfused: Vec<Unfused>,
-    ) -> Result<Import, Vec<Unfused>> {
+    fn finish(mut self, graph: &pb::GraphProto, mut unfused: Vec<Unfused>) -> Result<Import, Vec<Unfused>> {
         let open = self.values.iter().find_map(|(name, value)| match value {
-            Value::Pending(Pending::Convolution { inputs, conv, activation: Activation::Linear, transposed: false })
-                if graph.output.iter().any(|o| o.name == *name) =>
-            {
-                Some((*name, inputs.clone(), conv.clone()))
-            }
+            Value::Pending(Pending::Convolution {
+                inputs,
+                conv,
+                activation: Activation::Linear,
+                transposed: false,
+            }) if graph.output.iter().any(|o| o.name == *name) => Some((*name, inputs.clone(), conv.clone())),
             _ => None,
         });
         if let (None, Some((name, inputs, conv))) = (self.output, open) {
@@ -149,8 +146,13 @@ impl<'a> Importer<'a> {
             }
             _ => {
                 if unfused.is_empty() {
-                    let reason = "no quantized part from a QuantizeLinear to a last convolution, sigmoid or softmax";
-                    unfused.push(Unfused { node: graph.name.clone(), op: "Graph".into(), reason: reason.into() });
+                    let reason =
+                        "no quantized part from a QuantizeLinear to a last convolution, sigmoid or softmax";
+                    unfused.push(Unfused {
+                        node: graph.name.clone(),
+                        op: "Graph".into(),
+                        reason: reason.into(),
+                    });
                 }
                 Err(unfused)
             }
@@ -160,7 +162,11 @@ impl<'a> Importer<'a> {
     fn node(&mut self, node: &'a pb::NodeProto) -> Outcome {
         let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
         if self.output.is_some() {
-            return if node.op_type == "Constant" { Ok(()) } else { Err("comes after the quantized part".into()) };
+            return if node.op_type == "Constant" {
+                Ok(())
+            } else {
+                Err("comes after the quantized part".into())
+            };
         }
         let value = match node.op_type.as_str() {
             "Constant" => return Ok(()),
@@ -207,7 +213,8 @@ impl<'a> Importer<'a> {
 
     fn constant(&self, node: &'a pb::NodeProto, i: usize) -> Result<Tensor, String> {
         let name = argument(node, i)?;
-        let proto = self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
+        let proto =
+            self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
         load_tensor(&MmapDataResolver, proto, None).map_err(|e| format!("\"{name}\" cannot be read: {e:#}"))
     }
 
@@ -232,7 +239,10 @@ impl<'a> Importer<'a> {
         let name = argument(node, 0)?;
         if !self.values.contains_key(name) {
             if self.input.is_some() || self.constants.contains_key(name) {
-                return Err(format!("a second input, \"{name}\", beside \"{}\"", self.input.unwrap_or_default()));
+                return Err(format!(
+                    "a second input, \"{name}\", beside \"{}\"",
+                    self.input.unwrap_or_default()
+                ));
             }
             self.input = Some(name);
             // The first convolution will say how many channels there are.
@@ -295,7 +305,8 @@ impl<'a> Importer<'a> {
             return input;
         }
         let output = self.graph.tensor(self.channels(input), quant);
-        self.graph.push(node.name.as_str(), Operation::Lookup { input, table: table(own, quant, |x| x), output });
+        self.graph
+            .push(node.name.as_str(), Operation::Lookup { input, table: table(own, quant, |x| x), output });
         output
     }
 
@@ -305,7 +316,8 @@ impl<'a> Importer<'a> {
             let tensor = self.constant(node, 0)?;
             let scales = floats(&self.constant(node, 1)?)?;
             let zeros = if node.input.len() > 2 { integers(&self.constant(node, 2)?)? } else { Vec::new() };
-            if !matches!(tensor.datum_type(), DatumType::I8 | DatumType::I32) || zeros.iter().any(|&z| z != 0) {
+            if !matches!(tensor.datum_type(), DatumType::I8 | DatumType::I32) || zeros.iter().any(|&z| z != 0)
+            {
                 return Err("its weights are not symmetric signed integers".into());
             }
             return Ok(Value::Weights(Weights {
@@ -353,7 +365,8 @@ impl<'a> Importer<'a> {
         }
         self.unite(node, &mut inputs);
         let input = self.graph.tensors[inputs[0].0].quant.scale;
-        let scales = per_channel(&weights.scales, cout).ok_or("its weight scales do not match its channels")?;
+        let scales =
+            per_channel(&weights.scales, cout).ok_or("its weight scales do not match its channels")?;
         let bias = self.bias(node, input, &scales)?;
         let conv = Convolution {
             cout,
@@ -392,7 +405,8 @@ impl<'a> Importer<'a> {
         let name = argument(node, 2)?;
         let reals: Vec<f64> = match self.values.get(name) {
             Some(Value::Weights(w)) => {
-                let own = per_channel(&w.scales, scales.len()).ok_or("its bias scales do not match its channels")?;
+                let own = per_channel(&w.scales, scales.len())
+                    .ok_or("its bias scales do not match its channels")?;
                 w.values.iter().zip(own).map(|(&v, s)| f64::from(v) * f64::from(s)).collect()
             }
             Some(_) => return Err("its bias is not constant".into()),
@@ -402,7 +416,8 @@ impl<'a> Importer<'a> {
             return Err(format!("it has {} biases for {} channels", reals.len(), scales.len()));
         }
         // The cast saturates; the plan refuses sums beyond 32 bits.
-        let counts = reals.iter().zip(scales).map(|(&b, &s)| (b / (f64::from(input) * f64::from(s))).round() as i32);
+        let counts =
+            reals.iter().zip(scales).map(|(&b, &s)| (b / (f64::from(input) * f64::from(s))).round() as i32);
         Ok(counts.collect())
     }
 
@@ -413,9 +428,12 @@ impl<'a> Importer<'a> {
             return Err(format!("alpha is {alpha}"));
         }
         match self.value(node, 0)?.clone() {
-            Value::Pending(Pending::Convolution { inputs, conv, activation: Activation::Linear, transposed }) => {
-                Ok(Value::Pending(Pending::Convolution { inputs, conv, activation, transposed }))
-            }
+            Value::Pending(Pending::Convolution {
+                inputs,
+                conv,
+                activation: Activation::Linear,
+                transposed,
+            }) => Ok(Value::Pending(Pending::Convolution { inputs, conv, activation, transposed })),
             Value::Reals(sources) if sources.len() == 1 => {
                 Ok(Value::Pending(Pending::Function(sources[0], activation)))
             }
@@ -454,7 +472,12 @@ impl<'a> Importer<'a> {
     /// Ends the quantized part.
     fn head(&mut self, node: &'a pb::NodeProto, output: &'a str, kind: Output) -> Outcome {
         let (operation, classes) = match self.value(node, 0)?.clone() {
-            Value::Pending(Pending::Convolution { inputs, conv, activation: Activation::Linear, transposed: false }) => {
+            Value::Pending(Pending::Convolution {
+                inputs,
+                conv,
+                activation: Activation::Linear,
+                transposed: false,
+            }) => {
                 let classes = conv.cout;
                 (Operation::Logits { inputs, conv }, classes)
             }

@@ -108,10 +108,16 @@ pub fn rewrite(model: &mut TypedModel, import: &Import, kernel: Kernel) -> Tract
     };
     let (input, output) = (find(&import.input)?, find(&import.output)?);
     let fact = model.outlet_fact(input)?;
-    let shape = fact.shape.as_concrete().with_context(|| format!("the size of \"{}\" is not known", import.input))?;
-    let &[_, _, height, width] = shape else { bail!("\"{}\" is not a batch of slices: {shape:?}", import.input) };
+    let shape =
+        fact.shape.as_concrete().with_context(|| format!("the size of \"{}\" is not known", import.input))?;
+    let &[_, _, height, width] = shape else {
+        bail!("\"{}\" is not a batch of slices: {shape:?}", import.input)
+    };
     let plan = Arc::new(Plan::new(&import.graph, height, width, kernel)?);
-    ensure!(shape[1..] == [import.graph.tensors[0].channels, height, width], "wrong number of channels: {shape:?}");
+    ensure!(
+        shape[1..] == [import.graph.tensors[0].channels, height, width],
+        "wrong number of channels: {shape:?}"
+    );
     let mut patch = TypedModelPatch::new("quantized region");
     let tap = patch.tap_model(model, input)?;
     let name = format!("{}.quantized", import.output);

@@ -177,7 +177,9 @@ impl Plan {
         let scratches = lay_out(&mut grids, graph, &fused, &shapes, kernel)?;
         let arena_len = scratches.arena_len;
         if arena_len > ARENA_LIMIT {
-            let found = format!("the arena would take {arena_len} bytes, the limit is {ARENA_LIMIT}; use smaller slices");
+            let found = format!(
+                "the arena would take {arena_len} bytes, the limit is {ARENA_LIMIT}; use smaller slices"
+            );
             return Err(PlanError::Size { height, width, found });
         }
         let builder = Builder { grids: &grids, kernel };
@@ -292,7 +294,10 @@ fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
             let sole = readers[own.0] == 1 && other != Source(0) && writer[other.0].is_some_and(|o| o < w);
             let same = graph.tensors[own.0].channels == graph.tensors[other.0].channels;
             let Some(target) = fused[w].as_mut().filter(|f| f.residual.is_none()) else { continue };
-            if sole && same && matches!(target.node.operation, Operation::Convolve { .. } | Operation::Transpose { .. }) {
+            if sole
+                && same
+                && matches!(target.node.operation, Operation::Convolve { .. } | Operation::Transpose { .. })
+            {
                 target.residual = Some((other, *output));
                 fused[i] = None;
                 break;
@@ -322,9 +327,14 @@ impl Shapes {
         let mut outputs = Vec::with_capacity(fused.len());
         for f in fused {
             let (channels, out) = shape(graph, f.node, &tensors)?;
-            for t in f.residual.iter().flat_map(|r| [r.0.0, r.1.0]).chain(f.node.operation.output().map(|s| s.0)) {
+            for t in
+                f.residual.iter().flat_map(|r| [r.0.0, r.1.0]).chain(f.node.operation.output().map(|s| s.0))
+            {
                 if graph.tensors[t].channels != channels || (tensors[t] != [0, 0] && tensors[t] != out) {
-                    return Err(fault(f.node, format!("makes {channels} x {out:?}, tensor {t} is otherwise")));
+                    return Err(fault(
+                        f.node,
+                        format!("makes {channels} x {out:?}, tensor {t} is otherwise"),
+                    ));
                 }
             }
             if let Some((other, _)) = f.residual
@@ -351,7 +361,11 @@ impl Shapes {
                 size,
                 channels: tensor.channels,
                 // Kernels store whole blocks, so only the input may have fewer.
-                step: if i == 0 && tensor.channels <= GROUP { GROUP } else { tensor.channels.next_multiple_of(BLOCK) },
+                step: if i == 0 && tensor.channels <= GROUP {
+                    GROUP
+                } else {
+                    tensor.channels.next_multiple_of(BLOCK)
+                },
                 halo: [0; 4],
                 offset: 0,
                 quant: tensor.quant,
@@ -388,7 +402,9 @@ fn shape(graph: &QuantGraph, node: &Node, sizes: &[[usize; 2]]) -> Result<(usize
         Operation::Add { inputs, .. } if graph.tensors[inputs[1].0].channels != channels => {
             Err(fault(node, "adds tensors of different channel counts"))
         }
-        Operation::Add { .. } | Operation::Lookup { .. } | Operation::Dequantize { .. } => Ok((channels, size)),
+        Operation::Add { .. } | Operation::Lookup { .. } | Operation::Dequantize { .. } => {
+            Ok((channels, size))
+        }
         Operation::MaxPool { pool, .. } => {
             let window = Convolution {
                 kernel: pool.kernel,
@@ -430,7 +446,10 @@ fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution) -> Result<
     if found != [expected, conv.cout, conv.cout] {
         return Err(fault(
             node,
-            format!("has {found:?} weights, scales and biases, expected {:?}", [expected, conv.cout, conv.cout]),
+            format!(
+                "has {found:?} weights, scales and biases, expected {:?}",
+                [expected, conv.cout, conv.cout]
+            ),
         ));
     }
     Ok(())
@@ -439,7 +458,11 @@ fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution) -> Result<
 fn check_window(node: &Node, conv: &Convolution) -> Result<(), PlanError> {
     let positive = conv.kernel.iter().chain(&conv.stride).chain(&conv.dilation).all(|&n| n > 0 && n <= 64);
     let border = conv.pads.iter().chain(&conv.output_padding).all(|&n| n <= 4096);
-    if positive && border { Ok(()) } else { Err(fault(node, "has a window, stride, dilation or border out of range")) }
+    if positive && border {
+        Ok(())
+    } else {
+        Err(fault(node, "has a window, stride, dilation or border out of range"))
+    }
 }
 
 fn window_size(node: &Node, conv: &Convolution, size: [usize; 2]) -> Result<[usize; 2], PlanError> {
@@ -593,22 +616,23 @@ fn final_logits(
     [height, width]: [usize; 2],
 ) -> Result<(usize, [usize; 2]), PlanError> {
     let heads = |n: &&Node| n.operation.output().is_none();
-    let found = match (graph.nodes.last().filter(heads), graph.nodes.iter().filter(heads).count(), graph.output) {
-        (Some(_), 1, output) => {
-            let [channels, h, w] = shapes.outputs[shapes.outputs.len() - 1];
-            match output {
-                Output::Sigmoid { .. } if channels != 1 => {
-                    format!("a sigmoid over {channels} channels; exactly 1 is supported")
+    let found =
+        match (graph.nodes.last().filter(heads), graph.nodes.iter().filter(heads).count(), graph.output) {
+            (Some(_), 1, output) => {
+                let [channels, h, w] = shapes.outputs[shapes.outputs.len() - 1];
+                match output {
+                    Output::Sigmoid { .. } if channels != 1 => {
+                        format!("a sigmoid over {channels} channels; exactly 1 is supported")
+                    }
+                    Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
+                        format!("a threshold of {threshold}; it must lie between 0 and 1")
+                    }
+                    _ if channels > 256 => format!("{channels} classes; labels hold at most 256"),
+                    _ => return Ok((channels, [h, w])),
                 }
-                Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
-                    format!("a threshold of {threshold}; it must lie between 0 and 1")
-                }
-                _ if channels > 256 => format!("{channels} classes; labels hold at most 256"),
-                _ => return Ok((channels, [h, w])),
             }
-        }
-        _ => "the net must end in its logits, and nowhere else".into(),
-    };
+            _ => "the net must end in its logits, and nowhere else".into(),
+        };
     Err(PlanError::Size { height, width, found })
 }
 
@@ -689,7 +713,8 @@ impl Builder<'_> {
         let mut residual = None;
         if let Some((other, sum)) = f.residual {
             let rules = Sum::new(own, self.grids[other.0].quant, self.grids[sum.0].quant);
-            stage.sum = Some(rules.map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })?);
+            stage.sum =
+                Some(rules.map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })?);
             output = Some(sum);
             residual = Some(other.0);
         }
@@ -747,7 +772,8 @@ impl Builder<'_> {
             taps.push(offsets);
             first += grid.channels;
         }
-        let weight = |output: usize, input: usize, tap: usize| conv.weights[(output * cin + input) * window + tap];
+        let weight =
+            |output: usize, input: usize, tap: usize| conv.weights[(output * cin + input) * window + tap];
         let blocks = conv.cout.div_ceil(BLOCK);
         let weights = pack(self.kernel.packing(), blocks, &groups, |output, chunk, channel| {
             let (start, end, tap) = chunks[chunk];
@@ -767,7 +793,8 @@ impl Builder<'_> {
             *bias = own - zero_point * sum;
         }
         let Sieve { origin, out_step, in_step, size, .. } = *sieve;
-        let reach = taps.iter().map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
+        let reach =
+            taps.iter().map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
         let reach = reach.collect();
         Phase { origin, out_step, in_step, size, taps, reach, weights, bias }
     }
@@ -808,9 +835,9 @@ impl Builder<'_> {
             (Step::MaxPool { .. }, _) => "max-pool",
             (Step::Dequantize { .. }, _) => "dequantize",
         };
-        let arena = f.output().map_or(0..0, |Source(t)| {
-            self.grids[t].offset..self.grids[t].offset + self.grids[t].len()
-        });
+        let arena = f
+            .output()
+            .map_or(0..0, |Source(t)| self.grids[t].offset..self.grids[t].offset + self.grids[t].len());
         StepInfo { name: f.node.name.clone(), kind, shape, macs, bytes, arena }
     }
 }

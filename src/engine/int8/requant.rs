@@ -29,7 +29,9 @@ pub enum RequantError {
     #[error("scale {0} is not a finite number between 1e-15 and 1e15; quantize the model again")]
     Scale(f32),
     /// Sums would not fit in the 32-bit accumulator or its conversion.
-    #[error("output channel {channel} may sum to {bound:.3e}, beyond 32 bits; quantize with larger activation scales")]
+    #[error(
+        "output channel {channel} may sum to {bound:.3e}, beyond 32 bits; quantize with larger activation scales"
+    )]
     Overflow {
         /// The channel.
         channel: usize,
@@ -104,7 +106,9 @@ impl Sum {
     pub fn new(qa: Quant, qb: Quant, out: Quant) -> Result<Self, RequantError> {
         let ratios = [ratio(qa.scale, out.scale)?, ratio(qb.scale, out.scale)?];
         let largest = ratios[0].max(ratios[1]);
-        let shift = (0..MAX_FRACTION).find(|&e| largest <= f64::from(1u32 << e)).ok_or(RequantError::Ratio(largest))?;
+        let shift = (0..MAX_FRACTION)
+            .find(|&e| largest <= f64::from(1u32 << e))
+            .ok_or(RequantError::Ratio(largest))?;
         let unit = 1.0 / f64::from(1u32 << shift);
         let offset = (128.0 - f64::from(qb.zero_point)) * ratios[1] * unit * 128.0;
         Ok(Self {
@@ -168,7 +172,13 @@ impl Stage {
             }
             scales.push(scale as f32);
         }
-        Ok(Self { scales, curve, round: 1 << (15 - fraction), zero_point: i16::from(out.zero_point), sum: None })
+        Ok(Self {
+            scales,
+            curve,
+            round: 1 << (15 - fraction),
+            zero_point: i16::from(out.zero_point),
+            sum: None,
+        })
     }
 
     /// The count for one sum of `channel`; `residual` is read only where the stage adds one.
@@ -262,7 +272,11 @@ fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
         one = mulhrs(one, one);
     }
     let depth = to_i16(alpha * unit / scale * 32768.0 / f64::from(one));
-    let cubic = [to_i16(EXP[2] * a * a * a * 32768.0), to_i16(EXP[1] * a * a * 32768.0), to_i16(EXP[0] * a * 32768.0)];
+    let cubic = [
+        to_i16(EXP[2] * a * a * a * 32768.0),
+        to_i16(EXP[1] * a * a * 32768.0),
+        to_i16(EXP[0] * a * 32768.0),
+    ];
     Some((fraction, Elu { cubic, squarings, one, depth }))
 }
 
@@ -301,7 +315,9 @@ mod tests {
     fn elu_is_within_a_step_of_the_real_function_over_all_scales() {
         let mut differing = 0;
         let mut total = 0;
-        for (scale, zero_point) in [(0.0235, 43), (0.004, 250), (0.001, 100), (0.1, 10), (0.5, 2), (1.0, 1), (3.0, 0)] {
+        for (scale, zero_point) in
+            [(0.0235, 43), (0.004, 250), (0.001, 100), (0.1, 10), (0.5, 2), (1.0, 1), (3.0, 0)]
+        {
             let out = Quant { scale, zero_point };
             let stage = Stage::new(1.0, &[0.003], &[1e6], Activation::Elu { alpha: 1.0 }, out).unwrap();
             for sum in -4000..4000 {

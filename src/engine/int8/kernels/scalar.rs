@@ -60,8 +60,11 @@ fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32;
     match row.target {
         Target::Counts { stage, start, step, residual } => {
             for (i, &sum) in sums.iter().enumerate() {
-                let other =
-                    if stage.sum.is_some() { arena[residual[0] + pixel * residual[1] + channel + i] } else { 0 };
+                let other = if stage.sum.is_some() {
+                    arena[residual[0] + pixel * residual[1] + channel + i]
+                } else {
+                    0
+                };
                 arena[start + pixel * step + channel + i] = stage.apply(channel + i, sum, other);
             }
         }

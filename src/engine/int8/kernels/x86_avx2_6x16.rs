@@ -118,7 +118,8 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
                         _mm256_storeu_si256(panel.cast(), words);
                         panel = panel.add(32);
                     } else {
-                        let words = _mm_cvtepu8_epi16(_mm_cvtsi32_si128(source.cast::<i32>().read_unaligned()));
+                        let words =
+                            _mm_cvtepu8_epi16(_mm_cvtsi32_si128(source.cast::<i32>().read_unaligned()));
                         _mm_storel_epi64(panel.cast(), words);
                         panel = panel.add(8);
                     }

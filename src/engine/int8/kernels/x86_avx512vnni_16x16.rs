@@ -82,7 +82,13 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn tiles<const P: usize, const N: usize>(arena: *mut u8, weights: *const i8, row: &Row, rules: &Rules, block: usize) {
+unsafe fn tiles<const P: usize, const N: usize>(
+    arena: *mut u8,
+    weights: *const i8,
+    row: &Row,
+    rules: &Rules,
+    block: usize,
+) {
     let mut x = 0;
     // SAFETY: every tile ends at or before `row.width`.
     unsafe {
@@ -147,7 +153,10 @@ unsafe fn tile<const P: usize, const N: usize>(
                     let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
                     for (n, &sum) in pixel.iter().enumerate() {
                         let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + n) * BLOCK));
-                        _mm512_storeu_ps(out.add(n * 64).cast(), _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+                        _mm512_storeu_ps(
+                            out.add(n * 64).cast(),
+                            _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale),
+                        );
                     }
                 }
             }

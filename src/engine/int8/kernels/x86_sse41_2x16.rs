@@ -82,7 +82,8 @@ unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x
                 let w = weights.add(pair * BLOCK * 2);
                 let w = [0, 8, 16, 24].map(|i| _mm_loadu_si128(w.add(i).cast()));
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let pair = _mm_set1_epi32(panel.add((p * pairs + pair) * 4).cast::<i32>().read_unaligned());
+                    let pair =
+                        _mm_set1_epi32(panel.add((p * pairs + pair) * 4).cast::<i32>().read_unaligned());
                     for (sum, w) in sums.iter_mut().zip(w) {
                         *sum = _mm_add_epi32(*sum, _mm_madd_epi16(pair, w));
                     }
@@ -142,7 +143,9 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
         match row.target {
             Target::Counts { stage, start, step, residual } => {
                 let other = match stage.sum {
-                    Some(_) => _mm_loadu_si128(arena.add(residual[0] + x * residual[1] + block * BLOCK).cast()),
+                    Some(_) => {
+                        _mm_loadu_si128(arena.add(residual[0] + x * residual[1] + block * BLOCK).cast())
+                    }
                     None => _mm_setzero_si128(),
                 };
                 let out = arena.add(start + x * step + block * BLOCK);
@@ -172,7 +175,8 @@ fn counts(stage: &Stage, reals: [__m128; 4], other: __m128i) -> __m128i {
             let value = _mm_mulhrs_epi16(r, _mm_set1_epi16(stage.round));
             let value = _mm_max_epi16(value, _mm_set1_epi16(-stage.zero_point));
             let value = _mm_min_epi16(value, _mm_set1_epi16(255 - stage.zero_point));
-            let second = _mm_mulhrs_epi16(_mm_xor_si128(other, _mm_set1_epi16(i16::MIN)), _mm_set1_epi16(sum.second));
+            let second =
+                _mm_mulhrs_epi16(_mm_xor_si128(other, _mm_set1_epi16(i16::MIN)), _mm_set1_epi16(sum.second));
             let first = _mm_mulhrs_epi16(_mm_slli_epi16::<7>(value), _mm_set1_epi16(sum.first));
             _mm_adds_epi16(first, _mm_adds_epi16(second, _mm_set1_epi16(sum.offset)))
         };
@@ -180,7 +184,8 @@ fn counts(stage: &Stage, reals: [__m128; 4], other: __m128i) -> __m128i {
         high = add(high, _mm_unpackhi_epi8(zero, other));
         (round, zero_point) = (sum.round, sum.zero_point);
     }
-    let finish = |r: __m128i| _mm_add_epi16(_mm_mulhrs_epi16(r, _mm_set1_epi16(round)), _mm_set1_epi16(zero_point));
+    let finish =
+        |r: __m128i| _mm_add_epi16(_mm_mulhrs_epi16(r, _mm_set1_epi16(round)), _mm_set1_epi16(zero_point));
     _mm_packus_epi16(finish(low), finish(high))
 }
 

@@ -11,7 +11,13 @@ use super::{BLOCK, Row, Target};
 /// The CPU has AVX2; `row` has been checked against the arena, `x + P <= row.width`, `block < row.blocks()`.
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) unsafe fn store<const P: usize>(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[[__m256i; 2]; P]) {
+pub(super) unsafe fn store<const P: usize>(
+    arena: *mut u8,
+    row: &Row,
+    block: usize,
+    x: usize,
+    sums: &[[__m256i; 2]; P],
+) {
     // SAFETY: the caller vouches for every place of the row.
     unsafe {
         let scales = row.stage().scales.as_ptr().add(block * BLOCK);
@@ -79,8 +85,9 @@ unsafe fn counts(
         high = add(high, _mm256_unpackhi_epi8(zero, other));
         (round, zero_point) = (sum.round, sum.zero_point);
     }
-    let finish =
-        |r: __m256i| _mm256_add_epi16(_mm256_mulhrs_epi16(r, _mm256_set1_epi16(round)), _mm256_set1_epi16(zero_point));
+    let finish = |r: __m256i| {
+        _mm256_add_epi16(_mm256_mulhrs_epi16(r, _mm256_set1_epi16(round)), _mm256_set1_epi16(zero_point))
+    };
     _mm256_permutevar8x32_epi32(_mm256_packus_epi16(finish(low), finish(high)), after)
 }
 
