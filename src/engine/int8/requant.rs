@@ -211,10 +211,10 @@ pub fn round_even(x: f32) -> f32 {
     (x + MAGIC) - MAGIC
 }
 
-/// Count of a real value: `x / scale + zero_point`, nearest even, saturated; NaN becomes the smallest count.
+/// Count of a real value: `x / scale + zero_point`, nearest even, saturated; NaN becomes count 0.
 #[inline(always)]
 pub fn quantize(x: f32, quant: Quant) -> u8 {
-    let counts = (x / quant.scale).max(-1024.0).min(1024.0);
+    let counts = (x / quant.scale).clamp(-1024.0, 1024.0);
     (round_even(counts) + f32::from(quant.zero_point)).clamp(0.0, 255.0) as u8
 }
 

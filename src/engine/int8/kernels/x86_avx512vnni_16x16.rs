@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requant::{Curve, MIN_SQUARINGS, Stage};
+use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Stage};
 use super::{BLOCK, GROUP, Packed, Row, Target};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
@@ -189,11 +189,11 @@ unsafe fn accumulate<const P: usize, const N: usize, const G: usize, const STEP:
                 for (n, w) in w.iter_mut().enumerate() {
                     *w = _mm512_loadu_si512(weights.add(n * block_len + g * VECTOR).cast());
                 }
-                for p in 0..P {
+                for (p, sums) in sums.iter_mut().enumerate() {
                     let group = source.add(p * step + g * GROUP).cast::<i32>().read_unaligned();
                     let group = _mm512_set1_epi32(group);
-                    for n in 0..N {
-                        sums[p][n] = _mm512_dpbusd_epi32(sums[p][n], group, w[n]);
+                    for (sum, &w) in sums.iter_mut().zip(&w) {
+                        *sum = _mm512_dpbusd_epi32(*sum, group, w);
                     }
                 }
             }
@@ -316,11 +316,19 @@ struct Rules {
     sum: Option<Residual>,
 }
 
-/// An activation as vectors.
-enum Shape {
+/// An activation as vectors; those of ELU stand unused beside the others.
+struct Shape {
+    kind: Kind,
+    cubic: [__m512i; 3],
+    squarings: u32,
+    one: __m512i,
+    depth: __m512i,
+}
+
+enum Kind {
     Linear,
     Relu,
-    Elu { cubic: [__m512i; 3], squarings: u32, one: __m512i, depth: __m512i },
+    Elu,
 }
 
 /// A residual addition as vectors.
@@ -341,15 +349,18 @@ impl Rules {
             Some(sum) => (sum.round, sum.zero_point),
             None => (stage.round, stage.zero_point),
         };
-        let curve = match &stage.curve {
-            Curve::Linear => Shape::Linear,
-            Curve::Relu => Shape::Relu,
-            Curve::Elu(elu) => Shape::Elu {
-                cubic: [all(elu.cubic[0]), all(elu.cubic[1]), all(elu.cubic[2])],
-                squarings: elu.squarings,
-                one: all(elu.one),
-                depth: all(elu.depth),
-            },
+        let none = Elu { cubic: [0; 3], squarings: MIN_SQUARINGS, one: 0, depth: 0 };
+        let (kind, elu) = match &stage.curve {
+            Curve::Linear => (Kind::Linear, &none),
+            Curve::Relu => (Kind::Relu, &none),
+            Curve::Elu(elu) => (Kind::Elu, elu),
+        };
+        let curve = Shape {
+            kind,
+            cubic: elu.cubic.map(all),
+            squarings: elu.squarings,
+            one: all(elu.one),
+            depth: all(elu.depth),
         };
         let sum = stage.sum.as_ref().map(|sum| Residual {
             round: all(stage.round),
@@ -367,10 +378,11 @@ impl Rules {
     #[inline]
     fn curve(&self, words: &mut [__m512i; TILE / 2], pairs: usize) {
         let zero = _mm512_setzero_si512();
-        match &self.curve {
-            Shape::Linear => (),
-            Shape::Relu => each(words, pairs, |_, t| _mm512_max_epi16(t, zero)),
-            Shape::Elu { cubic, squarings, one, depth } => {
+        let Shape { kind, cubic, squarings, one, depth } = &self.curve;
+        match kind {
+            Kind::Linear => (),
+            Kind::Relu => each(words, pairs, |_, t| _mm512_max_epi16(t, zero)),
+            Kind::Elu => {
                 let mut e = *words;
                 each(&mut e, pairs, |_, t| {
                     let n = _mm512_min_epi16(t, zero);
