@@ -80,9 +80,7 @@ pub fn engines(
     size: [usize; 2],
     workers: usize,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
-    let name = std::env::var("MONET_KERNEL").ok();
-    let kernel = int8::Kernel::choose(name.as_deref())?;
-    if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
+    if let Some(first) = quantized(package, size)? {
         let others = (1..workers).map(|_| first.another()).collect::<Vec<_>>();
         let all = others.into_iter().chain([first]);
         return Ok(all.map(|engine| Box::new(engine) as Box<dyn Engine>).collect());
@@ -93,6 +91,13 @@ pub fn engines(
         .chain([Ok(first.another()?)])
         .map(|engine| engine.map(|engine| Box::new(engine) as Box<dyn Engine>))
         .collect()
+}
+
+/// The int8 engine for a package, where it takes the whole net.
+#[cfg(feature = "tract")]
+fn quantized(package: &Package, size: [usize; 2]) -> Result<Option<QuantizedEngine>, EngineError> {
+    let name = std::env::var("MONET_KERNEL").ok();
+    QuantizedEngine::new(package, size, int8::Kernel::choose(name.as_deref())?)
 }
 
 /// Labels from probabilities `[classes, pixels]`.
