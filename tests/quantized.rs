@@ -1,14 +1,12 @@
 //! The packages of this repository through the engine, against stock tract on the same file.
 
-#![cfg(feature = "tract")]
-
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use monet::engine::int8::{Import, Kernel, Output, Plan, QuantizedRegion, import, rewrite};
 use tract_onnx::prelude::*;
 
-/// A file of `models`.
+/// The first of the candidates that exists in `models`.
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
 }
@@ -19,12 +17,13 @@ fn load(path: &Path) -> (Import, TypedModel, [usize; 4]) {
     let proto = onnx.proto_model_for_read(&mut Cursor::new(&bytes)).expect("an ONNX file");
     let import = import(&proto).expect("a quantized net");
     let shape = [1, import.graph.tensors[0].channels, 64, 48];
-    let model = onnx.model_for_read(&mut Cursor::new(&bytes)).expect("tract takes it");
-    let model = model
-        .with_input_fact(0, f32::fact(shape).into())
-        .and_then(|m| m.into_typed())
-        .expect("a typed model");
-    (import, model, shape)
+    (import, stock(path, shape), shape)
+}
+
+/// The file as tract has it.
+fn stock(path: &Path, shape: [usize; 4]) -> TypedModel {
+    let model = tract_onnx::onnx().model_for_path(path).expect("tract takes it");
+    model.with_input_fact(0, f32::fact(shape).into()).and_then(|m| m.into_typed()).expect("a typed model")
 }
 
 /// Smooth blobs: something like a slice, between 0 and 1.
@@ -57,13 +56,12 @@ fn labels(import: &Import, probabilities: &[f32], pixels: usize) -> Vec<u8> {
         .collect()
 }
 
-/// `mean` is the largest mean difference of probabilities, `share` the least share of equal labels in thousandths.
-fn agrees_with_stock_tract(name: &str, mean: f32, share: usize) {
+fn agrees_with_stock_tract(name: &str) {
     let (import, model, shape) = load(&file(name));
     assert!(import.unfused.is_empty(), "{:?}", import.unfused);
     let input = slice(shape);
     let pixels = shape[2] * shape[3];
-    let stock = run(model.clone(), shape, &input);
+    let expected = run(model.clone(), shape, &input);
 
     let plan = Plan::new(&import.graph, shape[2], shape[3], Kernel::best()).expect("a plan");
     let mut arena = vec![0; plan.arena_len()];
@@ -73,11 +71,21 @@ fn agrees_with_stock_tract(name: &str, mean: f32, share: usize) {
     plan.run(&mut arena, &input, &mut own_labels).expect("a run");
 
     assert_eq!(own_labels, labels(&import, &own, pixels));
-    let difference = stock.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / stock.len() as f32;
-    let equal = labels(&import, &stock, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
-    println!("{name}: mean difference of probabilities {difference:.5}, {equal} of {pixels} labels equal");
-    assert!(difference < mean, "mean difference {difference}");
-    assert!(equal * 1000 >= pixels * share, "{equal} of {pixels} labels equal");
+    let mean = expected.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
+    let equal = labels(&import, &expected, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
+    println!("{name}: mean difference of probabilities {mean:.5}, {equal} of {pixels} labels equal");
+    if name.starts_with("bench/") {
+        // Random weights spread a single step of difference over the whole net, so that any two int8 runtimes part: the
+        // engine may be no farther from stock tract than quantization itself is from the f32 net.
+        let float = run(stock(&file(&name.replace("int8", "f32")), shape), shape, &input);
+        let noise =
+            float.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
+        println!("{name}: quantization itself {noise:.5}");
+        assert!(mean < 1.5 * noise, "mean difference {mean}, of quantization itself {noise}");
+    } else {
+        assert!(mean < 0.01, "mean difference {mean}");
+        assert!(equal * 1000 >= pixels * 995, "{equal} of {pixels} labels equal");
+    }
 
     let mut rewritten = model;
     rewrite(&mut rewritten, &import, Kernel::best()).expect("the region is there");
@@ -88,11 +96,10 @@ fn agrees_with_stock_tract(name: &str, mean: f32, share: usize) {
 
 #[test]
 fn the_bench_net_agrees_with_stock_tract() {
-    // Its weights are random: a rounding that differs in an early layer grows through the later ones.
-    agrees_with_stock_tract("bench/monet-256.int8.onnx", 0.08, 930);
+    agrees_with_stock_tract("bench/monet-256.int8.onnx");
 }
 
 #[test]
 fn the_embedded_net_agrees_with_stock_tract() {
-    agrees_with_stock_tract("hippocampus.int8.onnx", 0.01, 995);
+    agrees_with_stock_tract("hippocampus.int8.onnx");
 }

@@ -46,7 +46,7 @@ pub enum RequantError {
     Elu(f32),
 }
 
-/// Fixed-point form of an activation: acts on a 16-bit count with [`Stage::fraction`] fraction bits.
+/// Fixed-point form of an activation: acts on a 16-bit count with a fixed number of fraction bits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Curve {
     /// Nothing.
