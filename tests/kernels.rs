@@ -2,7 +2,9 @@
 
 mod nets;
 
-use monet::engine::int8::{Kernel, Plan, QuantGraph};
+use monet::engine::int8::{
+    Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph, RunError, Source,
+};
 use nets::Random;
 
 fn logits(graph: &QuantGraph, size: [usize; 2], kernel: Kernel, input: &[f32], rubbish: u8) -> Vec<u32> {
@@ -59,4 +61,78 @@ fn monet_is_alike_on_every_kernel_and_fits_its_arena() {
     let plan = Plan::new(&graph, 256, 256, Kernel::best()).expect("a plan for the bench net");
     assert_eq!(plan.macs(), 4_758_437_888);
     assert!(plan.arena_len() <= 5 << 20, "{} bytes", plan.arena_len());
+}
+
+#[test]
+fn kernels_are_known_by_their_names() {
+    for kernel in Kernel::ALL {
+        assert_eq!(kernel.to_string().parse(), Ok(kernel));
+        match Kernel::choose(Some(kernel.name())) {
+            Ok(found) => assert!(found == kernel && kernel.is_available()),
+            Err(error) => assert_eq!(error, KernelError::Unavailable(kernel)),
+        }
+        assert_eq!(kernel.spin(1) > 0, kernel.is_available());
+    }
+    let error = Kernel::choose(Some("abacus")).expect_err("no such kernel");
+    assert!(error.to_string().contains("avx512-vnni"), "{error}");
+}
+
+/// A net of one 1×1 convolution, for each test to spoil.
+fn small() -> QuantGraph {
+    let mut graph = QuantGraph::new(1, Quant { scale: 0.1, zero_point: 3 });
+    let conv =
+        Convolution { cout: 1, weights: vec![5], scales: vec![0.1], bias: vec![0], ..Convolution::default() };
+    graph.push("head", Operation::Logits { inputs: vec![Source(0)], conv });
+    graph.output = Output::Sigmoid { threshold: 0.5 };
+    graph
+}
+
+#[test]
+fn impossible_nets_are_errors_that_name_the_node() {
+    let spoil = |change: &dyn Fn(&mut Convolution)| {
+        let mut graph = small();
+        let Operation::Logits { conv, .. } = &mut graph.nodes[0].operation else {
+            unreachable!("the only node")
+        };
+        change(conv);
+        Plan::new(&graph, 4, 4, Kernel::Scalar)
+    };
+    assert!(spoil(&|_| ()).is_ok());
+    let changes: [&dyn Fn(&mut Convolution); 6] = [
+        &|conv| conv.weights.clear(),
+        &|conv| conv.kernel = [0, 1],
+        &|conv| conv.stride = [0, 0],
+        &|conv| conv.pads = [usize::MAX; 4],
+        &|conv| conv.dilation = [usize::MAX; 2],
+        &|conv| conv.scales = vec![f32::INFINITY],
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let error = spoil(change).expect_err("a spoilt net");
+        assert!(error.to_string().contains("\"head\""), "change {i}: {error}");
+    }
+    let size = |h, w| Plan::new(&small(), h, w, Kernel::Scalar);
+    assert!(matches!(size(0, 4), Err(PlanError::Size { .. })));
+    assert!(matches!(size(4, usize::MAX), Err(PlanError::Size { .. })));
+    let mut graph = small();
+    graph.nodes.clear();
+    assert!(matches!(Plan::new(&graph, 4, 4, Kernel::Scalar), Err(PlanError::Size { .. })));
+    let mut graph = small();
+    graph.push("late", Operation::Dequantize { input: Source(7) });
+    assert!(matches!(Plan::new(&graph, 4, 4, Kernel::Scalar), Err(PlanError::Graph { .. })));
+}
+
+#[test]
+fn buffers_of_other_sizes_are_errors() {
+    let plan = Plan::new(&small(), 4, 4, Kernel::best()).expect("a plan for a valid net");
+    let mut arena = vec![0; plan.arena_len()];
+    let mut labels = [0; 16];
+    assert!(plan.run(&mut arena, &[0.0; 16], &mut labels).is_ok());
+    let runs = [
+        plan.run(&mut arena[1..], &[0.0; 16], &mut labels),
+        plan.run(&mut arena, &[0.0; 15], &mut labels),
+        plan.run(&mut arena, &[0.0; 16], &mut labels[1..]),
+    ];
+    for (run, name) in runs.into_iter().zip(["arena", "input", "labels"]) {
+        assert!(matches!(run, Err(RunError::Length { what, .. }) if what == name), "{name}: {run:?}");
+    }
 }

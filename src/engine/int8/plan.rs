@@ -171,6 +171,9 @@ impl Plan {
         if !kernel.is_available() {
             return Err(KernelError::Unavailable(kernel).into());
         }
+        if graph.tensors.is_empty() {
+            return Err(PlanError::Size { height, width, found: "the net has no input tensor".into() });
+        }
         let fused = fuse(graph)?;
         let shapes = Shapes::new(graph, &fused, [height, width])?;
         let mut grids = shapes.grids(graph, &fused)?;
