@@ -98,6 +98,7 @@ fn text(package: &Package, net: &Summary) -> String {
             net.macs as f64 / 1e6
         ),
     );
+    out += &format!("engine   {}\n", net.engine);
     out += &format!(
         "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
         "layer", "operation", "result", "parameters", "MMAC", "runs on"

@@ -21,7 +21,7 @@ pub struct Layer {
     /// Multiply-accumulates a slice.
     pub macs: u64,
     /// What runs it.
-    pub runs_on: &'static str,
+    pub runs_on: String,
 }
 
 /// A net.
@@ -29,6 +29,8 @@ pub struct Layer {
 pub struct Summary {
     /// Height and width that the figures hold for.
     pub size: [usize; 2],
+    /// What runs the net as a whole.
+    pub engine: String,
     /// Operations that compute; constants left out.
     pub layers: Vec<Layer>,
     /// Weights and biases of all.
@@ -44,6 +46,17 @@ pub struct Summary {
 pub fn describe(package: &Package, size: [usize; 2]) -> Result<Summary, EngineError> {
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let model = stock::typed(package, size)?.into_decluttered().map_err(load)?;
+    let (engine, runs_on) = match super::quantized(package, size)? {
+        Some(engine) => {
+            let plan = engine.plan();
+            let (steps, arena, kernel) = (plan.steps().len(), plan.arena_len(), plan.kernel());
+            (
+                format!("int8 engine: {steps} fused steps, kernel {kernel}, arena of {arena} bytes"),
+                format!("int8 {kernel}"),
+            )
+        }
+        None => ("tract, operator by operator".to_owned(), "tract".to_owned()),
+    };
     let mut layers = Vec::new();
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
@@ -60,10 +73,11 @@ pub fn describe(package: &Package, size: [usize; 2]) -> Result<Summary, EngineEr
         }
         let shape = node.outputs[0].fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default();
         let (name, op) = (node.name.clone(), node.op.name().into_owned());
-        layers.push(Layer { name, op, shape, parameters, macs, runs_on: "tract" });
+        layers.push(Layer { name, op, shape, parameters, macs, runs_on: runs_on.clone() });
     }
     Ok(Summary {
         size,
+        engine,
         parameters: layers.iter().map(|l| l.parameters).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         layers,

@@ -97,10 +97,10 @@ impl LabelStats {
 impl Sums {
     fn add(&mut self, at: [usize; 3]) {
         self.voxels += 1;
-        for axis in 0..3 {
-            self.index[axis] += at[axis] as u64;
-            self.first[axis] = self.first[axis].min(at[axis]);
-            self.last[axis] = self.last[axis].max(at[axis]);
+        for (axis, index) in at.into_iter().enumerate() {
+            self.index[axis] += index as u64;
+            self.first[axis] = self.first[axis].min(index);
+            self.last[axis] = self.last[axis].max(index);
         }
     }
 }

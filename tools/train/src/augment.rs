@@ -6,6 +6,10 @@ use tch::{Device, Kind, Tensor};
 /// Strength of each change; zero switches it off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Augment {
+    /// Chance that a slice is rotated, scaled and shifted, and as much again that its intensities change; the rest stays
+    /// as sharp and as bright as what the device will see
+    #[arg(long, default_value_t = 0.5)]
+    pub chance: f64,
     /// Chance of mirroring along the first axis
     #[arg(long, default_value_t = 0.5)]
     pub flip: f64,
@@ -48,28 +52,31 @@ impl Augment {
         let (n, device) = (images.size()[0], images.device());
         let size = images.size();
         let aspect = size[2] as f64 / size[3] as f64;
-        let angle = uniform(&[n], self.rotate.to_radians(), device);
-        let zoom = uniform(&[n], self.scale, device).exp();
-        let mirrored = Tensor::rand([n], (Kind::Float, device)).lt(self.flip).to_kind(Kind::Float);
-        let mirror = mirrored * -2.0 + 1.0;
+        let changed = chosen(&[n], self.chance, device);
+        let angle = uniform(&[n], self.rotate.to_radians(), device) * &changed;
+        let zoom = (uniform(&[n], self.scale, device) * &changed).exp();
+        let shift = || uniform(&[n], 2.0 * self.shift, device) * &changed;
+        let mirror = chosen(&[n], self.flip, device) * -2.0 + 1.0;
         let (cos, sin) = (angle.cos() * &zoom, angle.sin() * &zoom);
         // Pixels are square, the unit square need not be: rotate in pixels.
-        let row_x = [&cos * &mirror, &sin * -aspect, uniform(&[n], 2.0 * self.shift, device)];
-        let row_y = [&sin * &mirror / aspect, cos, uniform(&[n], 2.0 * self.shift, device)];
+        let row_x = [&cos * &mirror, &sin * -aspect, shift()];
+        let row_y = [&sin * &mirror / aspect, cos, shift()];
         Tensor::stack(&[Tensor::stack(&row_x, 1), Tensor::stack(&row_y, 1)], 1)
     }
 
     fn intensities(&self, images: &Tensor) -> Tensor {
         let (n, device) = (images.size()[0], images.device());
         let shape = [n, 1, 1, 1];
-        let gain = uniform(&shape, self.gain, device) + 1.0;
-        let gamma = uniform(&shape, self.gamma, device).exp();
-        let sigma = Tensor::rand(shape, (Kind::Float, device)) * self.noise;
+        let changed = chosen(&shape, self.chance, device);
+        let gain = uniform(&shape, self.gain, device) * &changed + 1.0;
+        let gamma = (uniform(&shape, self.gamma, device) * &changed).exp();
+        let offset = uniform(&shape, self.offset, device) * &changed;
+        let sigma = Tensor::rand(shape, (Kind::Float, device)) * self.noise * &changed;
         let curved = images.clamp(0.0, 1.0).pow(&gamma);
         let noise = images.randn_like() * sigma;
         // Padding stays what it is on the device: exactly 0.
         let inside = images.gt(0.0).to_kind(Kind::Float);
-        ((curved * gain + uniform(&shape, self.offset, device) + noise) * inside).clamp(0.0, 1.0)
+        ((curved * gain + offset + noise) * inside).clamp(0.0, 1.0)
     }
 }
 
@@ -78,11 +85,17 @@ fn uniform(shape: &[i64], most: f64, device: Device) -> Tensor {
     (Tensor::rand(shape, (Kind::Float, device)) * 2.0 - 1.0) * most
 }
 
+/// 1 with the given chance, else 0.
+fn chosen(shape: &[i64], chance: f64, device: Device) -> Tensor {
+    Tensor::rand(shape, (Kind::Float, device)).lt(chance).to_kind(Kind::Float)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const OFF: Augment = Augment {
+        chance: 1.0,
         flip: 0.0,
         rotate: 0.0,
         scale: 0.0,
@@ -113,6 +126,26 @@ mod tests {
         let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels);
         assert!((i - images.flip([3])).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels.flip([2]));
+    }
+
+    #[test]
+    fn a_chance_of_none_leaves_slices_as_they_are() {
+        let (images, labels) = batch();
+        let strong = Augment {
+            rotate: 45.0,
+            scale: 0.3,
+            shift: 0.2,
+            gain: 0.5,
+            offset: 0.3,
+            gamma: 1.0,
+            noise: 0.3,
+            ..OFF
+        };
+        let (i, _) = strong.apply(&images, &labels);
+        assert!((i - &images).abs().max().double_value(&[]) > 0.1);
+        let (i, l) = Augment { chance: 0.0, ..strong }.apply(&images, &labels);
+        assert!((i - images).abs().max().double_value(&[]) < 1e-5);
+        assert_eq!(l, labels);
     }
 
     #[test]
