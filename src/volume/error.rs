@@ -63,6 +63,16 @@ pub enum VolumeError {
         /// The file.
         path: PathBuf,
     },
+    /// Labels are missing for some slices, or there are too many.
+    #[error("{}: labels of {pushed} slices were given, expected {slices}: nothing was written", path.display())]
+    Incomplete {
+        /// The output.
+        path: PathBuf,
+        /// Slices given.
+        pushed: usize,
+        /// Slices of the volume.
+        slices: usize,
+    },
     /// The output's name has no known ending.
     #[error("{}: expected a name that ends in .nii or .nii.gz", path.display())]
     Name {
@@ -94,4 +104,7 @@ pub enum VolumeWarning {
     /// Spacing is missing.
     #[error("pixdim has no positive spacing along axis {0}: 1 mm is assumed")]
     NoSpacing(usize),
+    /// There is more data than the header declares.
+    #[error("more data follows the last voxel: ignored, but see that the header's dimensions are right")]
+    Trailing,
 }

@@ -2,13 +2,12 @@
 //!
 //! Format: <https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h>. Nothing is allocated from what a header claims.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use nifti::{Endianness, NiftiHeader, NiftiType};
 
+use super::bytes;
 use super::error::{VolumeError, VolumeWarning};
 use super::geometry::{Affine, Geometry};
 
@@ -120,20 +119,15 @@ impl VolumeHeader {
         Checker { path: &header_path, raw: &raw }.check(path, data_path, pair)
     }
 
+    /// Slices of all channels in the file.
+    pub(super) fn planes(&self) -> usize {
+        self.size[2] * self.channels
+    }
+
     /// Bytes of one slice of one channel in the file.
     pub(super) fn slice_bytes(&self) -> usize {
         self.size[0] * self.size[1] * self.data_type.size()
     }
-}
-
-/// Opens a file for buffered reading, decompressing where the content (not the name) says gzip.
-///
-/// # Errors
-/// What the system says.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    let mut file = BufReader::with_capacity(64 << 10, File::open(path)?);
-    let start = io::BufRead::fill_buf(&mut file)?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 /// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, `.gz` kept where that file exists.
@@ -154,11 +148,12 @@ fn not_nifti(path: &Path, found: impl Into<String>) -> VolumeError {
 
 /// Reads the 348 bytes and has `nifti` parse them.
 fn parse(path: &Path) -> Result<NiftiHeader, VolumeError> {
-    let mut bytes = [0; HEADER_LEN];
-    let mut reader = open(path).map_err(|source| VolumeError::Open { path: path.to_owned(), source })?;
+    let mut header = [0; HEADER_LEN];
+    let failed = |source| VolumeError::Open { path: path.to_owned(), source };
+    let mut reader = bytes::open(path).map_err(failed)?.reader;
     let mut length = 0;
     while length < HEADER_LEN {
-        match reader.read(&mut bytes[length..]) {
+        match reader.read(&mut header[length..]) {
             Ok(0) => return Err(not_nifti(path, format!("only {length} bytes of a 348-byte header"))),
             Ok(n) => length += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -170,15 +165,15 @@ fn parse(path: &Path) -> Result<NiftiHeader, VolumeError> {
             {
                 return Err(not_nifti(path, format!("damaged gzip data in the header ({e})")));
             }
-            Err(source) => return Err(VolumeError::Open { path: path.to_owned(), source }),
+            Err(source) => return Err(failed(source)),
         }
     }
-    if !matches!(&bytes[344..348], b"n+1\0" | b"ni1\0") {
-        let two = bytes[4..8] == *b"n+2\0" || bytes[4..8] == *b"ni2\0";
+    if !matches!(&header[344..348], b"n+1\0" | b"ni1\0") {
+        let two = header[4..8] == *b"n+2\0" || header[4..8] == *b"ni2\0";
         let found = if two { "a NIfTI-2 header" } else { "no NIfTI-1 magic at byte 344" };
         return Err(not_nifti(path, found));
     }
-    NiftiHeader::from_reader(&bytes[..]).map_err(|e| not_nifti(path, e.to_string()))
+    NiftiHeader::from_reader(&header[..]).map_err(|e| not_nifti(path, e.to_string()))
 }
 
 /// Validates a parsed header, naming fields in its errors.
@@ -321,8 +316,11 @@ impl Checker<'_> {
     /// The quaternion form; formula in nifti1.h under "method 2".
     fn qform(&self) -> Affine {
         let raw = self.raw;
-        let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
-        let a = (1.0 - (b * b + c * c + d * d)).max(0.0).sqrt();
+        let stored = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
+        let norm = stored.iter().map(|v| v * v).sum::<f64>();
+        // Rounding, or a careless writer, may leave more than a unit quaternion: it is scaled to half a turn.
+        let [b, c, d] = stored.map(|v| v / norm.max(1.0).sqrt());
+        let a = (1.0 - norm).max(0.0).sqrt();
         let handed = if raw.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
         let step = [
             f64::from(raw.pixdim[1]).abs(),

@@ -3,6 +3,7 @@
 //! [`SliceSource`] reads NIfTI-1 (`.nii`, `.nii.gz`, `.hdr`/`.img`) and [`LabelSink`] writes labels with the same geometry.
 //! Neither knows of nets or intensities' meaning; both hold one slice, and a bounded block where slices have to be spooled.
 
+mod bytes;
 mod error;
 mod geometry;
 mod header;

@@ -33,6 +33,9 @@ pub struct LabelSink {
     spool: Option<Spool>,
     /// One slice in the file's order.
     plane: Vec<u8>,
+    pushed: usize,
+    /// Slices that make the volume whole.
+    slices: usize,
 }
 
 #[derive(Debug)]
@@ -91,7 +94,16 @@ impl LabelSink {
             Some(Spool::create(spool_dir, Layout::new(header.size, 1, 1, map))?)
         };
         let placement = Placement::new(header.size, map);
-        Ok(Self { path: path.to_owned(), overwrite, out, placement, spool, plane: vec![0; placement.len()] })
+        Ok(Self {
+            path: path.to_owned(),
+            overwrite,
+            out,
+            placement,
+            spool,
+            plane: vec![0; placement.len()],
+            pushed: 0,
+            slices: source.geometry().size[2],
+        })
     }
 
     /// Takes the labels of the next slice (row after row, in the model's orientation), in the order of the source.
@@ -103,6 +115,7 @@ impl LabelSink {
     /// When `labels` has not the source's width × height.
     pub fn push(&mut self, labels: &[u8]) -> Result<(), VolumeError> {
         assert_eq!(labels.len(), self.plane.len(), "label slice length");
+        self.pushed += 1;
         self.placement.labels_to_file(labels, &mut self.plane);
         match &mut self.spool {
             Some(spool) => spool.write_record(&self.plane),
@@ -113,7 +126,8 @@ impl LabelSink {
     /// Completes the file and gives it its name.
     ///
     /// # Errors
-    /// [`VolumeError::Write`], [`VolumeError::Spool`], [`VolumeError::Exists`] when another process made the file meanwhile
+    /// [`VolumeError::Incomplete`] unless every slice was pushed once, [`VolumeError::Write`], [`VolumeError::Spool`],
+    /// [`VolumeError::Exists`] when another process made the file meanwhile
     pub fn finish(self) -> Result<(), VolumeError> {
         let overwrite = self.overwrite;
         commit(self.stage()?, overwrite)
@@ -121,6 +135,10 @@ impl LabelSink {
 
     /// Completes the file, but leaves its naming to the caller.
     pub(crate) fn stage(mut self) -> Result<Staged, VolumeError> {
+        if self.pushed != self.slices {
+            let Self { path, pushed, slices, .. } = self;
+            return Err(VolumeError::Incomplete { path, pushed, slices });
+        }
         if let Some(mut spool) = self.spool.take() {
             let (out, path) = (self.out.writer(), &self.path);
             spool.drain(|planes| out.write_all(planes).map_err(|e| failed(path, e)))?;

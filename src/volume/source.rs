@@ -6,12 +6,15 @@
 
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nifti::volume::streamed::StreamedNiftiVolume;
 
-use super::error::VolumeError;
+use super::bytes::{self, Whole};
+use super::error::{VolumeError, VolumeWarning};
 use super::geometry::{AxisMap, Geometry, Orientation};
-use super::header::{self, VolumeHeader};
+use super::header::{MAX_SLICE_VOXELS, VolumeHeader};
 use super::spool::{Layout, Spool};
 use super::voxels::{Decoder, Placement};
 
@@ -57,16 +60,17 @@ impl SliceSource {
     /// # Errors
     /// [`VolumeError`]
     pub fn open(path: &std::path::Path, options: &SourceOptions) -> Result<Self, VolumeError> {
-        let header = VolumeHeader::read(path)?;
+        let mut header = VolumeHeader::read(path)?;
         let map = AxisMap::between(header.geometry.affine.orientation(), options.orientation);
         let mut planes = Planes::open(&header)?;
         let (way, raw_len) = if map.keeps_slices() && header.channels == 1 {
             (Way::Straight(planes), header.slice_bytes())
         } else {
+            check_slice(&header, map)?;
             let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
-            check_slice(&header, layout)?;
             let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
             spool.fill(|plane| planes.read(plane))?;
+            planes.warn(&mut header.warnings);
             (Way::Spooled(spool), layout.record_bytes())
         };
         Ok(Self {
@@ -120,7 +124,8 @@ impl SliceSource {
 
     /// Reads the next slice into `out`, channel after channel, row after row, slope and intercept applied; what is not
     /// finite becomes NaN. Returns the slice's index along the third axis, `None` after the last. Slices come in the
-    /// file's order: ascending, or descending where the file stores that axis the other way.
+    /// file's order: ascending, or descending where the file stores that axis the other way. After an error there are
+    /// no more slices until [`SliceSource::rewind`].
     ///
     /// # Errors
     /// [`VolumeError::Data`], [`VolumeError::Open`], [`VolumeError::Spool`]
@@ -133,9 +138,16 @@ impl SliceSource {
         if self.next == slices {
             return Ok(None);
         }
-        match &mut self.way {
-            Way::Straight(planes) => planes.read(&mut self.raw)?,
-            Way::Spooled(spool) => spool.read_record(&mut self.raw)?,
+        let read = match &mut self.way {
+            Way::Straight(planes) => planes.read(&mut self.raw),
+            Way::Spooled(spool) => spool.read_record(&mut self.raw),
+        };
+        if let Err(error) = read {
+            self.next = slices;
+            return Err(error);
+        }
+        if let Way::Straight(planes) = &self.way {
+            planes.warn(&mut self.header.warnings);
         }
         let plane_bytes = self.placement.len() * self.header.data_type.size();
         for (raw, out) in self.raw.chunks_exact(plane_bytes).zip(out.chunks_exact_mut(self.placement.len())) {
@@ -179,16 +191,17 @@ impl SliceSource {
 }
 
 /// A slice along another axis than the file's is bounded as the file's own are: its declared size says nothing yet.
-fn check_slice(header: &VolumeHeader, layout: Layout) -> Result<(), VolumeError> {
-    let voxels = layout.record_bytes() / header.data_type.size();
-    if voxels <= header::MAX_SLICE_VOXELS {
+fn check_slice(header: &VolumeHeader, map: AxisMap) -> Result<(), VolumeError> {
+    let [width, height] = [map.0[0].axis, map.0[1].axis].map(|axis| header.size[axis] as u64);
+    // In 64 bits, because the product of what a header declares may not fit a 32-bit target's usize.
+    if width * height * header.channels as u64 <= MAX_SLICE_VOXELS as u64 {
         return Ok(());
     }
     Err(VolumeError::Header {
         path: header.path.clone(),
         field: "dim",
         found: format!("{:?} with {} channel(s)", header.size, header.channels),
-        expected: format!("slices of at most {} voxels in the model's orientation", header::MAX_SLICE_VOXELS),
+        expected: format!("slices of at most {MAX_SLICE_VOXELS} voxels in the model's orientation"),
     })
 }
 
@@ -199,30 +212,32 @@ struct Planes {
     buffer: Vec<u8>,
     path: PathBuf,
     slices: usize,
+    /// Set once the last plane is read, if data follows it.
+    trailing: Arc<AtomicBool>,
 }
 
 impl Planes {
     fn open(header: &VolumeHeader) -> Result<Self, VolumeError> {
-        let path = header.data_path.clone();
-        let slices = header.size[2] * header.channels;
-        let failed = |source| VolumeError::Open { path: path.clone(), source };
-        let mut reader = header::open(&path).map_err(failed)?;
-        let damaged = |found: String| VolumeError::Data { path: path.clone(), slice: 0, slices, found };
-        let skipped = io::copy(&mut (&mut reader).take(header.data_offset), &mut io::sink())
-            .map_err(|e| damaged(e.to_string()))?;
-        if skipped < header.data_offset {
-            return Err(damaged(format!(
-                "the data ends before byte {}, where voxels start",
-                header.data_offset
-            )));
+        let (path, slices) = (header.data_path.clone(), header.planes());
+        let opened = bytes::open(&path).map_err(|source| VolumeError::Open { path: path.clone(), source })?;
+        check_length(header, opened.most)?;
+        let mut reader = opened.reader;
+        let offset = header.data_offset;
+        let skipped = io::copy(&mut (&mut reader).take(offset), &mut io::sink())
+            .map_err(|e| damaged(header, 0, e.to_string()))?;
+        if skipped < offset {
+            return Err(no_voxels(header));
         }
+        let trailing = Arc::new(AtomicBool::new(false));
+        let length = slices as u64 * header.slice_bytes() as u64;
+        let reader: Box<dyn Read + Send> = Box::new(Whole::new(reader, length, trailing.clone()));
         // Only what was validated reaches the streaming reader: trailing dimensions of 1 are gone.
         let mut raw = header.raw.clone();
         raw.dim = [4, 0, 0, 0, header.channels as u16, 1, 1, 1];
         raw.dim[1..4].iter_mut().zip(header.size).for_each(|(dim, size)| *dim = size as u16);
         let stream = StreamedNiftiVolume::from_reader_rank(reader, &raw, 2)
             .map_err(|e| VolumeError::NotNifti { path: path.clone(), found: e.to_string() })?;
-        Ok(Self { stream, buffer: Vec::with_capacity(header.slice_bytes()), path, slices })
+        Ok(Self { stream, buffer: Vec::with_capacity(header.slice_bytes()), path, slices, trailing })
     }
 
     fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
@@ -235,14 +250,40 @@ impl Planes {
         plane.copy_from_slice(&self.buffer);
         Ok(())
     }
+
+    /// Notes, once, that data follows the last plane.
+    fn warn(&self, warnings: &mut Vec<VolumeWarning>) {
+        if self.trailing.load(Ordering::Relaxed) && !warnings.contains(&VolumeWarning::Trailing) {
+            warnings.push(VolumeWarning::Trailing);
+        }
+    }
 }
+
+/// Refuses at once what is too short for the voxels that the header declares, before anything is allocated for them.
+fn check_length(header: &VolumeHeader, most: Option<u64>) -> Result<(), VolumeError> {
+    let Some(most) = most else { return Ok(()) };
+    let Some(voxels) = most.checked_sub(header.data_offset) else { return Err(no_voxels(header)) };
+    let whole = voxels / header.slice_bytes() as u64;
+    if whole >= header.planes() as u64 {
+        return Ok(());
+    }
+    Err(damaged(header, whole as usize, ENDS.to_owned()))
+}
+
+fn no_voxels(header: &VolumeHeader) -> VolumeError {
+    damaged(header, 0, format!("the data ends before byte {}, where voxels start", header.data_offset))
+}
+
+fn damaged(header: &VolumeHeader, slice: usize, found: String) -> VolumeError {
+    VolumeError::Data { path: header.data_path.clone(), slice, slices: header.planes(), found }
+}
+
+const ENDS: &str = "the voxel data ends here";
 
 /// What a failed read means for the file.
 fn describe(error: &nifti::NiftiError) -> String {
     match error {
-        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            "the voxel data ends here".to_owned()
-        }
+        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ENDS.to_owned(),
         nifti::NiftiError::Io(e) => e.to_string(),
         other => other.to_string(),
     }
