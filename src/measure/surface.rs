@@ -110,8 +110,8 @@ impl Window {
         let mut field: Vec<f64> = marked.iter().map(|&m| if m { 0.0 } else { f64::INFINITY }).collect();
         let strides = [1, self.lengths[0], self.lengths[0] * self.lengths[1]];
         let mut envelope = Envelope::default();
-        for axis in 0..3 {
-            let (n, stride) = (self.lengths[axis], strides[axis]);
+        for (axis, stride) in strides.into_iter().enumerate() {
+            let n = self.lengths[axis];
             // The first voxel of every line along the axis.
             for start in (0..field.len()).filter(|i| i / stride % n == 0) {
                 envelope.transform(&mut field[start..], n, stride, self.spacing[axis]);
