@@ -34,7 +34,6 @@
 //! ```
 
 mod atomic;
-#[cfg(feature = "tract")]
 pub mod engine;
 pub mod measure;
 pub mod package;

@@ -10,8 +10,8 @@ import nibabel
 import nilearn.datasets
 import numpy
 
-# A box around the right hippocampus in MNI millimetres, with the margin that the training crops have.
-BOX = numpy.array([[8, 46], [-48, 4], [-32, 4]])
+# A box around the left hippocampus in MNI millimetres, with the margin that the training crops have.
+BOX = numpy.array([[-44, -6], [-50, 2], [-31, 5]])
 
 data = pathlib.Path(nilearn.datasets.__file__).parent / "data"
 template = nibabel.as_closest_canonical(nibabel.load(data / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"))

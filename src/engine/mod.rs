@@ -2,14 +2,24 @@
 //!
 //! [`Engine`] is the seam: the pipeline knows nothing else of nets. Volumes, intensities and files are not known here.
 
+#[cfg(feature = "tract")]
 mod describe;
+pub mod int8;
+#[cfg(feature = "tract")]
+mod quantized;
+#[cfg(feature = "tract")]
 mod stock;
 
+#[cfg(feature = "tract")]
 pub use describe::{Layer, Summary, describe};
+#[cfg(feature = "tract")]
+pub use quantized::QuantizedEngine;
+#[cfg(feature = "tract")]
 pub use stock::StockEngine;
 
 use thiserror::Error;
 
+#[cfg(feature = "tract")]
 use crate::package::{Output, Package};
 
 /// Turns a prepared slice into labels; each worker thread owns one.
@@ -51,20 +61,32 @@ pub enum EngineError {
         /// What the manifest makes one expect.
         expected: String,
     },
+    /// The kernel asked for cannot be had.
+    #[error(transparent)]
+    Kernel(#[from] int8::KernelError),
     /// Running failed.
     #[error("the net failed on a slice: {0}")]
     Run(String),
 }
 
-/// The engines of one volume: one a worker thread, sharing weights.
+/// The engines of one volume: one a worker thread, sharing weights. The int8 engine, with the kernel that the environment variable
+/// `MONET_KERNEL` names or else the fastest, where it takes the whole net; stock tract otherwise.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`]
+/// [`EngineError::Load`], [`EngineError::Mismatch`], [`EngineError::Kernel`]
+#[cfg(feature = "tract")]
 pub fn engines(
     package: &Package,
     size: [usize; 2],
     workers: usize,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    let name = std::env::var("MONET_KERNEL").ok();
+    let kernel = int8::Kernel::choose(name.as_deref())?;
+    if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
+        let others = (1..workers).map(|_| first.another()).collect::<Vec<_>>();
+        let all = others.into_iter().chain([first]);
+        return Ok(all.map(|engine| Box::new(engine) as Box<dyn Engine>).collect());
+    }
     let first = StockEngine::new(package, size)?;
     (1..workers)
         .map(|_| first.another())
@@ -74,6 +96,7 @@ pub fn engines(
 }
 
 /// Labels from probabilities `[classes, pixels]`.
+#[cfg(feature = "tract")]
 fn decide(output: Output, probabilities: &[f32], labels: &mut [u8]) {
     let pixels = labels.len();
     match output {
@@ -94,7 +117,7 @@ fn decide(output: Output, probabilities: &[f32], labels: &mut [u8]) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tract"))]
 mod tests {
     use super::*;
 

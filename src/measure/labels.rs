@@ -116,10 +116,10 @@ fn extent_mm(geometry: &Geometry, ranges: [[usize; 2]; 3]) -> [[f64; 2]; 3] {
 impl Sums {
     fn add(&mut self, at: [usize; 3]) {
         self.voxels += 1;
-        for (axis, i) in at.into_iter().enumerate() {
-            self.index[axis] += i as u64;
-            self.first[axis] = self.first[axis].min(i);
-            self.last[axis] = self.last[axis].max(i);
+        for (axis, index) in at.into_iter().enumerate() {
+            self.index[axis] += index as u64;
+            self.first[axis] = self.first[axis].min(index);
+            self.last[axis] = self.last[axis].max(index);
         }
     }
 }

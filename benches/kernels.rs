@@ -1,0 +1,80 @@
+//! Every kernel that this CPU has: its multiplying instruction on registers alone (the peak), each shape of MoNet's
+//! convolutions, and whole slices. Criterion's elements per second are multiplications: Gelem/s reads as GMAC/s.
+//!
+//! `cargo bench --no-default-features --bench kernels`; on a shared machine pin it with `taskset -c 1`.
+
+#[path = "../tests/nets/mod.rs"]
+mod nets;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use monet::engine::int8::{Kernel, Plan, QuantGraph};
+
+/// Input channels, output channels, dilation, side of the tensors.
+const SHAPES: [[usize; 4]; 8] = [
+    [1, 16, 1, 256],
+    [16, 16, 1, 256],
+    [16, 16, 4, 256],
+    [48, 16, 1, 256],
+    [32, 32, 4, 128],
+    [96, 32, 1, 128],
+    [64, 64, 1, 64],
+    [64, 64, 4, 64],
+];
+
+fn peak(c: &mut Criterion) {
+    const ROUNDS: usize = 100_000;
+    let mut group = c.benchmark_group("peak");
+    for kernel in Kernel::available() {
+        group.throughput(Throughput::Elements(kernel.spin(ROUNDS)));
+        group.bench_function(kernel.name(), |b| b.iter(|| kernel.spin(black_box(ROUNDS))));
+    }
+}
+
+fn layers(c: &mut Criterion) {
+    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+        let mut group = c.benchmark_group(format!("layer/{kernel}"));
+        for [cin, cout, dilation, side] in SHAPES {
+            let name = format!("{cin}-{cout} d{dilation} {side}x{side}");
+            slice(
+                &mut group,
+                BenchmarkId::from_parameter(name),
+                &nets::layer(cin, cout, dilation),
+                side,
+                kernel,
+            );
+        }
+    }
+}
+
+fn slices(c: &mut Criterion) {
+    let graph = nets::monet(1);
+    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+        let mut group = c.benchmark_group(format!("slice/{kernel}"));
+        group.sample_size(20);
+        for side in [64, 128, 256, 512] {
+            slice(&mut group, BenchmarkId::from_parameter(side), &graph, side, kernel);
+        }
+    }
+}
+
+fn slice(
+    group: &mut criterion::BenchmarkGroup<criterion::measurement::WallTime>,
+    id: BenchmarkId,
+    graph: &QuantGraph,
+    side: usize,
+    kernel: Kernel,
+) {
+    let plan = Plan::new(graph, side, side, kernel).expect("a plan for a valid net");
+    let mut arena = vec![0; plan.arena_len()];
+    let input: Vec<f32> = (0..plan.input_len()).map(|i| (i % 251) as f32 / 251.0).collect();
+    let mut labels = vec![0; plan.output_size().iter().product()];
+    group.throughput(Throughput::Elements(plan.macs()));
+    group.bench_function(id, |b| {
+        b.iter(|| plan.run(&mut arena, black_box(&input), &mut labels).expect("a run"))
+    });
+}
+
+criterion_group!(benches, peak, layers, slices);
+criterion_main!(benches);

@@ -1,0 +1,161 @@
+//! AVX2 without VNNI: tiles of 6 pixels × 16 outputs, exact through 16-bit products (`vpmaddwd`).
+//!
+//! `vpmaddubsw` would saturate on full-range counts and weights, so both are widened: weights when packed, activations once per
+//! tile into a panel that all blocks of outputs share.
+
+use core::arch::x86_64::*;
+
+use super::x86_ymm::store;
+use super::{BLOCK, GROUP, Packed, Row};
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+}
+
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the features are present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 12 * 16) as u64
+}
+
+#[target_feature(enable = "avx2")]
+fn spin_registers(rounds: usize) {
+    let inputs = core::hint::black_box([_mm256_set1_epi8(3); 12]);
+    let (mut weights, one) = core::hint::black_box((_mm256_set1_epi8(5), _mm256_set1_epi8(1)));
+    let mut sums = inputs;
+    for _ in 0..rounds {
+        for (sum, &input) in sums.iter_mut().zip(&inputs) {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(input, weights));
+        }
+        weights = _mm256_add_epi8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
+/// Fills one row.
+pub(super) fn convolve(arena: &mut [u8], row: &Row) {
+    row.check(arena.len());
+    let Packed::Words(weights) = row.weights else { return };
+    assert!(available() && row.has_panel(6));
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, that weights,
+    // bias and scales cover all blocks; the scratch memory holds a panel of 6 pixels.
+    unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
+}
+
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "avx2")]
+unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
+    let mut x = 0;
+    // SAFETY: tiles end at or before `row.width`.
+    unsafe {
+        while x + 6 <= row.width {
+            tile::<6>(arena, weights, row, x);
+            x += 6;
+        }
+        while x + 2 <= row.width {
+            tile::<2>(arena, weights, row, x);
+            x += 2;
+        }
+        if x < row.width {
+            tile::<1>(arena, weights, row, x);
+        }
+    }
+}
+
+/// All blocks of `P` pixels from pixel `x` on.
+///
+/// # Safety
+/// As [`convolve`], with `x + P <= row.width`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x: usize) {
+    let pairs = row.depth() * GROUP / 2;
+    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as `pairs` says.
+    unsafe {
+        let panel = arena.add(row.scratch.start);
+        widen::<P>(arena, panel, row, x);
+        for block in 0..row.blocks() {
+            let bias = row.bias.as_ptr().add(block * BLOCK);
+            let bias = [_mm256_loadu_si256(bias.cast()), _mm256_loadu_si256(bias.add(8).cast())];
+            let mut sums = [bias; P];
+            let mut weights = weights.add(block * pairs * BLOCK * 2);
+            let mut source = panel;
+            for feed in row.feeds() {
+                let chunks = feed.taps.len();
+                match feed.groups {
+                    4 => (source, weights) = accumulate::<P, 8>(&mut sums, source, chunks, weights),
+                    _ => (source, weights) = accumulate::<P, 2>(&mut sums, source, chunks, weights),
+                }
+            }
+            store(arena, row, block, x, &sums);
+        }
+    }
+}
+
+/// Gathers the activations of `P` pixels as 16-bit words: chunk by chunk, in it pixel by pixel.
+///
+/// # Safety
+/// As [`tile`]; `panel` holds `P * row.depth() * 4` words.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row, x: usize) {
+    // SAFETY: the caller vouches for inputs and panel.
+    unsafe {
+        for feed in row.feeds() {
+            let source = arena.add(feed.start + x * feed.step);
+            for &tap in feed.taps {
+                let source = source.offset(tap as isize);
+                for p in 0..P {
+                    let source = source.add(p * feed.step);
+                    if feed.groups == 4 {
+                        let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(source.cast()));
+                        _mm256_storeu_si256(panel.cast(), words);
+                        panel = panel.add(32);
+                    } else {
+                        let words =
+                            _mm_cvtepu8_epi16(_mm_cvtsi32_si128(source.cast::<i32>().read_unaligned()));
+                        _mm_storel_epi64(panel.cast(), words);
+                        panel = panel.add(8);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of `chunks` chunks of `G` pairs; returns the panel and the weights that remain.
+///
+/// # Safety
+/// As [`tile`]; `panel` and `weights` hold that many chunks.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn accumulate<const P: usize, const G: usize>(
+    sums: &mut [[__m256i; 2]; P],
+    mut panel: *const u8,
+    chunks: usize,
+    mut weights: *const i16,
+) -> (*mut u8, *const i16) {
+    // SAFETY: the caller vouches for panel and weights.
+    unsafe {
+        for _ in 0..chunks {
+            for g in 0..G {
+                let w = weights.add(g * BLOCK * 2);
+                let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(BLOCK).cast())];
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let pair = _mm256_set1_epi32(panel.add((p * G + g) * 4).cast::<i32>().read_unaligned());
+                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(pair, w[0]));
+                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(pair, w[1]));
+                }
+            }
+            panel = panel.add(P * G * 4);
+            weights = weights.add(G * BLOCK * 2);
+        }
+    }
+    (panel.cast_mut(), weights)
+}

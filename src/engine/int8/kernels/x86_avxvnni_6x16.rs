@@ -1,0 +1,128 @@
+//! AVX-VNNI: tiles of 6 pixels × 16 outputs, sums in ymm registers, `vpdpbusd` on broadcast groups of 4 channels.
+
+use core::arch::x86_64::*;
+
+use super::x86_ymm::store;
+use super::{BLOCK, Feed, GROUP, Packed, Row};
+
+/// Bytes of weights for one group of 4 input channels.
+const VECTOR: usize = BLOCK * GROUP;
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+}
+
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the features are present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 12 * 32) as u64
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+fn spin_registers(rounds: usize) {
+    let inputs = core::hint::black_box([_mm256_set1_epi8(3); 12]);
+    let (mut weights, one) = core::hint::black_box((_mm256_set1_epi8(5), _mm256_set1_epi8(1)));
+    let mut sums = inputs;
+    for _ in 0..rounds {
+        for (sum, &input) in sums.iter_mut().zip(&inputs) {
+            *sum = _mm256_dpbusd_avx_epi32(*sum, input, weights);
+        }
+        weights = _mm256_add_epi8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
+/// Fills one row.
+pub(super) fn convolve(arena: &mut [u8], row: &Row) {
+    row.check(arena.len());
+    let Packed::Bytes(weights) = row.weights else { return };
+    assert!(available());
+    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in the arena, and that
+    // weights, bias and scales cover all blocks.
+    unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
+}
+
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
+    let block_len = row.depth() * VECTOR;
+    for block in 0..row.blocks() {
+        let mut x = 0;
+        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
+        unsafe {
+            let weights = weights.add(block * block_len);
+            while x + 6 <= row.width {
+                tile::<6>(arena, weights, row, block, x);
+                x += 6;
+            }
+            while x + 2 <= row.width {
+                tile::<2>(arena, weights, row, block, x);
+                x += 2;
+            }
+            if x < row.width {
+                tile::<1>(arena, weights, row, block, x);
+            }
+        }
+    }
+}
+
+/// `P` pixels of a block from pixel `x` on.
+///
+/// # Safety
+/// As [`convolve`], with `x + P <= row.width`.
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+unsafe fn tile<const P: usize>(arena: *mut u8, mut weights: *const i8, row: &Row, block: usize, x: usize) {
+    // SAFETY: all places lie within the bounds that `check` has shown.
+    unsafe {
+        let bias = row.bias.as_ptr().add(block * BLOCK);
+        let bias = [_mm256_loadu_si256(bias.cast()), _mm256_loadu_si256(bias.add(8).cast())];
+        let mut sums = [bias; P];
+        for feed in row.feeds() {
+            let source = arena.add(feed.start + x * feed.step);
+            weights = match feed.groups {
+                4 => accumulate::<P, 4>(&mut sums, source, feed, weights),
+                _ => accumulate::<P, 1>(&mut sums, source, feed, weights),
+            };
+        }
+        store(arena, row, block, x, &sums);
+    }
+}
+
+/// Adds the products of one input whose chunks have `G` groups; returns the weights that remain.
+///
+/// # Safety
+/// As [`convolve`]; `source` is the input of the tile's first pixel.
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+unsafe fn accumulate<const P: usize, const G: usize>(
+    sums: &mut [[__m256i; 2]; P],
+    source: *const u8,
+    feed: &Feed,
+    mut weights: *const i8,
+) -> *const i8 {
+    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of weights per block.
+    unsafe {
+        for &tap in feed.taps {
+            let source = source.offset(tap as isize);
+            for g in 0..G {
+                let w = weights.add(g * VECTOR);
+                let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(32).cast())];
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let group = source.add(p * feed.step + g * GROUP).cast::<i32>().read_unaligned();
+                    let group = _mm256_set1_epi32(group);
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], group, w[0]);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], group, w[1]);
+                }
+            }
+            weights = weights.add(G * VECTOR);
+        }
+    }
+    weights
+}

@@ -1,0 +1,306 @@
+//! Runs a plan over one slice: no allocation, no operating system, all memory from the caller.
+//!
+//! Steps go row by row; convolutions are handed to the kernel, the few remaining kinds are plain loops here.
+
+use core::ops::Range;
+
+use super::graph::{Output, Pool};
+use super::kernels::{BLOCK, Feed, GROUP, Row, Target};
+use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Step};
+use super::requant::{Sum, exp, quantize};
+
+/// Buffers that do not fit the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// One of them is too short or too long.
+    #[error("{what} has {found} elements, the plan needs {expected}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The plan's.
+        expected: usize,
+    },
+}
+
+/// Where results go.
+enum Sink<'a> {
+    Labels(&'a mut [u8]),
+    Probabilities(&'a mut [f32]),
+}
+
+impl Plan {
+    /// Labels of one slice.
+    ///
+    /// `input` is planar (channel, row, column), `labels` height × width of [`Plan::output_size`], `arena` at least
+    /// [`Plan::arena_len`] bytes of any content.
+    pub fn run(&self, arena: &mut [u8], input: &[f32], labels: &mut [u8]) -> Result<(), RunError> {
+        self.run_observed(arena, input, labels, |_| ())
+    }
+
+    /// As [`Plan::run`]; calls `done` with the index of each step after it.
+    pub fn run_observed(
+        &self,
+        arena: &mut [u8],
+        input: &[f32],
+        labels: &mut [u8],
+        done: impl FnMut(usize),
+    ) -> Result<(), RunError> {
+        let [height, width] = self.output_size;
+        expect("labels", labels.len(), height * width)?;
+        self.execute(arena, input, Sink::Labels(labels), done)
+    }
+
+    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the logits.
+    pub fn run_probabilities(
+        &self,
+        arena: &mut [u8],
+        input: &[f32],
+        probabilities: &mut [f32],
+    ) -> Result<(), RunError> {
+        let [height, width] = self.output_size;
+        expect("probabilities", probabilities.len(), self.classes * height * width)?;
+        self.execute(arena, input, Sink::Probabilities(probabilities), |_| ())
+    }
+
+    fn execute(
+        &self,
+        arena: &mut [u8],
+        input: &[f32],
+        mut sink: Sink,
+        mut done: impl FnMut(usize),
+    ) -> Result<(), RunError> {
+        expect("input", input.len(), self.input_len())?;
+        if arena.len() < self.arena_len() {
+            return Err(RunError::Length { what: "arena", found: arena.len(), expected: self.arena_len() });
+        }
+        let grids = &self.grids[..];
+        for (i, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Quantize => {
+                    quantize_input(arena, &grids[0], input);
+                    border(arena, &grids[0]);
+                }
+                Step::Convolve(conv) => self.convolve(arena, conv, &mut sink),
+                Step::Add { inputs, output, sum } => {
+                    add(arena, inputs.map(|t| &grids[t]), &grids[*output], sum);
+                    border(arena, &grids[*output]);
+                }
+                Step::Lookup { input, output, table } => {
+                    lookup(arena, &grids[*input], &grids[*output], table);
+                    border(arena, &grids[*output]);
+                }
+                Step::MaxPool { input, output, pool } => {
+                    max_pool(arena, &grids[*input], &grids[*output], pool);
+                    border(arena, &grids[*output]);
+                }
+                Step::Dequantize { input, scratch } => {
+                    for y in 0..self.output_size[0] {
+                        dequantize(arena, &grids[*input], y, scratch);
+                        self.decide(&arena[scratch.clone()], y, &mut sink);
+                    }
+                }
+            }
+            done(i);
+        }
+        Ok(())
+    }
+
+    fn convolve(&self, arena: &mut [u8], step: &ConvStep, sink: &mut Sink) {
+        for phase in &step.phases {
+            for y in 0..phase.size[0] {
+                let row = self.row(step, phase, y);
+                self.kernel.convolve(arena, &row);
+                if let ConvResult::Logits { row, .. } = &step.result {
+                    self.decide(&arena[row.clone()], y, sink);
+                }
+            }
+        }
+        if let ConvResult::Counts { output, .. } = &step.result {
+            border(arena, &self.grids[*output]);
+        }
+    }
+
+    /// Row `y` of a phase as the kernel wants it.
+    fn row<'a>(&self, step: &'a ConvStep, phase: &'a Phase, y: usize) -> Row<'a> {
+        let feed = |i: usize| {
+            let grid = &self.grids[step.inputs[i]];
+            Feed {
+                start: grid.at(y * phase.in_step[0], 0),
+                step: phase.in_step[1] * grid.step,
+                taps: &phase.taps[i],
+                reach: phase.reach[i],
+                groups: grid.step.min(BLOCK) / GROUP,
+            }
+        };
+        let place = |t: usize| {
+            let grid = &self.grids[t];
+            let [y, x] = [phase.origin[0] + y * phase.out_step[0], phase.origin[1]];
+            [grid.at(y, x), phase.out_step[1] * grid.step]
+        };
+        let target = match &step.result {
+            ConvResult::Counts { output, stage, residual } => {
+                let [start, step] = place(*output);
+                Target::Counts { stage, start, step, residual: residual.map_or([0, 0], place) }
+            }
+            ConvResult::Logits { stage, row } => Target::Reals { stage, start: row.start },
+        };
+        Row {
+            width: phase.size[1],
+            feeds: [feed(0), feed(step.inputs.len() - 1)],
+            inputs: step.inputs.len(),
+            weights: &phase.weights,
+            bias: &phase.bias,
+            target,
+            scratch: &step.scratch,
+        }
+    }
+
+    /// Labels or probabilities of row `y` from its logits, which stand as native f32, padded to whole blocks per pixel.
+    fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) {
+        let width = self.output_size[1];
+        let pixels = logits.chunks_exact(self.classes.next_multiple_of(BLOCK) * 4);
+        match sink {
+            Sink::Labels(labels) => {
+                let labels = &mut labels[y * width..(y + 1) * width];
+                for (label, pixel) in labels.iter_mut().zip(pixels) {
+                    *label = match self.output {
+                        Output::Sigmoid { .. } => u8::from(real(pixel, 0) > self.threshold),
+                        Output::Softmax | Output::Identity => largest(pixel, self.classes),
+                    };
+                }
+            }
+            Sink::Probabilities(out) => {
+                let plane = out.len() / self.classes;
+                for (x, pixel) in pixels.enumerate() {
+                    self.probabilities(pixel, |class, p| out[class * plane + y * width + x] = p);
+                }
+            }
+        }
+    }
+
+    fn probabilities(&self, pixel: &[u8], mut put: impl FnMut(usize, f32)) {
+        match self.output {
+            Output::Sigmoid { .. } => {
+                let e = exp(-real(pixel, 0).abs());
+                put(0, if real(pixel, 0) < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) });
+            }
+            Output::Softmax => {
+                let top = real(pixel, usize::from(largest(pixel, self.classes)));
+                let total: f32 = (0..self.classes).map(|class| exp(real(pixel, class) - top)).sum();
+                (0..self.classes).for_each(|class| put(class, exp(real(pixel, class) - top) / total));
+            }
+            Output::Identity => (0..self.classes).for_each(|class| put(class, real(pixel, class))),
+        }
+    }
+}
+
+fn expect(what: &'static str, found: usize, expected: usize) -> Result<(), RunError> {
+    if found == expected { Ok(()) } else { Err(RunError::Length { what, found, expected }) }
+}
+
+/// The i-th native f32.
+fn real(bytes: &[u8], i: usize) -> f32 {
+    f32::from_ne_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+}
+
+/// Index of the largest logit, the first among equals.
+fn largest(pixel: &[u8], classes: usize) -> u8 {
+    let mut best = 0;
+    for class in 1..classes {
+        if real(pixel, class) > real(pixel, best) {
+            best = class;
+        }
+    }
+    best as u8
+}
+
+fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[f32]) {
+    let [height, width] = grid.size;
+    for (c, plane) in input.chunks_exact(height * width).enumerate() {
+        for (y, values) in plane.chunks_exact(width).enumerate() {
+            let start = grid.at(y, 0);
+            let row = &mut arena[start..start + width * grid.step];
+            for (pixel, &value) in row.chunks_exact_mut(grid.step).zip(values) {
+                pixel[c] = quantize(value, grid.quant);
+            }
+        }
+    }
+}
+
+/// Fills the border with the zero point.
+fn border(arena: &mut [u8], grid: &Grid) {
+    let zero = grid.quant.zero_point;
+    let (row, [top, left, bottom, right]) = (grid.row(), grid.halo);
+    let memory = &mut arena[grid.offset..grid.offset + grid.len()];
+    memory[..top * row].fill(zero);
+    let end = memory.len();
+    memory[end - bottom * row..].fill(zero);
+    if left + right > 0 {
+        for line in memory[top * row..end - bottom * row].chunks_exact_mut(row) {
+            line[..left * grid.step].fill(zero);
+            line[row - right * grid.step..].fill(zero);
+        }
+    }
+}
+
+fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, sum: &Sum) {
+    let zero_point = i16::from(inputs[0].quant.zero_point);
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let [a, b, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
+            for c in 0..output.channels {
+                arena[o + c] = sum.apply(i16::from(arena[a + c]) - zero_point, arena[b + c]);
+            }
+        }
+    }
+}
+
+fn lookup(arena: &mut [u8], input: &Grid, output: &Grid, table: &[u8; 256]) {
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let (i, o) = (input.at(y, x), output.at(y, x));
+            for c in 0..output.channels {
+                arena[o + c] = table[usize::from(arena[i + c])];
+            }
+        }
+    }
+}
+
+fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, pool: &Pool) {
+    let clip = |o: usize, axis: usize| {
+        let start = o * pool.stride[axis];
+        start.saturating_sub(pool.pads[axis])
+            ..(start + pool.kernel[axis]).saturating_sub(pool.pads[axis]).min(input.size[axis])
+    };
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let o = output.at(y, x);
+            arena[o..o + output.channels].fill(0);
+            for iy in clip(y, 0) {
+                for ix in clip(x, 1) {
+                    let i = input.at(iy, ix);
+                    for c in 0..output.channels {
+                        arena[o + c] = arena[o + c].max(arena[i + c]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Row `y` as logits, padded to whole blocks per pixel.
+fn dequantize(arena: &mut [u8], input: &Grid, y: usize, scratch: &Range<usize>) {
+    let quant = input.quant;
+    let pixel = input.channels.next_multiple_of(BLOCK) * 4;
+    for x in 0..input.size[1] {
+        for c in 0..input.channels {
+            let count = arena[input.at(y, x) + c];
+            let value = (f32::from(count) - f32::from(quant.zero_point)) * quant.scale;
+            let at = scratch.start + x * pixel + c * 4;
+            arena[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A package's net run by the int8 engine alone.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use tract_onnx::prelude::Framework;
+
+use super::int8::{self, Kernel, Plan};
+use super::{Engine, EngineError};
+use crate::package::{Output, Package};
+
+/// Wholly quantized net, planned for one slice size; engines made by [`QuantizedEngine::another`] share the plan.
+#[derive(Debug)]
+pub struct QuantizedEngine {
+    plan: Arc<Plan>,
+    arena: Vec<u8>,
+    size: [usize; 2],
+}
+
+impl QuantizedEngine {
+    /// Plans a package's net for slices of this height and width; `None` where part of the net must stay with tract.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`], [`EngineError::Mismatch`]
+    pub fn new(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Option<Self>, EngineError> {
+        let load = |reason: String| EngineError::Load { origin: package.origin.clone(), reason };
+        let proto = tract_onnx::onnx()
+            .proto_model_for_read(&mut Cursor::new(&*package.onnx))
+            .map_err(|e| load(format!("{e:#}")))?;
+        let Ok(import) = int8::import(&proto) else { return Ok(None) };
+        let mut graph = import.graph;
+        let manifest = &package.manifest;
+        let agrees = match (manifest.output, graph.output) {
+            (Output::Sigmoid { threshold }, int8::Output::Sigmoid { .. }) => {
+                graph.output = int8::Output::Sigmoid { threshold };
+                true
+            }
+            (Output::Argmax, int8::Output::Softmax) => true,
+            _ => false,
+        };
+        if !agrees || !import.unfused.is_empty() || graph.tensors[0].channels != manifest.input.channels {
+            return Ok(None);
+        }
+        let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(|e| load(e.to_string()))?;
+        if plan.output_size() != size || plan.classes() != manifest.classes() {
+            let found = format!("{} x {:?}", plan.classes(), plan.output_size());
+            let expected = format!("{} x {size:?}", manifest.classes());
+            return Err(EngineError::Mismatch {
+                origin: package.origin.clone(),
+                what: "output",
+                found,
+                expected,
+            });
+        }
+        let arena = vec![0; plan.arena_len()];
+        Ok(Some(Self { plan: Arc::new(plan), arena, size }))
+    }
+
+    /// A further engine with the same weights and an arena of its own.
+    pub fn another(&self) -> Self {
+        Self { plan: self.plan.clone(), arena: vec![0; self.plan.arena_len()], size: self.size }
+    }
+
+    /// The plan that it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Engine for QuantizedEngine {
+    fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
+        self.plan.run(&mut self.arena, input, labels).map_err(|e| EngineError::Run(e.to_string()))
+    }
+}
