@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use monet::measure::{self, Comparison, SubjectScore, Summary};
-use monet::package::Label;
 use serde::Serialize;
 
 use super::Outcome;
@@ -15,9 +14,12 @@ use super::Outcome;
 const EXAMPLES: &str = "\
 Examples:
   monet evaluate --pred mask.nii.gz --truth label.nii.gz
+  monet evaluate --pred masks/ --truth labelsTs/ --labels 1=anterior,2=posterior
   monet evaluate --pred masks/ --truth labelsTs/ --model pancreas.toml --csv scores.csv --json -
 
 With folders, files of the same name are compared; a predicted file without truth, or the other way, is an error.
+Means leave out subjects where a score is undefined, and the number of these is reported: Dice where neither volume
+has the label, HD95 where either lacks it, percent where the truth lacks it.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed.";
 
 /// Compare label volumes with the truth: Dice, HD95 and volume difference per label and subject
@@ -30,7 +32,10 @@ pub(super) struct EvaluateArgs {
     /// True label volume, or a folder of them
     #[arg(long, value_name = "FILE|DIR")]
     truth: PathBuf,
-    /// Package whose labels are compared and named; all labels that occur when not given
+    /// Labels to compare and their names; all labels that occur when neither this nor --model is given
+    #[arg(long, value_name = "VALUE=NAME,...", value_delimiter = ',', value_parser = named, conflicts_with = "model")]
+    labels: Vec<Named>,
+    /// Package whose labels are compared and named
     #[arg(long, value_name = "FILE.toml")]
     model: Option<PathBuf>,
     /// Write subjects and summary as JSON; - for standard output
@@ -39,6 +44,19 @@ pub(super) struct EvaluateArgs {
     /// Write a row for each subject and label as CSV; - for standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+}
+
+/// A label's voxel value and name.
+type Named = (u8, String);
+
+/// Reads `1=anterior`.
+fn named(text: &str) -> Result<Named, String> {
+    let (value, name) = text.split_once('=').ok_or("write VALUE=NAME, as in 1=anterior")?;
+    match value.trim().parse() {
+        Ok(0) | Err(_) => Err(format!("`{value}` is no label value: write a whole number from 1 to 255")),
+        Ok(_) if name.trim().is_empty() => Err(format!("label {value} has no name")),
+        Ok(value) => Ok((value, name.trim().to_owned())),
+    }
 }
 
 #[derive(Serialize)]
@@ -52,11 +70,17 @@ struct Evaluation<'a> {
 /// # Errors
 /// What concerns all subjects; what concerns one of several is reported and counted.
 pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
-    let labels = match &args.model {
-        Some(path) => super::package(Some(path))?.manifest.labels,
-        None => Vec::new(),
+    let labels: Vec<Named> = match &args.model {
+        Some(path) => {
+            let labels = super::package(Some(path))?.manifest.labels;
+            labels.into_iter().map(|label| (label.value, label.name)).collect()
+        }
+        None => args.labels.clone(),
     };
-    let wanted: Vec<u8> = labels.iter().map(|l| l.value).collect();
+    let wanted: Vec<u8> = labels.iter().map(|(value, _)| *value).collect();
+    if let Some(twice) = (1..wanted.len()).find(|&i| wanted[..i].contains(&wanted[i])) {
+        bail!("label {} is named twice", wanted[twice]);
+    }
     let pairs = pairs(&args.pred, &args.truth)?;
     let (mut subjects, mut failed) = (Vec::new(), 0);
     for (name, pred, truth) in &pairs {
@@ -71,7 +95,15 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
             }
         };
         match score {
-            Ok(score) => subjects.push(score),
+            Ok(score) => {
+                if !score.unknown.is_empty() {
+                    eprintln!(
+                        "monet: warning: {name}: labels {:?} have no name and are not compared",
+                        score.unknown
+                    );
+                }
+                subjects.push(score);
+            }
             Err(error) => {
                 failed += 1;
                 super::report(&error);
@@ -102,11 +134,11 @@ fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
             let mut by_name: BTreeMap<String, (Option<PathBuf>, Option<PathBuf>)> = BTreeMap::new();
             for path in volumes(pred)? {
                 let pair = by_name.entry(subject(&path)).or_default();
-                pair.0 = Some(path);
+                enter(&mut pair.0, path)?;
             }
             for path in volumes(truth)? {
                 let pair = by_name.entry(subject(&path)).or_default();
-                pair.1 = Some(path);
+                enter(&mut pair.1, path)?;
             }
             if by_name.is_empty() {
                 bail!("{} and {} hold no .nii or .nii.gz files", pred.display(), truth.display());
@@ -115,6 +147,15 @@ fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
         }
         _ => bail!("--pred and --truth must both be files or both be folders"),
     }
+}
+
+/// Takes a subject's file; a second one, as `a.nii` beside `a.nii.gz`, leaves open which is meant.
+fn enter(place: &mut Option<PathBuf>, path: PathBuf) -> Result<()> {
+    if let Some(other) = place {
+        bail!("{} and {} are the same subject: keep one of them", other.display(), path.display());
+    }
+    *place = Some(path);
+    Ok(())
 }
 
 fn volumes(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -132,54 +173,93 @@ fn subject(path: &Path) -> String {
     name.trim_end_matches(".gz").trim_end_matches(".nii").to_owned()
 }
 
-fn name(label: u8, labels: &[Label]) -> String {
-    labels.iter().find(|l| l.value == label).map_or_else(|| label.to_string(), |l| l.name.clone())
+fn name(label: u8, labels: &[Named]) -> String {
+    labels
+        .iter()
+        .find(|(value, _)| *value == label)
+        .map_or_else(|| label.to_string(), |(_, name)| name.clone())
 }
 
 fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 
-fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Label]) -> String {
-    let row =
-        |a: &str, b: &str, c: &str, d: &str, e: &str| format!("{a:<24} {b:<16} {c:>17} {d:>17} {e:>19}\n");
-    let mut out = row("subject", "label", "Dice", "HD95 mm", "volume diff ml");
+fn signed(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |v| format!("{v:+.digits$}"))
+}
+
+/// A line of the table: subject, label, and four scores.
+fn row(subject: &str, label: &str, scores: [String; 4]) -> String {
+    let [dice, hd95, ml, percent] = scores;
+    format!("{subject:<24} {label:<16} {dice:>17} {hd95:>15} {ml:>16} {percent:>15}\n")
+}
+
+fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Named]) -> String {
+    let titles = ["Dice", "HD95 mm", "volume diff ml", "volume diff %"].map(str::to_owned);
+    let mut out = row("subject", "label", titles);
     for s in subjects {
         for l in &s.labels {
-            let difference = format!("{:+.3}", l.difference_ml());
-            out +=
-                &row(&s.subject, &name(l.label, labels), &cell(l.dice, 4), &cell(l.hd95_mm, 2), &difference);
+            let scores = [
+                cell(l.dice, 4),
+                cell(l.hd95_mm, 2),
+                signed(Some(l.difference_ml), 3),
+                signed(l.difference_percent, 1),
+            ];
+            out += &row(&s.subject, &name(l.label, labels), scores);
         }
     }
-    let spread = |s: &Summary, digits| match s.std {
-        Some(std) => format!("{} ± {std:.digits$}", cell(s.mean, digits)),
-        None => cell(s.mean, digits),
+    let spread = |mean: String, s: &Summary, digits: usize| match s.std {
+        Some(std) => format!("{mean} ± {std:.digits$}"),
+        None => mean,
     };
     for c in summary {
-        let first = format!("mean of {}", c.dice.count);
-        let columns = [spread(&c.dice, 4), spread(&c.hd95_mm, 2), spread(&c.difference_ml, 3)];
-        out += &row(&first, &name(c.label, labels), &columns[0], &columns[1], &columns[2]);
+        let scores = [
+            spread(cell(c.dice.mean, 4), &c.dice, 4),
+            spread(cell(c.hd95_mm.mean, 2), &c.hd95_mm, 2),
+            spread(signed(c.difference_ml.mean, 3), &c.difference_ml, 3),
+            spread(signed(c.difference_percent.mean, 1), &c.difference_percent, 1),
+        ];
+        out += &row(&format!("mean of {}", c.difference_ml.count), &name(c.label, labels), scores);
+    }
+    out + &undefined(summary, labels)
+}
+
+/// Says which means leave out subjects.
+fn undefined(summary: &[Comparison], labels: &[Named]) -> String {
+    let mut out = String::new();
+    for c in summary {
+        let scores =
+            [("Dice", &c.dice), ("HD95", &c.hd95_mm), ("volume difference in %", &c.difference_percent)];
+        for (score, s) in scores.into_iter().filter(|(_, s)| s.undefined > 0) {
+            let all = s.count + s.undefined;
+            let label = name(c.label, labels);
+            out += &format!("{score} of {label}: undefined for {} of {all}, not in its mean\n", s.undefined);
+        }
     }
     out
 }
 
-fn csv(subjects: &[SubjectScore], labels: &[Label]) -> String {
+/// A row for each subject and label; undefined scores are empty fields.
+fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-    let mut out = "subject,label,name,dice,hd95_mm,pred_ml,truth_ml,difference_ml\n".to_owned();
+    let mut out =
+        "subject,label,name,dice,hd95_mm,pred_ml,truth_ml,difference_ml,difference_percent\n".to_owned();
     for s in subjects {
         for l in &s.labels {
-            out += &format!(
-                "{},{},{},{},{},{},{},{}\n",
+            out += &[
                 quoted(&s.subject),
-                l.label,
+                l.label.to_string(),
                 quoted(&name(l.label, labels)),
                 number(l.dice),
                 number(l.hd95_mm),
-                l.pred_ml,
-                l.truth_ml,
-                l.difference_ml()
-            );
+                l.pred_ml.to_string(),
+                l.truth_ml.to_string(),
+                l.difference_ml.to_string(),
+                number(l.difference_percent),
+            ]
+            .join(",");
+            out.push('\n');
         }
     }
     out

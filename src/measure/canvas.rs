@@ -34,15 +34,15 @@ impl Canvas {
         }
     }
 
-    /// Writes text with its upper left corner at `x`, `y`, over a dark shadow that keeps it readable on any grey.
+    /// Writes text with its upper left corner at `x`, `y`, with a dark rim that keeps it readable on any grey.
     pub(super) fn text(&mut self, [x, y]: [usize; 2], scale: usize, text: &str, colour: Rgb) {
-        for (shift, colour) in [(1, [0; 3]), (0, colour)] {
+        for (rim, colour) in [(1, [0; 3]), (0, colour)] {
             for (n, letter) in text.chars().enumerate() {
-                let left = x + n * GLYPH * scale + shift;
+                let left = x + n * GLYPH * scale;
                 for (row, bits) in glyph(letter).into_iter().enumerate() {
                     for column in (0..GLYPH).filter(|column| bits >> column & 1 == 1) {
-                        let at = [left + column * scale, y + row * scale + shift];
-                        self.rectangle(at, [scale, scale], colour);
+                        let at = [left + column * scale, y + row * scale].map(|i| i.saturating_sub(rim));
+                        self.rectangle(at, [scale + 2 * rim; 2], colour);
                     }
                 }
             }

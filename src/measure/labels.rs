@@ -20,6 +20,8 @@ pub struct LabelReport {
     pub centroid_mm: Option<[f64; 3]>,
     /// First and last index along each axis.
     pub bounding_box: Option<[[usize; 2]; 3]>,
+    /// Lowest and highest RAS+ coordinate in millimetres, to the outer faces of the voxels, along each anatomical axis.
+    pub bounding_box_mm: Option<[[f64; 2]; 3]>,
     /// First and last slice.
     pub slices: Option<[usize; 2]>,
 }
@@ -87,11 +89,28 @@ impl LabelStats {
                     ml: sums.voxels as f64 * voxel_ml,
                     centroid_mm: some.then(|| self.geometry.affine.apply(mean)),
                     bounding_box: some.then_some(ranges),
+                    bounding_box_mm: some.then(|| extent_mm(&self.geometry, ranges)),
                     slices: some.then_some(ranges[2]),
                 }
             })
             .collect()
     }
+}
+
+/// RAS+ extent of the box of voxels with these first and last indices; an oblique box is enclosed.
+fn extent_mm(geometry: &Geometry, ranges: [[usize; 2]; 3]) -> [[f64; 2]; 3] {
+    let mut extent = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
+    for corner in 0..8 {
+        // A voxel's index is its centre; its faces are half a step to either side.
+        let index = [0, 1, 2].map(|axis| {
+            let [first, last] = ranges[axis].map(|i| i as f64);
+            if corner >> axis & 1 == 0 { first - 0.5 } else { last + 0.5 }
+        });
+        for (range, mm) in extent.iter_mut().zip(geometry.affine.apply(index)) {
+            *range = [range[0].min(mm), range[1].max(mm)];
+        }
+    }
+    extent
 }
 
 impl Sums {
@@ -112,6 +131,14 @@ mod tests {
     use crate::volume::Affine;
 
     #[test]
+    fn the_extent_does_not_depend_on_the_direction_of_the_axes() {
+        let affine = Affine([[0.0, -2.0, 0.0, 4.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0]]);
+        let geometry = Geometry::new([4, 4, 4], affine);
+        let extent = extent_mm(&geometry, [[1, 2], [0, 0], [3, 3]]);
+        assert_eq!(extent, [[3.0, 5.0], [0.5, 2.5], [-3.5, -2.5]]);
+    }
+
+    #[test]
     fn a_box_of_voxels_is_reported_as_it_lies() {
         let affine = Affine([[2.0, 0.0, 0.0, -10.0], [0.0, 1.0, 0.0, 5.0], [0.0, 0.0, 3.0, 0.0]]);
         let geometry = Geometry::new([4, 3, 5], affine);
@@ -124,8 +151,10 @@ mod tests {
         assert_eq!((one.voxels, two.voxels), (8, 0));
         assert!((one.ml - 8.0 * 6.0 / 1000.0).abs() < 1e-12);
         assert_eq!(one.bounding_box, Some([[1, 2], [1, 2], [2, 3]]));
+        assert_eq!(one.bounding_box_mm, Some([[-9.0, -5.0], [5.5, 7.5], [4.5, 10.5]]));
         assert_eq!(one.slices, Some([2, 3]));
         assert_eq!(one.centroid_mm, Some([-7.0, 6.5, 7.5]));
         assert_eq!((two.centroid_mm, two.bounding_box, two.slices), (None, None, None));
+        assert_eq!(two.bounding_box_mm, None);
     }
 }

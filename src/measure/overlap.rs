@@ -20,3 +20,24 @@ pub fn dice(pred: &[u8], truth: &[u8], label: u8) -> Option<f64> {
     }
     (either > 0).then(|| 2.0 * both as f64 / either as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::dice;
+
+    proptest! {
+        #[test]
+        fn it_is_symmetric_within_nought_and_one_and_one_on_itself(
+            pairs in prop::collection::vec((0u8..3, 0u8..3), 1..200)
+        ) {
+            let (pred, truth): (Vec<u8>, Vec<u8>) = pairs.into_iter().unzip();
+            let score = dice(&pred, &truth, 1);
+            prop_assert_eq!(score, dice(&truth, &pred, 1));
+            prop_assert_eq!(score.is_some(), pred.contains(&1) || truth.contains(&1));
+            prop_assert!(score.is_none_or(|s| (0.0..=1.0).contains(&s)));
+            prop_assert_eq!(dice(&pred, &pred, 1), pred.contains(&1).then_some(1.0));
+        }
+    }
+}

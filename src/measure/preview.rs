@@ -1,8 +1,9 @@
 //! The preview: a montage of slices with outlined labels, gathered while slices stream by.
 //!
 //! Which slices will have labels is not known beforehand, and memory is bounded: labelled slices are kept with a stride that
-//! doubles whenever [`KEPT`] are full, so that those kept are always spread evenly over the labelled ones. Slices are shown in
-//! radiological convention: seen from the feet, the patient's right on the left.
+//! doubles whenever [`KEPT`] are full, so that those kept are always spread evenly over the labelled ones. Axial
+//! slices are shown in radiological convention: seen from the feet, the patient's right on the left; others with anterior
+//! on the left and superior at the top, where they have such an axis.
 
 use super::canvas::{Canvas, GLYPH, Rgb};
 use super::labels::LabelReport;
@@ -22,7 +23,7 @@ const MARGIN: usize = 12;
 /// Height of a line of text.
 const LINE: usize = 28;
 /// Outlines reach this many pixels inwards.
-const OUTLINE: usize = 1;
+const OUTLINE: usize = 2;
 
 const BACKGROUND: Rgb = [18, 20, 24];
 const BRIGHT: Rgb = [235, 235, 235];
@@ -133,7 +134,7 @@ impl Preview {
         let legend = self.labels.len().max(1) * LINE;
         let height = 2 * LINE + MARGIN + rows * (tile_height + MARGIN) + legend + MARGIN;
         let mut canvas = Canvas::new(width, height, BACKGROUND);
-        self.heading(&mut canvas, title);
+        self.heading(&mut canvas, title, view.letters);
         for (n, tile) in tiles.iter().enumerate() {
             let x = MARGIN + n % columns * (tile_width + MARGIN);
             let y = 2 * LINE + MARGIN + n / columns * (tile_height + MARGIN);
@@ -143,14 +144,14 @@ impl Preview {
         canvas.png()
     }
 
-    fn heading(&self, canvas: &mut Canvas, title: &str) {
+    fn heading(&self, canvas: &mut Canvas, title: &str, [left, right, ..]: [char; 4]) {
         let fits = (canvas.width - 2 * MARGIN) / (2 * GLYPH);
         let title: String = title.chars().take(fits).collect();
         canvas.text([MARGIN, MARGIN], 2, &title, BRIGHT);
         let [w, h, n] = self.geometry.size;
         let [x, y, z] = self.geometry.spacing;
-        let small =
-            format!("{w} x {h} x {n} voxels, {x:.2} x {y:.2} x {z:.2} mm, patient's right on the left");
+        let convention = if [left, right] == ['R', 'L'] { ", patient's right on the left" } else { "" };
+        let small = format!("{w} x {h} x {n} voxels, {x:.2} x {y:.2} x {z:.2} mm{convention}");
         let fits = (canvas.width - 2 * MARGIN) / GLYPH;
         canvas.text([MARGIN, MARGIN + LINE - 4], 1, &small.chars().take(fits).collect::<String>(), DIM);
     }
@@ -245,10 +246,10 @@ impl View {
         }
         canvas.text([left + 4, top + 4], 1, &tile.index.to_string(), BRIGHT);
         let [l, r, t, b] = self.letters.map(String::from);
-        canvas.text([left + 4, top + height / 2 - GLYPH / 2], 1, &l, DIM);
-        canvas.text([left + width - GLYPH - 4, top + height / 2 - GLYPH / 2], 1, &r, DIM);
-        canvas.text([left + width / 2 - GLYPH / 2, top + 4], 1, &t, DIM);
-        canvas.text([left + width / 2 - GLYPH / 2, top + height - GLYPH - 4], 1, &b, DIM);
+        canvas.text([left + 4, top + height / 2 - GLYPH / 2], 1, &l, BRIGHT);
+        canvas.text([left + width - GLYPH - 4, top + height / 2 - GLYPH / 2], 1, &r, BRIGHT);
+        canvas.text([left + width / 2 - GLYPH / 2, top + 4], 1, &t, BRIGHT);
+        canvas.text([left + width / 2 - GLYPH / 2, top + height - GLYPH - 4], 1, &b, BRIGHT);
     }
 }
 
@@ -324,6 +325,14 @@ mod tests {
         let outline: Vec<_> = red.iter().filter(|[_, y]| *y < tile_top + TILE).collect();
         assert!(!outline.is_empty());
         assert!(outline.iter().all(|[x, y]| *x < MARGIN + TILE / 2 && *y < tile_top + TILE / 2));
+    }
+
+    #[test]
+    fn slices_across_other_axes_have_their_own_letters() {
+        // Array axes: anterior to posterior, inferior to superior, left to right.
+        let sagittal = Affine([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]);
+        assert_eq!(View::new(&Geometry::new([8, 8, 8], sagittal), 1).letters, ['A', 'P', 'S', 'I']);
+        assert_eq!(View::new(&geometry([8, 8, 8]), 1).letters, ['R', 'L', 'A', 'P']);
     }
 
     #[test]

@@ -87,14 +87,10 @@ pub struct LabelScore {
     pub pred_ml: f64,
     /// True volume.
     pub truth_ml: f64,
-}
-
-impl LabelScore {
     /// Predicted minus true volume.
-    #[must_use]
-    pub fn difference_ml(&self) -> f64 {
-        self.pred_ml - self.truth_ml
-    }
+    pub difference_ml: f64,
+    /// The difference in percent of the true volume; `None` where the truth lacks the label.
+    pub difference_percent: Option<f64>,
 }
 
 /// All labels of one subject.
@@ -102,8 +98,10 @@ impl LabelScore {
 pub struct SubjectScore {
     /// The subject, by file name.
     pub subject: String,
-    /// In ascending order of labels.
+    /// In the order of the labels wanted, else ascending.
     pub labels: Vec<LabelScore>,
+    /// Labels that occur in either volume but were not wanted, ascending; they are not compared.
+    pub unknown: Vec<u8>,
 }
 
 /// Mean and standard deviation (n - 1) over the subjects where a score is defined.
@@ -115,6 +113,9 @@ pub struct Summary {
     pub std: Option<f64>,
     /// Subjects that count.
     pub count: usize,
+    /// Subjects left out because the score is undefined there. A label missed altogether has no HD95, so that a mean
+    /// HD95 without this number looks better than it is.
+    pub undefined: usize,
 }
 
 /// One label over all subjects.
@@ -128,6 +129,8 @@ pub struct Comparison {
     pub hd95_mm: Summary,
     /// Of the volume difference.
     pub difference_ml: Summary,
+    /// Of the volume difference in percent.
+    pub difference_percent: Summary,
 }
 
 /// Compares two label volumes; labels are those of `wanted`, or all that occur in either where that is empty.
@@ -151,15 +154,21 @@ pub fn compare(
     let occurs = |label: &u8| counts.iter().any(|c| c[usize::from(*label)] > 0);
     let labels: Vec<u8> =
         if wanted.is_empty() { (1..=255).filter(occurs).collect() } else { wanted.to_vec() };
-    let ml = |count: u64| count as f64 * truth.geometry.voxel_ml();
-    let score = |label: u8| LabelScore {
-        label,
-        dice: dice(&pred.voxels, &truth.voxels, label),
-        hd95_mm: hd95(&pred.voxels, &truth.voxels, label, &truth.geometry),
-        pred_ml: ml(counts[0][usize::from(label)]),
-        truth_ml: ml(counts[1][usize::from(label)]),
+    let unknown = (1..=255).filter(|label| occurs(label) && !labels.contains(label)).collect();
+    let score = |label: u8| {
+        let [pred_ml, truth_ml] = counts.map(|c| c[usize::from(label)] as f64 * truth.geometry.voxel_ml());
+        let difference_ml = pred_ml - truth_ml;
+        LabelScore {
+            label,
+            dice: dice(&pred.voxels, &truth.voxels, label),
+            hd95_mm: hd95(&pred.voxels, &truth.voxels, label, &truth.geometry),
+            pred_ml,
+            truth_ml,
+            difference_ml,
+            difference_percent: (truth_ml > 0.0).then(|| 100.0 * difference_ml / truth_ml),
+        }
     };
-    Ok(SubjectScore { subject: subject.to_owned(), labels: labels.into_iter().map(score).collect() })
+    Ok(SubjectScore { subject: subject.to_owned(), labels: labels.into_iter().map(score).collect(), unknown })
 }
 
 /// How two grids differ, if they do.
@@ -185,21 +194,23 @@ pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
     labels.dedup();
     let of = |label: u8, value: &dyn Fn(&LabelScore) -> Option<f64>| {
         let scores = subjects.iter().flat_map(|s| &s.labels).filter(|l| l.label == label);
-        Summary::of(&scores.filter_map(value).collect::<Vec<_>>())
+        Summary::of(&scores.map(value).collect::<Vec<_>>())
     };
     let comparison = |label| Comparison {
         label,
         dice: of(label, &|s| s.dice),
         hd95_mm: of(label, &|s| s.hd95_mm),
-        difference_ml: of(label, &|s| Some(s.difference_ml())),
+        difference_ml: of(label, &|s| Some(s.difference_ml)),
+        difference_percent: of(label, &|s| s.difference_percent),
     };
     labels.into_iter().map(comparison).collect()
 }
 
 impl Summary {
-    /// Of these values.
+    /// Of these values, `None` being undefined ones.
     #[must_use]
-    pub fn of(values: &[f64]) -> Self {
+    pub fn of(scores: &[Option<f64>]) -> Self {
+        let values: Vec<f64> = scores.iter().copied().flatten().collect();
         let count = values.len();
         let mean = values.iter().sum::<f64>() / count as f64;
         let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
@@ -207,6 +218,7 @@ impl Summary {
             mean: (count > 0).then_some(mean),
             std: (count > 1).then(|| (squares / (count as f64 - 1.0)).sqrt()),
             count,
+            undefined: scores.len() - count,
         }
     }
 }
@@ -219,12 +231,22 @@ mod tests {
     fn undefined_scores_do_not_count() {
         let subject = |dice| SubjectScore {
             subject: String::new(),
-            labels: vec![LabelScore { label: 1, dice, hd95_mm: None, pred_ml: 3.0, truth_ml: 2.0 }],
+            labels: vec![LabelScore {
+                label: 1,
+                dice,
+                hd95_mm: None,
+                pred_ml: 3.0,
+                truth_ml: 2.0,
+                difference_ml: 1.0,
+                difference_percent: Some(50.0),
+            }],
+            unknown: vec![],
         };
         let [one] = summarise(&[subject(Some(0.5)), subject(None), subject(Some(1.0))]).try_into().unwrap();
-        assert_eq!((one.dice.mean, one.dice.count), (Some(0.75), 2));
+        assert_eq!((one.dice.mean, one.dice.count, one.dice.undefined), (Some(0.75), 2, 1));
         assert!((one.dice.std.unwrap() - 0.125f64.sqrt()).abs() < 1e-12);
-        assert_eq!(one.hd95_mm, Summary { mean: None, std: None, count: 0 });
+        assert_eq!(one.hd95_mm, Summary { mean: None, std: None, count: 0, undefined: 3 });
         assert_eq!(one.difference_ml.mean, Some(1.0));
+        assert_eq!(one.difference_percent.mean, Some(50.0));
     }
 }

@@ -1,0 +1,60 @@
+"""Outside judge of Dice, HD95 and volumes: nibabel, numpy and scipy score the same files, written independently of monet.
+
+Usage: judge_measure.py PRED_DIR TRUTH_DIR SCORES.json, the JSON being that of `monet evaluate --json`. Surfaces come from a
+binary erosion and distances from a k-d tree of points in mm, so that no distance transform is shared. Fails where a score
+differs by more than rounding, or is defined for one side only.
+"""
+import json
+import pathlib
+import sys
+
+import nibabel
+import numpy
+from scipy import ndimage, spatial
+
+pred_dir, truth_dir, scores = sys.argv[1:]
+subjects = json.loads(pathlib.Path(scores).read_text())["subjects"]
+
+
+def surface(mask, spacing):
+    """Voxels with a face neighbour outside the mask, beyond the volume's border included, as points in mm."""
+    inner = ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1), border_value=0)
+    return numpy.argwhere(mask & ~inner) * spacing
+
+
+def judge(pred, truth, spacing, voxel_ml):
+    """The scores of one label; None where undefined."""
+    p, t = surface(pred, spacing), surface(truth, spacing)
+    volumes = pred.sum() * voxel_ml, truth.sum() * voxel_ml
+    both = (pred & truth).sum()
+    hd95 = None
+    if len(p) and len(t):
+        there, back = spatial.cKDTree(t).query(p)[0], spatial.cKDTree(p).query(t)[0]
+        hd95 = numpy.percentile(numpy.concatenate([there, back]), 95)
+    return {
+        "dice": 2 * both / (pred.sum() + truth.sum()) if len(p) or len(t) else None,
+        "hd95_mm": hd95,
+        "pred_ml": volumes[0],
+        "truth_ml": volumes[1],
+        "difference_ml": volumes[0] - volumes[1],
+        "difference_percent": 100 * (volumes[0] - volumes[1]) / volumes[1] if len(t) else None,
+    }
+
+
+compared = worst = 0
+for subject in subjects:
+    pred, truth = (nibabel.load(pathlib.Path(d) / f"{subject['subject']}.nii.gz") for d in (pred_dir, truth_dir))
+    spacing = truth.header.get_zooms()[:3]
+    voxel_ml = abs(numpy.linalg.det(truth.affine[:3, :3])) / 1000
+    pred, truth = (numpy.asarray(image.dataobj) for image in (pred, truth))
+    for label in subject["labels"]:
+        for name, ours in judge(pred == label["label"], truth == label["label"], spacing, voxel_ml).items():
+            theirs = label[name]
+            where = f"{subject['subject']} label {label['label']} {name}: judge {ours}, monet {theirs}"
+            assert (ours is None) == (theirs is None), where
+            if ours is not None:
+                assert abs(ours - theirs) <= 1e-9 * max(1, abs(ours)), where
+                worst = max(worst, abs(ours - theirs))
+            compared += 1
+assert compared, "nothing was compared"
+print(f"{len(subjects)} subjects, {compared} scores equal; largest difference {worst:.2e}")
