@@ -16,6 +16,7 @@
 //! # #[cfg(feature = "tract")] {
 //! use std::sync::atomic::AtomicBool;
 //!
+//! use monet::engine::int8::Kernel;
 //! use monet::package::Package;
 //! use monet::pipeline::{self, Job, Model};
 //!
@@ -25,7 +26,7 @@
 //!     output: folder.path().join("mask.nii.gz"),
 //!     ..Job::default()
 //! };
-//! let mut model = Model::new(Package::embedded(), 2);
+//! let mut model = Model::new(Package::embedded(), 2, Kernel::best());
 //! let report = pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| {})?;
 //! assert_eq!(report.slices, 36);
 //! assert!(report.labels.iter().all(|label| label.ml > 0.1));

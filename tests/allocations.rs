@@ -44,6 +44,9 @@ impl Engine for Brighter {
     fn size(&self) -> [usize; 2] {
         self.0
     }
+    fn name(&self) -> String {
+        "brighter".to_owned()
+    }
     fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
         labels.iter_mut().zip(input).for_each(|(label, value)| *label = u8::from(*value > 0.5));
         Ok(())

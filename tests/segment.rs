@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use monet::engine::int8::Kernel;
 use monet::package::Normalise;
 use support::{Nifti, monet, stderr, text};
 
@@ -42,6 +43,24 @@ fn the_sample_has_a_hippocampus_where_it_belongs() {
     assert!(report["stages"]["infer_s"].as_f64().unwrap() > 0.0);
     assert!(report["peak_memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(fs::read(preview).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn kernels_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let scalar = segment(&sample(), &folder.path().join("s.nii.gz"), &["--kernel", "scalar"]);
+    for kernel in Kernel::ALL {
+        if !kernel.is_available() {
+            eprintln!("SKIPPED kernel {kernel}: this CPU has not its instructions");
+            continue;
+        }
+        let output = folder.path().join("k.nii.gz");
+        assert_eq!(segment(&sample(), &output, &["--kernel", kernel.name()]), scalar, "{kernel}");
+    }
+    let ran =
+        monet(&["segment", text(&sample()), "-o", text(&folder.path().join("x.nii")), "--kernel", "abacus"]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(stderr(&ran).contains("abacus"), "{}", stderr(&ran));
 }
 
 #[test]
@@ -168,7 +187,7 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
     let inspected = monet(&["inspect", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
     assert_eq!(json["manifest"]["name"], "hippocampus");
-    assert!(json["net"]["engine"].as_str().unwrap().starts_with("int8 engine"), "{}", json["net"]["engine"]);
+    assert!(json["net"]["engine"].as_str().unwrap().starts_with("int8 "), "{}", json["net"]["engine"]);
     // Folded weights and biases of MoNet with three classes; multiply-accumulates at 64×64.
     assert_eq!(json["net"]["parameters"], 400_755);
     assert_eq!(json["net"]["size"], serde_json::json!([64, 64]));

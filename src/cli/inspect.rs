@@ -26,6 +26,8 @@ pub(super) struct InspectArgs {
     /// Height and width of the slice that figures are for; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     size: Option<[usize; 2]>,
+    #[command(flatten)]
+    kernel: super::KernelArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,7 +58,7 @@ fn parse_size(text: &str) -> Result<[usize; 2]> {
 pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
     let package = super::package(args.model.as_deref().map(Path::new))?;
     let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
-    let net = engine::describe(&package, size)?;
+    let net = engine::describe(&package, size, args.kernel.choose()?)?;
     if args.json {
         let inspection = Inspection {
             origin: &package.origin,

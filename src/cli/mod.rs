@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use monet::engine::int8::Kernel;
 use monet::package::Package;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
@@ -77,6 +78,20 @@ fn package(model: Option<&Path>) -> Result<Package> {
         Some(path) => Package::load(path)?,
         None => Package::embedded(),
     })
+}
+
+/// The choice of kernel, common to the commands that run nets.
+#[derive(Debug, clap::Args)]
+struct KernelArgs {
+    /// Kernel of the int8 engine: scalar, sse4.1, avx2, avx-vnni or avx512-vnni; the fastest that the CPU has when not given
+    #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
+    kernel: Option<String>,
+}
+
+impl KernelArgs {
+    fn choose(&self) -> Result<Kernel> {
+        Ok(Kernel::choose(self.kernel.as_deref())?)
+    }
 }
 
 /// Writes text to a file, or to standard output for `-`.

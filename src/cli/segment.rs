@@ -44,6 +44,8 @@ pub(super) struct SegmentArgs {
     /// Replace existing outputs
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    kernel: super::KernelArgs,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -59,7 +61,8 @@ pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     let flag = interrupted.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .context("cannot listen for interrupts")?;
-    let mut model = Model::new(super::package(args.model.as_deref())?, args.threads.into());
+    let mut model =
+        Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.kernel.choose()?);
 
     let mut reports = Vec::new();
     let mut failed = 0;
@@ -164,13 +167,14 @@ fn progress_bar(input: &Path) -> ProgressBar {
 /// What a person wants to see at once.
 fn summary(report: &Report, job: &Job) -> String {
     let mut text = format!(
-        "{}: {} slices in {:.2} s ({:.1} slices/s), {} {}\n",
+        "{}: {} slices in {:.2} s ({:.1} slices/s), {} {} by {}\n",
         job.output.display(),
         report.slices,
         report.wall_s,
         report.slices_per_s,
         report.model.name,
-        report.model.version
+        report.model.version,
+        report.engine
     );
     for label in &report.labels {
         let slices = label.slices.map_or("not found".into(), |[a, b]| format!("slices {a} to {b}"));

@@ -4,7 +4,8 @@ use serde::Serialize;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Cost;
 
-use super::{EngineError, stock};
+use super::int8::Kernel;
+use super::{Engine, EngineError, QuantizedEngine, stock};
 use crate::package::Package;
 
 /// One operation.
@@ -43,17 +44,15 @@ pub struct Summary {
 ///
 /// # Errors
 /// [`EngineError::Load`], [`EngineError::Mismatch`]
-pub fn describe(package: &Package, size: [usize; 2]) -> Result<Summary, EngineError> {
+pub fn describe(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Summary, EngineError> {
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let model = stock::typed(package, size)?.into_decluttered().map_err(load)?;
-    let (engine, runs_on) = match super::quantized(package, size)? {
+    let (engine, runs_on) = match QuantizedEngine::new(package, size, kernel)? {
         Some(engine) => {
             let plan = engine.plan();
-            let (steps, arena, kernel) = (plan.steps().len(), plan.arena_len(), plan.kernel());
-            (
-                format!("int8 engine: {steps} fused steps, kernel {kernel}, arena of {arena} bytes"),
-                format!("int8 {kernel}"),
-            )
+            let (steps, arena) = (plan.steps().len(), plan.arena_len());
+            let name = engine.name();
+            (format!("{name}: {steps} fused steps over an arena of {arena} bytes"), name)
         }
         None => ("tract, operator by operator".to_owned(), "tract".to_owned()),
     };

@@ -27,6 +27,9 @@ pub trait Engine: Send {
     /// Height and width that it is planned for.
     fn size(&self) -> [usize; 2];
 
+    /// What it is, for reports: `int8 avx512-vnni`.
+    fn name(&self) -> String;
+
     /// Segments a slice: `input` is channels × height × width as [`FitPlan::prepare`](crate::package::FitPlan::prepare)
     /// makes it, `labels` height × width.
     ///
@@ -69,35 +72,30 @@ pub enum EngineError {
     Run(String),
 }
 
-/// The engines of one volume: one a worker thread, sharing weights. The int8 engine, with the kernel that the environment variable
-/// `MONET_KERNEL` names or else the fastest, where it takes the whole net; stock tract otherwise.
+/// The engines of one volume: one a worker thread, sharing weights. The int8 engine with this kernel where it takes the whole
+/// net, stock tract otherwise.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`], [`EngineError::Kernel`]
+/// [`EngineError::Load`], [`EngineError::Mismatch`]
 #[cfg(feature = "tract")]
 pub fn engines(
     package: &Package,
     size: [usize; 2],
     workers: usize,
+    kernel: int8::Kernel,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
-    if let Some(first) = quantized(package, size)? {
-        let others = (1..workers).map(|_| first.another()).collect::<Vec<_>>();
-        let all = others.into_iter().chain([first]);
-        return Ok(all.map(|engine| Box::new(engine) as Box<dyn Engine>).collect());
+    let mut all: Vec<Box<dyn Engine>> = Vec::with_capacity(workers);
+    if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
+        (1..workers).for_each(|_| all.push(Box::new(first.another())));
+        all.push(Box::new(first));
+    } else {
+        let first = StockEngine::new(package, size)?;
+        for _ in 1..workers {
+            all.push(Box::new(first.another()?));
+        }
+        all.push(Box::new(first));
     }
-    let first = StockEngine::new(package, size)?;
-    (1..workers)
-        .map(|_| first.another())
-        .chain([Ok(first.another()?)])
-        .map(|engine| engine.map(|engine| Box::new(engine) as Box<dyn Engine>))
-        .collect()
-}
-
-/// The int8 engine for a package, where it takes the whole net.
-#[cfg(feature = "tract")]
-fn quantized(package: &Package, size: [usize; 2]) -> Result<Option<QuantizedEngine>, EngineError> {
-    let name = std::env::var("MONET_KERNEL").ok();
-    QuantizedEngine::new(package, size, int8::Kernel::choose(name.as_deref())?)
+    Ok(all)
 }
 
 /// Labels from probabilities `[classes, pixels]`.

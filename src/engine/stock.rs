@@ -53,6 +53,10 @@ impl Engine for StockEngine {
         self.size
     }
 
+    fn name(&self) -> String {
+        "tract".to_owned()
+    }
+
     fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
         let failed = |e: TractError| EngineError::Run(format!("{e:#}"));
         let [height, width] = self.size;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::PipelineError;
 use super::stream::{self, Slice};
 use crate::atomic::Staged;
+use crate::engine::int8::Kernel;
 use crate::engine::{self, Engine};
 use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Package};
@@ -57,6 +58,7 @@ impl Job {
 pub struct Model {
     package: Package,
     workers: usize,
+    kernel: Kernel,
     engines: Vec<Box<dyn Engine>>,
 }
 
@@ -70,10 +72,10 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A model that will run on `workers` threads (at least one).
+    /// A model that will run on `workers` threads (at least one), with this kernel where it is quantized.
     #[must_use]
-    pub fn new(package: Package, workers: usize) -> Self {
-        Self { package, workers: workers.max(1), engines: Vec::new() }
+    pub fn new(package: Package, workers: usize, kernel: Kernel) -> Self {
+        Self { package, workers: workers.max(1), kernel, engines: Vec::new() }
     }
 
     /// Its package.
@@ -86,7 +88,8 @@ impl Model {
     fn engines(&mut self, size: [usize; 2]) -> Result<&mut [Box<dyn Engine>], PipelineError> {
         if self.engines.first().is_none_or(|engine| engine.size() != size) {
             self.engines.clear();
-            self.engines = engine::engines(&self.package, size, self.workers).map_err(PipelineError::Load)?;
+            self.engines = engine::engines(&self.package, size, self.workers, self.kernel)
+                .map_err(PipelineError::Load)?;
         }
         Ok(&mut self.engines)
     }
@@ -111,6 +114,8 @@ pub struct Report {
     pub slices: usize,
     /// Worker threads.
     pub threads: usize,
+    /// What ran the net.
+    pub engine: String,
     /// From the file's opening to the finished output.
     pub wall_s: f64,
     /// Of `wall_s`, the passes over the volume before the first slice (statistics, spool, planning).
@@ -166,7 +171,7 @@ pub fn segment(
     let before_s = clock.elapsed().as_secs_f64();
 
     let (slices, mut done) = (geometry.size[2], 0);
-    let threads = engines.len();
+    let (threads, engine) = (engines.len(), engines[0].name());
     let stages = stream::stream(&mut source, &intensity, &fit, engines, interrupted, |slice: &Slice| {
         sink.push(&slice.labels)?;
         stats.add(slice.index, &slice.labels);
@@ -197,6 +202,7 @@ pub fn segment(
         labels,
         slices,
         threads,
+        engine,
         wall_s,
         before_s,
         slices_per_s: slices as f64 / wall_s,
