@@ -101,6 +101,7 @@ fn text(package: &Package, net: &Summary) -> String {
         ),
     );
     out += &format!("engine   {}\n", net.engine);
+    net.unfused.iter().for_each(|node| out += &format!("  not int8: {node}\n"));
     out += &format!(
         "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
         "layer", "operation", "result", "parameters", "MMAC", "runs on"

@@ -32,6 +32,8 @@ pub struct Summary {
     pub size: [usize; 2],
     /// What runs the net as a whole.
     pub engine: String,
+    /// Nodes that the int8 engine did not take over, each with its operator and reason.
+    pub unfused: Vec<String>,
     /// Operations that compute; constants left out.
     pub layers: Vec<Layer>,
     /// Weights and biases of all.
@@ -77,6 +79,7 @@ pub fn describe(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<S
     Ok(Summary {
         size,
         engine,
+        unfused: QuantizedEngine::unfused(package)?.iter().map(ToString::to_string).collect(),
         parameters: layers.iter().map(|l| l.parameters).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         layers,

@@ -3,9 +3,9 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use tract_onnx::prelude::Framework;
+use tract_onnx::prelude::{Framework, TractError};
 
-use super::int8::{self, Kernel, Plan};
+use super::int8::{self, Import, Kernel, Plan, Unfused};
 use super::{Engine, EngineError};
 use crate::package::{Output, Package};
 
@@ -24,10 +24,7 @@ impl QuantizedEngine {
     /// [`EngineError::Load`], [`EngineError::Mismatch`]
     pub fn new(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Option<Self>, EngineError> {
         let load = |reason: String| EngineError::Load { origin: package.origin.clone(), reason };
-        let proto = tract_onnx::onnx()
-            .proto_model_for_read(&mut Cursor::new(&*package.onnx))
-            .map_err(|e| load(format!("{e:#}")))?;
-        let Ok(import) = int8::import(&proto) else { return Ok(None) };
+        let Ok(import) = Self::import(package)? else { return Ok(None) };
         let mut graph = import.graph;
         let manifest = &package.manifest;
         let agrees = match (manifest.output, graph.output) {
@@ -57,6 +54,26 @@ impl QuantizedEngine {
         }
         let arena = vec![0; plan.arena_len()];
         Ok(Some(Self { plan: Arc::new(plan), arena, size }))
+    }
+
+    /// The nodes that keep a package's net with tract, each with its reason; none where the whole net is taken over.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`]
+    pub fn unfused(package: &Package) -> Result<Vec<Unfused>, EngineError> {
+        Ok(match Self::import(package)? {
+            Ok(import) => import.unfused,
+            Err(unfused) => unfused,
+        })
+    }
+
+    /// The quantized part of a package's net, or the nodes that stand in its way.
+    fn import(package: &Package) -> Result<Result<Import, Vec<Unfused>>, EngineError> {
+        let load =
+            |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+        let proto =
+            tract_onnx::onnx().proto_model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
+        Ok(int8::import(&proto))
     }
 
     /// A further engine with the same weights and an arena of its own.
