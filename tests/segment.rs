@@ -199,11 +199,47 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["segment", "evaluate", "inspect"] {
+    for command in ["segment", "evaluate", "inspect", "profile"] {
         let help = monet(&[command, "--help"]);
         assert!(help.status.success());
         assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:\n  monet"), "{command}");
     }
+}
+
+#[test]
+fn profile_says_where_the_time_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace.json");
+    let ran = monet(&[
+        "profile",
+        "--runs",
+        "3",
+        "--threads",
+        "2",
+        "--size",
+        "32x48",
+        "--json",
+        "-",
+        "--trace",
+        text(&trace),
+    ]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let latency = |name: &str| json["latency_ms"][name].as_f64().unwrap();
+    assert!(
+        latency("min") > 0.0 && latency("min") <= latency("median") && latency("median") <= latency("p99")
+    );
+    assert_eq!(json["threads"], 2);
+    assert_eq!(json["kernel"], Kernel::best().name());
+    let steps = json["steps"].as_array().unwrap();
+    let macs: u64 = steps.iter().map(|s| s["macs"].as_u64().unwrap()).sum();
+    assert_eq!(macs, json["macs"].as_u64().unwrap());
+    let trace: serde_json::Value = serde_json::from_slice(&fs::read(trace).unwrap()).unwrap();
+    assert_eq!(trace["traceEvents"].as_array().unwrap().len(), steps.len());
+
+    let float = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hippocampus.f32.toml");
+    let table = String::from_utf8(monet(&["profile", text(&float), "--runs", "2"]).stdout).unwrap();
+    assert!(table.contains("by tract") && table.contains("ms median"), "{table}");
 }
 
 /// onnxruntime and an independent preparation in Python must give the same masks on the real test split.

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use monet::engine::{self, Summary};
-use monet::package::{Manifest, Package, SIZE_STEP};
+use monet::package::{Manifest, Package};
 use serde::Serialize;
 
 use super::Outcome;
@@ -24,7 +24,7 @@ pub(super) struct InspectArgs {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
-    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
     #[command(flatten)]
     kernel: super::KernelArgs,
@@ -39,16 +39,6 @@ struct Inspection<'a> {
     bytes: usize,
     manifest: &'a Manifest,
     net: Summary,
-}
-
-fn parse_size(text: &str) -> Result<[usize; 2]> {
-    let (height, width) = text.split_once('x').context("expected HxW, as in 256x256")?;
-    let size = [height.parse()?, width.parse()?];
-    ensure!(
-        size.iter().all(|side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP)),
-        "expected two multiples of {SIZE_STEP} up to 4096"
-    );
-    Ok(size)
 }
 
 /// Runs the command.

@@ -2,15 +2,16 @@
 
 mod evaluate;
 mod inspect;
+mod profile;
 mod segment;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use monet::engine::int8::Kernel;
-use monet::package::Package;
+use monet::package::{Package, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
 
@@ -27,6 +28,7 @@ enum Command {
     Segment(segment::SegmentArgs),
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
+    Profile(profile::ProfileArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Segment(args) => segment::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Profile(args) => profile::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -94,9 +97,19 @@ impl KernelArgs {
     }
 }
 
+/// Height and width of a slice, as `256x256`.
+fn parse_size(text: &str) -> Result<[usize; 2]> {
+    let (height, width) = text.split_once('x').context("expected HxW, as in 256x256")?;
+    let size = [height.parse()?, width.parse()?];
+    ensure!(
+        size.iter().all(|side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP)),
+        "expected two multiples of {SIZE_STEP} up to 4096"
+    );
+    Ok(size)
+}
+
 /// Writes text to a file, or to standard output for `-`.
 fn write(path: &Path, text: &str) -> Result<()> {
-    use anyhow::Context;
     use std::io::Write;
     if path == Path::new("-") {
         // A reader that has seen enough, as `head` has, is no failure.
