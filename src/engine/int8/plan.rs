@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use super::arena::{Lifetime, place};
 use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source};
+use super::kernels::winograd::{self, POINTS, TILE};
 use super::kernels::{BLOCK, GROUP, Kernel, KernelError, PANEL_PIXELS, Packed, Packing, pack};
 use super::requant::{RequantError, Stage, Sum, logit};
 
@@ -124,6 +125,7 @@ impl Grid {
 pub(super) enum Step {
     Quantize,
     Convolve(ConvStep),
+    Strips(StripStep),
     Add { inputs: [usize; 2], output: usize, sum: Sum },
     Lookup { input: usize, output: usize, table: Box<[u8; 256]> },
     MaxPool { input: usize, output: usize, pool: Pool },
@@ -136,6 +138,24 @@ pub(super) struct ConvStep {
     pub(super) inputs: Vec<usize>,
     pub(super) phases: Vec<Phase>,
     pub(super) result: ConvResult,
+    pub(super) scratch: Range<usize>,
+}
+
+/// A 3×3 convolution in strips of two rows, see [`winograd`].
+#[derive(Debug, Clone)]
+pub(super) struct StripStep {
+    pub(super) inputs: Vec<usize>,
+    /// From one tap to the next, rows and columns.
+    pub(super) dilation: [usize; 2],
+    /// From the first tap to the output pixel, rows and columns.
+    pub(super) pads: [usize; 2],
+    /// Rows and columns of output.
+    pub(super) size: [usize; 2],
+    pub(super) weights: Vec<i16>,
+    pub(super) bias: Vec<i32>,
+    pub(super) output: usize,
+    pub(super) stage: Stage,
+    pub(super) residual: Option<usize>,
     pub(super) scratch: Range<usize>,
 }
 
@@ -553,6 +573,23 @@ fn sieves(conv: &Convolution, transposed: bool, size: [usize; 2]) -> Vec<Sieve> 
     phases
 }
 
+/// Whether a node is computed in strips: a 3×3 convolution of whole chunks of channels whose sums stay exact, on a kernel that
+/// has them, where what tiles compute beyond the edges leaves a gain.
+fn takes_strips(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> bool {
+    /// Products of the definition for one of the tiles at least; taking inputs and products there and back costs as
+    /// much as a few.
+    const GAIN: usize = 2;
+    let Operation::Convolve { inputs, conv, output, .. } = &node.operation else { return false };
+    let [height, width] = shapes.tensors[output.0];
+    let tiles = |axis: usize, len: usize| winograd::tiles(len, TILE[axis], conv.dilation[axis]);
+    let products = tiles(0, height) * tiles(1, width) * POINTS;
+    kernel.has_strips()
+        && (conv.kernel, conv.stride) == ([3, 3], [1, 1])
+        && inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK))
+        && conv.weights.chunks(conv.weights.len() / conv.cout).all(winograd::fits)
+        && products * GAIN <= height * width * 9
+}
+
 /// Where the steps' own memory lies.
 struct Scratches {
     ranges: Vec<[Range<usize>; 2]>,
@@ -585,16 +622,17 @@ fn lay_out(
     }
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
-        let depth: usize = match convolution(&f.node.operation) {
+        let step: usize = f.node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
+        let scratch = match convolution(&f.node.operation) {
+            Some(_) if takes_strips(f.node, grids, shapes, kernel) => winograd::scratch_len(step / BLOCK),
             Some((conv, _)) if kernel.packing() == Packing::Words => {
-                let steps = f.node.operation.inputs().iter().map(|s| grids[s.0].step);
-                conv.kernel[0] * conv.kernel[1] * steps.sum::<usize>()
+                conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2
             }
             _ => 0,
         };
         let logits = matches!(f.node.operation, Operation::Logits { .. } | Operation::Dequantize { .. });
         let row = if logits { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
-        for len in [depth * PANEL_PIXELS * 2, row] {
+        for len in [scratch, row] {
             blocks.push(Lifetime { len, from: i + 1, to: i + 1 });
         }
     }
@@ -649,6 +687,11 @@ impl Builder<'_> {
     fn step(&self, f: &Fused, shapes: &Shapes, [scratch, row]: [Range<usize>; 2]) -> Result<Step, PlanError> {
         let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
         Ok(match &f.node.operation {
+            Operation::Convolve { conv, activation, .. }
+                if takes_strips(f.node, self.grids, shapes, self.kernel) =>
+            {
+                Step::Strips(self.strips(f, conv, *activation, shapes, scratch)?)
+            }
             Operation::Convolve { activation, .. } | Operation::Transpose { activation, .. } => {
                 Step::Convolve(self.convolve(f, Some(*activation), shapes, scratch, row)?)
             }
@@ -700,6 +743,57 @@ impl Builder<'_> {
             }
         };
         Ok(ConvStep { inputs, phases, result, scratch })
+    }
+
+    fn strips(
+        &self,
+        f: &Fused,
+        conv: &Convolution,
+        activation: Activation,
+        shapes: &Shapes,
+        scratch: Range<usize>,
+    ) -> Result<StripStep, PlanError> {
+        let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|s| s.0).collect();
+        let ConvResult::Counts { output, stage, residual } = self.counts(f, conv, activation, inputs[0])?
+        else {
+            return Err(fault(f.node, "has no output"));
+        };
+        // Of each channel as it stands in the tensors: its number in the net, none for padding.
+        let mut channels = Vec::new();
+        let mut cin = 0;
+        for grid in inputs.iter().map(|&t| &self.grids[t]) {
+            channels.extend((0..grid.step).map(|c| (c < grid.channels).then_some(cin + c)));
+            cin += grid.channels;
+        }
+        let weight = |output: usize, input: usize, tap: usize| match channels[input] {
+            Some(input) if output < conv.cout => conv.weights[(output * cin + input) * 9 + tap],
+            _ => 0,
+        };
+        Ok(StripStep {
+            weights: winograd::transform(conv.cout.div_ceil(BLOCK), channels.len(), weight),
+            bias: self.bias(conv, inputs[0], &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
+            inputs,
+            dilation: conv.dilation,
+            pads: [conv.pads[0], conv.pads[1]],
+            size: shapes.tensors[output],
+            output,
+            stage,
+            residual,
+            scratch,
+        })
+    }
+
+    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps.
+    fn bias(&self, conv: &Convolution, input: usize, taps: &[usize]) -> Vec<i32> {
+        let zero_point = i32::from(self.grids[input].quant.zero_point);
+        let window = conv.kernel[0] * conv.kernel[1];
+        let mut bias = vec![0; conv.cout.next_multiple_of(BLOCK)];
+        let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
+        for (bias, (&own, weights)) in bias.iter_mut().zip(conv.bias.iter().zip(weights)) {
+            let taps = |weights: &[i8]| taps.iter().map(|&tap| i32::from(weights[tap])).sum::<i32>();
+            *bias = own - zero_point * weights.chunks(window).map(taps).sum::<i32>();
+        }
+        bias
     }
 
     fn counts(
@@ -783,18 +877,11 @@ impl Builder<'_> {
             let input = start + channel;
             if output < conv.cout && input < end { weight(output, input, tap) } else { 0 }
         });
-        let zero_point = i32::from(self.grids[inputs[0]].quant.zero_point);
-        let mut bias = vec![0; blocks * BLOCK];
-        for (output, (bias, &own)) in bias.iter_mut().zip(&conv.bias).enumerate() {
-            let mut sum = 0;
-            for &(_, ky) in &sieve.taps[0] {
-                for &(_, kx) in &sieve.taps[1] {
-                    let tap = ky * conv.kernel[1] + kx;
-                    sum += (0..cin).map(|input| i32::from(weight(output, input, tap))).sum::<i32>();
-                }
-            }
-            *bias = own - zero_point * sum;
-        }
+        let taken: Vec<usize> = sieve.taps[0]
+            .iter()
+            .flat_map(|&(_, ky)| sieve.taps[1].iter().map(move |&(_, kx)| ky * conv.kernel[1] + kx))
+            .collect();
+        let bias = self.bias(conv, inputs[0], &taken);
         let Sieve { origin, out_step, in_step, size, .. } = *sieve;
         let reach =
             taps.iter().map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
@@ -829,6 +916,8 @@ impl Builder<'_> {
         }
         let kind = match (step, &f.node.operation) {
             (Step::Quantize, _) => "quantize",
+            (Step::Strips(_), _) if f.residual.is_some() => "winograd+add",
+            (Step::Strips(_), _) => "winograd",
             (Step::Convolve(_), Operation::Transpose { .. }) => "transpose",
             (Step::Convolve(c), _) if matches!(c.result, ConvResult::Logits { .. }) => "logits",
             (Step::Convolve(_), _) if f.residual.is_some() => "convolve+add",

@@ -5,8 +5,9 @@
 use core::ops::Range;
 
 use super::graph::{Output, Pool};
+use super::kernels::winograd::{Strip, StripFeed, TILE};
 use super::kernels::{BLOCK, Feed, GROUP, Row, Target};
-use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Step};
+use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Step, StripStep};
 use super::requant::{Sum, exp, quantize};
 
 /// Buffers that do not fit the plan.
@@ -84,6 +85,7 @@ impl Plan {
                     border(arena, &grids[0]);
                 }
                 Step::Convolve(conv) => self.convolve(arena, conv, &mut sink),
+                Step::Strips(step) => self.strips(arena, step),
                 Step::Add { inputs, output, sum } => {
                     add(arena, inputs.map(|t| &grids[t]), &grids[*output], sum);
                     border(arena, &grids[*output]);
@@ -120,6 +122,49 @@ impl Plan {
         }
         if let ConvResult::Counts { output, .. } = &step.result {
             border(arena, &self.grids[*output]);
+        }
+    }
+
+    fn strips(&self, arena: &mut [u8], step: &StripStep) {
+        let apart = step.dilation[0];
+        for span in (0..step.size[0]).step_by(TILE[0] * apart) {
+            for y in span..(span + apart).min(step.size[0]) {
+                self.kernel.convolve_strip(arena, &self.strip(step, y));
+            }
+        }
+        border(arena, &self.grids[step.output]);
+    }
+
+    /// Row `y` and the one a dilation below it, where there is one, as the kernel wants them.
+    fn strip<'a>(&self, step: &'a StripStep, y: usize) -> Strip<'a> {
+        let [down, across] = step.dilation;
+        let feed = |i: usize| {
+            let grid = &self.grids[step.inputs[i]];
+            let column = (grid.halo[1] - step.pads[1]) * grid.step;
+            let row = |i: usize| {
+                let row = (grid.halo[0] + y + i * down - step.pads[0]).min(grid.rows() - 1);
+                grid.offset + row * grid.row() + column
+            };
+            let columns = (grid.row() - column) / grid.step;
+            StripFeed { rows: [row(0), row(1), row(2), row(3)], step: grid.step, columns }
+        };
+        let place = |t: usize, y: usize| [self.grids[t].at(y, 0), self.grids[t].step];
+        let target = |y: usize| {
+            let [start, pace] = place(step.output, y);
+            let residual = step.residual.map_or([0, 0], |t| place(t, y));
+            Target::Counts { stage: &step.stage, start, step: pace, residual }
+        };
+        let second = y + down < step.size[0];
+        Strip {
+            width: step.size[1],
+            dilation: across,
+            feeds: [feed(0), feed(step.inputs.len() - 1)],
+            inputs: step.inputs.len(),
+            weights: &step.weights,
+            bias: &step.bias,
+            targets: [target(y), target(if second { y + down } else { y })],
+            rows: 1 + usize::from(second),
+            scratch: &step.scratch,
         }
     }
 

@@ -5,8 +5,11 @@
 //! taps and which memory is the plan's affair.
 
 mod scalar;
+pub(super) mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_6x16;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx2_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_16x16;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +24,7 @@ use core::ops::Range;
 use core::str::FromStr;
 
 use super::requant::Stage;
+use winograd::Strip;
 
 /// Output channels that a block of weights covers; tensors of more than [`GROUP`] channels are padded to a multiple of it.
 pub(super) const BLOCK: usize = 16;
@@ -127,6 +131,21 @@ impl Kernel {
         match self {
             Self::Sse41 | Self::Avx2 => Packing::Words,
             Self::Scalar | Self::AvxVnni | Self::Avx512Vnni => Packing::Bytes,
+        }
+    }
+
+    /// Whether it has a faster way for 3×3 convolutions, see [`winograd`].
+    pub(super) fn has_strips(self) -> bool {
+        matches!(self, Self::Avx2)
+    }
+
+    /// Fills two rows of the output, or one; the memory named by `strip` lies inside `arena`, which is checked. For kernels that
+    /// have strips.
+    pub(super) fn convolve_strip(self, arena: &mut [u8], strip: &Strip) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86_avx2_winograd::convolve(arena, strip),
+            _ => unreachable!("only kernels that have strips are planned with them"),
         }
     }
 

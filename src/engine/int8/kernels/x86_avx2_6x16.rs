@@ -93,7 +93,7 @@ unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x
                     _ => (source, weights) = accumulate::<P, 2>(&mut sums, source, chunks, weights),
                 }
             }
-            store(arena, row, block, x, &sums);
+            store(arena, &row.target, row.blocks(), block, x, &sums);
         }
     }
 }

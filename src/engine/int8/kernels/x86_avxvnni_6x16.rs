@@ -91,7 +91,7 @@ unsafe fn tile<const P: usize>(arena: *mut u8, mut weights: *const i8, row: &Row
                 _ => accumulate::<P, 1>(&mut sums, source, feed, weights),
             };
         }
-        store(arena, row, block, x, &sums);
+        store(arena, &row.target, row.blocks(), block, x, &sums);
     }
 }
 

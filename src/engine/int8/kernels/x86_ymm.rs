@@ -1,28 +1,31 @@
-//! What the two 256-bit kernels share: the epilogue, on 16 outputs of two pixels at a time.
+//! What the 256-bit kernels share: the epilogue, on 16 outputs of two pixels at a time.
 
 use core::arch::x86_64::*;
 
 use super::super::requant::{Curve, Stage};
-use super::{BLOCK, Row, Target};
+use super::{BLOCK, Target};
 
 /// Requantizes and stores `P` pixels of a block from pixel `x` on.
 ///
 /// # Safety
-/// The CPU has AVX2; `row` has been checked against the arena, `x + P <= row.width`, `block < row.blocks()`.
+/// The CPU has AVX2; the target has been checked against the arena, its row has `x + P` pixels or more, and
+/// `block < blocks`, which is how many blocks of outputs it has.
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(super) unsafe fn store<const P: usize>(
     arena: *mut u8,
-    row: &Row,
+    target: &Target,
+    blocks: usize,
     block: usize,
     x: usize,
     sums: &[[__m256i; 2]; P],
 ) {
+    let (Target::Counts { stage, .. } | Target::Reals { stage, .. }) = target;
     // SAFETY: the caller vouches for every place of the row.
     unsafe {
-        let scales = row.stage().scales.as_ptr().add(block * BLOCK);
+        let scales = stage.scales.as_ptr().add(block * BLOCK);
         let scales = [_mm256_loadu_ps(scales), _mm256_loadu_ps(scales.add(8))];
-        match row.target {
+        match *target {
             Target::Counts { stage, start, step, residual } => {
                 for p in (0..P).step_by(2) {
                     let out = arena.add(start + (x + p) * step + block * BLOCK);
@@ -37,7 +40,7 @@ pub(super) unsafe fn store<const P: usize>(
             }
             Target::Reals { start, .. } => {
                 for (p, pixel) in sums.iter().enumerate() {
-                    let out: *mut f32 = arena.add(start + ((x + p) * row.blocks() + block) * 64).cast();
+                    let out: *mut f32 = arena.add(start + ((x + p) * blocks + block) * 64).cast();
                     _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[0]), scales[0]));
                     _mm256_storeu_ps(out.add(8), _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[1]), scales[1]));
                 }

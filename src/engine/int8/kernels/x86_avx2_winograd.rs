@@ -1,0 +1,252 @@
+//! AVX2: strips of two output rows by [`winograd`](super::winograd), six tiles of 2 × 4 pixels at a time.
+//!
+//! Six tiles' inputs are taken to their 24 points as 16-bit words; at each point they are multiplied with the weights of a block
+//! of 16 outputs, twelve sums in registers; then each tile's products are taken back to its eight pixels. Products are a
+//! third of the direct kernel's, and they are what it spends its time on.
+
+use core::arch::x86_64::*;
+
+use super::winograd::{POINTS, Strip, StripFeed, TILES};
+use super::x86_ymm::store;
+use super::{BLOCK, Target};
+
+/// Fills a strip.
+pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
+    strip.check(arena.len());
+    assert!(is_x86_feature_detected!("avx2"));
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, that weights, bias and
+    // scales cover all blocks, and that the scratch memory holds `TILES` tiles.
+    unsafe { groups(arena.as_mut_ptr(), strip) }
+}
+
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "avx2")]
+unsafe fn groups(arena: *mut u8, strip: &Strip) {
+    let (tiles, mut tile) = (strip.tiles(), 0);
+    // SAFETY: groups end at or before the last tile.
+    unsafe {
+        while tile + TILES <= tiles {
+            group::<TILES>(arena, strip, tile);
+            tile += TILES;
+        }
+        while tile + 2 <= tiles {
+            group::<2>(arena, strip, tile);
+            tile += 2;
+        }
+        if tile < tiles {
+            group::<1>(arena, strip, tile);
+        }
+    }
+}
+
+/// All blocks of `T` tiles.
+///
+/// # Safety
+/// As [`convolve`], with `first + T <= strip.tiles()` and `T <= TILES`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn group<const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
+    let chunks = strip.chunks();
+    // SAFETY: `check` has shown that scratch memory and weights are as long as is used here.
+    unsafe {
+        let points: *mut i16 = arena.add(strip.scratch.start).cast();
+        let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
+        for t in 0..T {
+            let (column, mut chunk) = (strip.column(first + t), 0);
+            for feed in strip.feeds() {
+                for channel in (0..feed.step).step_by(BLOCK) {
+                    let out = points.add((chunk * T + t) * BLOCK);
+                    take(arena.add(channel), feed, column, strip.dilation, out, chunks * T * BLOCK);
+                    chunk += 1;
+                }
+            }
+        }
+        for block in 0..strip.blocks() {
+            let weights = strip.weights.as_ptr().add(block * POINTS * chunks * BLOCK * BLOCK);
+            multiply::<T>(points, weights, chunks, products);
+            for t in 0..T {
+                give_back::<T>(arena, strip, block, strip.column(first + t), products.add(t * BLOCK));
+            }
+        }
+    }
+}
+
+/// Takes 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
+///
+/// # Safety
+/// The CPU has AVX2; the feed's rows lie in the memory that `arena` points to; so does every point's place.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn take(
+    arena: *const u8,
+    feed: &StripFeed,
+    column: usize,
+    dilation: usize,
+    out: *mut i16,
+    stride: usize,
+) {
+    let mut lines = [[_mm256_setzero_si256(); 6]; 4];
+    for x in 0..6 {
+        let at = (column + x * dilation).min(feed.columns - 1) * feed.step;
+        // SAFETY: the column is one of the feed's.
+        let d =
+            feed.rows.map(|row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) });
+        lines[0][x] = _mm256_sub_epi16(d[0], d[2]);
+        lines[1][x] = _mm256_add_epi16(d[1], d[2]);
+        lines[2][x] = _mm256_sub_epi16(d[2], d[1]);
+        lines[3][x] = _mm256_sub_epi16(d[1], d[3]);
+    }
+    for (y, line) in lines.iter().enumerate() {
+        for (x, point) in columns(line).into_iter().enumerate() {
+            // SAFETY: the caller vouches for the points' places.
+            unsafe { _mm256_storeu_si256(out.add((6 * y + x) * stride).cast(), point) };
+        }
+    }
+}
+
+/// The columns' way to the points.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
+    let (add, sub) = (|a, b| _mm256_add_epi16(a, b), |a, b| _mm256_sub_epi16(a, b));
+    let four = |a| _mm256_slli_epi16::<2>(a);
+    let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+    let (far, near) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+    let twice = add(odd, odd);
+    [
+        add(four(sub(d[0], d[2])), even),
+        add(far, near),
+        sub(far, near),
+        add(even, twice),
+        sub(even, twice),
+        sub(sub(d[5], d[3]), four(odd)),
+    ]
+}
+
+/// Multiplies `T` tiles' inputs with a block's weights at every point.
+///
+/// # Safety
+/// The CPU has AVX2; `points`, `weights` and `products` hold that many tiles, chunks and points.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn multiply<const T: usize>(
+    mut points: *const i16,
+    mut weights: *const i16,
+    chunks: usize,
+    mut products: *mut i32,
+) {
+    const PAIRS: usize = BLOCK / 2;
+    // SAFETY: the caller vouches for all three.
+    unsafe {
+        for _ in 0..POINTS {
+            let mut sums = [[_mm256_setzero_si256(); 2]; T];
+            for _ in 0..chunks {
+                for pair in 0..PAIRS {
+                    let w = weights.add(pair * BLOCK * 2);
+                    let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(BLOCK).cast())];
+                    for (t, sums) in sums.iter_mut().enumerate() {
+                        let input = points.add(t * BLOCK + pair * 2).cast::<i32>().read_unaligned();
+                        let input = _mm256_set1_epi32(input);
+                        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(input, w[0]));
+                        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(input, w[1]));
+                    }
+                }
+                points = points.add(T * BLOCK);
+                weights = weights.add(BLOCK * BLOCK);
+            }
+            for sums in sums {
+                _mm256_storeu_si256(products.cast(), sums[0]);
+                _mm256_storeu_si256(products.add(8).cast(), sums[1]);
+                products = products.add(BLOCK);
+            }
+        }
+    }
+}
+
+/// Takes one tile's products back to its pixels, requantizes and stores them.
+///
+/// # Safety
+/// As [`convolve`], with a column and a block of the strip; `products` holds the tile's in a group of `T`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn give_back<const T: usize>(
+    arena: *mut u8,
+    strip: &Strip,
+    block: usize,
+    column: usize,
+    products: *const i32,
+) {
+    let mut sums = [[[_mm256_setzero_si256(); 2]; 4]; 2];
+    for half in 0..2 {
+        // SAFETY: the caller vouches for products, bias and points.
+        let (bias, at) = unsafe {
+            let bias = _mm256_loadu_si256(strip.bias.as_ptr().add(block * BLOCK + half * 8).cast());
+            (bias, products.add(half * 8))
+        };
+        let mut lines = [[_mm256_setzero_si256(); 6]; 2];
+        for x in 0..6 {
+            // SAFETY: there are four rows of six points.
+            let m = [0, 6, 12, 18].map(|y| unsafe { _mm256_loadu_si256(at.add((y + x) * T * BLOCK).cast()) });
+            let twice = |a| _mm256_add_epi32(a, a);
+            lines[0][x] = _mm256_add_epi32(twice(m[0]), _mm256_add_epi32(m[1], m[2]));
+            lines[1][x] = _mm256_sub_epi32(_mm256_sub_epi32(m[1], m[2]), twice(m[3]));
+        }
+        for (sums, line) in sums.iter_mut().zip(&lines) {
+            for (sum, scaled) in sums.iter_mut().zip(pixels(line)) {
+                sum[half] = _mm256_add_epi32(whole(scaled), bias);
+            }
+        }
+    }
+    let valid = (strip.width - column).div_ceil(strip.dilation);
+    for (target, sums) in strip.targets[..strip.rows].iter().zip(&sums) {
+        let target = spread(target, column, strip.dilation);
+        // SAFETY: the first `valid` pixels of the tile lie in the row.
+        unsafe {
+            if valid >= 4 {
+                store(arena, &target, strip.blocks(), block, 0, sums);
+            } else {
+                for (x, &sum) in sums[..valid].iter().enumerate() {
+                    store(arena, &target, strip.blocks(), block, x, &[sum]);
+                }
+            }
+        }
+    }
+}
+
+/// The columns' way back: 24 times the sums.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn pixels(m: &[__m256i; 6]) -> [__m256i; 4] {
+    let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
+    let (twice, four) = (|a| _mm256_add_epi32(a, a), |a| _mm256_slli_epi32::<2>(a));
+    let (near, nears) = (four(sub(m[1], m[2])), four(add(m[1], m[2])));
+    let (far, fars) = (twice(sub(m[3], m[4])), add(m[3], m[4]));
+    let (first, last) = (twice(m[0]), _mm256_slli_epi32::<3>(m[5]));
+    [
+        add(add(add(twice(first), first), nears), fars),
+        add(near, far),
+        add(nears, four(fars)),
+        add(add(near, four(far)), add(twice(last), last)),
+    ]
+}
+
+/// A 48th of multiples of 48: a sixteenth, times the inverse of 3 modulo 2^32.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn whole(scaled: __m256i) -> __m256i {
+    _mm256_mullo_epi32(_mm256_srai_epi32::<4>(scaled), _mm256_set1_epi32(0xaaaa_aaab_u32 as i32))
+}
+
+/// The target of a tile: every `dilation`-th pixel from a column on.
+fn spread<'a>(target: &Target<'a>, column: usize, dilation: usize) -> Target<'a> {
+    match *target {
+        Target::Counts { stage, start, step, residual: [other, pace] } => Target::Counts {
+            stage,
+            start: start + column * step,
+            step: step * dilation,
+            residual: [other + column * pace, pace * dilation],
+        },
+        reals @ Target::Reals { .. } => reals,
+    }
+}
