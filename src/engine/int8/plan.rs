@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::arena::{Lifetime, place};
 use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source};
-use super::kernels::winograd::{self, POINTS, TILE};
+use super::kernels::winograd::{self, FEEDS, POINTS};
 use super::kernels::{BLOCK, GROUP, Kernel, KernelError, PANEL_PIXELS, Packed, Packing, pack};
 use super::requant::{RequantError, Stage, Sum, logit};
 
@@ -125,7 +125,6 @@ impl Grid {
 pub(super) enum Step {
     Quantize,
     Convolve(ConvStep),
-    Strips(StripStep),
     Add { inputs: [usize; 2], output: usize, sum: Sum },
     Lookup { input: usize, output: usize, table: Box<[u8; 256]> },
     MaxPool { input: usize, output: usize, pool: Pool },
@@ -138,24 +137,6 @@ pub(super) struct ConvStep {
     pub(super) inputs: Vec<usize>,
     pub(super) phases: Vec<Phase>,
     pub(super) result: ConvResult,
-    pub(super) scratch: Range<usize>,
-}
-
-/// A 3×3 convolution in strips of two rows, see [`winograd`].
-#[derive(Debug, Clone)]
-pub(super) struct StripStep {
-    pub(super) inputs: Vec<usize>,
-    /// From one tap to the next, rows and columns.
-    pub(super) dilation: [usize; 2],
-    /// From the first tap to the output pixel, rows and columns.
-    pub(super) pads: [usize; 2],
-    /// Rows and columns of output.
-    pub(super) size: [usize; 2],
-    pub(super) weights: Vec<i16>,
-    pub(super) bias: Vec<i32>,
-    pub(super) output: usize,
-    pub(super) stage: Stage,
-    pub(super) residual: Option<usize>,
     pub(super) scratch: Range<usize>,
 }
 
@@ -177,12 +158,47 @@ pub(super) struct Phase {
     pub(super) in_step: [usize; 2],
     /// Rows and columns of output.
     pub(super) size: [usize; 2],
+    pub(super) way: Way,
+    pub(super) bias: Vec<i32>,
+}
+
+/// How a phase is computed.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// Pixel by pixel, by the definition.
+    Rows(Rows),
+    /// Tile by tile, see [`winograd`].
+    Tiles(Tiles),
+}
+
+/// Taps and weights of pixels.
+#[derive(Debug, Clone)]
+pub(super) struct Rows {
     /// Per input: byte offsets of the chunks.
     pub(super) taps: Vec<Vec<i32>>,
     /// Per input: smallest and largest of them.
     pub(super) reach: Vec<[i32; 2]>,
     pub(super) weights: Packed,
-    pub(super) bias: Vec<i32>,
+}
+
+/// Taps and weights of tiles.
+#[derive(Debug, Clone)]
+pub(super) struct Tiles {
+    /// Taps down and across.
+    pub(super) taps: usize,
+    /// From one tap to the next, rows and columns, each of `in_step` pixels.
+    pub(super) dilation: [usize; 2],
+    pub(super) feeds: Vec<TileFeed>,
+    pub(super) weights: Vec<i16>,
+}
+
+/// An input of tiles.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TileFeed {
+    /// Which of the step's inputs.
+    pub(super) input: usize,
+    /// Pixel (y, x), counted from the border's corner, under the first tap of output pixel 0.
+    pub(super) first: [usize; 2],
 }
 
 impl Plan {
@@ -371,6 +387,18 @@ impl Shapes {
             outputs.push([channels, out[0], out[1]]);
         }
         Ok(Self { tensors, outputs })
+    }
+
+    /// Height and width of what a node makes.
+    fn made(&self, node: &Node) -> [usize; 2] {
+        match node.operation.output() {
+            Some(Source(t)) => self.tensors[t],
+            // The head, which comes last.
+            None => {
+                let [_, h, w] = self.outputs[self.outputs.len() - 1];
+                [h, w]
+            }
+        }
     }
 
     /// The tensors with the borders that their readers need, not yet placed.
@@ -573,21 +601,84 @@ fn sieves(conv: &Convolution, transposed: bool, size: [usize; 2]) -> Vec<Sieve> 
     phases
 }
 
-/// Whether a node is computed in strips: a 3×3 convolution of whole chunks of channels whose sums stay exact, on a kernel that
-/// has them, where what tiles compute beyond the edges leaves a gain.
-fn takes_strips(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> bool {
-    /// Products of the definition for one of the tiles at least; taking inputs and products there and back costs as
-    /// much as a few.
-    const GAIN: usize = 2;
-    let Operation::Convolve { inputs, conv, output, .. } = &node.operation else { return false };
-    let [height, width] = shapes.tensors[output.0];
-    let tiles = |axis: usize, len: usize| winograd::tiles(len, TILE[axis], conv.dilation[axis]);
-    let products = tiles(0, height) * tiles(1, width) * POINTS;
-    kernel.has_strips()
-        && (conv.kernel, conv.stride) == ([3, 3], [1, 1])
-        && inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK))
-        && conv.weights.chunks(conv.weights.len() / conv.cout).all(winograd::fits)
-        && products * GAIN <= height * width * 9
+/// The taps of an axis as combs, one for each remainder of the input step: equally many teeth, equally far apart.
+#[derive(Debug, PartialEq)]
+struct Combs {
+    /// Teeth of each.
+    taps: usize,
+    /// Input steps from one tooth to the next.
+    dilation: usize,
+    /// First tooth, and the teeth's indices in the window.
+    combs: Vec<(isize, Vec<usize>)>,
+}
+
+impl Combs {
+    /// None where taps are not spread like that.
+    fn new(taps: &[(isize, usize)], step: usize) -> Option<Self> {
+        let mut taps = taps.to_vec();
+        taps.sort_unstable();
+        let step = step as isize;
+        let mut found: Option<Self> = None;
+        for remainder in 0..step {
+            let teeth: Vec<_> = taps.iter().filter(|t| t.0.rem_euclid(step) == remainder).collect();
+            let (Some(first), Some(second)) = (teeth.first(), teeth.get(1)) else { continue };
+            let apart = second.0 - first.0;
+            if teeth.windows(2).any(|pair| pair[1].0 - pair[0].0 != apart) {
+                return None;
+            }
+            let (count, dilation) = (teeth.len(), (apart / step) as usize);
+            let all = found.get_or_insert(Self { taps: count, dilation, combs: Vec::new() });
+            if (count, dilation) != (all.taps, all.dilation) {
+                return None;
+            }
+            all.combs.push((first.0, teeth.iter().map(|t| t.1).collect()));
+        }
+        found.filter(|all| all.combs.len() * all.taps == taps.len())
+    }
+}
+
+/// The taps of a phase for tiles: where a kernel computes them, a phase has two or three of them down and across, chunks of
+/// channels are whole, sums stay exact, and what tiles compute beyond the edges leaves a gain.
+fn combs(node: &Node, sieve: &Sieve, grids: &[Grid], kernel: Kernel) -> Option<[Combs; 2]> {
+    let (Operation::Convolve { inputs, conv, .. } | Operation::Transpose { inputs, conv, .. }) =
+        &node.operation
+    else {
+        return None;
+    };
+    let chunks = inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK));
+    let exact = conv.weights.chunks(conv.weights.len() / conv.cout).all(winograd::fits);
+    if !kernel.has_tiles() || !chunks || !exact {
+        return None;
+    }
+    let [down, across] =
+        [Combs::new(&sieve.taps[0], sieve.in_step[0])?, Combs::new(&sieve.taps[1], sieve.in_step[1])?];
+    let taps = down.taps;
+    let few = matches!(taps, 2 | 3) && across.taps == taps;
+    if !few || inputs.len() * down.combs.len() * across.combs.len() > FEEDS {
+        return None;
+    }
+    let [high, wide] = winograd::tile(taps);
+    let tiles = winograd::tiles(sieve.size[0], high, down.dilation)
+        * winograd::tiles(sieve.size[1], wide, across.dilation);
+    // Taking inputs and products there and back costs as much as some of the products saved.
+    let gains = tiles * POINTS * 3 <= sieve.size[0] * sieve.size[1] * taps * taps * 2;
+    gains.then_some([down, across])
+}
+
+/// Bytes of scratch memory that a kernel wants for a node.
+fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
+    let Some((conv, transposed)) = convolution(&node.operation) else { return 0 };
+    let step: usize = node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
+    let rows = match kernel.packing() {
+        Packing::Words => conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2,
+        Packing::Bytes => 0,
+    };
+    let size = shapes.made(node);
+    let phase = |sieve: &Sieve| match combs(node, sieve, grids, kernel) {
+        Some([down, across]) => winograd::scratch_len(step / BLOCK * down.combs.len() * across.combs.len()),
+        None => rows,
+    };
+    sieves(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
 }
 
 /// Where the steps' own memory lies.
@@ -622,14 +713,7 @@ fn lay_out(
     }
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
-        let step: usize = f.node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
-        let scratch = match convolution(&f.node.operation) {
-            Some(_) if takes_strips(f.node, grids, shapes, kernel) => winograd::scratch_len(step / BLOCK),
-            Some((conv, _)) if kernel.packing() == Packing::Words => {
-                conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2
-            }
-            _ => 0,
-        };
+        let scratch = scratch_len(f.node, grids, shapes, kernel);
         let logits = matches!(f.node.operation, Operation::Logits { .. } | Operation::Dequantize { .. });
         let row = if logits { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
         for len in [scratch, row] {
@@ -687,11 +771,6 @@ impl Builder<'_> {
     fn step(&self, f: &Fused, shapes: &Shapes, [scratch, row]: [Range<usize>; 2]) -> Result<Step, PlanError> {
         let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
         Ok(match &f.node.operation {
-            Operation::Convolve { conv, activation, .. }
-                if takes_strips(f.node, self.grids, shapes, self.kernel) =>
-            {
-                Step::Strips(self.strips(f, conv, *activation, shapes, scratch)?)
-            }
             Operation::Convolve { activation, .. } | Operation::Transpose { activation, .. } => {
                 Step::Convolve(self.convolve(f, Some(*activation), shapes, scratch, row)?)
             }
@@ -723,14 +802,8 @@ impl Builder<'_> {
             return Err(fault(f.node, "is no convolution"));
         };
         let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|s| s.0).collect();
-        let size = match f.output() {
-            Some(Source(t)) => shapes.tensors[t],
-            None => {
-                let [_, h, w] = shapes.outputs[shapes.outputs.len() - 1];
-                [h, w]
-            }
-        };
-        let phases = sieves(conv, transposed, size).iter().map(|s| self.phase(s, conv, &inputs)).collect();
+        let phases = sieves(conv, transposed, shapes.made(f.node));
+        let phases = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
         let result = match activation {
             Some(activation) => self.counts(f, conv, activation, inputs[0])?,
             None => {
@@ -743,44 +816,6 @@ impl Builder<'_> {
             }
         };
         Ok(ConvStep { inputs, phases, result, scratch })
-    }
-
-    fn strips(
-        &self,
-        f: &Fused,
-        conv: &Convolution,
-        activation: Activation,
-        shapes: &Shapes,
-        scratch: Range<usize>,
-    ) -> Result<StripStep, PlanError> {
-        let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|s| s.0).collect();
-        let ConvResult::Counts { output, stage, residual } = self.counts(f, conv, activation, inputs[0])?
-        else {
-            return Err(fault(f.node, "has no output"));
-        };
-        // Of each channel as it stands in the tensors: its number in the net, none for padding.
-        let mut channels = Vec::new();
-        let mut cin = 0;
-        for grid in inputs.iter().map(|&t| &self.grids[t]) {
-            channels.extend((0..grid.step).map(|c| (c < grid.channels).then_some(cin + c)));
-            cin += grid.channels;
-        }
-        let weight = |output: usize, input: usize, tap: usize| match channels[input] {
-            Some(input) if output < conv.cout => conv.weights[(output * cin + input) * 9 + tap],
-            _ => 0,
-        };
-        Ok(StripStep {
-            weights: winograd::transform(conv.cout.div_ceil(BLOCK), channels.len(), weight),
-            bias: self.bias(conv, inputs[0], &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
-            inputs,
-            dilation: conv.dilation,
-            pads: [conv.pads[0], conv.pads[1]],
-            size: shapes.tensors[output],
-            output,
-            stage,
-            residual,
-            scratch,
-        })
     }
 
     /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps.
@@ -844,7 +879,52 @@ impl Builder<'_> {
         Ok(stage)
     }
 
-    fn phase(&self, sieve: &Sieve, conv: &Convolution, inputs: &[usize]) -> Phase {
+    fn phase(&self, node: &Node, sieve: &Sieve, conv: &Convolution, inputs: &[usize]) -> Phase {
+        let taken: Vec<usize> = sieve.taps[0]
+            .iter()
+            .flat_map(|&(_, ky)| sieve.taps[1].iter().map(move |&(_, kx)| ky * conv.kernel[1] + kx))
+            .collect();
+        Phase {
+            origin: sieve.origin,
+            out_step: sieve.out_step,
+            in_step: sieve.in_step,
+            size: sieve.size,
+            way: match combs(node, sieve, self.grids, self.kernel) {
+                Some(combs) => self.tiles(&combs, conv, inputs),
+                None => self.rows(sieve, conv, inputs),
+            },
+            bias: self.bias(conv, inputs[0], &taken),
+        }
+    }
+
+    fn tiles(&self, [down, across]: &[Combs; 2], conv: &Convolution, inputs: &[usize]) -> Way {
+        let mut feeds = Vec::new();
+        // Of each channel of the feeds: its number in the net, none for padding, and its taps down and across.
+        let mut channels = Vec::new();
+        let mut cin = 0;
+        for (input, grid) in inputs.iter().map(|&t| &self.grids[t]).enumerate() {
+            for (y, rows) in &down.combs {
+                for (x, columns) in &across.combs {
+                    let first = |axis: usize, at: isize| (grid.halo[axis] as isize + at) as usize;
+                    feeds.push(TileFeed { input, first: [first(0, *y), first(1, *x)] });
+                    let number = |c: usize| (c < grid.channels).then_some(cin + c);
+                    channels.extend((0..grid.step).map(|c| (number(c), rows, columns)));
+                }
+            }
+            cin += grid.channels;
+        }
+        let window = conv.kernel[0] * conv.kernel[1];
+        let weight = |output: usize, input: usize, [y, x]: [usize; 2]| match channels[input] {
+            (Some(input), rows, columns) if output < conv.cout => {
+                conv.weights[(output * cin + input) * window + rows[y] * conv.kernel[1] + columns[x]]
+            }
+            _ => 0,
+        };
+        let weights = winograd::transform(down.taps, conv.cout.div_ceil(BLOCK), channels.len(), weight);
+        Way::Tiles(Tiles { taps: down.taps, dilation: [down.dilation, across.dilation], feeds, weights })
+    }
+
+    fn rows(&self, sieve: &Sieve, conv: &Convolution, inputs: &[usize]) -> Way {
         let cin: usize = inputs.iter().map(|&t| self.grids[t].channels).sum();
         let window = conv.kernel[0] * conv.kernel[1];
         let mut taps = Vec::with_capacity(inputs.len());
@@ -877,16 +957,10 @@ impl Builder<'_> {
             let input = start + channel;
             if output < conv.cout && input < end { weight(output, input, tap) } else { 0 }
         });
-        let taken: Vec<usize> = sieve.taps[0]
-            .iter()
-            .flat_map(|&(_, ky)| sieve.taps[1].iter().map(move |&(_, kx)| ky * conv.kernel[1] + kx))
-            .collect();
-        let bias = self.bias(conv, inputs[0], &taken);
-        let Sieve { origin, out_step, in_step, size, .. } = *sieve;
         let reach =
             taps.iter().map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
         let reach = reach.collect();
-        Phase { origin, out_step, in_step, size, taps, reach, weights, bias }
+        Way::Rows(Rows { taps, reach, weights })
     }
 
     fn input_info(&self) -> StepInfo {
@@ -916,8 +990,6 @@ impl Builder<'_> {
         }
         let kind = match (step, &f.node.operation) {
             (Step::Quantize, _) => "quantize",
-            (Step::Strips(_), _) if f.residual.is_some() => "winograd+add",
-            (Step::Strips(_), _) => "winograd",
             (Step::Convolve(_), Operation::Transpose { .. }) => "transpose",
             (Step::Convolve(c), _) if matches!(c.result, ConvResult::Logits { .. }) => "logits",
             (Step::Convolve(_), _) if f.residual.is_some() => "convolve+add",

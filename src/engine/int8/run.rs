@@ -5,9 +5,9 @@
 use core::ops::Range;
 
 use super::graph::{Output, Pool};
-use super::kernels::winograd::{Strip, StripFeed, TILE};
+use super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
 use super::kernels::{BLOCK, Feed, GROUP, Row, Target};
-use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Step, StripStep};
+use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Rows, Step, Tiles, Way};
 use super::requant::{Sum, exp, quantize};
 
 /// Buffers that do not fit the plan.
@@ -85,7 +85,6 @@ impl Plan {
                     border(arena, &grids[0]);
                 }
                 Step::Convolve(conv) => self.convolve(arena, conv, &mut sink),
-                Step::Strips(step) => self.strips(arena, step),
                 Step::Add { inputs, output, sum } => {
                     add(arena, inputs.map(|t| &grids[t]), &grids[*output], sum);
                     border(arena, &grids[*output]);
@@ -112,11 +111,22 @@ impl Plan {
 
     fn convolve(&self, arena: &mut [u8], step: &ConvStep, sink: &mut Sink) {
         for phase in &step.phases {
-            for y in 0..phase.size[0] {
-                let row = self.row(step, phase, y);
-                self.kernel.convolve(arena, &row);
-                if let ConvResult::Logits { row, .. } = &step.result {
-                    self.decide(&arena[row.clone()], y, sink);
+            match &phase.way {
+                Way::Rows(rows) => {
+                    for y in 0..phase.size[0] {
+                        self.row(arena, step, phase, rows, y);
+                        if let ConvResult::Logits { row, .. } = &step.result {
+                            self.decide(&arena[row.clone()], y, sink);
+                        }
+                    }
+                }
+                Way::Tiles(tiles) => {
+                    let down = tiles.dilation[0];
+                    for span in (0..phase.size[0]).step_by(tile(tiles.taps)[0] * down) {
+                        for y in span..(span + down).min(phase.size[0]) {
+                            self.strip(arena, step, phase, tiles, y);
+                        }
+                    }
                 }
             }
         }
@@ -125,81 +135,76 @@ impl Plan {
         }
     }
 
-    fn strips(&self, arena: &mut [u8], step: &StripStep) {
-        let apart = step.dilation[0];
-        for span in (0..step.size[0]).step_by(TILE[0] * apart) {
-            for y in span..(span + apart).min(step.size[0]) {
-                self.kernel.convolve_strip(arena, &self.strip(step, y));
-            }
-        }
-        border(arena, &self.grids[step.output]);
-    }
-
-    /// Row `y` and the one a dilation below it, where there is one, as the kernel wants them.
-    fn strip<'a>(&self, step: &'a StripStep, y: usize) -> Strip<'a> {
-        let [down, across] = step.dilation;
-        let feed = |i: usize| {
-            let grid = &self.grids[step.inputs[i]];
-            let column = (grid.halo[1] - step.pads[1]) * grid.step;
-            let row = |i: usize| {
-                let row = (grid.halo[0] + y + i * down - step.pads[0]).min(grid.rows() - 1);
-                grid.offset + row * grid.row() + column
-            };
-            let columns = (grid.row() - column) / grid.step;
-            StripFeed { rows: [row(0), row(1), row(2), row(3)], step: grid.step, columns }
-        };
-        let place = |t: usize, y: usize| [self.grids[t].at(y, 0), self.grids[t].step];
-        let target = |y: usize| {
-            let [start, pace] = place(step.output, y);
-            let residual = step.residual.map_or([0, 0], |t| place(t, y));
-            Target::Counts { stage: &step.stage, start, step: pace, residual }
-        };
-        let second = y + down < step.size[0];
-        Strip {
-            width: step.size[1],
-            dilation: across,
-            feeds: [feed(0), feed(step.inputs.len() - 1)],
-            inputs: step.inputs.len(),
-            weights: &step.weights,
-            bias: &step.bias,
-            targets: [target(y), target(if second { y + down } else { y })],
-            rows: 1 + usize::from(second),
-            scratch: &step.scratch,
-        }
-    }
-
-    /// Row `y` of a phase as the kernel wants it.
-    fn row<'a>(&self, step: &'a ConvStep, phase: &'a Phase, y: usize) -> Row<'a> {
+    /// Row `y` of a phase.
+    fn row(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, rows: &Rows, y: usize) {
         let feed = |i: usize| {
             let grid = &self.grids[step.inputs[i]];
             Feed {
                 start: grid.at(y * phase.in_step[0], 0),
                 step: phase.in_step[1] * grid.step,
-                taps: &phase.taps[i],
-                reach: phase.reach[i],
+                taps: &rows.taps[i],
+                reach: rows.reach[i],
                 groups: grid.step.min(BLOCK) / GROUP,
             }
         };
+        let row = Row {
+            width: phase.size[1],
+            feeds: [feed(0), feed(step.inputs.len() - 1)],
+            inputs: step.inputs.len(),
+            weights: &rows.weights,
+            bias: &phase.bias,
+            target: self.target(step, phase, y),
+            scratch: &step.scratch,
+        };
+        self.kernel.convolve(arena, &row);
+    }
+
+    /// The rows of the tiles whose first row is `y`.
+    fn strip(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, tiles: &Tiles, y: usize) {
+        let [down, across] = tiles.dilation;
+        let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
+        for (feed, input) in feeds.iter_mut().zip(&tiles.feeds) {
+            let grid = &self.grids[step.inputs[input.input]];
+            let [top, left] = input.first;
+            // Rows of outputs that are not there may reach beyond the border.
+            let row = |i: usize| (top + (y + i * down) * phase.in_step[0]).min(grid.rows() - 1);
+            let columns = grid.row() / grid.step - left;
+            *feed = StripFeed {
+                rows: [0, 1, 2, 3].map(|i| grid.offset + row(i) * grid.row() + left * grid.step),
+                step: phase.in_step[1] * grid.step,
+                channels: grid.step,
+                columns: columns.div_ceil(phase.in_step[1]),
+            };
+        }
+        let high = tile(tiles.taps)[0];
+        let rows = (phase.size[0] - y).div_ceil(down).min(high);
+        let targets = [0, 1, 2].map(|i| self.target(step, phase, y + i.min(rows - 1) * down));
+        let strip = Strip {
+            width: phase.size[1],
+            taps: tiles.taps,
+            dilation: across,
+            feeds: &feeds[..tiles.feeds.len()],
+            weights: &tiles.weights,
+            bias: &phase.bias,
+            targets: &targets[..rows],
+            scratch: &step.scratch,
+        };
+        self.kernel.convolve_strip(arena, &strip);
+    }
+
+    /// Where the sums of row `y` of a phase go.
+    fn target<'a>(&self, step: &'a ConvStep, phase: &Phase, y: usize) -> Target<'a> {
         let place = |t: usize| {
             let grid = &self.grids[t];
             let [y, x] = [phase.origin[0] + y * phase.out_step[0], phase.origin[1]];
             [grid.at(y, x), phase.out_step[1] * grid.step]
         };
-        let target = match &step.result {
+        match &step.result {
             ConvResult::Counts { output, stage, residual } => {
                 let [start, step] = place(*output);
                 Target::Counts { stage, start, step, residual: residual.map_or([0, 0], place) }
             }
             ConvResult::Logits { stage, row } => Target::Reals { stage, start: row.start },
-        };
-        Row {
-            width: phase.size[1],
-            feeds: [feed(0), feed(step.inputs.len() - 1)],
-            inputs: step.inputs.len(),
-            weights: &phase.weights,
-            bias: &phase.bias,
-            target,
-            scratch: &step.scratch,
         }
     }
 

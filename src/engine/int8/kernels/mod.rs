@@ -134,18 +134,18 @@ impl Kernel {
         }
     }
 
-    /// Whether it has a faster way for 3×3 convolutions, see [`winograd`].
-    pub(super) fn has_strips(self) -> bool {
+    /// Whether it has the faster way for few taps, see [`winograd`].
+    pub(super) fn has_tiles(self) -> bool {
         matches!(self, Self::Avx2)
     }
 
-    /// Fills two rows of the output, or one; the memory named by `strip` lies inside `arena`, which is checked. For kernels that
-    /// have strips.
+    /// Fills the output rows of a row of tiles; the memory named by `strip` lies inside `arena`, which is checked. For kernels
+    /// that have tiles.
     pub(super) fn convolve_strip(self, arena: &mut [u8], strip: &Strip) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => x86_avx2_winograd::convolve(arena, strip),
-            _ => unreachable!("only kernels that have strips are planned with them"),
+            _ => unreachable!("only kernels that have tiles are planned with them"),
         }
     }
 

@@ -1,79 +1,79 @@
-//! 3×3 convolutions by a third of the products: Winograd's minimal filtering F(2×4, 3×3) in whole numbers.
+//! Convolutions of 3×3 or 2×2 taps by a fraction of their products: Winograd's minimal filtering in whole numbers.
 //!
-//! Two rows of four output pixels come from 24 products per pair of channels where the definition takes 72 (Winograd 1980; Lavin
-//! and Gray, arXiv:1509.09308): inputs and weights are taken to points of polynomials, multiplied there, and the products
-//! taken back. In whole numbers the way back yields 48 times the sums, exactly, so that the result is that of the
-//! definition to the bit:
+//! A tile of 2×4 pixels (3×5 for 2×2 taps) comes from 24 products per pair of channels where the definition takes 72 (60):
+//! inputs and weights are taken to points of polynomials, multiplied there, and the products taken back (Winograd 1980;
+//! Lavin and Gray, arXiv:1509.09308). Both kinds use the same points, 0, 1, -1 and infinity along columns, and 2 and -2
+//! as well along rows, so that only weights and the way back differ. In whole numbers that way yields 48 times the
+//! sums, exactly, and the result is that of the definition to the bit.
 //!
-//! | | rows, F(2, 3) | columns, F(4, 3) |
+//! | | down, 4 points | across, 6 points |
 //! |---|---|---|
-//! | inputs | d0−d2, d1+d2, d2−d1, d1−d3 | 4d0−5d2+d4, −4d1−4d2+d3+d4, 4d1−4d2−d3+d4, −2d1−d2+2d3+d4, 2d1−d2−2d3+d4, 4d1−5d3+d5 |
-//! | weights | g0, g0+g1+g2, g0−g1+g2, g2 | g0, −g0−g1−g2, −g0+g1−g2, g0+2g1+4g2, g0−2g1+4g2, g2 |
-//! | sums | 2m0+m1+m2, m1−m2−2m3 | 6m0+4(m1+m2)+(m3+m4), 4(m1−m2)+2(m3−m4), 4(m1+m2)+4(m3+m4), 4(m1−m2)+8(m3−m4)+24m5 |
+//! | inputs | d0−d2, d1+d2, d2−d1, d1−d3 | 4d0−5d2+d4, d4+d3−4d2−4d1, d4−d3−4d2+4d1, d4+2d3−d2−2d1, d4−2d3−d2+2d1, d5−5d3+4d1 |
+//! | weights | g(0), g(1), g(−1), g(∞) | g(0), −g(1), −g(−1), g(2), g(−2), g(∞) |
+//! | sums | 2m0+m1+m2, m1−m2, m1+m2; to the last −2m3 | 6m0+4(m1+m2)+(m3+m4), 4(m1−m2)+2(m3−m4), 4(m1+m2)+4(m3+m4), 4(m1−m2)+8(m3−m4), 4(m1+m2)+16(m3+m4); to the last 24m5 |
 //!
 //! Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667: both fit in 16 bits, for `pmaddwd` and its like.
-//! Everything later may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`]. A dilated convolution is an
-//! undilated one over every d-th row and column. Pixels of a tile that lie outside the tensor are computed from whatever
-//! is there and dropped.
+//! Everything later may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`]. Dilated taps are undilated ones over
+//! every d-th row and column, and taps at a stride several inputs of their own, one for each remainder. Pixels of a tile
+//! that lie outside the tensor are computed from whatever is there and dropped.
 
 use core::ops::Range;
 
 use super::{BLOCK, Target};
 
-/// Output rows and columns of a tile.
-pub(crate) const TILE: [usize; 2] = [2, 4];
-/// Points at which a tile's inputs and weights are multiplied.
+/// Points at which a tile's inputs and weights are multiplied: 4 rows of 6.
 pub(crate) const POINTS: usize = 24;
 /// Tiles that a kernel takes together.
 pub(super) const TILES: usize = 6;
+/// Inputs at most: two tensors, each at four remainders of a stride of 2.
+pub(crate) const FEEDS: usize = 8;
 /// What the way back multiplies the sums by.
 const FACTOR: i64 = 48;
+
+/// Output rows and columns of a tile, for so many taps down and across.
+pub(crate) const fn tile(taps: usize) -> [usize; 2] {
+    [5 - taps, 7 - taps]
+}
 
 /// One input of a strip.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StripFeed {
     /// Arena offsets of the four input rows, at the column of output pixel 0's first tap.
     pub(crate) rows: [usize; 4],
-    /// Bytes from one pixel to the next: its channels, a multiple of 16.
+    /// Bytes from one column to the next.
     pub(crate) step: usize,
+    /// Channels, a multiple of 16.
+    pub(crate) channels: usize,
     /// Columns that may be read from there on.
     pub(crate) columns: usize,
 }
 
-/// Two rows of output pixels, or one.
+/// The output rows of a row of tiles.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strip<'a> {
     /// Output pixels of a row.
     pub(crate) width: usize,
+    /// Taps down and across: 2 or 3.
+    pub(crate) taps: usize,
     /// Columns from one tap to the next.
     pub(crate) dilation: usize,
     /// Inputs.
-    pub(crate) feeds: [StripFeed; 2],
-    /// How many of them there are.
-    pub(crate) inputs: usize,
+    pub(crate) feeds: &'a [StripFeed],
     /// Transformed weights, see [`transform`].
     pub(crate) weights: &'a [i16],
     /// Bias per output channel, padded to whole blocks.
     pub(crate) bias: &'a [i32],
     /// What becomes of the sums of each row: counts.
-    pub(crate) targets: [Target<'a>; 2],
-    /// How many rows there are.
-    pub(crate) rows: usize,
+    pub(crate) targets: &'a [Target<'a>],
     /// Free memory, [`scratch_len`] bytes.
     pub(crate) scratch: &'a Range<usize>,
 }
 
 impl Strip<'_> {
-    /// The inputs.
-    #[inline]
-    pub(super) fn feeds(&self) -> &[StripFeed] {
-        &self.feeds[..self.inputs]
-    }
-
     /// Chunks of 16 input channels.
     #[inline]
     pub(super) fn chunks(&self) -> usize {
-        self.feeds().iter().map(|f| f.step / BLOCK).sum()
+        self.feeds.iter().map(|f| f.channels / BLOCK).sum()
     }
 
     /// Blocks of output channels.
@@ -85,26 +85,28 @@ impl Strip<'_> {
     /// Tiles, and the first column of one: neighbouring columns belong to different tiles where taps are dilated.
     #[inline]
     pub(super) fn tiles(&self) -> usize {
-        tiles(self.width, TILE[1], self.dilation)
+        tiles(self.width, tile(self.taps)[1], self.dilation)
     }
 
     /// First column of a tile; the others follow at the distance of the dilation.
     #[inline]
-    pub(super) fn column(&self, tile: usize) -> usize {
-        tile / self.dilation * TILE[1] * self.dilation + tile % self.dilation
+    pub(super) fn column(&self, index: usize) -> usize {
+        index / self.dilation * tile(self.taps)[1] * self.dilation + index % self.dilation
     }
 
     /// Panics unless all memory that a kernel may touch for this strip lies where it should.
     pub(super) fn check(&self, arena: usize) {
-        for feed in self.feeds() {
-            assert!(feed.columns > 0 && feed.step > 0 && feed.step.is_multiple_of(BLOCK));
-            assert!(feed.rows.iter().all(|row| row + feed.columns * feed.step <= arena));
+        for feed in self.feeds {
+            assert!(feed.columns > 0 && feed.channels.is_multiple_of(BLOCK));
+            let last = (feed.columns - 1) * feed.step + feed.channels;
+            assert!(feed.rows.iter().all(|row| row + last <= arena));
         }
         let channels = self.bias.len();
         assert!(channels.is_multiple_of(BLOCK) && self.width > 0 && self.dilation > 0);
+        assert!(matches!(self.taps, 2 | 3) && self.targets.len() <= tile(self.taps)[0]);
         assert!(self.weights.len() == POINTS * self.chunks() * BLOCK * channels);
         assert!(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()));
-        for target in &self.targets[..self.rows] {
+        for target in self.targets {
             let Target::Counts { stage, start, step, residual } = target else {
                 panic!("a strip makes counts")
             };
@@ -134,22 +136,28 @@ pub(crate) fn fits(weights: &[i8]) -> bool {
 
 /// Weights at the points, in the order `[block][point][pair of inputs][16 outputs][2 inputs]`.
 ///
-/// `weight(output, input, tap)` gives the weight of one of the nine taps, row by row, for input channels as they stand in
-/// the tensors; 0 outside the net's channels.
+/// `weight(output, input, [y, x])` gives the weight of one of `taps` × `taps` taps, for input channels as they stand in the
+/// feeds; 0 outside the net's channels.
 pub(crate) fn transform(
+    taps: usize,
     blocks: usize,
     inputs: usize,
-    weight: impl Fn(usize, usize, usize) -> i8,
+    weight: impl Fn(usize, usize, [usize; 2]) -> i8,
 ) -> Vec<i16> {
-    let rows = |g: [i16; 3]| [g[0], g[0] + g[1] + g[2], g[0] - g[1] + g[2], g[2]];
-    let columns = |[a, b, c]: [i16; 3]| [a, -a - b - c, -a + b - c, a + 2 * b + 4 * c, a - 2 * b + 4 * c, c];
+    let at = |g: &[i16], point: i16| g.iter().rev().fold(0, |sum, g| sum * point + g);
+    let down = |g: &[i16]| [at(g, 0), at(g, 1), at(g, -1), g[g.len() - 1]];
+    let across = |g: &[i16]| [at(g, 0), -at(g, 1), -at(g, -1), at(g, 2), at(g, -2), g[g.len() - 1]];
     let mut out = vec![0; blocks * POINTS * inputs * BLOCK];
     for output in 0..blocks * BLOCK {
         for input in 0..inputs {
-            let tap = |y: usize, x: usize| i16::from(weight(output, input, 3 * y + x));
-            let lines = [0, 1, 2].map(|y| columns([tap(y, 0), tap(y, 1), tap(y, 2)]));
+            let mut lines = [[0; 6]; 3];
+            for (y, line) in lines[..taps].iter_mut().enumerate() {
+                let row = [0, 1, 2].map(|x| if x < taps { weight(output, input, [y, x]).into() } else { 0 });
+                *line = across(&row[..taps]);
+            }
             for x in 0..6 {
-                for (y, value) in rows(lines.map(|line| line[x])).into_iter().enumerate() {
+                let column = lines.map(|line| line[x]);
+                for (y, value) in down(&column[..taps]).into_iter().enumerate() {
                     let pair = ((output / BLOCK * POINTS + 6 * y + x) * inputs + input) / 2;
                     out[(pair * BLOCK + output % BLOCK) * 2 + input % 2] = value;
                 }

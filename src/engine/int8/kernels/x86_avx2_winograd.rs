@@ -1,12 +1,11 @@
-//! AVX2: strips of two output rows by [`winograd`](super::winograd), six tiles of 2 × 4 pixels at a time.
+//! AVX2: rows of tiles by [`winograd`](super::winograd), six tiles at a time.
 //!
 //! Six tiles' inputs are taken to their 24 points as 16-bit words; at each point they are multiplied with the weights of a block
-//! of 16 outputs, twelve sums in registers; then each tile's products are taken back to its eight pixels. Products are a
-//! third of the direct kernel's, and they are what it spends its time on.
+//! of 16 outputs, twelve sums in registers; then each tile's products are taken back to its pixels.
 
 use core::arch::x86_64::*;
 
-use super::winograd::{POINTS, Strip, StripFeed, TILES};
+use super::winograd::{POINTS, Strip, StripFeed, TILES, tile};
 use super::x86_ymm::store;
 use super::{BLOCK, Target};
 
@@ -16,26 +15,31 @@ pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
     assert!(is_x86_feature_detected!("avx2"));
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, that weights, bias and
     // scales cover all blocks, and that the scratch memory holds `TILES` tiles.
-    unsafe { groups(arena.as_mut_ptr(), strip) }
+    unsafe {
+        match strip.taps {
+            3 => groups::<3>(arena.as_mut_ptr(), strip),
+            _ => groups::<2>(arena.as_mut_ptr(), strip),
+        }
+    }
 }
 
 /// # Safety
 /// As [`convolve`].
 #[target_feature(enable = "avx2")]
-unsafe fn groups(arena: *mut u8, strip: &Strip) {
-    let (tiles, mut tile) = (strip.tiles(), 0);
+unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
+    let (tiles, mut first) = (strip.tiles(), 0);
     // SAFETY: groups end at or before the last tile.
     unsafe {
-        while tile + TILES <= tiles {
-            group::<TILES>(arena, strip, tile);
-            tile += TILES;
+        while first + TILES <= tiles {
+            group::<TAPS, TILES>(arena, strip, first);
+            first += TILES;
         }
-        while tile + 2 <= tiles {
-            group::<2>(arena, strip, tile);
-            tile += 2;
+        while first + 2 <= tiles {
+            group::<TAPS, 2>(arena, strip, first);
+            first += 2;
         }
-        if tile < tiles {
-            group::<1>(arena, strip, tile);
+        if first < tiles {
+            group::<TAPS, 1>(arena, strip, first);
         }
     }
 }
@@ -46,7 +50,7 @@ unsafe fn groups(arena: *mut u8, strip: &Strip) {
 /// As [`convolve`], with `first + T <= strip.tiles()` and `T <= TILES`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn group<const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
+unsafe fn group<const TAPS: usize, const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
     let chunks = strip.chunks();
     // SAFETY: `check` has shown that scratch memory and weights are as long as is used here.
     unsafe {
@@ -54,8 +58,8 @@ unsafe fn group<const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
         let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
         for t in 0..T {
             let (column, mut chunk) = (strip.column(first + t), 0);
-            for feed in strip.feeds() {
-                for channel in (0..feed.step).step_by(BLOCK) {
+            for feed in strip.feeds {
+                for channel in (0..feed.channels).step_by(BLOCK) {
                     let out = points.add((chunk * T + t) * BLOCK);
                     take(arena.add(channel), feed, column, strip.dilation, out, chunks * T * BLOCK);
                     chunk += 1;
@@ -66,7 +70,8 @@ unsafe fn group<const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
             let weights = strip.weights.as_ptr().add(block * POINTS * chunks * BLOCK * BLOCK);
             multiply::<T>(points, weights, chunks, products);
             for t in 0..T {
-                give_back::<T>(arena, strip, block, strip.column(first + t), products.add(t * BLOCK));
+                let products = products.add(t * BLOCK);
+                give_back::<TAPS, T>(arena, strip, block, strip.column(first + t), products);
             }
         }
     }
@@ -170,65 +175,78 @@ unsafe fn multiply<const T: usize>(
 /// As [`convolve`], with a column and a block of the strip; `products` holds the tile's in a group of `T`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn give_back<const T: usize>(
+unsafe fn give_back<const TAPS: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     block: usize,
     column: usize,
     products: *const i32,
 ) {
-    let mut sums = [[[_mm256_setzero_si256(); 2]; 4]; 2];
+    let [_, most] = tile(TAPS);
+    let mut sums = [[[_mm256_setzero_si256(); 2]; 5]; 3];
     for half in 0..2 {
         // SAFETY: the caller vouches for products, bias and points.
         let (bias, at) = unsafe {
             let bias = _mm256_loadu_si256(strip.bias.as_ptr().add(block * BLOCK + half * 8).cast());
             (bias, products.add(half * 8))
         };
-        let mut lines = [[_mm256_setzero_si256(); 6]; 2];
+        let mut lines = [[_mm256_setzero_si256(); 6]; 3];
         for x in 0..6 {
             // SAFETY: there are four rows of six points.
             let m = [0, 6, 12, 18].map(|y| unsafe { _mm256_loadu_si256(at.add((y + x) * T * BLOCK).cast()) });
-            let twice = |a| _mm256_add_epi32(a, a);
-            lines[0][x] = _mm256_add_epi32(twice(m[0]), _mm256_add_epi32(m[1], m[2]));
-            lines[1][x] = _mm256_sub_epi32(_mm256_sub_epi32(m[1], m[2]), twice(m[3]));
+            for (line, value) in lines.iter_mut().zip(down::<TAPS>(&m)) {
+                line[x] = value;
+            }
         }
-        for (sums, line) in sums.iter_mut().zip(&lines) {
-            for (sum, scaled) in sums.iter_mut().zip(pixels(line)) {
+        for (sums, line) in sums.iter_mut().zip(&lines).take(strip.targets.len()) {
+            for (sum, scaled) in sums.iter_mut().zip(across::<TAPS>(line)).take(most) {
                 sum[half] = _mm256_add_epi32(whole(scaled), bias);
             }
         }
     }
-    let valid = (strip.width - column).div_ceil(strip.dilation);
-    for (target, sums) in strip.targets[..strip.rows].iter().zip(&sums) {
+    let valid = (strip.width - column).div_ceil(strip.dilation).min(most);
+    for (target, sums) in strip.targets.iter().zip(&sums) {
         let target = spread(target, column, strip.dilation);
         // SAFETY: the first `valid` pixels of the tile lie in the row.
         unsafe {
-            if valid >= 4 {
-                store(arena, &target, strip.blocks(), block, 0, sums);
-            } else {
-                for (x, &sum) in sums[..valid].iter().enumerate() {
-                    store(arena, &target, strip.blocks(), block, x, &[sum]);
+            match (valid, sums.first_chunk::<4>()) {
+                (5, _) => store(arena, &target, strip.blocks(), block, 0, sums),
+                (4, Some(four)) => store(arena, &target, strip.blocks(), block, 0, four),
+                _ => {
+                    for (x, &sum) in sums[..valid].iter().enumerate() {
+                        store(arena, &target, strip.blocks(), block, x, &[sum]);
+                    }
                 }
             }
         }
     }
 }
 
-/// The columns' way back: 24 times the sums.
+/// The way back down: twice the sums; of two rows for three taps, of three for two.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn pixels(m: &[__m256i; 6]) -> [__m256i; 4] {
+fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
+    let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
+    let (sum, difference, last) = (add(m[1], m[2]), sub(m[1], m[2]), add(m[3], m[3]));
+    let first = add(add(m[0], m[0]), sum);
+    if TAPS == 3 { [first, sub(difference, last), last] } else { [first, difference, sub(sum, last)] }
+}
+
+/// The way back across: 24 times the sums; of four columns for three taps, of five for two.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
     let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
     let (twice, four) = (|a| _mm256_add_epi32(a, a), |a| _mm256_slli_epi32::<2>(a));
     let (near, nears) = (four(sub(m[1], m[2])), four(add(m[1], m[2])));
     let (far, fars) = (twice(sub(m[3], m[4])), add(m[3], m[4]));
-    let (first, last) = (twice(m[0]), _mm256_slli_epi32::<3>(m[5]));
-    [
-        add(add(add(twice(first), first), nears), fars),
-        add(near, far),
-        add(nears, four(fars)),
-        add(add(near, four(far)), add(twice(last), last)),
-    ]
+    let first = twice(m[0]);
+    let eight = _mm256_slli_epi32::<3>(m[5]);
+    let last = add(twice(eight), eight);
+    let fourth = add(near, four(far));
+    let (fourth, fifth) =
+        if TAPS == 3 { (add(fourth, last), last) } else { (fourth, add(add(nears, four(four(fars))), last)) };
+    [add(add(add(twice(first), first), nears), fars), add(near, far), add(nears, four(fars)), fourth, fifth]
 }
 
 /// A 48th of multiples of 48: a sixteenth, times the inverse of 3 modulo 2^32.
