@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::x86_ymm::store;
+use super::x86_ymm::Epilogue;
 use super::{BLOCK, GROUP, Packed, Row};
 
 /// Whether this CPU has the instructions.
@@ -51,19 +51,19 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx2")]
 unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
-    let mut x = 0;
+    let (mut x, epilogue) = (0, Epilogue::new(&row.target));
     // SAFETY: tiles end at or before `row.width`.
     unsafe {
         while x + 6 <= row.width {
-            tile::<6>(arena, weights, row, x);
+            tile::<6>(arena, weights, row, &epilogue, x);
             x += 6;
         }
         while x + 2 <= row.width {
-            tile::<2>(arena, weights, row, x);
+            tile::<2>(arena, weights, row, &epilogue, x);
             x += 2;
         }
         if x < row.width {
-            tile::<1>(arena, weights, row, x);
+            tile::<1>(arena, weights, row, &epilogue, x);
         }
     }
 }
@@ -74,7 +74,13 @@ unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
 /// As [`convolve`], with `x + P <= row.width`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x: usize) {
+unsafe fn tile<const P: usize>(
+    arena: *mut u8,
+    weights: *const i16,
+    row: &Row,
+    epilogue: &Epilogue,
+    x: usize,
+) {
     let pairs = row.depth() * GROUP / 2;
     // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as `pairs` says.
     unsafe {
@@ -93,7 +99,7 @@ unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x
                     _ => (source, weights) = accumulate::<P, 2>(&mut sums, source, chunks, weights),
                 }
             }
-            store(arena, &row.target, row.blocks(), block, x, &sums);
+            epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
         }
     }
 }

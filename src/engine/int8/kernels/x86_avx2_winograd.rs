@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::winograd::{POINTS, Strip, StripFeed, TILES, tile};
-use super::x86_ymm::store;
+use super::x86_ymm::Epilogue;
 use super::{BLOCK, Target};
 
 /// Fills a strip.
@@ -28,18 +28,20 @@ pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
 #[target_feature(enable = "avx2")]
 unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
     let (tiles, mut first) = (strip.tiles(), 0);
+    let Some(target) = strip.targets.first() else { return };
+    let epilogue = Epilogue::new(target);
     // SAFETY: groups end at or before the last tile.
     unsafe {
         while first + TILES <= tiles {
-            group::<TAPS, TILES>(arena, strip, first);
+            group::<TAPS, TILES>(arena, strip, &epilogue, first);
             first += TILES;
         }
         while first + 2 <= tiles {
-            group::<TAPS, 2>(arena, strip, first);
+            group::<TAPS, 2>(arena, strip, &epilogue, first);
             first += 2;
         }
         if first < tiles {
-            group::<TAPS, 1>(arena, strip, first);
+            group::<TAPS, 1>(arena, strip, &epilogue, first);
         }
     }
 }
@@ -50,7 +52,12 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
 /// As [`convolve`], with `first + T <= strip.tiles()` and `T <= TILES`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn group<const TAPS: usize, const T: usize>(arena: *mut u8, strip: &Strip, first: usize) {
+unsafe fn group<const TAPS: usize, const T: usize>(
+    arena: *mut u8,
+    strip: &Strip,
+    epilogue: &Epilogue,
+    first: usize,
+) {
     let chunks = strip.chunks();
     // SAFETY: `check` has shown that scratch memory and weights are as long as is used here.
     unsafe {
@@ -71,7 +78,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(arena: *mut u8, strip: &Strip
             multiply::<T>(points, weights, chunks, products);
             for t in 0..T {
                 let products = products.add(t * BLOCK);
-                give_back::<TAPS, T>(arena, strip, block, strip.column(first + t), products);
+                give_back::<TAPS, T>(arena, strip, epilogue, block, strip.column(first + t), products);
             }
         }
     }
@@ -146,15 +153,19 @@ unsafe fn multiply<const T: usize>(
     unsafe {
         for _ in 0..POINTS {
             let mut sums = [[_mm256_setzero_si256(); 2]; T];
-            for _ in 0..chunks {
+            for chunk in 0..chunks {
                 for pair in 0..PAIRS {
                     let w = weights.add(pair * BLOCK * 2);
                     let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(BLOCK).cast())];
                     for (t, sums) in sums.iter_mut().enumerate() {
                         let input = points.add(t * BLOCK + pair * 2).cast::<i32>().read_unaligned();
                         let input = _mm256_set1_epi32(input);
-                        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(input, w[0]));
-                        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(input, w[1]));
+                        let added = [_mm256_madd_epi16(input, w[0]), _mm256_madd_epi16(input, w[1])];
+                        *sums = if pair == 0 && chunk == 0 {
+                            added
+                        } else {
+                            [_mm256_add_epi32(sums[0], added[0]), _mm256_add_epi32(sums[1], added[1])]
+                        };
                     }
                 }
                 points = points.add(T * BLOCK);
@@ -178,6 +189,7 @@ unsafe fn multiply<const T: usize>(
 unsafe fn give_back<const TAPS: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
+    epilogue: &Epilogue,
     block: usize,
     column: usize,
     products: *const i32,
@@ -210,11 +222,11 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
         // SAFETY: the first `valid` pixels of the tile lie in the row.
         unsafe {
             match (valid, sums.first_chunk::<4>()) {
-                (5, _) => store(arena, &target, strip.blocks(), block, 0, sums),
-                (4, Some(four)) => store(arena, &target, strip.blocks(), block, 0, four),
+                (5, _) => epilogue.store(arena, &target, strip.blocks(), block, 0, sums),
+                (4, Some(four)) => epilogue.store(arena, &target, strip.blocks(), block, 0, four),
                 _ => {
                     for (x, &sum) in sums[..valid].iter().enumerate() {
-                        store(arena, &target, strip.blocks(), block, x, &[sum]);
+                        epilogue.store(arena, &target, strip.blocks(), block, x, &[sum]);
                     }
                 }
             }

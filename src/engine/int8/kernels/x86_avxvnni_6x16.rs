@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::x86_ymm::store;
+use super::x86_ymm::Epilogue;
 use super::{BLOCK, Feed, GROUP, Packed, Row};
 
 /// Bytes of weights for one group of 4 input channels.
@@ -51,22 +51,22 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx2,avxvnni")]
 unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
-    let block_len = row.depth() * VECTOR;
+    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
     for block in 0..row.blocks() {
         let mut x = 0;
         // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
         unsafe {
             let weights = weights.add(block * block_len);
             while x + 6 <= row.width {
-                tile::<6>(arena, weights, row, block, x);
+                tile::<6>(arena, weights, row, &epilogue, block, x);
                 x += 6;
             }
             while x + 2 <= row.width {
-                tile::<2>(arena, weights, row, block, x);
+                tile::<2>(arena, weights, row, &epilogue, block, x);
                 x += 2;
             }
             if x < row.width {
-                tile::<1>(arena, weights, row, block, x);
+                tile::<1>(arena, weights, row, &epilogue, block, x);
             }
         }
     }
@@ -78,7 +78,14 @@ unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
 /// As [`convolve`], with `x + P <= row.width`.
 #[target_feature(enable = "avx2,avxvnni")]
 #[inline]
-unsafe fn tile<const P: usize>(arena: *mut u8, mut weights: *const i8, row: &Row, block: usize, x: usize) {
+unsafe fn tile<const P: usize>(
+    arena: *mut u8,
+    mut weights: *const i8,
+    row: &Row,
+    epilogue: &Epilogue,
+    block: usize,
+    x: usize,
+) {
     // SAFETY: all places lie within the bounds that `check` has shown.
     unsafe {
         let bias = row.bias.as_ptr().add(block * BLOCK);
@@ -91,7 +98,7 @@ unsafe fn tile<const P: usize>(arena: *mut u8, mut weights: *const i8, row: &Row
                 _ => accumulate::<P, 1>(&mut sums, source, feed, weights),
             };
         }
-        store(arena, &row.target, row.blocks(), block, x, &sums);
+        epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
     }
 }
 
