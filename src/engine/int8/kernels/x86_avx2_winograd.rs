@@ -98,19 +98,18 @@ unsafe fn take(
     out: *mut i16,
     stride: usize,
 ) {
-    let mut lines = [[_mm256_setzero_si256(); 6]; 4];
-    for x in 0..6 {
+    let line = |x: usize| {
         let at = (column + x * dilation).min(feed.columns - 1) * feed.step;
         // SAFETY: the column is one of the feed's.
-        let d =
-            feed.rows.map(|row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) });
-        lines[0][x] = _mm256_sub_epi16(d[0], d[2]);
-        lines[1][x] = _mm256_add_epi16(d[1], d[2]);
-        lines[2][x] = _mm256_sub_epi16(d[2], d[1]);
-        lines[3][x] = _mm256_sub_epi16(d[1], d[3]);
-    }
-    for (y, line) in lines.iter().enumerate() {
-        for (x, point) in columns(line).into_iter().enumerate() {
+        let load = |row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) };
+        let [a, b, c, d] = [load(feed.rows[0]), load(feed.rows[1]), load(feed.rows[2]), load(feed.rows[3])];
+        [_mm256_sub_epi16(a, c), _mm256_add_epi16(b, c), _mm256_sub_epi16(c, b), _mm256_sub_epi16(b, d)]
+    };
+    // Arrays are spelled out here and below: what `map` calls is not compiled for the CPU's features.
+    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    for y in 0..4 {
+        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
+        for (x, point) in columns(&line).into_iter().enumerate() {
             // SAFETY: the caller vouches for the points' places.
             unsafe { _mm256_storeu_si256(out.add((6 * y + x) * stride).cast(), point) };
         }
@@ -195,34 +194,21 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
     products: *const i32,
 ) {
     let [_, most] = tile(TAPS);
-    let mut sums = [[[_mm256_setzero_si256(); 2]; 5]; 3];
-    for half in 0..2 {
-        // SAFETY: the caller vouches for products, bias and points.
-        let (bias, at) = unsafe {
-            let bias = _mm256_loadu_si256(strip.bias.as_ptr().add(block * BLOCK + half * 8).cast());
-            (bias, products.add(half * 8))
-        };
-        let mut lines = [[_mm256_setzero_si256(); 6]; 3];
-        for x in 0..6 {
-            // SAFETY: there are four rows of six points.
-            let m = [0, 6, 12, 18].map(|y| unsafe { _mm256_loadu_si256(at.add((y + x) * T * BLOCK).cast()) });
-            for (line, value) in lines.iter_mut().zip(down::<TAPS>(&m)) {
-                line[x] = value;
-            }
-        }
-        for (sums, line) in sums.iter_mut().zip(&lines).take(strip.targets.len()) {
-            for (sum, scaled) in sums.iter_mut().zip(across::<TAPS>(line)).take(most) {
-                sum[half] = _mm256_add_epi32(whole(scaled), bias);
-            }
-        }
-    }
+    // SAFETY: the caller vouches for products and bias.
+    let [low, high] = unsafe {
+        let bias = strip.bias.as_ptr().add(block * BLOCK);
+        [rows::<TAPS, T>(products, bias), rows::<TAPS, T>(products.add(8), bias.add(8))]
+    };
     let valid = (strip.width - column).div_ceil(strip.dilation).min(most);
-    for (target, sums) in strip.targets.iter().zip(&sums) {
+    for (y, target) in strip.targets.iter().enumerate() {
+        let (low, high) = (&low[y], &high[y]);
+        let sum = |x: usize| [low[x], high[x]];
+        let sums = [sum(0), sum(1), sum(2), sum(3), sum(4)];
         let target = spread(target, column, strip.dilation);
         // SAFETY: the first `valid` pixels of the tile lie in the row.
         unsafe {
             match (valid, sums.first_chunk::<4>()) {
-                (5, _) => epilogue.store(arena, &target, strip.blocks(), block, 0, sums),
+                (5, _) => epilogue.store(arena, &target, strip.blocks(), block, 0, &sums),
                 (4, Some(four)) => epilogue.store(arena, &target, strip.blocks(), block, 0, four),
                 _ => {
                     for (x, &sum) in sums[..valid].iter().enumerate() {
@@ -232,6 +218,31 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
             }
         }
     }
+}
+
+/// Eight channels of a tile's pixels, row by row.
+///
+/// # Safety
+/// The CPU has AVX2; eight biases stand at `bias`, the tile's products in a group of `T` at `products`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn rows<const TAPS: usize, const T: usize>(
+    products: *const i32,
+    bias: *const i32,
+) -> [[__m256i; 5]; 3] {
+    // SAFETY: the caller vouches for both.
+    let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
+    let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
+    let line = |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
+    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    let row = |y: usize| {
+        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
+        let [a, b, c, d, e] = across::<TAPS>(&line);
+        let sum = |scaled| _mm256_add_epi32(whole(scaled), bias);
+        [sum(a), sum(b), sum(c), sum(d), sum(e)]
+    };
+    let (first, second) = (row(0), row(1));
+    [first, second, if TAPS == 2 { row(2) } else { second }]
 }
 
 /// The way back down: twice the sums; of two rows for three taps, of three for two.
