@@ -106,10 +106,10 @@ unsafe fn take(
         [_mm256_sub_epi16(a, c), _mm256_add_epi16(b, c), _mm256_sub_epi16(c, b), _mm256_sub_epi16(b, d)]
     };
     // Arrays are spelled out here and below: what `map` calls is not compiled for the CPU's features.
-    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    for y in 0..4 {
-        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
-        for (x, point) in columns(&line).into_iter().enumerate() {
+    let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    let row = |y: usize| columns(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+    for (y, points) in [row(0), row(1), row(2), row(3)].into_iter().enumerate() {
+        for (x, point) in points.into_iter().enumerate() {
             // SAFETY: the caller vouches for the points' places.
             unsafe { _mm256_storeu_si256(out.add((6 * y + x) * stride).cast(), point) };
         }
@@ -232,6 +232,7 @@ unsafe fn rows<const TAPS: usize, const T: usize>(
 ) -> [[__m256i; 5]; 3] {
     // SAFETY: the caller vouches for both.
     let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
+    // SAFETY: so it does for all 24 points.
     let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
     let line = |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
     let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
