@@ -16,6 +16,7 @@ fn stages(c: &mut Criterion) {
     let mut source = SliceSource::open(&sample, &SourceOptions::default()).expect("the sample is committed");
     let [width, height, slices] = source.geometry().size;
     let mut slice = vec![0.0; source.slice_len()];
+    let pixels = width * height;
     let fit = FitPlan::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
 
     let mut volume = c.benchmark_group("sample volume");
@@ -39,7 +40,7 @@ fn stages(c: &mut Criterion) {
 
     let mut one = c.benchmark_group("one slice");
     one.throughput(Throughput::Elements(1));
-    one.bench_function("normalise", |b| b.iter(|| intensity.apply(black_box(&mut slice))));
+    one.bench_function("normalise", |b| b.iter(|| intensity.apply(black_box(&mut slice), pixels)));
     let mut input = vec![0.0; fit.net_len()];
     one.bench_function("fit", |b| b.iter(|| fit.prepare(black_box(&slice), &mut input)));
     let [net_height, net_width] = fit.net_size();

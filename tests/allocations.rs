@@ -80,16 +80,24 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
     let mut engines: Vec<Box<dyn Engine>> =
         (0..workers).map(|_| Box::new(Brighter(fit.net_size())) as _).collect();
     let (mut done, mut at) = (0, [0; 2]);
-    stream::stream(&mut source, &intensity, &fit, &mut engines, &AtomicBool::new(false), |slice| {
-        sink.push(&slice.labels)?;
-        labels.add(slice.index, &slice.labels);
-        preview.add(slice.index, &slice.voxels, &slice.labels);
-        done += 1;
-        if done == 40 || done == 200 {
-            at[usize::from(done == 200)] = ALLOCATIONS.load(Ordering::Relaxed);
-        }
-        Ok(())
-    })
+    stream::stream(
+        &mut source,
+        manifest.input.neighbours,
+        &intensity,
+        &fit,
+        &mut engines,
+        &AtomicBool::new(false),
+        |slice| {
+            sink.push(&slice.labels)?;
+            labels.add(slice.index, &slice.labels);
+            preview.add(slice.index, &slice.voxels[slice.centre.clone()], &slice.labels);
+            done += 1;
+            if done == 40 || done == 200 {
+                at[usize::from(done == 200)] = ALLOCATIONS.load(Ordering::Relaxed);
+            }
+            Ok(())
+        },
+    )
     .unwrap();
     assert_eq!(done, 240);
     assert!(labels.finish()[0].voxels > 0);

@@ -149,6 +149,27 @@ fn channels_reach_the_net_and_several_inputs_a_folder() {
     assert_eq!(reports.as_array().unwrap().len(), 2);
 }
 
+/// The net sees the mean of three slices; it stands for a file that runs upwards and for one that runs downwards.
+#[test]
+fn neighbours_reach_the_net() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = support::threshold_package(folder.path(), 3, Normalise::Window { low: 0.0, high: 1.0 });
+    let manifest = fs::read_to_string(&package).unwrap();
+    fs::write(&package, manifest.replace("channels = 3", "channels = 1\nneighbours = 1")).unwrap();
+    // Two of three slices must be bright; beyond the ends the last one counts twice.
+    let (bright, expected) = ([1, 0, 0, 1, 0, 1, 1], [1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    for up in [1.0, -1.0] {
+        let voxels: Vec<i16> = bright.iter().flat_map(|&v| [v; 5 * 6]).collect();
+        let sform = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, up, 0.0]];
+        let file = Nifti { sform: Some(sform), ..Nifti::new([5, 6, 7], &voxels) };
+        let input = file.write(&folder.path().join("in.nii.gz"));
+        let mask = folder.path().join("mask.nii");
+        segment(&input, &mask, &["--model", text(&package), "--threads", "2"]);
+        let expected: Vec<f32> = expected.iter().flat_map(|&v| [v; 5 * 6]).collect();
+        assert_eq!(support::read(&mask), expected, "in the file's own order");
+    }
+}
+
 #[test]
 fn evaluate_and_inspect_speak_to_people_and_machines() {
     let folder = tempfile::tempdir().unwrap();

@@ -118,7 +118,7 @@ pub fn profile(package: &Package, settings: &Settings) -> Result<Profile, Engine
     let Settings { size, threads, runs, kernel } = *settings;
     let (threads, runs) = (threads.max(1), runs.max(1));
     let mut workers = engines(package, size, threads, kernel)?;
-    let input = slice(package.manifest.input.channels, size);
+    let input = slice(package.manifest.input.planes(), size);
     let clock = Instant::now();
     let mut seconds = std::thread::scope(|scope| {
         let handles: Vec<_> = workers

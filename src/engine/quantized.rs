@@ -38,7 +38,7 @@ impl QuantizedEngine {
         // Some quantizers round the probabilities, too; labels are settled before that.
         let rounding = |op: &str| matches!(op, "QuantizeLinear" | "DequantizeLinear");
         let whole = import.unfused.iter().all(|node| rounding(&node.op));
-        if !agrees || !whole || graph.tensors[0].channels != manifest.input.channels {
+        if !agrees || !whole || graph.tensors[0].channels != manifest.input.planes() {
             return Ok(None);
         }
         let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(|e| load(e.to_string()))?;

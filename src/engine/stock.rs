@@ -35,7 +35,7 @@ impl StockEngine {
         let plan = model.into_runnable().map_err(load)?;
         let state = plan.spawn().map_err(load)?;
         let manifest = &package.manifest;
-        Ok(Self { plan, state, output: manifest.output, channels: manifest.input.channels, size })
+        Ok(Self { plan, state, output: manifest.output, channels: manifest.input.planes(), size })
     }
 
     /// A further engine with the same weights.
@@ -92,10 +92,10 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
         ));
     }
     let model = model
-        .with_input_fact(0, f32::fact(shape(manifest.input.channels)).into())
+        .with_input_fact(0, f32::fact(shape(manifest.input.planes())).into())
         .and_then(|m| m.into_typed())
         .map_err(|e| {
-            mismatch("input", format!("{e:#}"), format!("{:?} of f32", shape(manifest.input.channels)))
+            mismatch("input", format!("{e:#}"), format!("{:?} of f32", shape(manifest.input.planes())))
         })?;
     let fact = model.output_fact(0).map_err(load)?;
     let expected = shape(manifest.classes());

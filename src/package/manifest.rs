@@ -22,6 +22,9 @@ const MAX_SIDE: usize = 4096;
 /// No net may take more channels.
 const MAX_CHANNELS: usize = 16;
 
+/// No net may see more slices on either side of a slice.
+const MAX_NEIGHBOURS: usize = 4;
+
 /// A model package's manifest. See `models/` for commented examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,16 +72,31 @@ pub struct Input {
     pub height: usize,
     /// Modalities, stored as the fourth dimension of the file.
     pub channels: usize,
+    /// Slices on either side that the net sees beside each slice; its planes are those of the lowest slice first, and beyond
+    /// the volume's ends the last slice stands again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub neighbours: usize,
     /// Largest width and height for which a larger slice is planned instead of being refused.
     #[serde(default = "Input::default_ceiling")]
     pub ceiling: usize,
 }
 
 impl Input {
+    /// Planes of the net's input: all channels of a slice and its neighbours.
+    #[must_use]
+    pub fn planes(&self) -> usize {
+        self.channels * (2 * self.neighbours + 1)
+    }
+
     /// Default of [`Input::ceiling`]: twice the side of a usual CT slice.
     fn default_ceiling() -> usize {
         1024
     }
+}
+
+/// Whether a field may be left out.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Intensity normalisation, per volume and channel.
@@ -249,7 +267,7 @@ impl Manifest {
     }
 
     fn validate_input(&self) -> Result<(), ManifestError> {
-        let Input { width, height, channels, ceiling } = self.input;
+        let Input { width, height, channels, neighbours, ceiling } = self.input;
         let fits = |side: usize| side > 0 && side.is_multiple_of(SIZE_STEP) && side <= ceiling;
         if !(1..=MAX_SIDE).contains(&ceiling) {
             return refuse("input.ceiling", ceiling, "1 to 4096 pixels");
@@ -262,6 +280,9 @@ impl Manifest {
         }
         if !(1..=MAX_CHANNELS).contains(&channels) {
             return refuse("input.channels", channels, "1 to 16");
+        }
+        if neighbours > MAX_NEIGHBOURS {
+            return refuse("input.neighbours", neighbours, "0 to 4");
         }
         match self.fit {
             Fit::Pad { spacing } if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) => {
@@ -319,7 +340,7 @@ pub(crate) mod tests {
             model: "example.onnx".into(),
             sha256: "0".repeat(64),
             orientation: Orientation::default(),
-            input: Input { width: 64, height: 48, channels: 1, ceiling: 256 },
+            input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256 },
             normalise: Normalise::Percentiles { low: 0.5, high: 99.5 },
             fit: Fit::Pad { spacing: [1.0, 1.0] },
             output: Output::Argmax,
@@ -359,6 +380,7 @@ pub(crate) mod tests {
             ("input.width", |m| m.input.width = 66),
             ("input.height", |m| m.input.height = 260),
             ("input.channels", |m| m.input.channels = 0),
+            ("input.neighbours", |m| m.input.neighbours = 5),
             ("input.ceiling", |m| m.input.ceiling = usize::MAX),
             ("fit.spacing", |m| m.fit = Fit::Pad { spacing: [1.0, f64::NAN] }),
             ("normalise", |m| m.normalise = Normalise::Window { low: 1.0, high: 1.0 }),

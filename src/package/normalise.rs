@@ -101,10 +101,10 @@ impl IntensityStats {
 pub struct Intensity(Vec<Map>);
 
 impl Intensity {
-    /// Normalises a slice in place: channel after channel; what is not finite becomes [`BACKGROUND`].
-    pub fn apply(&self, slice: &mut [f32]) {
-        let per_channel = (slice.len() / self.0.len()).max(1);
-        for (map, voxels) in self.0.iter().zip(slice.chunks_exact_mut(per_channel)) {
+    /// Normalises planes of so many `pixels` in place, the channels of one slice after those of another; what is not finite
+    /// becomes [`BACKGROUND`].
+    pub fn apply(&self, planes: &mut [f32], pixels: usize) {
+        for (map, voxels) in self.0.iter().cycle().zip(planes.chunks_exact_mut(pixels)) {
             for voxel in voxels {
                 *voxel = map.apply(*voxel);
             }
@@ -263,7 +263,8 @@ mod tests {
             .iter()
             .map(|slice| {
                 let mut slice = slice.to_vec();
-                intensity.apply(&mut slice);
+                let pixels = slice.len() / channels;
+                intensity.apply(&mut slice, pixels);
                 slice
             })
             .collect()

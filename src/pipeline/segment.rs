@@ -172,16 +172,24 @@ pub fn segment(
 
     let (slices, mut done) = (geometry.size[2], 0);
     let (threads, engine) = (engines.len(), engines[0].name());
-    let stages = stream::stream(&mut source, &intensity, &fit, engines, interrupted, |slice: &Slice| {
-        sink.push(&slice.labels)?;
-        stats.add(slice.index, &slice.labels);
-        if let Some(preview) = &mut preview {
-            preview.add(slice.index, &slice.voxels, &slice.labels);
-        }
-        done += 1;
-        progress(done, slices);
-        Ok(())
-    })?;
+    let stages = stream::stream(
+        &mut source,
+        manifest.input.neighbours,
+        &intensity,
+        &fit,
+        engines,
+        interrupted,
+        |slice: &Slice| {
+            sink.push(&slice.labels)?;
+            stats.add(slice.index, &slice.labels);
+            if let Some(preview) = &mut preview {
+                preview.add(slice.index, &slice.voxels[slice.centre.clone()], &slice.labels);
+            }
+            done += 1;
+            progress(done, slices);
+            Ok(())
+        },
+    )?;
 
     let labels = stats.finish();
     let picture = match (&job.preview, preview) {

@@ -5,6 +5,7 @@
 //! worker and writer owns [`DEPTH`] slice buffers that go round: free → filled → done → free. All are allocated before the
 //! first slice, none after.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +15,7 @@ use super::queue::Queue;
 use crate::engine::Engine;
 use crate::measure::{Clock, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity};
-use crate::volume::{SliceSource, VolumeError};
+use crate::volume::{Neighbours, SliceSource, VolumeError};
 
 /// Slice buffers of a lane: one being read, one in the net, one being written.
 pub const DEPTH: usize = 3;
@@ -24,8 +25,10 @@ pub const DEPTH: usize = 3;
 pub struct Slice {
     /// Along the third axis.
     pub index: usize,
-    /// Voxels; normalised once it has passed the worker.
+    /// Voxels, with those of neighbouring slices where the net sees them; normalised once they have passed the worker.
     pub voxels: Vec<f32>,
+    /// Where the slice itself stands among them.
+    pub centre: Range<usize>,
     /// Labels in the slice's own grid.
     pub labels: Vec<u8>,
 }
@@ -40,12 +43,12 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(source: &SliceSource) -> Self {
+    fn new(source: &SliceSource, window: &Neighbours) -> Self {
         let lane = Self { free: Queue::new(), filled: Queue::new(), done: Queue::new() };
         let pixels = source.geometry().size[0] * source.geometry().size[1];
         for _ in 0..DEPTH {
-            let voxels = vec![0.0; source.slice_len()];
-            lane.free.push(Box::new(Slice { index: 0, voxels, labels: vec![0; pixels] }));
+            let (voxels, centre) = (vec![0.0; window.len()], window.centre());
+            lane.free.push(Box::new(Slice { index: 0, voxels, centre, labels: vec![0; pixels] }));
         }
         lane
     }
@@ -75,25 +78,27 @@ impl Outcome<'_> {
     }
 }
 
-/// Streams every slice of `source` through the stages; `write` gets them in the source's order. `interrupted` is looked at
+/// Streams every slice of `source` through the stages, with `neighbours` slices on either side; `write` gets them in the source's order. `interrupted` is looked at
 /// between slices.
 ///
 /// # Errors
 /// The first that a stage meets, or [`PipelineError::Interrupted`].
 pub fn stream(
     source: &mut SliceSource,
+    neighbours: usize,
     intensity: &Intensity,
     fit: &FitPlan,
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
     mut write: impl FnMut(&Slice) -> Result<(), VolumeError>,
 ) -> Result<StageTimes, PipelineError> {
-    let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(source)).collect();
+    let window = Neighbours::new(source, neighbours);
+    let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(source, &window)).collect();
     let outcome = Outcome { lanes: &lanes, error: Mutex::new(None), stop: AtomicBool::new(false) };
     let mut times = StageTimes::default();
     thread::scope(|scope| {
         let outcome = &outcome;
-        let reader = scope.spawn(|| read(source, outcome));
+        let reader = scope.spawn(|| read(source, window, outcome));
         let workers: Vec<_> = lanes
             .iter()
             .zip(engines)
@@ -129,12 +134,12 @@ pub fn stream(
 }
 
 /// The reader's thread: fills free buffers, lane after lane.
-fn read(source: &mut SliceSource, outcome: &Outcome) -> StageTimes {
+fn read(source: &mut SliceSource, mut window: Neighbours, outcome: &Outcome) -> StageTimes {
     let mut times = StageTimes::default();
     for lane in outcome.lanes.iter().cycle() {
         let Some(mut slice) = lane.free.pop() else { break };
         let clock = Clock::start();
-        match source.next_into(&mut slice.voxels) {
+        match window.next_into(source, &mut slice.voxels) {
             Ok(Some(index)) => slice.index = index,
             Ok(None) => break,
             Err(error) => {
@@ -162,7 +167,7 @@ fn work(
     let (mut input, mut labels) = (vec![0.0; fit.net_len()], vec![0; height * width]);
     while let Some(mut slice) = lane.filled.pop() {
         let clock = Clock::start();
-        intensity.apply(&mut slice.voxels);
+        intensity.apply(&mut slice.voxels, slice.labels.len());
         fit.prepare(&slice.voxels, &mut input);
         let clock = times.add(Stage::Prepare, clock);
         if let Err(source) = engine.segment(&input, &mut labels) {

@@ -7,6 +7,7 @@ mod bytes;
 mod error;
 mod geometry;
 mod header;
+mod neighbours;
 mod sink;
 mod source;
 mod spool;
@@ -15,6 +16,7 @@ mod voxels;
 pub use error::{VolumeError, VolumeWarning};
 pub use geometry::{Affine, AxisMap, FileAxis, Geometry, Orientation, OrientationError};
 pub use header::{DataType, MAX_CHANNELS, MAX_SIDE, MAX_SLICE_VOXELS, VolumeHeader};
+pub use neighbours::Neighbours;
 pub use sink::LabelSink;
 #[cfg(feature = "tract")]
 pub(crate) use sink::commit;

@@ -140,7 +140,7 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         model: "threshold.onnx".into(),
         sha256: sha256(&onnx),
         orientation: Orientation::default(),
-        input: Input { width: 4, height: 4, channels, ceiling: 1024 },
+        input: Input { width: 4, height: 4, channels, neighbours: 0, ceiling: 1024 },
         normalise,
         fit: Fit::Pad { spacing: [1.0, 1.0] },
         output: NetOutput::Sigmoid { threshold: 0.5 },

@@ -25,7 +25,7 @@ impl Slices {
         let (mut images, mut labels, mut foreground) = (Vec::new(), Vec::new(), Vec::new());
         for subject in subjects {
             let [height, width] = subject.net_size();
-            let shape = [package.input.channels as i64, height as i64, width as i64];
+            let shape = [package.input.planes() as i64, height as i64, width as i64];
             let pairs = subject.net.chunks_exact(subject.fit.net_len());
             for (image, truth) in pairs.zip(subject.net_labels.chunks_exact(height * width)) {
                 if truth.iter().any(|&v| v > 0) {

@@ -282,7 +282,7 @@ fn bench_manifest(size: usize) -> Manifest {
     let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
     manifest.name = format!("monet-{size}");
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
-    manifest.input = Input { width: size, height: size, channels: 1, ceiling: 1024 };
+    manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024 };
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;
     manifest.output = Output::Sigmoid { threshold: 0.5 };
@@ -304,7 +304,7 @@ fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
 /// Calibration batches of one subject.
 fn batches(subject: &Subject, package: &Manifest, device: Device) -> Vec<Tensor> {
     let [height, width] = subject.net_size();
-    let shape = [-1, package.input.channels as i64, height as i64, width as i64];
+    let shape = [-1, package.input.planes() as i64, height as i64, width as i64];
     let slices = subject.net.chunks(CALIBRATION_BATCH * subject.fit.net_len());
     slices.map(|batch| Tensor::from_slice(batch).reshape(shape).to_device(device)).collect()
 }

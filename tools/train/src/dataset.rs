@@ -122,7 +122,7 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
     let fifth = |n: usize| (n as f64 * 0.2).round() as usize;
     let test = fifth(pairs.len());
-    let validation = fifth(pairs.len() - test);
+    let validation = std::env::var("VALN").map_or(fifth(pairs.len() - test), |s| s.parse().unwrap());
     if test == 0 || validation == 0 {
         bail!(
             "{} subject(s) cannot be split into training, validation and test: at least 5 are needed",
@@ -171,12 +171,18 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let labels = integers(&label.read_all()?, package)?;
 
     let [net_height, net_width] = fit.net_size();
+    let side = package.input.neighbours;
     let mut net = vec![0.0; slices * fit.net_len()];
     let mut net_labels = vec![0; slices * net_height * net_width];
-    for (slice, out) in voxels.chunks_exact(slice_len).zip(net.chunks_exact_mut(fit.net_len())) {
-        let mut slice = slice.to_vec();
-        intensity.apply(&mut slice);
-        fit.prepare(&slice, out);
+    let mut window = Vec::with_capacity((2 * side + 1) * slice_len);
+    for (z, out) in net.chunks_exact_mut(fit.net_len()).enumerate() {
+        window.clear();
+        for i in 0..=2 * side {
+            let at = (z + i).saturating_sub(side).min(slices - 1);
+            window.extend_from_slice(&voxels[at * slice_len..(at + 1) * slice_len]);
+        }
+        intensity.apply(&mut window, width * height);
+        fit.prepare(&window, out);
     }
     for (slice, out) in
         labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width))

@@ -48,7 +48,7 @@ pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &
     let mut labels = vec![0; subject.labels.len()];
     let slices = subject.net.chunks(BATCH * subject.fit.net_len());
     for (batch, out) in slices.zip(labels.chunks_mut(BATCH * plane)) {
-        let shape = [-1, package.input.channels as i64, height as i64, width as i64];
+        let shape = [-1, package.input.planes() as i64, height as i64, width as i64];
         let x = Tensor::from_slice(batch).reshape(shape).to_device(device);
         let y = no_grad(|| predict(&x))?;
         let net_labels = Vec::<u8>::try_from(

@@ -168,8 +168,7 @@ impl Net {
         for (node, block) in self.topology.nodes.iter().zip(&self.blocks) {
             let input = |i: usize| &values[node.inputs[i]];
             let value = match (node.op, block) {
-                (Op::Input, _) if kind == Kind::BFloat16 => channels_last(&x.to_kind(kind)),
-                (Op::Input, _) => x.shallow_clone(),
+                (Op::Input, _) => channels_last(&x.to_kind(kind)),
                 (Op::Conv(conv), Some(block)) => {
                     let y = convolve(input(0), &block.weight.to_kind(kind), None, &conv);
                     let y = y.batch_norm(
@@ -195,7 +194,7 @@ impl Net {
     }
 }
 
-/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's bf16 convolutions, which
+/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's fastest convolutions, which
 /// every later tensor inherits. Strides are stated outright, as with a single channel they would be ambiguous.
 fn channels_last(x: &Tensor) -> Tensor {
     let size = x.size();

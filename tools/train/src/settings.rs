@@ -62,7 +62,7 @@ impl Settings {
     /// The network that these settings and a package ask for.
     #[must_use]
     pub fn topology(&self, package: &Manifest) -> Topology {
-        Topology::monet(package.input.channels, package.classes(), self.width)
+        Topology::monet(package.input.planes(), package.classes(), self.width)
     }
 
     /// Checks what the command line cannot.
