@@ -371,7 +371,7 @@ pub(crate) mod tests {
     #[test]
     fn each_senseless_field_is_named() {
         type Bend = fn(&mut Manifest);
-        let cases: [(&str, Bend); 15] = [
+        let cases: [(&str, Bend); 16] = [
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "two words".into()),
             ("model", |m| m.model = "../other/net.onnx".into()),

@@ -122,7 +122,7 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
     let fifth = |n: usize| (n as f64 * 0.2).round() as usize;
     let test = fifth(pairs.len());
-    let validation = std::env::var("VALN").map_or(fifth(pairs.len() - test), |s| s.parse().unwrap());
+    let validation = fifth(pairs.len() - test);
     if test == 0 || validation == 0 {
         bail!(
             "{} subject(s) cannot be split into training, validation and test: at least 5 are needed",
