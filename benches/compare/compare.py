@@ -2,7 +2,8 @@
 """Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/runs/.
 
     python3 benches/compare/compare.py                    # about three minutes; on a shared machine keep others quiet
-    python3 benches/compare/compare.py --prepare          # only what needs the network and a compiler
+    python3 benches/compare/compare.py --parts            # only what needs the network and a compiler
+    python3 benches/compare/compare.py --parts volume     # one part anew, into the day's file
 
 Sets up its own Python environment (pinned in requirements.txt) under MONET_CACHE, default ~/.cache/monet, and builds monet. Each
 engine is a process of its own, loaded and warmed up before; turns go round all of them several times, so that what else the
@@ -31,6 +32,7 @@ INT8 = ROOT / "models/bench/monet-256.int8.toml"
 HIPPOCAMPUS = ROOT / "models/hippocampus.int8.toml"
 SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
 SIZE = [256, 256]
+PARTS = ["engines", "volume", "agreement"]
 PAUSE = 0.15
 """Seconds between turns: the last engine's threads have stopped spinning by then."""
 
@@ -52,10 +54,10 @@ def enter_environment():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prepare", action="store_true", help="set up and build, measure nothing")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to measure; all when not given")
     parser.add_argument("--monet", type=pathlib.Path, help="binary to measure; built from this checkout when not given")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--slices", type=int, default=8, help="slices of each engine a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=10, help="most slices of each engine a round; slow ones run fewer, at least 2")
     parser.add_argument("--threads", type=int, default=2, help="threads of the second table")
     parser.add_argument("--host", help="name of the machine in the table and the file's name; its CPU's when not given")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/runs")
@@ -72,16 +74,23 @@ def build():
 class Outside:
     """An engine in a worker process, see worker.py."""
 
-    def __init__(self, name, net, engine, path, threads, way, settings=None):
+    def __init__(self, name, net, engine, path, threads, way, settings=None, size=SIZE):
         self.name, self.net, self.threads, self.way = name, net, threads, way
-        command = [sys.executable, HERE / "worker.py", engine, path, str(threads), way, f"{SIZE[0]}x{SIZE[1]}"]
+        command = [sys.executable, HERE / "worker.py", engine, path, str(threads), way, f"{size[0]}x{size[1]}"]
         environment = {**os.environ, **(settings or {})}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
         )
-        assert json.loads(self.process.stdout.readline())["ready"]
+        self.loaded = False
+
+    def load(self):
+        """Waits until the net is loaded and warmed up; workers load beside one another."""
+        if not self.loaded:
+            assert json.loads(self.process.stdout.readline())["ready"]
+            self.loaded = True
 
     def ask(self, **request):
+        self.load()
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
@@ -108,6 +117,9 @@ class Monet:
         self.profile = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         latency = self.profile["latency_ms"]
         return {**{k: latency[k] for k in ("median", "min")}, "slices_per_s": self.profile["slices_per_s"]}
+
+    def load(self):
+        pass
 
     def close(self):
         pass
@@ -165,20 +177,40 @@ def faster_openvino(names, chosen={}):
         times = {}
         for name, path in names.items():
             worker = Outside(name, "int8", "openvino", path, 1, "split")
-            times[name] = min(worker.turn(10)["median"] for _ in range(2))
+            times[name] = worker.turn(8)["min"]
             worker.close()
         chosen.update(name=min(times, key=times.get), times=times)
         print("OpenVINO, ms a slice:", {k: round(v, 1) for k, v in times.items()}, file=sys.stderr)
     return chosen["name"], names[chosen["name"]]
 
 
+def engines(binary, quantized, args):
+    """All engines at one thread and at several, in one interleaved run."""
+    all = [e for threads in (1, args.threads) for e in contestants(binary, quantized, threads)]
+    rows = interleave(all, args.rounds, args.slices)
+    profiles = [e.profile for e in all if isinstance(e, Monet) and e.threads == 1 and e.profile["kernel"]]
+    [engine.close() for engine in all]
+    return {
+        "peak_gmac_per_s": {p["kernel"]: p["peak_gmac_per_s"] for p in profiles},
+        "macs": profiles[0]["macs"],
+        "rounds": args.rounds,
+        "slices": args.slices,
+        "threads": args.threads,
+        "rows": rows,
+    }
+
+
 def interleave(engines, rounds, slices):
     """A row for each engine: turns go round, each round beginning with another one."""
+    [engine.load() for engine in engines]
     turns = {id(engine): [] for engine in engines}
     for round in range(rounds):
         for engine in engines[round % len(engines) :] + engines[: round % len(engines)]:
             time.sleep(PAUSE)
-            turns[id(engine)].append(engine.turn(slices))
+            own = turns[id(engine)]
+            # About a second a turn, so that slow engines do not take all of the time.
+            count = min(slices, max(2, int(1e3 / own[-1]["median"]))) if own else 2
+            own.append(engine.turn(count))
         print(f"round {round + 1} of {rounds}", file=sys.stderr)
     rows = []
     for engine in engines:
@@ -187,7 +219,7 @@ def interleave(engines, rounds, slices):
         row = {"engine": engine.name, "net": engine.net, "threads": engine.threads, "way": engine.way}
         row |= {"median_ms": median, "min_ms": min(t["min"] for t in own)}
         row["slices_per_s"] = statistics.median(t["slices_per_s"] for t in own)
-        row["rounds"] = own
+        row["turns"] = own
         rows.append(row)
     return rows
 
@@ -209,7 +241,7 @@ def agreement(binary, quantized, folder):
 
     def outside(engine, path, volume):
         numpy.save(folder / "in.npy", volume[:, None])
-        worker = Outside(engine, "", engine, path, 1, "split")
+        worker = Outside(engine, "", engine, path, 1, "split", size=volume.shape[1:])
         worker.ask(input=str(folder / "in.npy"), output=str(folder / "out.npy"))
         worker.close()
         return numpy.load(folder / "out.npy")
@@ -294,16 +326,23 @@ def versions(binary):
 
 
 def markdown(run):
-    """The table that people read."""
+    """The tables that people read."""
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    out = [f"# {run['date']}, {run['host']}", ""]
+    out += [f"{run['cpu']}, {run['cores']} cores; features: {', '.join(run['features'])}.", f"{versions}.", ""]
+    out += engine_tables(run["engines"]) if "engines" in run else []
+    out += volume_line(run["volume"]) if "volume" in run else []
+    out += agreement_table(run["agreement"]) if "agreement" in run else []
+    return "\n".join(out) + "\n"
+
+
+def engine_tables(run):
     one = [r for r in run["rows"] if r["threads"] == 1]
     best = next(r for r in one if r["engine"].startswith("monet"))
-    out = [f"# {run['date']}, {run['host']}", ""]
-    out += [f"{run['cpu']}, {run['cores']} cores; features: {', '.join(run['features'])}."]
     peaks = ", ".join(f"{kernel} {peak:.0f}" for kernel, peak in run["peak_gmac_per_s"].items())
-    out += [f"Measured peak of a kernel's multiplying instruction on one core, GMAC/s: {peaks}."]
-    out += [", ".join(f"{name} {version}" for name, version in run["versions"].items()) + ".", ""]
-    out += [f"One 256x256 slice of `models/bench/monet-256`, {run['macs'] / 1e9:.3f} GMAC; {run['rounds']} interleaved rounds of "
-            f"{run['slices']} slices. Last column: times slower than {best['engine']}.", ""]
+    out = [f"One 256x256 slice of `models/bench/monet-256`, {run['macs'] / 1e9:.3f} GMAC; {run['rounds']} interleaved rounds of up to "
+           f"{run['slices']} slices. Measured peak of a kernel's multiplying instruction on one core, GMAC/s: {peaks} (Winograd's "
+           f"filtering needs fewer products than the net has). Last column: times slower than {best['engine']}.", ""]
     out += ["| engine | net | 1 thread: median ms | min ms | slices/s | GMAC/s | slower |", "|---|---|---|---|---|---|---|"]
     for r in one:
         out += [f"| {r['engine']} | {r['net']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | {r['slices_per_s']:.1f} | "
@@ -316,17 +355,24 @@ def markdown(run):
             alone = next(o for o in one if (o["engine"], o["net"]) == (r["engine"], r["net"]))
             out += [f"| {r['engine']} | {r['net']} | {r['way']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | "
                     f"{r['slices_per_s']:.1f} | {r['slices_per_s'] / alone['slices_per_s']:.2f} |"]
-    v = run["volume"]
-    out += ["", f"`monet segment`, {v['slices']} slices of 512x512 as `.nii.gz`, {v['engine']}: {v['seconds']['1']:.2f} s on one thread, "
+    return out
+
+
+def volume_line(v):
+    n = v["threads"]
+    return ["", f"`monet segment`, {v['slices']} slices of 512x512 as `.nii.gz`, {v['engine']}: {v['seconds']['1']:.2f} s on one thread, "
             f"{v['seconds'][str(n)]:.2f} s on {n}: {v['ratio']:.2f} times as fast; peak memory {v['peak_memory_bytes'] / 2**20:.1f} MiB."]
-    out += ["", "Agreement with ONNX Runtime on the same file (its products of u8 and i8 made exact, which without VNNI they are not by "
-            "default). The bench net's random weights spread one step of rounding over the whole net, so that two int8 runtimes "
-            "part there as far as quantization itself does; the trained net is what counts.", ""]
+
+
+def agreement_table(rows):
+    out = ["", "Agreement with ONNX Runtime on the same file (its products of u8 and i8 made exact, which without VNNI they are not by "
+           "default). The bench net's random weights spread one step of rounding over the whole net, so that two int8 runtimes "
+           "part there as far as quantization itself does; the trained net is what counts.", ""]
     out += ["| net | engine | equal labels | largest difference of probabilities | mean |", "|---|---|---|---|---|"]
-    for r in run["agreement"]:
+    for r in rows:
         largest, mean = (f"{r[k]:.5f}" if k in r else "" for k in ("max_difference", "mean_difference"))
         out += [f"| {r['net']} | {r['engine']} | {r['equal_labels']:.4%} | {largest} | {mean} |"]
-    return "\n".join(out) + "\n"
+    return out
 
 
 def main():
@@ -340,36 +386,23 @@ def main():
     if not quantized.exists():
         nets.quantize_static(FLOAT.with_suffix(".onnx"), quantized.with_suffix(".part"), SIZE)
         quantized.with_suffix(".part").rename(quantized)
-    if args.prepare:
+    if not args.parts:
         return
-    engines = [e for threads in (1, args.threads) for e in contestants(binary, quantized, threads)]
-    rows = interleave(engines, args.rounds, args.slices)
-    profiles = {e.name: e.profile for e in engines if isinstance(e, Monet) and e.threads == 1 and e.profile["kernel"]}
-    [engine.close() for engine in engines]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        volume = whole_volume(binary, folder, args.threads)
-        agree = agreement(binary, quantized, folder)
     slug = re.sub(r"[^a-z0-9]+", "-", cpu().lower()).strip("-")
-    run = {
-        "format": 1,
-        "date": datetime.date.today().isoformat(),
-        "host": args.host or slug,
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
-        "features": features(),
-        "peak_gmac_per_s": {p["kernel"]: p["peak_gmac_per_s"] for p in profiles.values()},
-        "versions": versions(binary),
-        "macs": max(p["macs"] for p in profiles.values()),
-        "rounds": args.rounds,
-        "slices": args.slices,
-        "threads": args.threads,
-        "rows": rows,
-        "volume": volume,
-        "agreement": agree,
-    }
+    run = {"format": 1, "date": datetime.date.today().isoformat(), "host": args.host or slug}
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{run['date']}-{run['host']}"
+    if path.with_suffix(".json").exists():
+        run = json.loads(path.with_suffix(".json").read_text())
+    run |= {"cpu": cpu(), "cores": os.cpu_count(), "features": features(), "versions": versions(binary)}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if "engines" in args.parts:
+            run["engines"] = engines(binary, quantized, args)
+        if "volume" in args.parts:
+            run["volume"] = whole_volume(binary, folder, args.threads)
+        if "agreement" in args.parts:
+            run["agreement"] = agreement(binary, quantized, folder)
     path.with_suffix(".json").write_text(json.dumps(run, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown(run))
     print(markdown(run))

@@ -24,7 +24,7 @@ def quantize_static(float_net, path, size):
             return None if x is None else {"image": x}
 
     prepared = f"{path}.prepared.onnx"
-    quant_pre_process(float_net, prepared)
+    quant_pre_process(float_net, prepared, skip_symbolic_shape=True)
     quantize(
         prepared,
         path,
