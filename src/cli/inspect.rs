@@ -1,6 +1,6 @@
 //! `monet inspect`: what a package is and what runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -20,14 +20,14 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
-    /// Manifest of the package; the embedded one when not given
+    /// Manifest of the package, or an ONNX file without one; the embedded package when not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
     #[command(flatten)]
-    kernel: super::KernelArgs,
+    engine: super::EngineArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,9 +46,9 @@ struct Inspection<'a> {
 /// # Errors
 /// A package that cannot be loaded.
 pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
-    let package = super::package(args.model.as_deref().map(Path::new))?;
+    let package = super::package_or_net(args.model.as_deref(), args.size)?;
     let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
-    let net = engine::describe(&package, size, args.kernel.choose()?)?;
+    let net = engine::describe(&package, size, args.engine.choose()?)?;
     if args.json {
         let inspection = Inspection {
             origin: &package.origin,

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use monet::engine::int8::Kernel;
+use monet::engine::{self, Choice};
 use monet::package::{Package, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
@@ -83,17 +84,39 @@ fn package(model: Option<&Path>) -> Result<Package> {
     })
 }
 
-/// The choice of kernel, common to the commands that run nets.
+/// The package named, or the embedded one; an ONNX file without manifest too, for slices of this size or the file's own.
+fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Package> {
+    match model {
+        Some(path) if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) => {
+            Ok(engine::bare(path, size)?)
+        }
+        _ => package(model),
+    }
+}
+
+/// The choice of engine and kernel, common to the commands that run nets.
 #[derive(Debug, clap::Args)]
-struct KernelArgs {
+struct EngineArgs {
+    /// What runs the net: the int8 engine where the net is quantized and tract elsewhere, or tract alone
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    engine: EngineName,
     /// Kernel of the int8 engine: scalar, sse4.1, avx2, avx-vnni or avx512-vnni; the fastest that the CPU has when not given
     #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
     kernel: Option<String>,
 }
 
-impl KernelArgs {
-    fn choose(&self) -> Result<Kernel> {
-        Ok(Kernel::choose(self.kernel.as_deref())?)
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum EngineName {
+    Auto,
+    Tract,
+}
+
+impl EngineArgs {
+    fn choose(&self) -> Result<Choice> {
+        Ok(match self.engine {
+            EngineName::Auto => Choice::Int8(Kernel::choose(self.kernel.as_deref())?),
+            EngineName::Tract => Choice::Tract,
+        })
     }
 }
 

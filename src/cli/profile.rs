@@ -20,7 +20,7 @@ The trace opens in chrome://tracing or ui.perfetto.dev.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ProfileArgs {
-    /// Manifest of the package; the embedded one when not given
+    /// Manifest of the package, or an ONNX file without one; the embedded package when not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slices; the package's own when not given
@@ -33,7 +33,7 @@ pub(super) struct ProfileArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
     #[command(flatten)]
-    kernel: super::KernelArgs,
+    engine: super::EngineArgs,
     /// Write the measurement as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -47,12 +47,12 @@ pub(super) struct ProfileArgs {
 /// # Errors
 /// A package that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
-    let package = super::package(args.model.as_deref())?;
+    let package = super::package_or_net(args.model.as_deref(), args.size)?;
     let settings = Settings {
         size: args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]),
         threads: args.threads.into(),
         runs: args.runs as usize,
-        kernel: args.kernel.choose()?,
+        engine: args.engine.choose()?,
     };
     let profile = engine::profile(&package, &settings)?;
     if args.json.as_deref() != Some(std::path::Path::new("-")) {

@@ -45,7 +45,7 @@ pub(super) struct SegmentArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    kernel: super::KernelArgs,
+    engine: super::EngineArgs,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -62,7 +62,7 @@ pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .context("cannot listen for interrupts")?;
     let mut model =
-        Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.kernel.choose()?);
+        Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.engine.choose()?);
 
     let mut reports = Vec::new();
     let mut failed = 0;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::Cost;
 
-use super::int8::Kernel;
-use super::{Engine, EngineError, QuantizedEngine, stock};
+use super::int8::{QuantizedRegion, Region};
+use super::{Choice, Engine, EngineError, QuantizedEngine, quantized, stock};
 use crate::package::Package;
 
 /// One operation.
@@ -42,47 +42,94 @@ pub struct Summary {
     pub macs: u64,
 }
 
-/// Describes a package's net for slices of this height and width.
+/// Describes a package's net for slices of this height and width, run by a kernel or the engine chosen.
 ///
 /// # Errors
 /// [`EngineError::Load`], [`EngineError::Mismatch`]
-pub fn describe(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Summary, EngineError> {
+pub fn describe(
+    package: &Package,
+    size: [usize; 2],
+    choice: impl Into<Choice>,
+) -> Result<Summary, EngineError> {
+    let choice = choice.into();
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
-    let model = stock::typed(package, size)?.into_decluttered().map_err(load)?;
-    let (engine, runs_on) = match QuantizedEngine::new(package, size, kernel)? {
+    let import = quantized::import(package)?;
+    let (model, engine, runs_on) = match QuantizedEngine::chosen(package, size, choice)? {
         Some(engine) => {
             let plan = engine.plan();
             let (steps, arena) = (plan.steps().len(), plan.arena_len());
             let name = engine.name();
-            (format!("{name}: {steps} fused steps over an arena of {arena} bytes"), name)
+            let line = format!("{name}: {steps} fused steps over an arena of {arena} bytes");
+            (stock::typed(package, size)?, line, name)
         }
-        None => ("tract, operator by operator".to_owned(), "tract".to_owned()),
+        None => {
+            let model = stock::rewritten(package, size, choice)?;
+            let parts: Vec<String> = stock::regions(&model).map(part).collect();
+            let line = ["tract, operator by operator".to_owned()].into_iter().chain(parts);
+            let line = line.collect::<Vec<_>>().join("; ");
+            (model, line, "tract".to_owned())
+        }
     };
+    let model = model.into_decluttered().map_err(load)?;
     let mut layers = Vec::new();
+    let mut regions = import.regions.iter();
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
-        let inputs = model.node_input_facts(id).map_err(load)?;
-        let parameters = parameters(&inputs);
-        let costs = node.op.cost(&inputs).map_err(load)?;
-        let macs = costs
-            .iter()
-            .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
-            .map(|(_, count)| count.to_i64().unwrap_or(0).unsigned_abs())
-            .sum();
-        if node.inputs.is_empty() || node.op.name() == "Const" {
-            continue;
+        if let (Some(op), Some(region)) = (node.op_as::<QuantizedRegion>(), regions.next()) {
+            layers.extend(steps(op, region));
+        } else if !node.inputs.is_empty() && node.op.name() != "Const" {
+            layers.push(layer(&model, node, &runs_on).map_err(load)?);
         }
-        let shape = node.outputs[0].fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default();
-        let (name, op) = (node.name.clone(), node.op.name().into_owned());
-        layers.push(Layer { name, op, shape, parameters, macs, runs_on: runs_on.clone() });
     }
     Ok(Summary {
         size,
         engine,
-        unfused: QuantizedEngine::unfused(package)?.iter().map(ToString::to_string).collect(),
+        unfused: import.unfused.iter().map(ToString::to_string).collect(),
         parameters: layers.iter().map(|l| l.parameters).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         layers,
+    })
+}
+
+/// A quantized part in a few words.
+fn part(op: &QuantizedRegion) -> String {
+    let plan = op.plan();
+    let (steps, arena) = (plan.steps().len(), plan.arena_len());
+    format!("a part by int8 {}: {steps} fused steps over an arena of {arena} bytes", plan.kernel())
+}
+
+/// An operator of tract.
+fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Layer> {
+    let inputs = model.node_input_facts(node.id)?;
+    let costs = node.op.cost(&inputs)?;
+    let macs = costs
+        .iter()
+        .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
+        .map(|(_, count)| count.to_i64().unwrap_or(0).unsigned_abs())
+        .sum();
+    Ok(Layer {
+        name: node.name.clone(),
+        op: node.op.name().into_owned(),
+        shape: node.outputs[0].fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default(),
+        parameters: parameters(&inputs),
+        macs,
+        runs_on: runs_on.to_owned(),
+    })
+}
+
+/// The steps of a quantized part.
+fn steps(op: &QuantizedRegion, region: &Region) -> impl Iterator<Item = Layer> {
+    let plan = op.plan();
+    plan.steps().iter().map(move |step| {
+        let node = region.graph.nodes.iter().find(|node| node.name == step.name);
+        Layer {
+            name: step.name.clone(),
+            op: step.kind.to_owned(),
+            shape: [1].into_iter().chain(step.shape).collect(),
+            parameters: node.map_or(0, |node| node.operation.parameters()),
+            macs: step.macs,
+            runs_on: format!("int8 {}", plan.kernel()),
+        }
     })
 }
 

@@ -3,6 +3,8 @@
 //! [`Engine`] is the seam: the pipeline knows nothing else of nets. Volumes, intensities and files are not known here.
 
 #[cfg(feature = "tract")]
+mod bare;
+#[cfg(feature = "tract")]
 mod describe;
 pub mod int8;
 #[cfg(feature = "tract")]
@@ -12,6 +14,8 @@ mod quantized;
 #[cfg(feature = "tract")]
 mod stock;
 
+#[cfg(feature = "tract")]
+pub use bare::bare;
 #[cfg(feature = "tract")]
 pub use describe::{Layer, Summary, describe};
 #[cfg(feature = "tract")]
@@ -24,7 +28,7 @@ pub use stock::StockEngine;
 use thiserror::Error;
 
 #[cfg(feature = "tract")]
-use crate::package::{Output, Package};
+use crate::package::{Output, Package, PackageError};
 
 /// Turns a prepared slice into labels; each worker thread owns one.
 pub trait Engine: Send {
@@ -40,6 +44,23 @@ pub trait Engine: Send {
     /// # Errors
     /// [`EngineError::Run`]
     fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError>;
+}
+
+/// Which engine runs a net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Choice {
+    /// What is quantized, the int8 engine with this kernel; the rest, tract.
+    Int8(int8::Kernel),
+    /// All of it tract, as it comes: an outside check.
+    #[cfg(feature = "tract")]
+    Tract,
+}
+
+impl From<int8::Kernel> for Choice {
+    fn from(kernel: int8::Kernel) -> Self {
+        Self::Int8(kernel)
+    }
 }
 
 /// Why a net cannot be loaded or run.
@@ -68,6 +89,22 @@ pub enum EngineError {
         /// What the manifest makes one expect.
         expected: String,
     },
+    /// An ONNX file without manifest does not say what its slices are.
+    #[error("{origin}: the net's {what} is {found}, expected {expected}")]
+    Bare {
+        /// The ONNX file.
+        origin: String,
+        /// Input or output.
+        what: &'static str,
+        /// What the file says.
+        found: String,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// The file cannot be read.
+    #[cfg(feature = "tract")]
+    #[error(transparent)]
+    File(#[from] PackageError),
     /// The kernel asked for cannot be had.
     #[error(transparent)]
     Kernel(#[from] int8::KernelError),
@@ -76,8 +113,8 @@ pub enum EngineError {
     Run(String),
 }
 
-/// The engines of one volume: one a worker thread, sharing weights. The int8 engine with this kernel where it takes the whole
-/// net, stock tract otherwise.
+/// The engines of one volume: one a worker thread, sharing weights. A [`Kernel`](int8::Kernel) asks for the int8 engine wherever the
+/// net is quantized: the whole of it, or as an operator among tract's.
 ///
 /// # Errors
 /// [`EngineError::Load`], [`EngineError::Mismatch`]
@@ -86,14 +123,15 @@ pub fn engines(
     package: &Package,
     size: [usize; 2],
     workers: usize,
-    kernel: int8::Kernel,
+    choice: impl Into<Choice>,
 ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+    let choice = choice.into();
     let mut all: Vec<Box<dyn Engine>> = Vec::with_capacity(workers);
-    if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
+    if let Some(first) = QuantizedEngine::chosen(package, size, choice)? {
         (1..workers).for_each(|_| all.push(Box::new(first.another())));
         all.push(Box::new(first));
     } else {
-        let first = StockEngine::new(package, size)?;
+        let first = StockEngine::new(package, size, choice)?;
         for _ in 1..workers {
             all.push(Box::new(first.another()?));
         }

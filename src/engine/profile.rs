@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::int8::Kernel;
-use super::{Engine, EngineError, QuantizedEngine, engines};
+use super::{Choice, Engine, EngineError, QuantizedEngine, engines};
 use crate::package::Package;
 
 /// Slices run before anything is measured.
@@ -26,8 +26,8 @@ pub struct Settings {
     pub threads: usize,
     /// Slices on each thread.
     pub runs: usize,
-    /// Kernel of the int8 engine.
-    pub kernel: Kernel,
+    /// What is to run the net.
+    pub engine: Choice,
 }
 
 /// A measurement.
@@ -115,9 +115,9 @@ impl Latency {
 /// # Errors
 /// [`EngineError`]
 pub fn profile(package: &Package, settings: &Settings) -> Result<Profile, EngineError> {
-    let Settings { size, threads, runs, kernel } = *settings;
+    let Settings { size, threads, runs, engine } = *settings;
     let (threads, runs) = (threads.max(1), runs.max(1));
-    let mut workers = engines(package, size, threads, kernel)?;
+    let mut workers = engines(package, size, threads, engine)?;
     let input = slice(package.manifest.input.planes(), size);
     let clock = Instant::now();
     let mut seconds = std::thread::scope(|scope| {
@@ -134,9 +134,9 @@ pub fn profile(package: &Package, settings: &Settings) -> Result<Profile, Engine
     let wall = clock.elapsed().as_secs_f64();
     let latency_ms = Latency::of(&mut seconds);
 
-    let quantized = QuantizedEngine::new(package, size, kernel)?;
-    let peak_gmac_per_s = quantized.as_ref().map_or(0.0, |_| peak(kernel));
+    let quantized = QuantizedEngine::chosen(package, size, engine)?;
     let plan = quantized.as_ref().map(QuantizedEngine::plan);
+    let peak_gmac_per_s = plan.map_or(0.0, |plan| peak(plan.kernel()));
     let macs = plan.map_or(0, super::int8::Plan::macs);
     Ok(Profile {
         format: FORMAT,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::{Framework, TractError};
 
-use super::int8::{self, Import, Kernel, Plan, Unfused};
-use super::{Engine, EngineError};
+use super::int8::{self, Import, Kernel, Plan};
+use super::{Choice, Engine, EngineError};
 use crate::package::{Output, Package};
 
 /// Wholly quantized net, planned for one slice size; engines made by [`QuantizedEngine::another`] share the plan.
@@ -24,20 +24,21 @@ impl QuantizedEngine {
     /// [`EngineError::Load`], [`EngineError::Mismatch`]
     pub fn new(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Option<Self>, EngineError> {
         let load = |reason: String| EngineError::Load { origin: package.origin.clone(), reason };
-        let Ok(import) = Self::import(package)? else { return Ok(None) };
-        let mut graph = import.graph;
+        let Import { regions, unfused } = import(package)?;
+        let Ok([region]) = <[_; 1]>::try_from(regions) else { return Ok(None) };
+        let mut graph = region.graph;
         let manifest = &package.manifest;
         let agrees = match (manifest.output, graph.output) {
             (Output::Sigmoid { threshold }, int8::Output::Sigmoid { .. }) => {
                 graph.output = int8::Output::Sigmoid { threshold };
                 true
             }
-            (Output::Argmax, int8::Output::Softmax) => true,
+            (Output::Argmax, int8::Output::Softmax | int8::Output::Identity) => true,
             _ => false,
         };
         // Some quantizers round the probabilities, too; labels are settled before that.
         let rounding = |op: &str| matches!(op, "QuantizeLinear" | "DequantizeLinear");
-        let whole = import.unfused.iter().all(|node| rounding(&node.op));
+        let whole = unfused.iter().all(|node| rounding(&node.op));
         if !agrees || !whole || graph.tensors[0].channels != manifest.input.planes() {
             return Ok(None);
         }
@@ -56,24 +57,16 @@ impl QuantizedEngine {
         Ok(Some(Self { plan: Arc::new(plan), arena, size }))
     }
 
-    /// The nodes that keep a package's net with tract, each with its reason; none where the whole net is taken over.
-    ///
-    /// # Errors
-    /// [`EngineError::Load`]
-    pub fn unfused(package: &Package) -> Result<Vec<Unfused>, EngineError> {
-        Ok(match Self::import(package)? {
-            Ok(import) => import.unfused,
-            Err(unfused) => unfused,
-        })
-    }
-
-    /// The quantized part of a package's net, or the nodes that stand in its way.
-    fn import(package: &Package) -> Result<Result<Import, Vec<Unfused>>, EngineError> {
-        let load =
-            |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
-        let proto =
-            tract_onnx::onnx().proto_model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
-        Ok(int8::import(&proto))
+    /// As [`QuantizedEngine::new`]; `None` too where tract was chosen.
+    pub(super) fn chosen(
+        package: &Package,
+        size: [usize; 2],
+        choice: Choice,
+    ) -> Result<Option<Self>, EngineError> {
+        match choice {
+            Choice::Int8(kernel) => Self::new(package, size, kernel),
+            Choice::Tract => Ok(None),
+        }
     }
 
     /// A further engine with the same weights and an arena of its own.
@@ -99,4 +92,11 @@ impl Engine for QuantizedEngine {
     fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
         self.plan.run(&mut self.arena, input, labels).map_err(|e| EngineError::Run(e.to_string()))
     }
+}
+
+/// The quantized parts of a package's net.
+pub(super) fn import(package: &Package) -> Result<Import, EngineError> {
+    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+    let proto = tract_onnx::onnx().proto_model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
+    Ok(int8::import(&proto))
 }

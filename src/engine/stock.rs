@@ -1,11 +1,12 @@
-//! The net run by tract as it comes.
+//! The net run by tract: as it comes, or with its quantized parts as operators of the int8 engine.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 
-use super::{Engine, EngineError, decide};
+use super::int8::{QuantizedRegion, rewrite};
+use super::{Choice, Engine, EngineError, decide, quantized};
 use crate::package::{Output, Package};
 
 /// A net in tract, planned for one slice size.
@@ -13,6 +14,7 @@ pub struct StockEngine {
     plan: Arc<TypedRunnableModel>,
     state: TypedSimpleState,
     output: Output,
+    name: String,
     channels: usize,
     size: [usize; 2],
 }
@@ -28,14 +30,19 @@ impl StockEngine {
     ///
     /// # Errors
     /// [`EngineError::Load`], [`EngineError::Mismatch`]
-    pub fn new(package: &Package, size: [usize; 2]) -> Result<Self, EngineError> {
+    pub fn new(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
         let load =
             |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
-        let model = typed(package, size)?.into_optimized().map_err(load)?;
+        let model = rewritten(package, size, choice)?;
+        let name = match regions(&model).next() {
+            Some(region) => format!("tract with int8 {}", region.plan().kernel()),
+            None => "tract".to_owned(),
+        };
+        let model = model.into_optimized().map_err(load)?;
         let plan = model.into_runnable().map_err(load)?;
         let state = plan.spawn().map_err(load)?;
         let manifest = &package.manifest;
-        Ok(Self { plan, state, output: manifest.output, channels: manifest.input.planes(), size })
+        Ok(Self { plan, state, output: manifest.output, name, channels: manifest.input.planes(), size })
     }
 
     /// A further engine with the same weights.
@@ -44,7 +51,7 @@ impl StockEngine {
     /// [`EngineError::Run`]
     pub fn another(&self) -> Result<Self, EngineError> {
         let state = self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}")))?;
-        Ok(Self { plan: self.plan.clone(), state, ..*self })
+        Ok(Self { plan: self.plan.clone(), state, name: self.name.clone(), ..*self })
     }
 }
 
@@ -54,7 +61,7 @@ impl Engine for StockEngine {
     }
 
     fn name(&self) -> String {
-        "tract".to_owned()
+        self.name.clone()
     }
 
     fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
@@ -68,6 +75,25 @@ impl Engine for StockEngine {
         decide(self.output, probabilities, labels);
         Ok(())
     }
+}
+
+/// As [`typed`], with the quantized parts replaced by operators of the int8 engine where that was chosen.
+pub(super) fn rewritten(
+    package: &Package,
+    size: [usize; 2],
+    choice: Choice,
+) -> Result<TypedModel, EngineError> {
+    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+    let mut model = typed(package, size)?;
+    if let Choice::Int8(kernel) = choice {
+        rewrite(&mut model, &quantized::import(package)?.regions, kernel).map_err(load)?;
+    }
+    Ok(model)
+}
+
+/// The quantized parts of a model.
+pub(super) fn regions(model: &TypedModel) -> impl Iterator<Item = &QuantizedRegion> {
+    model.nodes.iter().filter_map(|node| node.op_as::<QuantizedRegion>())
 }
 
 /// Reads a package's net for one slice of this height and width, and checks its input and output against the manifest.

@@ -91,6 +91,14 @@ impl Package {
         Ok(Self { manifest, onnx: onnx.into(), origin: path.display().to_string() })
     }
 
+    /// The bytes of an ONNX file, to be a package's [`Package::onnx`].
+    ///
+    /// # Errors
+    /// [`PackageError::Read`], [`PackageError::TooLong`]
+    pub fn read_net(path: &Path) -> Result<Vec<u8>, PackageError> {
+        read(path, "an ONNX file (.onnx)", MAX_MODEL)
+    }
+
     /// The package that the library carries: hippocampus in T1 MRI, int8.
     #[must_use]
     pub fn embedded() -> Self {

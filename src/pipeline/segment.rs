@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::PipelineError;
 use super::stream::{self, Slice};
 use crate::atomic::Staged;
-use crate::engine::int8::Kernel;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Choice, Engine};
 use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Package};
 use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
@@ -58,7 +57,7 @@ impl Job {
 pub struct Model {
     package: Package,
     workers: usize,
-    kernel: Kernel,
+    choice: Choice,
     engines: Vec<Box<dyn Engine>>,
 }
 
@@ -72,10 +71,10 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A model that will run on `workers` threads (at least one), with this kernel where it is quantized.
+    /// A model that will run on `workers` threads (at least one), by this kernel where it is quantized or by the engine chosen.
     #[must_use]
-    pub fn new(package: Package, workers: usize, kernel: Kernel) -> Self {
-        Self { package, workers: workers.max(1), kernel, engines: Vec::new() }
+    pub fn new(package: Package, workers: usize, choice: impl Into<Choice>) -> Self {
+        Self { package, workers: workers.max(1), choice: choice.into(), engines: Vec::new() }
     }
 
     /// Its package.
@@ -88,7 +87,7 @@ impl Model {
     fn engines(&mut self, size: [usize; 2]) -> Result<&mut [Box<dyn Engine>], PipelineError> {
         if self.engines.first().is_none_or(|engine| engine.size() != size) {
             self.engines.clear();
-            self.engines = engine::engines(&self.package, size, self.workers, self.kernel)
+            self.engines = engine::engines(&self.package, size, self.workers, self.choice)
                 .map_err(PipelineError::Load)?;
         }
         Ok(&mut self.engines)

@@ -1,9 +1,10 @@
-//! Reads the quantized part of an ONNX file into a [`QuantGraph`].
+//! Reads the quantized parts of an ONNX file into [`QuantGraph`]s.
 //!
 //! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between DequantizeLinear and
 //! QuantizeLinear becomes an integer one. Files of this project's trainer and of ONNX Runtime's `quantize_static` both
-//! pass; what is not recognised is named with its reason, and then the whole net stays with stock tract. Shapes of
-//! slices are not known here, nor is how tract runs the result.
+//! pass. A part has one input and one output: it opens with a QuantizeLinear and closes at a sigmoid or softmax, or before
+//! a node that is not recognised, at the last tensor through which all goes that comes later. What lies outside is
+//! named with its reason and stays with stock tract. Shapes of slices are not known here, nor is how tract runs the result.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tensor::load_tensor;
 
-use super::graph::{Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, Source};
+use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source};
+use super::onnx::{argument, float, floats, four, has, int, integers, pair, text};
 use super::requant::table;
 
 /// A node that the engine does not take over.
@@ -33,35 +35,53 @@ impl fmt::Display for Unfused {
     }
 }
 
-/// The quantized part of a file.
+/// A quantized part of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Import {
+pub struct Region {
     /// What it computes.
     pub graph: QuantGraph,
     /// The real-valued tensor that it reads.
     pub input: String,
     /// The real-valued tensor that it makes.
     pub output: String,
-    /// Nodes before and after it, which stay with tract.
+}
+
+/// What a file consists of.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Import {
+    /// The quantized parts, in the file's order.
+    pub regions: Vec<Region>,
+    /// All other nodes but constants, which stay with tract, in the file's order.
     pub unfused: Vec<Unfused>,
 }
 
-/// Finds the quantized part of a file.
-///
-/// # Errors
-/// The nodes that stand in the way, where there is no such part.
-pub fn import(model: &pb::ModelProto) -> Result<Import, Vec<Unfused>> {
-    let Some(graph) = &model.graph else {
-        return Err(vec![Unfused { node: String::new(), op: "Model".into(), reason: "has no graph".into() }]);
-    };
+/// Finds the quantized parts of a file.
+pub fn import(model: &pb::ModelProto) -> Import {
+    let Some(graph) = &model.graph else { return Import::default() };
     let mut importer = Importer::new(graph);
-    let mut unfused = Vec::new();
-    for node in &graph.node {
-        if let Err(reason) = importer.node(node) {
-            unfused.push(Unfused { node: node.name.clone(), op: node.op_type.clone(), reason });
+    let mut import = Import::default();
+    let mut refused = Vec::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        let outcome = importer.node(i, node);
+        let done = importer.output.is_some();
+        if let Err(reason) = outcome {
+            refused.push((i, reason));
+            if !importer.reads(node) {
+                continue;
+            }
+        } else if !done {
+            continue;
         }
+        import.regions.extend(importer.close(&mut refused));
     }
-    importer.finish(graph, unfused)
+    import.regions.extend(importer.close(&mut refused));
+    refused.sort_by_key(|(i, _)| *i);
+    let named = |(i, reason): (usize, String)| {
+        let node = &graph.node[i];
+        Unfused { node: node.name.clone(), op: node.op_type.clone(), reason }
+    };
+    import.unfused = refused.into_iter().map(named).collect();
+    import
 }
 
 /// What a tensor of the file is for the engine.
@@ -92,13 +112,31 @@ enum Pending {
     Function(Source, Activation),
 }
 
+/// Where a part can end: nothing made before this tensor is read after it.
+#[derive(Debug, Clone, Copy)]
+struct Cut<'a> {
+    name: &'a str,
+    /// The node that makes it.
+    node: usize,
+    /// Nodes and tensors of the graph up to it.
+    len: [usize; 2],
+}
+
 struct Importer<'a> {
     constants: HashMap<&'a str, &'a pb::TensorProto>,
-    values: HashMap<&'a str, Value>,
     readers: HashMap<&'a str, usize>,
+    /// The last node that reads a tensor; none after a result of the file.
+    last_reader: HashMap<&'a str, usize>,
+    /// Of the part that is open, and of all weights.
+    values: HashMap<&'a str, Value>,
     graph: QuantGraph,
     input: Option<&'a str>,
     output: Option<&'a str>,
+    /// Nodes of the file that it consists of.
+    nodes: Vec<usize>,
+    /// The last node that reads any of its tensors.
+    reach: usize,
+    cut: Option<Cut<'a>>,
 }
 
 type Outcome = Result<(), String>;
@@ -111,80 +149,116 @@ impl<'a> Importer<'a> {
             let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
             Some((n.output.first()?.as_str(), value))
         });
-        let mut readers = HashMap::new();
-        let outputs = graph.output.iter().map(|o| o.name.as_str());
-        for name in graph.node.iter().flat_map(|n| n.input.iter().map(String::as_str)).chain(outputs) {
+        let (mut readers, mut last_reader) = (HashMap::new(), HashMap::new());
+        let outputs = graph.output.iter().map(|o| (usize::MAX, o.name.as_str()));
+        let inputs =
+            graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
+        for (i, name) in inputs.chain(outputs) {
             *readers.entry(name).or_insert(0) += 1;
+            last_reader.insert(name, i);
         }
         Self {
             constants: constants.chain(inline).collect(),
-            values: HashMap::new(),
             readers,
-            graph: QuantGraph { tensors: Vec::new(), nodes: Vec::new(), output: Output::Identity },
+            last_reader,
+            values: HashMap::new(),
+            graph: empty(),
             input: None,
             output: None,
+            nodes: Vec::new(),
+            reach: 0,
+            cut: None,
         }
     }
 
-    fn finish(mut self, graph: &pb::GraphProto, mut unfused: Vec<Unfused>) -> Result<Import, Vec<Unfused>> {
-        let open = self.values.iter().find_map(|(name, value)| match value {
-            Value::Pending(Pending::Convolution {
-                inputs,
-                conv,
-                activation: Activation::Linear,
-                transposed: false,
-            }) if graph.output.iter().any(|o| o.name == *name) => Some((*name, inputs.clone(), conv.clone())),
-            _ => None,
-        });
-        if let (None, Some((name, inputs, conv))) = (self.output, open) {
-            self.graph.push(name, Operation::Logits { inputs, conv });
-            self.output = Some(name);
-        }
-        match (self.input, self.output) {
-            (Some(input), Some(output)) => {
-                Ok(Import { graph: self.graph, input: input.into(), output: output.into(), unfused })
-            }
-            _ => {
-                if unfused.is_empty() {
-                    let reason =
-                        "no quantized part from a QuantizeLinear to a last convolution, sigmoid or softmax";
-                    unfused.push(Unfused {
-                        node: graph.name.clone(),
-                        op: "Graph".into(),
-                        reason: reason.into(),
-                    });
+    /// Whether a node reads what the open part makes.
+    fn reads(&self, node: &pb::NodeProto) -> bool {
+        node.input
+            .iter()
+            .any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
+    }
+
+    /// Ends the open part where it can end; its further nodes are refused.
+    fn close(&mut self, refused: &mut Vec<(usize, String)>) -> Option<Region> {
+        let mut graph = std::mem::replace(&mut self.graph, empty());
+        let (input, output) = (self.input.take(), self.output.take());
+        let (cut, nodes) = (self.cut.take(), std::mem::take(&mut self.nodes));
+        self.reach = 0;
+        let output = output.map(|name| (name, usize::MAX)).or_else(|| {
+            let Cut { name, node, len } = cut?;
+            graph.nodes.truncate(len[0]);
+            graph.tensors.truncate(len[1]);
+            let operation = match self.values.get(name)? {
+                Value::Reals(sources) => Operation::Dequantize { input: sources[0] },
+                Value::Pending(Pending::Convolution { inputs, conv, .. }) => {
+                    Operation::Logits { inputs: inputs.clone(), conv: conv.clone() }
                 }
-                Err(unfused)
+                _ => return None,
+            };
+            graph.push(name, operation);
+            Some((name, node))
+        });
+        self.values.retain(|_, value| matches!(value, Value::Weights(_)));
+        let (region, last) = match (input, output) {
+            (Some(input), Some((output, last))) if graph.nodes.iter().any(convolves) => {
+                (Some(Region { graph, input: input.into(), output: output.into() }), Some(last))
             }
-        }
+            _ => (None, None),
+        };
+        let reason = match last {
+            Some(_) => "lies behind the last tensor at which the quantized part can end",
+            None => "no convolution stands between the first and the last tensor of a quantized part",
+        };
+        let outside = nodes.into_iter().filter(|&i| last.is_none_or(|last| i > last));
+        refused.extend(outside.map(|i| (i, reason.to_owned())));
+        region
     }
 
-    fn node(&mut self, node: &'a pb::NodeProto) -> Outcome {
-        let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
-        if self.output.is_some() {
-            return if node.op_type == "Constant" {
-                Ok(())
-            } else {
-                Err("comes after the quantized part".into())
-            };
+    fn node(&mut self, index: usize, node: &'a pb::NodeProto) -> Outcome {
+        if node.op_type == "Constant" {
+            return Ok(());
         }
-        let value = match node.op_type.as_str() {
-            "Constant" => return Ok(()),
-            "QuantizeLinear" => self.quantize(node)?,
-            "DequantizeLinear" => self.dequantize(node)?,
-            "Conv" => self.convolution(node, false)?,
-            "ConvTranspose" => self.convolution(node, true)?,
-            "Elu" => self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?,
-            "Relu" => self.activation(node, Activation::Relu)?,
-            "Add" => self.add(node)?,
-            "Concat" => self.concat(node)?,
-            "MaxPool" => self.pool(node)?,
-            "Sigmoid" => return self.head(node, output, Output::Sigmoid { threshold: 0.5 }),
-            "Softmax" if int(node, "axis", -1) == 1 => return self.head(node, output, Output::Softmax),
-            _ => return Err("this operator has no integer form here".into()),
-        };
-        self.values.insert(output, value);
+        let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
+        match node.op_type.as_str() {
+            "Sigmoid" => self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?,
+            "Softmax" if int(node, "axis", -1) == 1 => self.head(index, node, output, Output::Softmax)?,
+            _ => {
+                let value = match node.op_type.as_str() {
+                    "QuantizeLinear" => self.quantize(node)?,
+                    "DequantizeLinear" => self.dequantize(node)?,
+                    "Conv" => self.convolution(node, false)?,
+                    "ConvTranspose" => self.convolution(node, true)?,
+                    "Elu" => self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?,
+                    "Relu" => self.activation(node, Activation::Relu)?,
+                    "Add" => self.add(node)?,
+                    "Concat" => self.concat(node)?,
+                    "MaxPool" => self.pool(node)?,
+                    _ => return Err("this operator has no integer form here".into()),
+                };
+                self.keep(index, output, value);
+            }
+        }
         Ok(())
+    }
+
+    /// Notes what a node makes, and whether the part could end there.
+    fn keep(&mut self, node: usize, name: &'a str, value: Value) {
+        if !matches!(value, Value::Weights(_)) {
+            let ends = match &value {
+                Value::Reals(sources) => sources.len() == 1,
+                Value::Pending(Pending::Convolution { activation, transposed, .. }) => {
+                    *activation == Activation::Linear && !transposed
+                }
+                _ => false,
+            };
+            if ends && self.reach <= node {
+                let len = [self.graph.nodes.len(), self.graph.tensors.len()];
+                self.cut = Some(Cut { name, node, len });
+            }
+            self.nodes.push(node);
+            self.reach = self.reach.max(self.last_reader.get(name).copied().unwrap_or(0));
+        }
+        self.values.insert(name, value);
     }
 
     /// The value of the i-th input.
@@ -470,7 +544,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Ends the quantized part.
-    fn head(&mut self, node: &'a pb::NodeProto, output: &'a str, kind: Output) -> Outcome {
+    fn head(&mut self, index: usize, node: &'a pb::NodeProto, output: &'a str, kind: Output) -> Outcome {
         let (operation, classes) = match self.value(node, 0)?.clone() {
             Value::Pending(Pending::Convolution {
                 inputs,
@@ -489,11 +563,26 @@ impl<'a> Importer<'a> {
         if matches!(kind, Output::Sigmoid { .. }) && classes != 1 {
             return Err(format!("a sigmoid over {classes} channels; exactly 1 is supported"));
         }
+        if self.reach > index {
+            return Err("tensors from before it are needed after it".into());
+        }
         self.graph.push(node.name.as_str(), operation);
         self.graph.output = kind;
         self.output = Some(output);
         Ok(())
     }
+}
+
+fn empty() -> QuantGraph {
+    QuantGraph { tensors: Vec::new(), nodes: Vec::new(), output: Output::Identity }
+}
+
+/// Whether it multiplies, which is what makes a part worth taking.
+fn convolves(node: &Node) -> bool {
+    matches!(
+        node.operation,
+        Operation::Convolve { .. } | Operation::Transpose { .. } | Operation::Logits { .. }
+    )
 }
 
 fn activate(activation: Activation, x: f32) -> f32 {
@@ -529,58 +618,4 @@ fn per_channel(scales: &[f32], channels: usize) -> Option<Vec<f32>> {
         _ if scales.len() == channels => Some(scales.to_vec()),
         _ => None,
     }
-}
-
-fn argument(node: &pb::NodeProto, i: usize) -> Result<&str, String> {
-    node.input.get(i).map(String::as_str).filter(|s| !s.is_empty()).ok_or_else(|| format!("has no input {i}"))
-}
-
-fn attribute<'a>(node: &'a pb::NodeProto, name: &str) -> Option<&'a pb::AttributeProto> {
-    node.attribute.iter().find(|a| a.name == name)
-}
-
-fn has(node: &pb::NodeProto, name: &str) -> bool {
-    attribute(node, name).is_some()
-}
-
-fn int(node: &pb::NodeProto, name: &str, default: i64) -> i64 {
-    attribute(node, name).map_or(default, |a| a.i)
-}
-
-fn float(node: &pb::NodeProto, name: &str, default: f32) -> f32 {
-    attribute(node, name).map_or(default, |a| a.f)
-}
-
-fn text<'a>(node: &'a pb::NodeProto, name: &str) -> &'a str {
-    attribute(node, name).and_then(|a| str::from_utf8(&a.s).ok()).unwrap_or("")
-}
-
-fn sizes<const N: usize>(node: &pb::NodeProto, name: &str, default: usize) -> Result<[usize; N], String> {
-    let Some(attribute) = attribute(node, name) else { return Ok([default; N]) };
-    let sizes: Option<Vec<usize>> = attribute.ints.iter().map(|&i| usize::try_from(i).ok()).collect();
-    sizes.and_then(|s| s.try_into().ok()).ok_or_else(|| format!("its {name} are {:?}", attribute.ints))
-}
-
-fn pair(node: &pb::NodeProto, name: &str, default: usize) -> Result<[usize; 2], String> {
-    sizes(node, name, default)
-}
-
-fn four(node: &pb::NodeProto, name: &str) -> Result<[usize; 4], String> {
-    sizes(node, name, 0)
-}
-
-fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
-    let view = tensor.to_plain_array_view::<f32>().map_err(|_| "a scale or bias is not f32")?;
-    Ok(view.iter().copied().collect())
-}
-
-fn integers(tensor: &Tensor) -> Result<Vec<i32>, String> {
-    if let Ok(view) = tensor.to_plain_array_view::<i8>() {
-        return Ok(view.iter().map(|&v| i32::from(v)).collect());
-    }
-    if let Ok(view) = tensor.to_plain_array_view::<u8>() {
-        return Ok(view.iter().map(|&v| i32::from(v)).collect());
-    }
-    let view = tensor.to_plain_array_view::<i32>().map_err(|_| "an integer tensor is not of 8 or 32 bits")?;
-    Ok(view.iter().copied().collect())
 }

@@ -34,6 +34,8 @@ mod graph;
 mod import;
 mod kernels;
 #[cfg(feature = "tract")]
+mod onnx;
+#[cfg(feature = "tract")]
 mod op;
 mod plan;
 pub mod requant;
@@ -41,7 +43,7 @@ mod run;
 
 pub use graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor};
 #[cfg(feature = "tract")]
-pub use import::{Import, Unfused, import};
+pub use import::{Import, Region, Unfused, import};
 pub use kernels::{Kernel, KernelError};
 #[cfg(feature = "tract")]
 pub use op::{QuantizedRegion, rewrite};

@@ -1,13 +1,13 @@
 //! The quantized part of a net as one operator of tract.
 //!
-//! [`rewrite`] puts it in the place of the nodes that [`import`](super::import()) recognised; the rest of the model is tract's. The
+//! [`rewrite`] puts one in the place of each part that [`import`](super::import()) recognised; the rest of the model is tract's. The
 //! plan is shared, each running state owns an arena.
 
 use std::sync::Arc;
 
 use tract_onnx::tract_core::internal::*;
 
-use super::import::Import;
+use super::import::Region;
 use super::kernels::Kernel;
 use super::plan::Plan;
 
@@ -95,34 +95,35 @@ impl TypedOp for QuantizedRegion {
     }
 }
 
-/// Replaces the imported part of a model, whose input sizes must be concrete, by one operator.
+/// Replaces the quantized parts of a model, whose input sizes must be concrete, by one operator each.
 ///
 /// # Errors
 /// Where the model is not the imported file's, or no plan can be made for its size.
-pub fn rewrite(model: &mut TypedModel, import: &Import, kernel: Kernel) -> TractResult<()> {
+pub fn rewrite(model: &mut TypedModel, regions: &[Region], kernel: Kernel) -> TractResult<()> {
+    regions.iter().try_for_each(|region| replace(model, region, kernel))?;
+    model.compact()
+}
+
+fn replace(model: &mut TypedModel, region: &Region, kernel: Kernel) -> TractResult<()> {
     let find = |name: &str| {
         model
             .find_outlet_label(name)
             .or_else(|| model.nodes.iter().find(|n| n.name == name).map(|n| OutletId::new(n.id, 0)))
             .with_context(|| format!("the model has no tensor \"{name}\""))
     };
-    let (input, output) = (find(&import.input)?, find(&import.output)?);
+    let (input, output) = (find(&region.input)?, find(&region.output)?);
     let fact = model.outlet_fact(input)?;
     let shape =
-        fact.shape.as_concrete().with_context(|| format!("the size of \"{}\" is not known", import.input))?;
-    let &[_, _, height, width] = shape else {
-        bail!("\"{}\" is not a batch of slices: {shape:?}", import.input)
+        fact.shape.as_concrete().with_context(|| format!("the size of \"{}\" is not known", region.input))?;
+    let &[_, channels, height, width] = shape else {
+        bail!("\"{}\" is not a batch of slices: {shape:?}", region.input)
     };
-    let plan = Arc::new(Plan::new(&import.graph, height, width, kernel)?);
-    ensure!(
-        shape[1..] == [import.graph.tensors[0].channels, height, width],
-        "wrong number of channels: {shape:?}"
-    );
+    ensure!(channels == region.graph.tensors[0].channels, "wrong number of channels: {shape:?}");
+    let plan = Arc::new(Plan::new(&region.graph, height, width, kernel)?);
     let mut patch = TypedModelPatch::new("quantized region");
     let tap = patch.tap_model(model, input)?;
-    let name = format!("{}.quantized", import.output);
+    let name = format!("{}.quantized", region.output);
     let wire = patch.wire_node(name, QuantizedRegion { plan }, &[tap])?;
     patch.shunt_outside(model, output, wire[0])?;
-    patch.apply(model)?;
-    model.compact()
+    patch.apply(model)
 }

@@ -752,7 +752,9 @@ fn final_logits(
                     Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
                         format!("a threshold of {threshold}; it must lie between 0 and 1")
                     }
-                    _ if channels > 256 => format!("{channels} classes; labels hold at most 256"),
+                    _ if channels > 256 && output != Output::Identity => {
+                        format!("{channels} classes; labels hold at most 256")
+                    }
                     _ => return Ok((channels, [h, w])),
                 }
             }

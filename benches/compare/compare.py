@@ -1,0 +1,412 @@
+#!/usr/bin/env python3
+"""Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/runs/.
+
+    python3 benches/compare/compare.py                    # about three minutes; on a shared machine keep others quiet
+    python3 benches/compare/compare.py --parts            # only what needs the network and a compiler
+    python3 benches/compare/compare.py --parts volume     # one part anew, into the day's file
+
+Sets up its own Python environment (pinned in requirements.txt) under MONET_CACHE, default ~/.cache/monet, and builds monet. Each
+engine is a process of its own, loaded and warmed up before; turns go round all of them several times, so that what else the
+machine does meets all alike. Tables state the median over rounds of each round's median, and the least time of all.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CACHE = pathlib.Path(os.environ.get("MONET_CACHE", pathlib.Path.home() / ".cache/monet")) / "compare"
+FLOAT = ROOT / "models/bench/monet-256.f32.toml"
+INT8 = ROOT / "models/bench/monet-256.int8.toml"
+HIPPOCAMPUS = ROOT / "models/hippocampus.int8.toml"
+SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
+SIZE = [256, 256]
+PARTS = ["engines", "volume", "agreement"]
+PAUSE = 0.15
+"""Seconds between turns: the last engine's threads have stopped spinning by then."""
+
+
+def enter_environment():
+    """Goes on in this script's own Python environment, made on first use."""
+    pins = (HERE / "requirements.txt").read_bytes()
+    folder = CACHE / f"python-{hashlib.sha256(pins).hexdigest()[:8]}"
+    python = folder / "bin/python"
+    if pathlib.Path(sys.prefix) == folder:
+        return
+    if not (folder / "complete").exists():
+        print(f"setting up {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+        (folder / "complete").touch()
+    os.execv(python, [str(python), __file__, *sys.argv[1:]])
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to measure; all when not given")
+    parser.add_argument("--monet", type=pathlib.Path, help="binary to measure; built from this checkout when not given")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=10, help="most slices of each engine a round; slow ones run fewer, at least 2")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the second table")
+    parser.add_argument("--host", help="name of the machine in the table and the file's name; its CPU's when not given")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/runs")
+    return parser.parse_args()
+
+
+def build():
+    command = ["cargo", "build", "--release", "--bin", "monet", "--message-format", "json-render-diagnostics"]
+    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in built.splitlines()]
+    return pathlib.Path(next(m["executable"] for m in messages if m.get("executable")))
+
+
+class Outside:
+    """An engine in a worker process, see worker.py."""
+
+    def __init__(self, name, net, engine, path, threads, way, settings=None, size=SIZE):
+        self.name, self.net, self.threads, self.way = name, net, threads, way
+        command = [sys.executable, HERE / "worker.py", engine, path, str(threads), way, f"{size[0]}x{size[1]}"]
+        environment = {**os.environ, **(settings or {})}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+        self.loaded = False
+
+    def load(self):
+        """Waits until the net is loaded and warmed up; workers load beside one another."""
+        if not self.loaded:
+            assert json.loads(self.process.stdout.readline())["ready"]
+            self.loaded = True
+
+    def ask(self, **request):
+        self.load()
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def turn(self, slices):
+        answer = self.ask(slices=slices)
+        milliseconds = [1e3 * s for s in answer["seconds"]]
+        rate = len(milliseconds) / answer["wall"]
+        return {"median": statistics.median(milliseconds), "min": min(milliseconds), "slices_per_s": rate}
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Monet:
+    """`monet profile`, started anew each turn: three slices of warm-up, then the measured ones."""
+
+    def __init__(self, name, net, binary, manifest, threads, engine):
+        self.name, self.net, self.threads, self.way = name, net, threads, "side"
+        self.command = [binary, "profile", manifest, "--threads", str(threads), "--json", "-", *engine]
+
+    def turn(self, slices):
+        command = [*self.command, "--runs", str(slices)]
+        self.profile = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        latency = self.profile["latency_ms"]
+        return {**{k: latency[k] for k in ("median", "min")}, "slices_per_s": self.profile["slices_per_s"]}
+
+    def load(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def kernels(binary):
+    """The kernels that this CPU has, fastest first; the scalar oracle is no contestant."""
+    known = ["avx512-vnni", "avx-vnni", "avx2", "sse4.1", "neon-i8mm", "neon-dot", "neon"]
+
+    def has(kernel):
+        command = [binary, "inspect", "--kernel", kernel]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+    return [kernel for kernel in known if has(kernel)]
+
+
+def features():
+    """Of the CPU's features, those that matter here."""
+    info = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    flags = re.search(r"^(?:flags|Features)\s*: (.*)$", info, re.M)
+    wanted = r"sse4_1|avx2|fma|avx512f|avx512bw|avx512_vnni|avx_vnni|amx_int8|asimd|asimddp|i8mm"
+    return [f for f in (flags[1].split() if flags else []) if re.fullmatch(wanted, f)]
+
+
+def cpu():
+    info = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    found = {key: re.search(rf"^{key}\s*: (.*)$", info, re.M) for key in ("model name", "cpu family", "model")}
+    name, family, model = (found[key][1] if found[key] else "" for key in found)
+    return f"{name or platform.machine()}" + (f" (family {family}, model {model})" if family else "")
+
+
+def contestants(binary, quantized, threads):
+    """All engines at this number of threads."""
+    ways = ["split"] if threads == 1 else ["split", "side"]
+    names = {"our QDQ file": INT8.with_suffix(".onnx"), "its own quantize_static": quantized}
+    for way in ways:
+        yield Outside("ONNX Runtime", "f32", "onnxruntime", FLOAT.with_suffix(".onnx"), threads, way)
+        yield Outside("ONNX Runtime", "int8, its own quantize_static", "onnxruntime", quantized, threads, way)
+        yield Outside("OpenVINO", "f32", "openvino", FLOAT.with_suffix(".onnx"), threads, way)
+        faster, path = faster_openvino(names)
+        net = f"int8, {faster if faster.startswith('our') else 'ONNX Runtime quantize_static'}"
+        yield Outside("OpenVINO", net, "openvino", path, threads, way)
+        if "avx512f" in features() or "avx_vnni" in features():
+            limit = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+            yield Outside("OpenVINO limited to AVX2", net, "openvino", path, threads, way, limit)
+    yield Monet("stock tract", "f32", binary, FLOAT, threads, ["--engine", "tract"])
+    yield Monet("stock tract", "int8, our QDQ file", binary, INT8, threads, ["--engine", "tract"])
+    for kernel in kernels(binary):
+        yield Monet(f"monet {kernel}", "int8, our QDQ file", binary, INT8, threads, ["--kernel", kernel])
+
+
+def faster_openvino(names, chosen={}):
+    """Of several int8 files the one that OpenVINO runs faster, tried once."""
+    if not chosen:
+        times = {}
+        for name, path in names.items():
+            worker = Outside(name, "int8", "openvino", path, 1, "split")
+            times[name] = worker.turn(8)["min"]
+            worker.close()
+        chosen.update(name=min(times, key=times.get), times=times)
+        print("OpenVINO, ms a slice:", {k: round(v, 1) for k, v in times.items()}, file=sys.stderr)
+    return chosen["name"], names[chosen["name"]]
+
+
+def engines(binary, quantized, args):
+    """All engines at one thread and at several, in one interleaved run."""
+    all = [e for threads in (1, args.threads) for e in contestants(binary, quantized, threads)]
+    rows = interleave(all, args.rounds, args.slices)
+    profiles = [e.profile for e in all if isinstance(e, Monet) and e.threads == 1 and e.profile["kernel"]]
+    [engine.close() for engine in all]
+    return {
+        "peak_gmac_per_s": {p["kernel"]: p["peak_gmac_per_s"] for p in profiles},
+        "macs": profiles[0]["macs"],
+        "rounds": args.rounds,
+        "slices": args.slices,
+        "threads": args.threads,
+        "rows": rows,
+    }
+
+
+def interleave(engines, rounds, slices):
+    """A row for each engine: turns go round, each round beginning with another one."""
+    [engine.load() for engine in engines]
+    turns = {id(engine): [] for engine in engines}
+    for round in range(rounds):
+        for engine in engines[round % len(engines) :] + engines[: round % len(engines)]:
+            time.sleep(PAUSE)
+            own = turns[id(engine)]
+            # About a second a turn, so that slow engines do not take all of the time.
+            count = min(slices, max(2, int(1e3 / own[-1]["median"]))) if own else 2
+            own.append(engine.turn(count))
+        print(f"round {round + 1} of {rounds}", file=sys.stderr)
+    rows = []
+    for engine in engines:
+        own = turns[id(engine)]
+        median = statistics.median(t["median"] for t in own)
+        row = {"engine": engine.name, "net": engine.net, "threads": engine.threads, "way": engine.way}
+        row |= {"median_ms": median, "min_ms": min(t["min"] for t in own)}
+        row["slices_per_s"] = statistics.median(t["slices_per_s"] for t in own)
+        row["turns"] = own
+        rows.append(row)
+    return rows
+
+
+def segmented(binary, manifest, volume, folder, arguments):
+    """Labels of a volume by `monet segment`, and its report."""
+    import nets
+
+    mask, stats = folder / "mask.nii", folder / "stats.json"
+    command = [binary, "segment", volume, "-o", mask, "--model", manifest, "--stats", stats, "--force", "--quiet"]
+    subprocess.run([*command, *arguments], check=True)
+    return nets.read_nifti(mask), json.loads(stats.read_text())
+
+
+def agreement(binary, quantized, folder):
+    """Labels of every engine against ONNX Runtime's on the same file, whose products are made exact for it."""
+    import nets
+    import numpy
+
+    def outside(engine, path, volume):
+        numpy.save(folder / "in.npy", volume[:, None])
+        worker = Outside(engine, "", engine, path, 1, "split", size=volume.shape[1:])
+        worker.ask(input=str(folder / "in.npy"), output=str(folder / "out.npy"))
+        worker.close()
+        return numpy.load(folder / "out.npy")
+
+    def label(p):
+        return p.argmax(1) if p.shape[1] > 1 else (p[:, 0] > 0.5).astype(int)
+
+    def row(net, engine, reference, labels, probabilities=None):
+        equal = float((labels == label(reference)).mean())
+        found = {"net": net, "engine": engine, "equal_labels": equal}
+        if probabilities is not None:
+            difference = numpy.abs(probabilities - reference)
+            found |= {"max_difference": float(difference.max()), "mean_difference": float(difference.mean())}
+        return found
+
+    random = numpy.random.default_rng(2)
+    sample = nets.read_nifti(SAMPLE)
+    low, high = numpy.percentile(sample, [0.5, 99.5])
+    padded = numpy.zeros((len(sample), 64, 64), numpy.float32)
+    padded[:, : sample.shape[1], : sample.shape[2]] = numpy.clip((sample - low) / (high - low), 0, 1)[:, :64, :64]
+    rows = []
+    for name, manifest, volume in (
+        ("hippocampus int8", HIPPOCAMPUS, padded),
+        ("bench int8", INT8, nets.volume(random, [*SIZE, 6])),
+    ):
+        path = manifest.with_suffix(".onnx")
+        own = nets.unit_package(manifest, folder)
+        nets.write_nifti(folder / "volume.nii", volume)
+        reference = outside("onnxruntime-exact", path, volume)
+        for engine in ("onnxruntime", "openvino"):
+            found = outside(engine, path, volume)
+            rows.append(row(name, engine, reference, label(found), found))
+        for engine in [["--engine", "tract"], *(["--kernel", kernel] for kernel in kernels(binary))]:
+            labels, _ = segmented(binary, own, folder / "volume.nii", folder, engine)
+            rows.append(row(name, f"monet {' '.join(engine)}", reference, labels))
+        if manifest == INT8:
+            float_reference = outside("onnxruntime", FLOAT.with_suffix(".onnx"), volume)
+            rows.append(row("bench f32 against int8", "onnxruntime-exact", float_reference, label(reference), reference))
+            found = outside("openvino", FLOAT.with_suffix(".onnx"), volume)
+            rows.append(row("bench f32", "openvino", float_reference, label(found), found))
+            labels, _ = segmented(binary, nets.unit_package(FLOAT, folder), folder / "volume.nii", folder, [])
+            rows.append(row("bench f32", "monet (stock tract)", float_reference, labels))
+    return rows
+
+
+def whole_volume(binary, folder, threads):
+    """`monet segment` on a CT of 150 slices of 512x512, at one thread and at several, turn by turn."""
+    import nets
+    import numpy
+
+    random = numpy.random.default_rng(3)
+    unit = nets.volume(random, [512, 512, 10])
+    ct = (numpy.concatenate([unit] * 15) * 500 - 200).astype(numpy.int16)
+    nets.write_nifti(folder / "ct.nii.gz", ct, 0.8)
+    seconds = {1: [], threads: []}
+    for _ in range(2):
+        for n in seconds:
+            time.sleep(PAUSE)
+            _, report = segmented(binary, INT8, folder / "ct.nii.gz", folder, ["--threads", str(n)])
+            seconds[n].append(report["wall_s"])
+    return {"slices": len(ct), "seconds": {str(n): min(s) for n, s in seconds.items()}, "engine": report["engine"],
+            "threads": threads, "ratio": min(seconds[1]) / min(seconds[threads]),
+            "peak_memory_bytes": report["peak_memory_bytes"]}
+
+
+def versions(binary):
+    import importlib.metadata
+
+    def said(*command):
+        return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    lock = (ROOT / "Cargo.lock").read_text()
+    pins = [line.split("==")[0] for line in (HERE / "requirements.txt").read_text().split()]
+    return {
+        "monet": f"{said(binary, '--version').split()[-1]} at {said('git', 'describe', '--always', '--dirty')}",
+        "tract": re.search(r'name = "tract-core"\nversion = "(.*)"', lock)[1],
+        **{name: importlib.metadata.version(name) for name in pins},
+        "python": platform.python_version(),
+        "rustc": said("rustc", "--version").split()[1],
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def markdown(run):
+    """The tables that people read."""
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    out = [f"# {run['date']}, {run['host']}", ""]
+    out += [f"{run['cpu']}, {run['cores']} cores; features: {', '.join(run['features'])}.", f"{versions}.", ""]
+    out += engine_tables(run["engines"]) if "engines" in run else []
+    out += volume_line(run["volume"]) if "volume" in run else []
+    out += agreement_table(run["agreement"]) if "agreement" in run else []
+    return "\n".join(out) + "\n"
+
+
+def engine_tables(run):
+    one = [r for r in run["rows"] if r["threads"] == 1]
+    best = next(r for r in one if r["engine"].startswith("monet"))
+    peaks = ", ".join(f"{kernel} {peak:.0f}" for kernel, peak in run["peak_gmac_per_s"].items())
+    out = [f"One 256x256 slice of `models/bench/monet-256`, {run['macs'] / 1e9:.3f} GMAC; {run['rounds']} interleaved rounds of up to "
+           f"{run['slices']} slices. Measured peak of a kernel's multiplying instruction on one core, GMAC/s: {peaks} (Winograd's "
+           f"filtering needs fewer products than the net has). Last column: times slower than {best['engine']}.", ""]
+    out += ["| engine | net | 1 thread: median ms | min ms | slices/s | GMAC/s | slower |", "|---|---|---|---|---|---|---|"]
+    for r in one:
+        out += [f"| {r['engine']} | {r['net']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | {r['slices_per_s']:.1f} | "
+                f"{run['macs'] / r['median_ms'] / 1e6:.0f} | {r['median_ms'] / best['median_ms']:.2f} |"]
+    n = run["threads"]
+    out += ["", f"At {n} threads: one slice split over all of them, or {n} slices side by side.", ""]
+    out += ["| engine | net | way | ms a slice: median | min | slices/s | of 1 thread |", "|---|---|---|---|---|---|---|"]
+    for r in run["rows"]:
+        if r["threads"] != 1:
+            alone = next(o for o in one if (o["engine"], o["net"]) == (r["engine"], r["net"]))
+            out += [f"| {r['engine']} | {r['net']} | {r['way']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | "
+                    f"{r['slices_per_s']:.1f} | {r['slices_per_s'] / alone['slices_per_s']:.2f} |"]
+    return out
+
+
+def volume_line(v):
+    n = v["threads"]
+    return ["", f"`monet segment`, {v['slices']} slices of 512x512 as `.nii.gz`, {v['engine']}: {v['seconds']['1']:.2f} s on one thread, "
+            f"{v['seconds'][str(n)]:.2f} s on {n}: {v['ratio']:.2f} times as fast; peak memory {v['peak_memory_bytes'] / 2**20:.1f} MiB."]
+
+
+def agreement_table(rows):
+    out = ["", "Agreement with ONNX Runtime on the same file (its products of u8 and i8 made exact, which without VNNI they are not by "
+           "default). The bench net's random weights spread one step of rounding over the whole net, so that two int8 runtimes "
+           "part there as far as quantization itself does; the trained net is what counts.", ""]
+    out += ["| net | engine | equal labels | largest difference of probabilities | mean |", "|---|---|---|---|---|"]
+    for r in rows:
+        largest, mean = (f"{r[k]:.5f}" if k in r else "" for k in ("max_difference", "mean_difference"))
+        out += [f"| {r['net']} | {r['engine']} | {r['equal_labels']:.4%} | {largest} | {mean} |"]
+    return out
+
+
+def main():
+    enter_environment()
+    args = arguments()
+    import nets
+
+    binary = (args.monet or build()).resolve()
+    stamp = hashlib.sha256(FLOAT.with_suffix(".onnx").read_bytes() + (HERE / "nets.py").read_bytes()).hexdigest()[:8]
+    quantized = CACHE / f"monet-256.quantize_static-{stamp}.onnx"
+    if not quantized.exists():
+        nets.quantize_static(FLOAT.with_suffix(".onnx"), quantized.with_suffix(".part"), SIZE)
+        quantized.with_suffix(".part").rename(quantized)
+    if not args.parts:
+        return
+    slug = re.sub(r"[^a-z0-9]+", "-", cpu().lower()).strip("-")
+    run = {"format": 1, "date": datetime.date.today().isoformat(), "host": args.host or slug}
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{run['date']}-{run['host']}"
+    if path.with_suffix(".json").exists():
+        run = json.loads(path.with_suffix(".json").read_text())
+    run |= {"cpu": cpu(), "cores": os.cpu_count(), "features": features(), "versions": versions(binary)}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if "engines" in args.parts:
+            run["engines"] = engines(binary, quantized, args)
+        if "volume" in args.parts:
+            run["volume"] = whole_volume(binary, folder, args.threads)
+        if "agreement" in args.parts:
+            run["agreement"] = agreement(binary, quantized, folder)
+    path.with_suffix(".json").write_text(json.dumps(run, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(run))
+    print(markdown(run))
+
+
+if __name__ == "__main__":
+    main()
