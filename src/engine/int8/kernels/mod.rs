@@ -12,6 +12,8 @@ mod aarch64_epilogue;
 mod aarch64_i8mm_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon_4x16;
+#[cfg(target_arch = "arm")]
+mod arm_neon_2x16;
 mod scalar;
 pub(super) mod winograd;
 #[cfg(target_arch = "x86_64")]
@@ -116,6 +118,8 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::available(),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::available(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_6x16::available(),
             #[cfg(target_arch = "aarch64")]
@@ -155,6 +159,8 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::spin(rounds),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_6x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
@@ -211,6 +217,8 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::convolve(arena, row),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_6x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
