@@ -52,7 +52,7 @@ pub(crate) fn conv(
         .map(|_| match fill {
             Weights::Uniform => (random.below(255) as i32 - 127) as i8,
             Weights::AllHighest => 127,
-            Weights::AllLowest => -127,
+            Weights::AllLowest => -128,
         })
         .collect();
     let spread = (per as f32).sqrt() * 73.0 * 70.0;

@@ -671,7 +671,7 @@ fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> 
     let step: usize = node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
     let rows = match kernel.packing() {
         Packing::Words => conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2,
-        Packing::Bytes => 0,
+        Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
     };
     let size = shapes.made(node);
     let phase = |sieve: &Sieve| match combs(node, sieve, grids, kernel) {
@@ -820,9 +820,10 @@ impl Builder<'_> {
         Ok(ConvStep { inputs, phases, result, scratch })
     }
 
-    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps.
-    fn bias(&self, conv: &Convolution, input: usize, taps: &[usize]) -> Vec<i32> {
-        let zero_point = i32::from(self.grids[input].quant.zero_point);
+    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps; `offset` is what the
+    /// counts have less when they are multiplied.
+    fn bias(&self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) -> Vec<i32> {
+        let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
         let window = conv.kernel[0] * conv.kernel[1];
         let mut bias = vec![0; conv.cout.next_multiple_of(BLOCK)];
         let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
@@ -886,16 +887,21 @@ impl Builder<'_> {
             .iter()
             .flat_map(|&(_, ky)| sieve.taps[1].iter().map(move |&(_, kx)| ky * conv.kernel[1] + kx))
             .collect();
+        let way = match combs(node, sieve, self.grids, self.kernel) {
+            Some(combs) => self.tiles(&combs, conv, inputs),
+            None => self.rows(sieve, conv, inputs),
+        };
+        let offset = match way {
+            Way::Rows(_) => self.kernel.offset(),
+            Way::Tiles(_) => 0,
+        };
         Phase {
             origin: sieve.origin,
             out_step: sieve.out_step,
             in_step: sieve.in_step,
             size: sieve.size,
-            way: match combs(node, sieve, self.grids, self.kernel) {
-                Some(combs) => self.tiles(&combs, conv, inputs),
-                None => self.rows(sieve, conv, inputs),
-            },
-            bias: self.bias(conv, inputs[0], &taken),
+            way,
+            bias: self.bias(conv, inputs[0], &taken, offset),
         }
     }
 

@@ -4,6 +4,16 @@
 //! must equal [`Kernel::Scalar`] to the bit; each stands in a file of its own named arch_feature_tile. Which row, which
 //! taps and which memory is the plan's affair.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod_6x16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_epilogue;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_i8mm_6x16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon_4x16;
+#[cfg(target_arch = "arm")]
+mod arm_neon_2x16;
 mod scalar;
 pub(super) mod winograd;
 #[cfg(target_arch = "x86_64")]
@@ -47,6 +57,12 @@ pub enum Kernel {
     AvxVnni,
     /// x86-64 with AVX-512 F, BW and VNNI.
     Avx512Vnni,
+    /// 64-bit ARM (any), or 32-bit ARM with NEON.
+    Neon,
+    /// 64-bit ARM with dot products.
+    NeonDotprod,
+    /// 64-bit ARM with 8-bit matrix products.
+    NeonI8mm,
 }
 
 /// A kernel that cannot be had.
@@ -62,8 +78,17 @@ pub enum KernelError {
 }
 
 impl Kernel {
-    /// All kernels, slowest first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Sse41, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+    /// All kernels, slowest first within an architecture.
+    pub const ALL: [Self; 8] = [
+        Self::Scalar,
+        Self::Sse41,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::NeonDotprod,
+        Self::NeonI8mm,
+    ];
 
     /// The name by which users choose it.
     pub fn name(self) -> &'static str {
@@ -73,6 +98,9 @@ impl Kernel {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx-vnni",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -88,7 +116,14 @@ impl Kernel {
             Self::AvxVnni => x86_avxvnni_6x16::available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86_avx512vnni_16x16::available(),
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => aarch64_neon_4x16::available(),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => aarch64_dotprod_6x16::available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => aarch64_i8mm_6x16::available(),
             _ => false,
         }
     }
@@ -122,7 +157,16 @@ impl Kernel {
             Self::AvxVnni => x86_avxvnni_6x16::spin(rounds),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86_avx512vnni_16x16::spin(rounds),
-            _ => scalar::spin(rounds),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => aarch64_neon_4x16::spin(rounds),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::spin(rounds),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => aarch64_dotprod_6x16::spin(rounds),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => aarch64_i8mm_6x16::spin(rounds),
+            Self::Scalar => scalar::spin(rounds),
+            _ => 0,
         }
     }
 
@@ -130,7 +174,17 @@ impl Kernel {
     pub(super) fn packing(self) -> Packing {
         match self {
             Self::Sse41 | Self::Avx2 => Packing::Words,
-            Self::Scalar | Self::AvxVnni | Self::Avx512Vnni => Packing::Bytes,
+            Self::Scalar | Self::AvxVnni | Self::Avx512Vnni | Self::NeonDotprod => Packing::Bytes,
+            Self::Neon => Packing::Pairs,
+            Self::NeonI8mm => Packing::Eights,
+        }
+    }
+
+    /// What it takes from each count before it multiplies, for the bias to make good: 128 where both factors must be signed.
+    pub(super) fn offset(self) -> i32 {
+        match self {
+            Self::Neon | Self::NeonDotprod => 128,
+            _ => 0,
         }
     }
 
@@ -161,6 +215,14 @@ impl Kernel {
             Self::AvxVnni => x86_avxvnni_6x16::convolve(arena, row),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => x86_avx512vnni_16x16::convolve(arena, row),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => aarch64_neon_4x16::convolve(arena, row),
+            #[cfg(target_arch = "arm")]
+            Self::Neon => arm_neon_2x16::convolve(arena, row),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => aarch64_dotprod_6x16::convolve(arena, row),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => aarch64_i8mm_6x16::convolve(arena, row),
             _ => scalar::convolve(arena, row),
         }
     }
@@ -191,12 +253,16 @@ pub(super) enum Packing {
     Bytes,
     /// i16, `[block][chunk][pair][16 outputs][2 inputs]`.
     Words,
+    /// i8, `[block][chunk][pair][16 outputs][2 inputs]`.
+    Pairs,
+    /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as [`Packing::Bytes`].
+    Eights,
 }
 
 /// Weights in a kernel's order.
 #[derive(Debug, Clone)]
 pub(super) enum Packed {
-    /// See [`Packing::Bytes`].
+    /// In one of the orders of bytes.
     Bytes(Vec<i8>),
     /// See [`Packing::Words`].
     Words(Vec<i16>),
@@ -332,11 +398,13 @@ pub(super) fn pack(
 ) -> Packed {
     let together = match packing {
         Packing::Bytes => GROUP,
-        Packing::Words => 2,
+        Packing::Words | Packing::Pairs => 2,
+        Packing::Eights => 2 * GROUP,
     };
     let mut bytes = Vec::new();
     for block in 0..blocks {
         for (chunk, &groups) in groups.iter().enumerate() {
+            let together = together.min(groups * GROUP);
             for first in (0..groups * GROUP).step_by(together) {
                 for output in block * BLOCK..(block + 1) * BLOCK {
                     bytes.extend((first..first + together).map(|channel| weight(output, chunk, channel)));
@@ -345,7 +413,7 @@ pub(super) fn pack(
         }
     }
     match packing {
-        Packing::Bytes => Packed::Bytes(bytes),
+        Packing::Bytes | Packing::Pairs | Packing::Eights => Packed::Bytes(bytes),
         Packing::Words => Packed::Words(bytes.into_iter().map(i16::from).collect()),
     }
 }

@@ -1,0 +1,162 @@
+//! What the AArch64 kernels share: the epilogue, on 16 outputs of a pixel.
+
+use core::arch::aarch64::*;
+
+use super::super::requant::{Curve, Stage};
+use super::{BLOCK, Target};
+
+/// The 16 sums of a pixel.
+pub(super) type Sums = [int32x4_t; 4];
+
+/// A stage, its constants across registers' width.
+pub(super) struct Epilogue<'a> {
+    stage: &'a Stage,
+    /// Removes the fraction bits of the layer's count, and of the sum's where there is a residual.
+    rounds: [int16x8_t; 2],
+    /// Zero points of the same.
+    zero_points: [int16x8_t; 2],
+    /// Bounds of the layer's count less its zero point.
+    bounds: [int16x8_t; 2],
+    /// Of ELU, see [`Elu`](super::super::requant::Elu).
+    cubic: [int16x8_t; 3],
+    one: int16x8_t,
+    depth: int16x8_t,
+    /// Of the residual, see [`Sum`](super::super::requant::Sum).
+    factors: [int16x8_t; 2],
+    offset: int16x8_t,
+}
+
+impl<'a> Epilogue<'a> {
+    /// Of a target's stage.
+    #[target_feature(enable = "neon")]
+    pub(super) fn new(target: &Target<'a>) -> Self {
+        let (Target::Counts { stage, .. } | Target::Reals { stage, .. }) = *target;
+        let all = |value: i16| vdupq_n_s16(value);
+        let (cubic, one, depth) = match &stage.curve {
+            Curve::Elu(elu) => (elu.cubic, elu.one, elu.depth),
+            _ => ([0; 3], 0, 0),
+        };
+        let [round, zero_point, first, second, offset] =
+            stage.sum.map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
+        Self {
+            stage,
+            rounds: [all(stage.round), all(round)],
+            zero_points: [all(stage.zero_point), all(zero_point)],
+            bounds: [all(-stage.zero_point), all(255 - stage.zero_point)],
+            cubic: [all(cubic[0]), all(cubic[1]), all(cubic[2])],
+            one: all(one),
+            depth: all(depth),
+            factors: [all(first), all(second)],
+            offset: all(offset),
+        }
+    }
+
+    /// Requantizes and stores `P` pixels of a block from pixel `x` on.
+    ///
+    /// # Safety
+    /// The target, of this stage, has been checked against the arena, its row has `x + P` pixels or more, and
+    /// `block < blocks`, which is how many blocks of outputs it has.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    pub(super) unsafe fn store<const P: usize>(
+        &self,
+        arena: *mut u8,
+        target: &Target,
+        blocks: usize,
+        block: usize,
+        x: usize,
+        sums: &[Sums; P],
+    ) {
+        // SAFETY: the caller vouches for every place of the row.
+        unsafe {
+            let scales = self.stage.scales.as_ptr().add(block * BLOCK);
+            let scale = |i: usize| vld1q_f32(scales.add(4 * i));
+            let scales = [scale(0), scale(1), scale(2), scale(3)];
+            match *target {
+                Target::Counts { start, step, residual: [residual, pace], .. } => {
+                    let mut out = arena.add(start + x * step + block * BLOCK);
+                    let mut other: *const u8 = arena.add(residual + x * pace + block * BLOCK);
+                    for sums in sums {
+                        vst1q_u8(out, self.counts(&scales, sums, other));
+                        out = out.add(step);
+                        other = other.add(pace);
+                    }
+                }
+                Target::Reals { start, .. } => {
+                    for (p, sums) in sums.iter().enumerate() {
+                        let out: *mut f32 = arena.add(start + ((x + p) * blocks + block) * 64).cast();
+                        for i in 0..4 {
+                            vst1q_f32(out.add(4 * i), vmulq_f32(vcvtq_f32_s32(sums[i]), scales[i]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The counts of a pixel.
+    ///
+    /// # Safety
+    /// Where the stage adds a residual, its 16 bytes stand at `other`.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn counts(&self, scales: &[float32x4_t; 4], sums: &Sums, other: *const u8) -> uint8x16_t {
+        let mut low = self.curve(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
+        let mut high = self.curve(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
+        let last = usize::from(self.stage.sum.is_some());
+        if self.stage.sum.is_some() {
+            // SAFETY: the caller vouches for the residual's bytes.
+            let other = unsafe { vld1q_u8(other) };
+            let zero = vdupq_n_u8(0);
+            low = self.add(low, vzip1q_u8(zero, other));
+            high = self.add(high, vzip2q_u8(zero, other));
+        }
+        let (round, zero_point) = (self.rounds[last], self.zero_points[last]);
+        let low = vaddq_s16(vqrdmulhq_s16(low, round), zero_point);
+        let high = vaddq_s16(vqrdmulhq_s16(high, round), zero_point);
+        vqmovun_high_s16(vqmovun_s16(low), high)
+    }
+
+    /// The activation, the twin of the scalar one of `requant`.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn curve(&self, t: int16x8_t) -> int16x8_t {
+        let zero = vdupq_n_s16(0);
+        match &self.stage.curve {
+            Curve::Linear => t,
+            Curve::Relu => vmaxq_s16(t, zero),
+            Curve::Elu(elu) => {
+                let n = vminq_s16(t, zero);
+                let e = vaddq_s16(vqrdmulhq_s16(self.cubic[0], n), self.cubic[1]);
+                let e = vaddq_s16(vqrdmulhq_s16(e, n), self.cubic[2]);
+                let mut e = vaddq_s16(vqrdmulhq_s16(e, n), vdupq_n_s16(i16::MAX));
+                for _ in 0..elu.squarings {
+                    e = vqrdmulhq_s16(e, e);
+                }
+                let fall = vqrdmulhq_s16(vsubq_s16(self.one, e), self.depth);
+                vsubq_s16(vmaxq_s16(t, zero), fall)
+            }
+        }
+    }
+
+    /// The residual's addition; `other` in the upper bytes of its lanes.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn add(&self, r: int16x8_t, other: uint8x16_t) -> int16x8_t {
+        let value = vqrdmulhq_s16(r, self.rounds[0]);
+        let value = vminq_s16(vmaxq_s16(value, self.bounds[0]), self.bounds[1]);
+        let second = veorq_s16(vreinterpretq_s16_u8(other), vdupq_n_s16(i16::MIN));
+        let second = vqrdmulhq_s16(second, self.factors[1]);
+        let first = vqrdmulhq_s16(vshlq_n_s16::<7>(value), self.factors[0]);
+        vqaddq_s16(first, vqaddq_s16(second, self.offset))
+    }
+}
+
+/// 8 sums as fixed-point counts.
+#[target_feature(enable = "neon")]
+#[inline]
+fn fixed(scales: [float32x4_t; 2], sums: [int32x4_t; 2]) -> int16x8_t {
+    let first = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(sums[0]), scales[0]));
+    let second = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(sums[1]), scales[1]));
+    vqmovn_high_s32(vqmovn_s32(first), second)
+}

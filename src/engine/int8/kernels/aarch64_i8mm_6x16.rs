@@ -1,0 +1,203 @@
+//! AArch64 with matrix products: tiles of 6 pixels × 16 outputs, `usmmla` on pairs of pixels, pairs of outputs and 8 channels.
+//!
+//! Chunks of 4 channels alone, as a net's input has them, go by dot products (`sudot`).
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+
+use super::aarch64_epilogue::{Epilogue, Sums};
+use super::aarch64_neon_4x16::load;
+use super::{BLOCK, Feed, GROUP, Packed, Row};
+
+/// Bytes of weights for one group of 4 input channels.
+const VECTOR: usize = BLOCK * GROUP;
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    std::arch::is_aarch64_feature_detected!("i8mm")
+}
+
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the feature is present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 12 * 32) as u64
+}
+
+#[target_feature(enable = "neon,i8mm")]
+fn spin_registers(rounds: usize) {
+    let (mut sums, inputs) = core::hint::black_box(([vdupq_n_s32(3); 12], vdupq_n_u8(7)));
+    let (mut weights, one) = core::hint::black_box((vdupq_n_s8(5), vdupq_n_s8(1)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            matrix(sum, inputs, weights);
+        }
+        weights = vaddq_s8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
+/// `sum[2 * p + o] += inputs[8 * p..][..8] · weights[8 * o..][..8]` for p and o of 0 and 1. Not yet a stable intrinsic.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+fn matrix(sum: &mut int32x4_t, inputs: uint8x16_t, weights: int8x16_t) {
+    // SAFETY: touches the named registers alone; the feature is that of this function.
+    unsafe {
+        asm!("usmmla {sum:v}.4s, {inputs:v}.16b, {weights:v}.16b", sum = inout(vreg) *sum,
+            inputs = in(vreg) inputs, weights = in(vreg) weights, options(pure, nomem, nostack, preserves_flags));
+    }
+}
+
+/// `sum += weights · inputs[..4]` in each of 4 lanes. Not yet a stable intrinsic.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
+    // SAFETY: touches the named registers alone; the feature is that of this function.
+    unsafe {
+        asm!("sudot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[0]", sum = inout(vreg) *sum,
+            weights = in(vreg) weights, inputs = in(vreg) inputs, options(pure, nomem, nostack, preserves_flags));
+    }
+}
+
+/// Fills one row.
+pub(super) fn convolve(arena: &mut [u8], row: &Row) {
+    row.check(arena.len());
+    let Packed::Bytes(weights) = row.weights else { return };
+    assert!(available());
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
+    // weights, bias and scales cover all blocks.
+    unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
+}
+
+/// # Safety
+/// As [`convolve`].
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
+    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
+    for block in 0..row.blocks() {
+        let mut x = 0;
+        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
+        unsafe {
+            let weights = weights.add(block * block_len);
+            while x + 6 <= row.width {
+                tile::<3, 6>(arena, weights, row, &epilogue, block, x);
+                x += 6;
+            }
+            while x + 2 <= row.width {
+                tile::<1, 2>(arena, weights, row, &epilogue, block, x);
+                x += 2;
+            }
+            if x < row.width {
+                tile::<1, 1>(arena, weights, row, &epilogue, block, x);
+            }
+        }
+    }
+}
+
+/// `P` pixels of a block, in `Q` pairs, from pixel `x` on.
+///
+/// # Safety
+/// As [`convolve`], with `x + P <= row.width`.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+unsafe fn tile<const Q: usize, const P: usize>(
+    arena: *mut u8,
+    mut weights: *const i8,
+    row: &Row,
+    epilogue: &Epilogue,
+    block: usize,
+    x: usize,
+) {
+    // SAFETY: all places lie within the bounds that `check` has shown.
+    unsafe {
+        let bias = row.bias.as_ptr().add(block * BLOCK);
+        let bias = [vld1q_s32(bias), vld1q_s32(bias.add(4)), vld1q_s32(bias.add(8)), vld1q_s32(bias.add(12))];
+        let mut sums = [bias; P];
+        for feed in row.feeds() {
+            let source = arena.add(feed.start + x * feed.step);
+            weights = match feed.groups {
+                4 => accumulate::<Q, P>(&mut sums, source, feed, weights),
+                _ => accumulate_single(&mut sums, source, feed, weights),
+            };
+        }
+        epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
+    }
+}
+
+/// Adds the products of one input whose chunks have 16 channels; returns the weights that remain.
+///
+/// # Safety
+/// As [`convolve`]; `source` is the input of the tile's first pixel.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+unsafe fn accumulate<const Q: usize, const P: usize>(
+    sums: &mut [Sums; P],
+    source: *const u8,
+    feed: &Feed,
+    mut weights: *const i8,
+) -> *const i8 {
+    let mut products = [[vdupq_n_s32(0); 8]; Q];
+    // SAFETY: each tap of each pixel lies in the arena, and there are 16 vectors of weights per tap and block.
+    unsafe {
+        for &tap in feed.taps {
+            let source = source.offset(tap as isize);
+            let mut halves = [[vdupq_n_u64(0); Q]; 2];
+            for q in 0..Q {
+                // Without a second pixel the first stands in for it.
+                let pixel = |p: usize| vreinterpretq_u64_u8(vld1q_u8(source.add(p.min(P - 1) * feed.step)));
+                let [first, second] = [pixel(2 * q), pixel(2 * q + 1)];
+                halves[0][q] = vzip1q_u64(first, second);
+                halves[1][q] = vzip2q_u64(first, second);
+            }
+            for inputs in halves {
+                for i in 0..8 {
+                    let w = vld1q_s8(weights.add(16 * i));
+                    for (products, &input) in products.iter_mut().zip(&inputs) {
+                        matrix(&mut products[i], vreinterpretq_u8_u64(input), w);
+                    }
+                }
+                weights = weights.add(8 * BLOCK);
+            }
+        }
+    }
+    for (p, sums) in sums.iter_mut().enumerate() {
+        let products = &products[p / 2];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let [a, b] = [vreinterpretq_s64_s32(products[2 * i]), vreinterpretq_s64_s32(products[2 * i + 1])];
+            let own = if p % 2 == 0 { vzip1q_s64(a, b) } else { vzip2q_s64(a, b) };
+            *sum = vaddq_s32(*sum, vreinterpretq_s32_s64(own));
+        }
+    }
+    weights
+}
+
+/// Adds the products of one input whose chunks have 4 channels; returns the weights that remain.
+///
+/// # Safety
+/// As [`accumulate`], with 4 vectors of weights per tap and block.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+unsafe fn accumulate_single<const P: usize>(
+    sums: &mut [Sums; P],
+    source: *const u8,
+    feed: &Feed,
+    mut weights: *const i8,
+) -> *const i8 {
+    // SAFETY: the caller vouches for inputs and weights.
+    unsafe {
+        for &tap in feed.taps {
+            let source = source.offset(tap as isize);
+            for i in 0..4 {
+                let w = vld1q_s8(weights.add(16 * i));
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    dot(&mut sums[i], w, load::<1>(source.add(p * feed.step)));
+                }
+            }
+            weights = weights.add(VECTOR);
+        }
+    }
+    weights
+}
