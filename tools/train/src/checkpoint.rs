@@ -8,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 use monet::package::Manifest;
 use tch::{Device, Tensor};
 
+use crate::fingerprint::Fingerprint;
 use crate::net::Net;
 use crate::optim::Adam;
+use crate::preset;
 use crate::settings::Settings;
 use crate::topology::Topology;
 
@@ -85,6 +87,9 @@ impl Run {
     fn settings_path(&self) -> PathBuf {
         self.0.join("run.json")
     }
+    fn task(&self) -> PathBuf {
+        self.0.join("task.toml")
+    }
     fn last(&self) -> PathBuf {
         self.0.join("last.safetensors")
     }
@@ -122,7 +127,13 @@ impl Run {
     ///
     /// # Errors
     /// An unwritable folder, a folder with another run, a damaged checkpoint.
-    pub fn open(&self, settings: &Settings, package: &Manifest, device: Device) -> Result<State> {
+    pub fn open(
+        &self,
+        settings: &Settings,
+        package: &Manifest,
+        fingerprint: Option<&Fingerprint>,
+        device: Device,
+    ) -> Result<State> {
         let resumed = self.last().exists();
         let mut state = State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
         fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
@@ -136,11 +147,49 @@ impl Run {
         } else {
             fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         }
+        self.keep_task(package, fingerprint)?;
         if resumed {
             state.load(&self.last())?;
         }
         self.begin_log(&state, package)?;
         Ok(state)
+    }
+
+    /// Keeps the task, or checks that it is the one that the run was started with.
+    fn keep_task(&self, package: &Manifest, fingerprint: Option<&Fingerprint>) -> Result<()> {
+        let path = self.task();
+        if path.exists() {
+            ensure!(
+                self.package_in(&path)? == *package,
+                "{}: the task, or the data that it is derived from, has changed since the run was started: choose another --out",
+                path.display()
+            );
+            return Ok(());
+        }
+        if let Some(fingerprint) = fingerprint {
+            let path = self.0.join("fingerprint.json");
+            fs::write(&path, serde_json::to_vec_pretty(fingerprint)?)
+                .with_context(|| path.display().to_string())?;
+        }
+        fs::write(&path, preset::task_file(package)?).with_context(|| path.display().to_string())
+    }
+
+    fn package_in(&self, path: &Path) -> Result<Manifest> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        preset::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The package that the run trains; runs of earlier versions keep only its preset's name.
+    ///
+    /// # Errors
+    /// Where the kept task is damaged, or none is kept and no preset is named.
+    pub fn package(&self, settings: &Settings) -> Result<Manifest> {
+        let path = self.task();
+        if path.exists() {
+            self.package_in(&path)
+        } else {
+            preset::manifest(settings.task.as_deref().unwrap_or_default())
+        }
     }
 
     /// Starts the log, or cuts off what was logged after the checkpoint.

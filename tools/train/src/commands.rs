@@ -16,7 +16,7 @@ use crate::net::{self, Net, Pass};
 use crate::preset;
 use crate::quantize::{self, Method};
 use crate::settings::Settings;
-use crate::topology::Topology;
+use crate::topology::{Arch, Topology};
 use crate::train::Course;
 
 /// Slices of one calibration batch.
@@ -40,8 +40,16 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, device: Device) -> Result<()> {
-        let package = preset::manifest(&self.settings.task)?;
-        Course::new(&self.data, &self.settings, &package, device)?.train(&Run(self.out), self.stop_after)
+        let mut settings = self.settings;
+        settings.check()?;
+        let (package, fingerprint) = settings.complete(&self.data)?;
+        if let Some(fingerprint) = &fingerprint {
+            eprint!("{fingerprint}");
+        }
+        let course = Course::new(&self.data, &settings, &package, device)?;
+        let run = Run(self.out);
+        let state = run.open(&settings, &package, fingerprint.as_ref(), device)?;
+        course.train(&run, state, self.stop_after)
     }
 }
 
@@ -216,24 +224,51 @@ fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>])
     println!();
 }
 
+/// Shows a task.
+#[derive(Debug, clap::Args)]
+pub struct Task {
+    /// Folder in the layout of the Medical Segmentation Decathlon
+    #[arg(long)]
+    data: PathBuf,
+    /// As for `train`: a preset, a task file or `auto`
+    #[arg(long)]
+    task: Option<String>,
+}
+
+impl Task {
+    pub fn run(self) -> Result<()> {
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), &self.data)?;
+        match fingerprint {
+            Some(fingerprint) => eprint!("{fingerprint}"),
+            None => eprintln!("task {name}"),
+        }
+        print!("{}", preset::task_file(&package)?);
+        Ok(())
+    }
+}
+
 /// Counts parameters.
 #[derive(Debug, clap::Args)]
 pub struct Params {
+    /// Network
+    #[arg(long, value_enum, default_value = "monet")]
+    arch: Arch,
     /// Input channels
     #[arg(long, default_value_t = 1)]
     channels: usize,
     /// Output channels
     #[arg(long, default_value_t = 1)]
     classes: usize,
-    /// Channels of the first block
-    #[arg(long, default_value_t = 16)]
-    width: usize,
+    /// Channels of the first block, instead of the network's own
+    #[arg(long)]
+    width: Option<usize>,
 }
 
 impl Params {
     pub fn run(self) -> Result<()> {
-        ensure!(self.channels > 0 && self.classes > 0 && self.width > 0, "all three must be positive");
-        println!("{}", Topology::monet(self.channels, self.classes, self.width).parameters());
+        let width = self.width.unwrap_or(self.arch.width());
+        ensure!(self.channels > 0 && self.classes > 0 && width > 0, "all three must be positive");
+        println!("{}", self.arch.topology(self.channels, self.classes, width).parameters());
         Ok(())
     }
 }
@@ -282,7 +317,7 @@ fn bench_manifest(size: usize) -> Manifest {
     let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
     manifest.name = format!("monet-{size}");
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
-    manifest.input = Input { width: size, height: size, channels: 1, ceiling: 1024 };
+    manifest.input = Input { width: size, height: size, channels: 1, ceiling: 1024, step: 4 };
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;
     manifest.output = Output::Sigmoid { threshold: 0.5 };
@@ -296,7 +331,7 @@ fn bench_manifest(size: usize) -> Manifest {
 fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
     let run = Run(folder.to_owned());
     let settings = run.settings()?;
-    let package = preset::manifest(&settings.task)?;
+    let package = run.package(&settings)?;
     let net = run.net(settings.topology(&package), device)?;
     Ok((package, net))
 }

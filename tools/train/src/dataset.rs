@@ -2,12 +2,12 @@
 //!
 //! Every subject is read and checked before training begins, through the device's own reader, normalisation and fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use monet::package::{FitPlan, IntensityStats, Manifest};
+use monet::package::{FitPlan, IntensityStats, Label, Manifest};
 use monet::volume::{Geometry, SliceSource, SourceOptions};
 use serde::Deserialize;
 
@@ -34,12 +34,61 @@ pub struct Pair {
     pub label: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Description {
+/// What `dataset.json` says; only the subjects are indispensable.
+#[derive(Debug, Deserialize)]
+pub struct Description {
+    /// The data set's name.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    modality: BTreeMap<String, String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default, alias = "license")]
+    licence: String,
+    #[serde(default)]
+    reference: String,
     training: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+impl Description {
+    /// Names of the modalities in the order of channels; one unknown where none is named.
+    #[must_use]
+    pub fn modalities(&self) -> Vec<String> {
+        let mut named: Vec<(usize, &String)> =
+            self.modality.iter().filter_map(|(key, name)| Some((key.parse().ok()?, name))).collect();
+        named.sort();
+        if named.is_empty() {
+            vec!["unknown".into()]
+        } else {
+            named.into_iter().map(|(_, n)| n.clone()).collect()
+        }
+    }
+
+    /// Name of a label value.
+    #[must_use]
+    pub fn label(&self, value: u8) -> String {
+        self.labels.get(&value.to_string()).cloned().unwrap_or_else(|| format!("label {value}"))
+    }
+
+    /// The licence, or that none is stated.
+    #[must_use]
+    pub fn licence(&self) -> String {
+        stated(&self.licence)
+    }
+
+    /// Whom to credit, or that none is stated.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        stated(&self.reference)
+    }
+}
+
+fn stated(text: &str) -> String {
+    if text.is_empty() { "not stated".into() } else { text.into() }
+}
+
+#[derive(Debug, Deserialize)]
 struct Entry {
     image: String,
     label: String,
@@ -70,19 +119,25 @@ impl Subject {
     }
 }
 
-/// Lists the subjects that `dataset.json` names, sorted by file name.
+/// Reads `dataset.json`.
 ///
 /// # Errors
-/// Where the file is missing or no Decathlon description, where a name is not a plain relative path, where subjects repeat.
-pub fn list(folder: &Path) -> Result<Vec<Pair>> {
+/// Where the file is missing or no Decathlon description.
+pub fn describe(folder: &Path) -> Result<Description> {
     let path = folder.join("dataset.json");
     let text = fs::read_to_string(&path).with_context(|| {
         format!("{}: expected a folder in the layout of the Medical Segmentation Decathlon", path.display())
     })?;
-    let description: Description = serde_json::from_str(&text).with_context(|| {
-        format!("{}: expected `training` with pairs of `image` and `label`", path.display())
-    })?;
-    let mut pairs = description
+    serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected `training` with pairs of `image` and `label`", path.display()))
+}
+
+/// Lists the subjects that `dataset.json` names, sorted by file name.
+///
+/// # Errors
+/// Those of [`describe`], where a name is not a plain relative path, where files are missing or subjects repeat.
+pub fn list(folder: &Path) -> Result<Vec<Pair>> {
+    let mut pairs = describe(folder)?
         .training
         .iter()
         .map(|entry| {
@@ -100,8 +155,10 @@ pub fn list(folder: &Path) -> Result<Vec<Pair>> {
         })
         .collect::<Result<Vec<_>>>()?;
     pairs.sort();
-    let names: BTreeSet<&str> = pairs.iter().map(|p| p.name.as_str()).collect();
-    ensure!(names.len() == pairs.len(), "{}: a subject is named twice", path.display());
+    let mut names = BTreeSet::new();
+    if let Some(twice) = pairs.iter().find(|p| !names.insert(&p.name)) {
+        bail!("subject {}: named twice in {}", twice.name, folder.join("dataset.json").display());
+    }
     Ok(pairs)
 }
 
@@ -118,15 +175,17 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 /// The subjects of one split.
 ///
 /// # Errors
-/// Where there are too few subjects for every split to have one.
+/// Where there are too few subjects for every split to have one; names them.
 pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
     let fifth = |n: usize| (n as f64 * 0.2).round() as usize;
     let test = fifth(pairs.len());
     let validation = fifth(pairs.len() - test);
     if test == 0 || validation == 0 {
+        let names: Vec<&str> = pairs.iter().map(|p| p.name.as_str()).collect();
         bail!(
-            "{} subject(s) cannot be split into training, validation and test: at least 5 are needed",
-            pairs.len()
+            "{} subject(s) ({}) cannot be split into training, validation and test: at least 4 are needed",
+            pairs.len(),
+            names.join(", ")
         );
     }
     let train = pairs.len() - test - validation;
@@ -169,6 +228,8 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     }
     let intensity = stats.finish();
     let labels = integers(&label.read_all()?, package)?;
+    // A slice without a label is welcome, a volume without one is a mistake, and has no Dice.
+    ensure!(labels.iter().any(|&v| v > 0), "its label volume is empty: leave it out of dataset.json");
 
     let [net_height, net_width] = fit.net_size();
     let mut net = vec![0.0; slices * fit.net_len()];
@@ -186,18 +247,24 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_labels, labels })
 }
 
-/// Label voxels as integers that the package knows.
+/// Label voxels as the package's labels, several source values merged where it says so.
 fn integers(voxels: &[f32], package: &Manifest) -> Result<Vec<u8>> {
-    let most = package.labels.len() as f32;
+    let mut known = [None; 256];
+    known[0] = Some(0);
+    for label in &package.labels {
+        label.sources().iter().for_each(|&source| known[usize::from(source)] = Some(label.value));
+    }
+    let whole = |v: f32| (v.fract() == 0.0 && (0.0..=255.0).contains(&v)).then_some(v as usize);
     voxels
         .iter()
         .map(|&v| {
-            ensure!(
-                v.fract() == 0.0 && (0.0..=most).contains(&v),
-                "label value {v}, expected 0 to {most} ({})",
-                package.labels.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ")
-            );
-            Ok(v as u8)
+            whole(v).and_then(|v| known[v]).with_context(|| {
+                let sources =
+                    |l: &Label| l.sources().iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+                let labels: Vec<String> =
+                    package.labels.iter().map(|l| format!("{} ({})", sources(l), l.name)).collect();
+                format!("label value {v}, expected 0 or {}", labels.join(", "))
+            })
         })
         .collect()
 }
@@ -224,7 +291,18 @@ mod tests {
 
     #[test]
     fn a_single_subject_cannot_be_split() {
-        assert!(split(&pairs(1), Split::Train).unwrap_err().to_string().contains("1 subject(s)"));
+        let error = split(&pairs(1), Split::Train).unwrap_err().to_string();
+        assert!(error.contains("1 subject(s) (000)"), "{error}");
+    }
+
+    #[test]
+    fn source_values_are_merged_as_the_package_says_and_others_refused() {
+        let package = crate::preset::manifest("pancreas").unwrap();
+        assert_eq!(integers(&[0.0, 1.0, 2.0], &package).unwrap(), [0, 1, 1]);
+        for bad in [3.0, 0.5, -1.0, 256.0, f32::NAN] {
+            let error = integers(&[bad], &package).unwrap_err().to_string();
+            assert!(error.contains("expected 0 or 1, 2 (pancreas)"), "{error}");
+        }
     }
 
     #[test]

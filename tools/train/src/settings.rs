@@ -1,23 +1,30 @@
 //! What a training run is made of: the options that decide its result, kept in the run's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use monet::package::Manifest;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
-use crate::topology::Topology;
+use crate::fingerprint::Fingerprint;
+use crate::preset;
+use crate::topology::{Arch, Topology};
 
 /// What a run is made of; kept in its folder as `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Settings {
-    /// Task preset
-    #[arg(long, default_value = "hippocampus")]
-    pub task: String,
-    /// Channels of the network's first block; the paper's MoNet has 16
-    #[arg(long, default_value_t = 16)]
-    pub width: usize,
+    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma), task file, or `auto` to derive it from the data;
+    /// without it the preset that knows the data set's name
+    #[arg(long)]
+    pub task: Option<String>,
+    /// Network
+    #[arg(long, value_enum, default_value = "monet")]
+    #[serde(default)]
+    pub arch: Arch,
+    /// Channels of the network's first block, instead of its own
+    #[arg(long)]
+    pub width: Option<usize>,
     /// Training steps
     #[arg(long, default_value_t = 2000)]
     pub steps: u64,
@@ -46,7 +53,7 @@ pub struct Settings {
     #[arg(long)]
     #[serde(default)]
     pub bf16: bool,
-    /// Begin with the best weights of this earlier run, of the same task and width
+    /// Begin with the best weights of this earlier run, of the same task and network
     #[arg(long, value_name = "RUN")]
     #[serde(default)]
     pub from: Option<PathBuf>,
@@ -59,10 +66,27 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Fills in what was left to the data and the network: task and width. Returns the package to be trained, and what its task was
+    /// derived from, if it was.
+    ///
+    /// # Errors
+    /// Where no task fits, or the network cannot take the task's size.
+    pub fn complete(&mut self, data: &Path) -> Result<(Manifest, Option<Fingerprint>)> {
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), data)?;
+        self.task = Some(name);
+        self.width.get_or_insert(self.arch.width());
+        let mut package = preset::fit(package.clone(), &self.topology(&package))?;
+        if self.arch != Arch::Monet {
+            package.name = format!("{}-{}", package.name, self.arch.name());
+        }
+        Ok((package, fingerprint))
+    }
+
     /// The network that these settings and a package ask for.
     #[must_use]
     pub fn topology(&self, package: &Manifest) -> Topology {
-        Topology::monet(package.input.channels, package.classes(), self.width)
+        let width = self.width.unwrap_or(self.arch.width());
+        self.arch.topology(package.input.channels, package.classes(), width)
     }
 
     /// Checks what the command line cannot.
@@ -74,7 +98,7 @@ impl Settings {
             ("batch", self.batch as u64),
             ("steps", self.steps),
             ("epoch", self.epoch),
-            ("width", self.width as u64),
+            ("width", self.width.unwrap_or(self.arch.width()) as u64),
         ];
         for (name, value) in positive {
             ensure!(value > 0, "--{name} {value}: expected a positive number");

@@ -50,14 +50,13 @@ impl<'a> Course<'a> {
         Ok(Self { settings, package, device, slices, validation: load(Split::Validation)? })
     }
 
-    /// Trains, from the start or from the last checkpoint; `stop_after` so many steps, at the end of an epoch, the rest is
+    /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end of an epoch, the rest is
     /// left for later.
     ///
     /// # Errors
-    /// Unwritable folder, a folder with another run, a loss that is no number.
-    pub fn train(&self, run: &Run, stop_after: Option<u64>) -> Result<()> {
+    /// Unwritable folder, a loss that is no number.
+    pub fn train(&self, run: &Run, mut state: State, stop_after: Option<u64>) -> Result<()> {
         let Settings { steps, epoch, .. } = *self.settings;
-        let mut state = run.open(self.settings, self.package, self.device)?;
         let parameters = state.net.topology.parameters();
         eprintln!("{parameters} parameters, on {:?}, from step {}", self.device, state.step);
         let bar = progress(state.step, steps)?;
