@@ -8,9 +8,11 @@ use anyhow::{Context, Result, ensure};
 use monet::package::Manifest;
 use tch::{Device, Tensor};
 
+use crate::events;
 use crate::fingerprint::Fingerprint;
 use crate::net::Net;
 use crate::optim::Adam;
+use crate::plot;
 use crate::preset;
 use crate::settings::Settings;
 use crate::topology::Topology;
@@ -27,6 +29,10 @@ pub struct State {
     pub step: u64,
     /// Best mean Dice so far.
     pub best: f64,
+    /// Step at which it was.
+    pub best_step: u64,
+    /// Time spent, in all sessions; kept where there is a time budget.
+    pub seconds: f64,
 }
 
 impl State {
@@ -40,15 +46,20 @@ impl State {
         };
         let averaged = net.duplicate();
         let adam = Adam::new(&net, settings.weight_decay);
-        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY })
+        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY, best_step: 0, seconds: 0.0 })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
+    fn save(&self, path: &Path, timed: bool) -> Result<()> {
         let mut tensors = self.net.named("net/");
         tensors.extend(self.averaged.named("average/"));
         tensors.extend(self.adam.named());
         tensors.push(("run/step".into(), Tensor::from_slice(&[self.step as i64])));
         tensors.push(("run/best".into(), Tensor::from_slice(&[self.best])));
+        tensors.push(("run/best_step".into(), Tensor::from_slice(&[self.best_step as i64])));
+        // Otherwise two runs of the same settings would differ.
+        if timed {
+            tensors.push(("run/seconds".into(), Tensor::from_slice(&[self.seconds])));
+        }
         save(&tensors, path)
     }
 
@@ -66,6 +77,9 @@ impl State {
         };
         self.step = find("run/step")?.int64_value(&[0]) as u64;
         self.best = find("run/best")?.double_value(&[0]);
+        // Runs of earlier versions have neither.
+        self.best_step = find("run/best_step").map_or(self.step, |t| t.int64_value(&[0]) as u64);
+        self.seconds = find("run/seconds").map_or(0.0, |t| t.double_value(&[0]));
         Ok(())
     }
 }
@@ -95,6 +109,9 @@ impl Run {
     }
     fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
+    }
+    fn events(&self) -> PathBuf {
+        self.0.join(events::FILE)
     }
     fn log(&self) -> PathBuf {
         self.0.join("log.csv")
@@ -201,14 +218,18 @@ impl Run {
         old.lines()
             .filter(|l| step(l).is_some_and(|s| s <= state.step))
             .for_each(|l| text += &format!("{l}\n"));
-        fs::write(self.log(), text).with_context(|| self.log().display().to_string())
+        fs::write(self.log(), text).with_context(|| self.log().display().to_string())?;
+        events::begin(&self.events(), state.step)
     }
 
-    /// Adds a line to the log.
+    /// Adds a line to the log, and its figures to the event file.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn write_log(&self, step: u64, rate: f64, loss: f64, dice: &[f64]) -> Result<()> {
+    pub fn write_log(&self, step: u64, rate: f64, loss: f64, package: &Manifest, dice: &[f64]) -> Result<()> {
+        let mut points = vec![("rate".to_owned(), rate), ("loss".to_owned(), loss)];
+        points.extend(package.labels.iter().zip(dice).map(|(l, &d)| (format!("dice/{}", l.name), d)));
+        events::add(&self.events(), step, &points)?;
         let dice: Vec<String> = dice.iter().map(|d| format!("{d:.5}")).collect();
         let line = format!("{step},{rate:.3e},{loss:.5},{}", dice.join(","));
         let file = fs::OpenOptions::new().append(true).open(self.log());
@@ -219,11 +240,38 @@ impl Run {
     ///
     /// # Errors
     /// Where a checkpoint cannot be written.
-    pub fn keep(&self, state: &mut State, dice: f64) -> Result<()> {
+    pub fn keep(&self, state: &mut State, dice: f64, timed: bool) -> Result<()> {
         if dice > state.best {
             state.best = dice;
+            state.best_step = state.step;
             save(&state.averaged.named(""), &self.best())?;
         }
-        state.save(&self.last())
+        state.save(&self.last(), timed)
+    }
+
+    /// Draws the log's curves as PNG files: the loss, and Dice of every label.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or a picture written.
+    pub fn draw(&self) -> Result<()> {
+        let text = fs::read_to_string(self.log()).with_context(|| self.log().display().to_string())?;
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let names = lines.next().unwrap_or_default();
+        let rows: Vec<Vec<f64>> =
+            lines.map(|row| row.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
+        let curve = |(i, name): (usize, &&str)| {
+            let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(i)?))).collect();
+            ((*name).to_owned(), points)
+        };
+        let columns: Vec<plot::Curve> = names.iter().enumerate().map(curve).collect();
+        let (loss, dice) = (columns.get(2..3).unwrap_or_default(), columns.get(3..).unwrap_or_default());
+        for (file, title, curves) in
+            [("loss.png", "Training loss", loss), ("dice.png", "Validation Dice", dice)]
+        {
+            let path = self.0.join(file);
+            fs::write(&path, plot::curves(title, "step", curves))
+                .with_context(|| path.display().to_string())?;
+        }
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Pac
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::Run;
-use crate::dataset::{self, Split, Subject};
+use crate::dataset::{self, Fold, Split, Subject};
 use crate::evaluate::{self, Score};
 use crate::export;
 use crate::interpret::Interpreter;
@@ -106,7 +106,8 @@ impl Quantize {
     pub fn run(self, device: Device) -> Result<()> {
         let (package, net) = trained(&self.run, device)?;
         let pairs = dataset::list(&self.data)?;
-        let training = dataset::split(&pairs, Split::Train)?;
+        let fold = Run(self.run.clone()).settings()?.fold;
+        let training = dataset::split(&pairs, Split::Train, fold)?;
         let every = training.len().div_ceil(self.subjects.max(1));
         let subjects =
             training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
@@ -117,7 +118,7 @@ impl Quantize {
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
 
         let quantized = Interpreter::new(&bytes, device)?;
-        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation)?
+        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation, fold)?
             .iter()
             .map(|p| dataset::load(p, &package))
             .collect::<Result<_>>()?;
@@ -146,6 +147,9 @@ pub struct Evaluate {
     /// Which subjects
     #[arg(long, value_enum, default_value = "validation")]
     split: Split,
+    /// The fold of the run, so that its validation split is meant
+    #[arg(long, value_name = "K/N")]
+    fold: Option<Fold>,
     /// Write the figures into the manifest
     #[arg(long)]
     record: bool,
@@ -157,7 +161,7 @@ impl Evaluate {
         let net = Interpreter::new(&package.onnx, device)?;
         let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
-        let subjects = dataset::split(&pairs, self.split)?
+        let subjects = dataset::split(&pairs, self.split, self.fold)?
             .iter()
             .map(|p| dataset::load(p, manifest))
             .collect::<Result<Vec<_>>>()?;
@@ -175,8 +179,9 @@ impl Evaluate {
         let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
         let file =
             |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let fold = self.fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
         let command = format!(
-            "monet-train evaluate --model {} --data {} --split {}",
+            "monet-train evaluate --model {} --data {} --split {}{fold}",
             file(&self.model),
             file(&self.data),
             format!("{:?}", self.split).to_lowercase()
@@ -215,11 +220,10 @@ fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>])
     print!("{:<20}", "mean ± std");
     for i in 0..package.labels.len() {
         let (d, h) = (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
-        print!(
-            "{:>21} {:>12}",
-            format!("{:.4} ± {:.4}", d.mean, d.std),
-            format!("{:.2} ± {:.2}", h.mean, h.std)
-        );
+        let spread = |s: evaluate::Summary, digits: usize| {
+            if s.count == 0 { "—".into() } else { format!("{:.digits$} ± {:.digits$}", s.mean, s.std) }
+        };
+        print!("{:>21} {:>12}", spread(d, 4), spread(h, 2));
     }
     println!();
 }
@@ -237,7 +241,7 @@ pub struct Task {
 
 impl Task {
     pub fn run(self) -> Result<()> {
-        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), &self.data)?;
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), &self.data, None)?;
         match fingerprint {
             Some(fingerprint) => eprint!("{fingerprint}"),
             None => eprintln!("task {name}"),

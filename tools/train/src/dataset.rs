@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use monet::package::{FitPlan, IntensityStats, Label, Manifest};
 use monet::volume::{Geometry, SliceSource, SourceOptions};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which subjects of the list, sorted by file name: the last 20 % are the test split, of the rest the last 20 % the
 /// validation split.
@@ -21,6 +22,44 @@ pub enum Split {
     Validation,
     /// What is reported, once.
     Test,
+}
+
+/// One of several parts of the subjects that are not for testing, written `k/n`: every n-th of them from the k-th on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fold {
+    /// From 1.
+    part: usize,
+    /// At least 2.
+    of: usize,
+}
+
+impl FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((part, of)) if of >= 2 && (1..=of).contains(&part) => Ok(Self { part, of }),
+            _ => Err(format!(
+                "`{text}` is no fold: write k/n with n of 2 or more and k from 1 to n, as in 1/5"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Fold {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Fold> for String {
+    fn from(fold: Fold) -> Self {
+        format!("{}/{}", fold.part, fold.of)
+    }
 }
 
 /// One image with its label volume.
@@ -172,11 +211,11 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder.join(relative))
 }
 
-/// The subjects of one split.
+/// The subjects of one split; with a fold, validation is that part of the subjects that are not for testing.
 ///
 /// # Errors
 /// Where there are too few subjects for every split to have one; names them.
-pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
+pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pair>> {
     let fifth = |n: usize| (n as f64 * 0.2).round() as usize;
     let test = fifth(pairs.len());
     let validation = fifth(pairs.len() - test);
@@ -188,12 +227,21 @@ pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
             names.join(", ")
         );
     }
-    let train = pairs.len() - test - validation;
-    Ok(match which {
-        Split::Train => &pairs[..train],
-        Split::Validation => &pairs[train..train + validation],
-        Split::Test => &pairs[train + validation..],
-    })
+    let rest = pairs.len() - test;
+    let validates = |i: usize| match fold {
+        None => i >= rest - validation,
+        Some(fold) => i % fold.of == fold.part - 1,
+    };
+    let found: Vec<Pair> = (0..pairs.len())
+        .filter(|&i| match which {
+            Split::Train => i < rest && !validates(i),
+            Split::Validation => i < rest && validates(i),
+            Split::Test => i >= rest,
+        })
+        .map(|i| pairs[i].clone())
+        .collect();
+    ensure!(!found.is_empty(), "{rest} subjects that are not for testing make fewer folds than that");
+    Ok(found)
 }
 
 /// Reads and prepares one subject.
@@ -283,15 +331,39 @@ mod tests {
     fn splits_share_no_subject_and_leave_none_out() {
         for n in 5..50 {
             let all = pairs(n);
-            let parts = [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s).unwrap());
-            assert_eq!(parts.concat(), all);
-            assert!(parts.iter().all(|p| !p.is_empty()));
+            for fold in [None, Some("1/2"), Some("3/3")] {
+                let fold = fold.map(|f| f.parse().unwrap());
+                let parts =
+                    [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s, fold).unwrap());
+                let mut together = parts.concat();
+                together.sort();
+                assert_eq!(together, all);
+                assert!(parts.iter().all(|p| !p.is_empty()));
+            }
         }
     }
 
     #[test]
+    fn folds_validate_each_subject_once_and_test_on_the_same() {
+        let all = pairs(23);
+        let folds = (1..=5).map(|k| Some(format!("{k}/5").parse().unwrap()));
+        let mut seen: Vec<Pair> =
+            folds.clone().flat_map(|f| split(&all, Split::Validation, f).unwrap()).collect();
+        seen.extend(split(&all, Split::Test, None).unwrap());
+        seen.sort();
+        assert_eq!(seen, all);
+        for fold in folds {
+            assert_eq!(split(&all, Split::Test, fold).unwrap(), split(&all, Split::Test, None).unwrap());
+        }
+        for bad in ["0/5", "6/5", "1/1", "5", "a/b"] {
+            assert!(bad.parse::<Fold>().is_err(), "{bad}");
+        }
+        assert!(split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).is_err());
+    }
+
+    #[test]
     fn a_single_subject_cannot_be_split() {
-        let error = split(&pairs(1), Split::Train).unwrap_err().to_string();
+        let error = split(&pairs(1), Split::Train, None).unwrap_err().to_string();
         assert!(error.contains("1 subject(s) (000)"), "{error}");
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use monet::package::Manifest;
 
-use crate::dataset::{self, Split};
+use crate::dataset::{self, Fold, Split};
 use crate::fingerprint::Fingerprint;
 use crate::topology::Topology;
 
@@ -58,16 +58,20 @@ pub fn manifest(name: &str) -> Result<Manifest> {
 }
 
 /// The task for a data set: `task` is a preset's name, a task file or [`AUTO`]; without one, the preset that knows the data
-/// set's name. Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
+/// set's name. `fold` says which subjects train. Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
 ///
 /// # Errors
 /// Where nothing fits or the file is none; unreadable data, where that is looked at.
-pub fn resolve(task: Option<&str>, data: &Path) -> Result<(String, Manifest, Option<Fingerprint>)> {
+pub fn resolve(
+    task: Option<&str>,
+    data: &Path,
+    fold: Option<Fold>,
+) -> Result<(String, Manifest, Option<Fingerprint>)> {
     match task {
         Some(AUTO) => {
             let pairs = dataset::list(data)?;
             let fingerprint =
-                Fingerprint::of(&dataset::describe(data)?, dataset::split(&pairs, Split::Train)?)?;
+                Fingerprint::of(&dataset::describe(data)?, &dataset::split(&pairs, Split::Train, fold)?)?;
             let manifest = fingerprint.manifest()?;
             Ok((AUTO.into(), manifest, Some(fingerprint)))
         }

@@ -7,7 +7,9 @@ use monet::package::Manifest;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
+use crate::dataset::Fold;
 use crate::fingerprint::Fingerprint;
+use crate::optim::Decay;
 use crate::preset;
 use crate::topology::{Arch, Topology};
 
@@ -37,6 +39,23 @@ pub struct Settings {
     /// Peak learning rate
     #[arg(long, default_value_t = 2e-3)]
     pub rate: f64,
+    /// How the rate falls to nothing by the last step
+    #[arg(long, value_enum, default_value = "cosine")]
+    #[serde(default)]
+    pub decay: Decay,
+    /// Minutes that training may take in all, resumed or not: the rate falls with time where that is faster than by steps, and the
+    /// epoch in which the time is over is the last. The result then depends on the machine's speed
+    #[arg(long, value_name = "MINUTES")]
+    #[serde(default)]
+    pub time_budget: Option<f64>,
+    /// Stop after this many validations without a better one
+    #[arg(long, value_name = "EPOCHS")]
+    #[serde(default)]
+    pub patience: Option<u64>,
+    /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it the last 20 % validate
+    #[arg(long, value_name = "K/N")]
+    #[serde(default)]
+    pub fold: Option<Fold>,
     /// Decoupled weight decay
     #[arg(long, default_value_t = 1e-4)]
     pub weight_decay: f64,
@@ -72,7 +91,7 @@ impl Settings {
     /// # Errors
     /// Where no task fits, or the network cannot take the task's size.
     pub fn complete(&mut self, data: &Path) -> Result<(Manifest, Option<Fingerprint>)> {
-        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), data)?;
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), data, self.fold)?;
         self.task = Some(name);
         self.width.get_or_insert(self.arch.width());
         let mut package = preset::fit(package.clone(), &self.topology(&package))?;
@@ -103,6 +122,10 @@ impl Settings {
         for (name, value) in positive {
             ensure!(value > 0, "--{name} {value}: expected a positive number");
         }
+        if let Some(minutes) = self.time_budget {
+            ensure!(minutes > 0.0, "--time-budget {minutes}: expected a positive number of minutes");
+        }
+        ensure!(self.patience != Some(0), "--patience 0: expected a positive number");
         ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}: expected a positive number", self.rate);
         let parts = [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
         for (name, value) in parts {

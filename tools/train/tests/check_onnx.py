@@ -6,7 +6,7 @@
 
 Checks that the file has the form that its kind promises, segments the subjects, and prints each one's Dice per label in the
 columns of `monet-train evaluate` (with a dash for HD95). With a folder of masks, such as the device's, the voxels where a mask of the
-subject's name says otherwise are counted: more than 1 in 1000 is an error. Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
+subject's name says otherwise are counted: more than 1 in 200 (an int8 step here and there) is an error. Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
 """
 
 import pathlib
@@ -96,7 +96,7 @@ def main() -> None:
         if masks:
             mask = nibabel.as_closest_canonical(nibabel.load(masks / f"{subject}.nii.gz")).get_fdata(dtype=np.float32)
             differ = int((mask != found).sum())
-            assert differ <= found.size // 1000, f"{subject}: {differ} of {found.size} voxels differ from the mask"
+            assert differ <= found.size // 200, f"{subject}: {differ} of {found.size} voxels differ from the mask"
         truth = load("labelsTr")
         scores = []
         for label in (entry["value"] for entry in manifest["labels"]):
