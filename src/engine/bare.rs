@@ -10,7 +10,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use super::EngineError;
-use crate::package::{Colour, Fit, Input, Label, Manifest, Normalise, Output, Package, sha256};
+use crate::package::{Colour, Fit, Input, Label, Manifest, Normalise, Output, Package, SIZE_STEP, sha256};
 use crate::volume::Orientation;
 
 /// Largest number of channels and side of a slice.
@@ -66,7 +66,12 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
 
 fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], classes: usize) -> Manifest {
     let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let label = |value: u8| Label { value, name: format!("label {value}"), colour: Colour([255, 107, 53]) };
+    let label = |value: u8| Label {
+        value,
+        name: format!("label {value}"),
+        colour: Colour([255, 107, 53]),
+        from: Vec::new(),
+    };
     let last = u8::try_from(classes.max(2) - 1).unwrap_or(u8::MAX);
     Manifest {
         format: crate::package::FORMAT,
@@ -76,7 +81,7 @@ fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], 
         model: text(path.file_name()),
         sha256,
         orientation: Orientation::default(),
-        input: Input { width, height, channels, ceiling: width.max(height) },
+        input: Input { width, height, channels, neighbours: 0, ceiling: width.max(height), step: SIZE_STEP },
         normalise: Normalise::Window { low: 0.0, high: 1.0 },
         fit: Fit::Resize,
         output: if classes == 1 { Output::Sigmoid { threshold: 0.5 } } else { Output::Argmax },

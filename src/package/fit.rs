@@ -7,7 +7,7 @@
 use thiserror::Error;
 
 use super::normalise::BACKGROUND;
-use super::{Fit, Manifest, SIZE_STEP};
+use super::{Fit, Manifest};
 
 /// Relative difference of spacings below which a slice is taken as it is: a spacing written as 0.9999 mm is 1 mm.
 const SAME_SPACING: f64 = 0.01;
@@ -83,7 +83,7 @@ impl FitPlan {
                 if scaled.iter().any(|&length| length > input.ceiling) {
                     return Err(FitError::TooLarge { size: scaled, ceiling: input.ceiling });
                 }
-                [0, 1].map(|i| Axis::padded(size[i], scaled[i], least[i]))
+                [0, 1].map(|i| Axis::padded(size[i], scaled[i], least[i], input.step))
             }
         };
         if x.net > input.ceiling || y.net > input.ceiling {
@@ -92,7 +92,7 @@ impl FitPlan {
         Ok(Self { planes: input.planes(), x, y })
     }
 
-    /// Height and width of the net's input for these slices: multiples of [`SIZE_STEP`].
+    /// Height and width of the net's input for these slices: multiples of the manifest's `input.step`.
     #[must_use]
     pub fn net_size(&self) -> [usize; 2] {
         [self.y.net, self.x.net]
@@ -184,8 +184,8 @@ impl Axis {
         Self::new(source, net, net)
     }
 
-    fn padded(source: usize, scaled: usize, least: usize) -> Self {
-        Self::new(source, scaled, scaled.next_multiple_of(SIZE_STEP).max(least))
+    fn padded(source: usize, scaled: usize, least: usize, step: usize) -> Self {
+        Self::new(source, scaled, scaled.next_multiple_of(step).max(least))
     }
 
     /// `source` pixels sampled at `scaled` places, centred among `net`. Pixel centres lie at half-integers, so that both
@@ -255,6 +255,13 @@ mod tests {
     #[test]
     fn a_larger_slice_is_planned_larger_and_never_cropped() {
         assert_eq!(plan([101, 50], [1.0, 1.0]).unwrap().net_size(), [52, 104]);
+    }
+
+    #[test]
+    fn a_larger_slice_is_planned_in_the_net_s_own_steps() {
+        let mut manifest = example();
+        manifest.input.step = 16;
+        assert_eq!(FitPlan::new(&manifest, 1, [101, 50], [1.0; 2]).unwrap().net_size(), [64, 112]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::volume::Orientation;
 /// The manifest format that this library reads and writes.
 pub const FORMAT: u32 = 1;
 
-/// A net's height and width are multiples of this: MoNet halves the slice twice and doubles it twice.
+/// A net's height and width are multiples of this at least: MoNet halves the slice twice and doubles it twice.
 pub const SIZE_STEP: usize = 4;
 
 /// No side of a net's input may be larger, whatever a manifest allows.
@@ -66,9 +66,9 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Pixels along the first axis, a multiple of [`SIZE_STEP`].
+    /// Pixels along the first axis, a multiple of `step`.
     pub width: usize,
-    /// Pixels along the second axis, a multiple of [`SIZE_STEP`].
+    /// Pixels along the second axis, a multiple of `step`.
     pub height: usize,
     /// Modalities, stored as the fourth dimension of the file.
     pub channels: usize,
@@ -79,6 +79,10 @@ pub struct Input {
     /// Largest width and height for which a larger slice is planned instead of being refused.
     #[serde(default = "Input::default_ceiling")]
     pub ceiling: usize,
+    /// A slice's width and height are padded to multiples of this, which is one of [`SIZE_STEP`] itself: a net that halves the
+    /// slice four times needs 16.
+    #[serde(default = "Input::default_step", skip_serializing_if = "Input::is_default_step")]
+    pub step: usize,
 }
 
 impl Input {
@@ -91,6 +95,15 @@ impl Input {
     /// Default of [`Input::ceiling`]: twice the side of a usual CT slice.
     fn default_ceiling() -> usize {
         1024
+    }
+
+    /// Default of [`Input::step`].
+    fn default_step() -> usize {
+        SIZE_STEP
+    }
+
+    fn is_default_step(step: &usize) -> bool {
+        *step == SIZE_STEP
     }
 }
 
@@ -161,6 +174,17 @@ pub struct Label {
     pub name: String,
     /// Colour in previews.
     pub colour: Colour,
+    /// Values that it has in the label volumes of its training data, where these tell more apart; `value` alone if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<u8>,
+}
+
+impl Label {
+    /// The values that mean this label in the label volumes of its training data.
+    #[must_use]
+    pub fn sources(&self) -> &[u8] {
+        if self.from.is_empty() { std::slice::from_ref(&self.value) } else { &self.from }
+    }
 }
 
 /// Provenance of the training data.
@@ -267,16 +291,27 @@ impl Manifest {
     }
 
     fn validate_input(&self) -> Result<(), ManifestError> {
-        let Input { width, height, channels, neighbours, ceiling } = self.input;
-        let fits = |side: usize| side > 0 && side.is_multiple_of(SIZE_STEP) && side <= ceiling;
+        let Input { width, height, channels, neighbours, ceiling, step } = self.input;
+        if step == 0 || !step.is_multiple_of(SIZE_STEP) {
+            return refuse("input.step", step, "a multiple of 4");
+        }
+        let fits = |side: usize| side > 0 && side.is_multiple_of(step) && side <= ceiling;
         if !(1..=MAX_SIDE).contains(&ceiling) {
             return refuse("input.ceiling", ceiling, "1 to 4096 pixels");
         }
         if !fits(width) {
-            return refuse("input.width", width, "a multiple of 4 up to `input.ceiling`");
+            return refuse(
+                "input.width",
+                width,
+                "a multiple of `input.step` (4 unless given) up to `input.ceiling`",
+            );
         }
         if !fits(height) {
-            return refuse("input.height", height, "a multiple of 4 up to `input.ceiling`");
+            return refuse(
+                "input.height",
+                height,
+                "a multiple of `input.step` (4 unless given) up to `input.ceiling`",
+            );
         }
         if !(1..=MAX_CHANNELS).contains(&channels) {
             return refuse("input.channels", channels, "1 to 16");
@@ -314,6 +349,10 @@ impl Manifest {
         if self.labels.is_empty() || values.len() != self.labels.len() || !consecutive {
             return refuse("labels", format!("{values:?}"), "values 1, 2, … each once");
         }
+        let mut sources = BTreeSet::new();
+        if self.labels.iter().flat_map(Label::sources).any(|&value| value == 0 || !sources.insert(value)) {
+            return refuse("labels.from", format!("{:?}", self.labels), "values above 0, none in two labels");
+        }
         match self.output {
             Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
                 refuse("output.threshold", threshold, "a probability between 0 and 1")
@@ -340,13 +379,13 @@ pub(crate) mod tests {
             model: "example.onnx".into(),
             sha256: "0".repeat(64),
             orientation: Orientation::default(),
-            input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256 },
+            input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256, step: 4 },
             normalise: Normalise::Percentiles { low: 0.5, high: 99.5 },
             fit: Fit::Pad { spacing: [1.0, 1.0] },
             output: Output::Argmax,
             labels: vec![
-                Label { value: 1, name: "anterior".into(), colour: Colour([230, 25, 75]) },
-                Label { value: 2, name: "posterior".into(), colour: Colour([60, 180, 75]) },
+                Label { value: 1, name: "anterior".into(), colour: Colour([230, 25, 75]), from: vec![] },
+                Label { value: 2, name: "posterior".into(), colour: Colour([60, 180, 75]), from: vec![] },
             ],
             data: None,
             metrics: Vec::new(),
@@ -371,7 +410,7 @@ pub(crate) mod tests {
     #[test]
     fn each_senseless_field_is_named() {
         type Bend = fn(&mut Manifest);
-        let cases: [(&str, Bend); 16] = [
+        let cases: [(&str, Bend); 22] = [
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "two words".into()),
             ("model", |m| m.model = "../other/net.onnx".into()),
@@ -381,6 +420,12 @@ pub(crate) mod tests {
             ("input.height", |m| m.input.height = 260),
             ("input.channels", |m| m.input.channels = 0),
             ("input.neighbours", |m| m.input.neighbours = 5),
+            ("input.step", |m| m.input.step = 0),
+            ("input.step", |m| m.input.step = 6),
+            ("input.width", |m| m.input = Input { width: 72, step: 16, ..m.input.clone() }),
+            ("labels.from", |m| m.labels[0].from = vec![0]),
+            ("labels.from", |m| m.labels[0].from = vec![1, 2]),
+            ("labels.from", |m| m.labels.iter_mut().for_each(|l| l.from = vec![3])),
             ("input.ceiling", |m| m.input.ceiling = usize::MAX),
             ("fit.spacing", |m| m.fit = Fit::Pad { spacing: [1.0, f64::NAN] }),
             ("normalise", |m| m.normalise = Normalise::Window { low: 1.0, high: 1.0 }),

@@ -140,11 +140,11 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         model: "threshold.onnx".into(),
         sha256: sha256(&onnx),
         orientation: Orientation::default(),
-        input: Input { width: 4, height: 4, channels, neighbours: 0, ceiling: 1024 },
+        input: Input { width: 4, height: 4, channels, neighbours: 0, ceiling: 1024, step: 4 },
         normalise,
         fit: Fit::Pad { spacing: [1.0, 1.0] },
         output: NetOutput::Sigmoid { threshold: 0.5 },
-        labels: vec![Label { value: 1, name: "bright".into(), colour: Colour([255, 200, 0]) }],
+        labels: vec![Label { value: 1, name: "bright".into(), colour: Colour([255, 200, 0]), from: vec![] }],
         data: None,
         metrics: vec![],
     };

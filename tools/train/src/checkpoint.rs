@@ -8,8 +8,12 @@ use anyhow::{Context, Result, ensure};
 use monet::package::Manifest;
 use tch::{Device, Tensor};
 
+use crate::events;
+use crate::fingerprint::Fingerprint;
 use crate::net::Net;
 use crate::optim::Adam;
+use crate::plot;
+use crate::preset;
 use crate::settings::Settings;
 use crate::topology::Topology;
 
@@ -25,6 +29,10 @@ pub struct State {
     pub step: u64,
     /// Best mean Dice so far.
     pub best: f64,
+    /// Step at which it was.
+    pub best_step: u64,
+    /// Time spent, in all sessions; kept where there is a time budget.
+    pub seconds: f64,
 }
 
 impl State {
@@ -38,15 +46,20 @@ impl State {
         };
         let averaged = net.duplicate();
         let adam = Adam::new(&net, settings.weight_decay);
-        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY })
+        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY, best_step: 0, seconds: 0.0 })
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
+    fn save(&self, path: &Path, timed: bool) -> Result<()> {
         let mut tensors = self.net.named("net/");
         tensors.extend(self.averaged.named("average/"));
         tensors.extend(self.adam.named());
         tensors.push(("run/step".into(), Tensor::from_slice(&[self.step as i64])));
         tensors.push(("run/best".into(), Tensor::from_slice(&[self.best])));
+        tensors.push(("run/best_step".into(), Tensor::from_slice(&[self.best_step as i64])));
+        // Otherwise two runs of the same settings would differ.
+        if timed {
+            tensors.push(("run/seconds".into(), Tensor::from_slice(&[self.seconds])));
+        }
         save(&tensors, path)
     }
 
@@ -64,6 +77,9 @@ impl State {
         };
         self.step = find("run/step")?.int64_value(&[0]) as u64;
         self.best = find("run/best")?.double_value(&[0]);
+        // Runs of earlier versions have neither.
+        self.best_step = find("run/best_step").map_or(self.step, |t| t.int64_value(&[0]) as u64);
+        self.seconds = find("run/seconds").map_or(0.0, |t| t.double_value(&[0]));
         Ok(())
     }
 }
@@ -85,11 +101,17 @@ impl Run {
     fn settings_path(&self) -> PathBuf {
         self.0.join("run.json")
     }
+    fn task(&self) -> PathBuf {
+        self.0.join("task.toml")
+    }
     fn last(&self) -> PathBuf {
         self.0.join("last.safetensors")
     }
     fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
+    }
+    fn events(&self) -> PathBuf {
+        self.0.join(events::FILE)
     }
     fn log(&self) -> PathBuf {
         self.0.join("log.csv")
@@ -122,7 +144,13 @@ impl Run {
     ///
     /// # Errors
     /// An unwritable folder, a folder with another run, a damaged checkpoint.
-    pub fn open(&self, settings: &Settings, package: &Manifest, device: Device) -> Result<State> {
+    pub fn open(
+        &self,
+        settings: &Settings,
+        package: &Manifest,
+        fingerprint: Option<&Fingerprint>,
+        device: Device,
+    ) -> Result<State> {
         let resumed = self.last().exists();
         let mut state = State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
         fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
@@ -136,11 +164,49 @@ impl Run {
         } else {
             fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         }
+        self.keep_task(package, fingerprint)?;
         if resumed {
             state.load(&self.last())?;
         }
         self.begin_log(&state, package)?;
         Ok(state)
+    }
+
+    /// Keeps the task, or checks that it is the one that the run was started with.
+    fn keep_task(&self, package: &Manifest, fingerprint: Option<&Fingerprint>) -> Result<()> {
+        let path = self.task();
+        if path.exists() {
+            ensure!(
+                self.package_in(&path)? == *package,
+                "{}: the task, or the data that it is derived from, has changed since the run was started: choose another --out",
+                path.display()
+            );
+            return Ok(());
+        }
+        if let Some(fingerprint) = fingerprint {
+            let path = self.0.join("fingerprint.json");
+            fs::write(&path, serde_json::to_vec_pretty(fingerprint)?)
+                .with_context(|| path.display().to_string())?;
+        }
+        fs::write(&path, preset::task_file(package)?).with_context(|| path.display().to_string())
+    }
+
+    fn package_in(&self, path: &Path) -> Result<Manifest> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        preset::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The package that the run trains; runs of earlier versions keep only its preset's name.
+    ///
+    /// # Errors
+    /// Where the kept task is damaged, or none is kept and no preset is named.
+    pub fn package(&self, settings: &Settings) -> Result<Manifest> {
+        let path = self.task();
+        if path.exists() {
+            self.package_in(&path)
+        } else {
+            preset::manifest(settings.task.as_deref().unwrap_or_default())
+        }
     }
 
     /// Starts the log, or cuts off what was logged after the checkpoint.
@@ -152,14 +218,18 @@ impl Run {
         old.lines()
             .filter(|l| step(l).is_some_and(|s| s <= state.step))
             .for_each(|l| text += &format!("{l}\n"));
-        fs::write(self.log(), text).with_context(|| self.log().display().to_string())
+        fs::write(self.log(), text).with_context(|| self.log().display().to_string())?;
+        events::begin(&self.events(), state.step)
     }
 
-    /// Adds a line to the log.
+    /// Adds a line to the log, and its figures to the event file.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn write_log(&self, step: u64, rate: f64, loss: f64, dice: &[f64]) -> Result<()> {
+    pub fn write_log(&self, step: u64, rate: f64, loss: f64, package: &Manifest, dice: &[f64]) -> Result<()> {
+        let mut points = vec![("rate".to_owned(), rate), ("loss".to_owned(), loss)];
+        points.extend(package.labels.iter().zip(dice).map(|(l, &d)| (format!("dice/{}", l.name), d)));
+        events::add(&self.events(), step, &points)?;
         let dice: Vec<String> = dice.iter().map(|d| format!("{d:.5}")).collect();
         let line = format!("{step},{rate:.3e},{loss:.5},{}", dice.join(","));
         let file = fs::OpenOptions::new().append(true).open(self.log());
@@ -170,11 +240,38 @@ impl Run {
     ///
     /// # Errors
     /// Where a checkpoint cannot be written.
-    pub fn keep(&self, state: &mut State, dice: f64) -> Result<()> {
+    pub fn keep(&self, state: &mut State, dice: f64, timed: bool) -> Result<()> {
         if dice > state.best {
             state.best = dice;
+            state.best_step = state.step;
             save(&state.averaged.named(""), &self.best())?;
         }
-        state.save(&self.last())
+        state.save(&self.last(), timed)
+    }
+
+    /// Draws the log's curves as PNG files: the loss, and Dice of every label.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or a picture written.
+    pub fn draw(&self) -> Result<()> {
+        let text = fs::read_to_string(self.log()).with_context(|| self.log().display().to_string())?;
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let names = lines.next().unwrap_or_default();
+        let rows: Vec<Vec<f64>> =
+            lines.map(|row| row.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
+        let curve = |(i, name): (usize, &&str)| {
+            let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(i)?))).collect();
+            ((*name).to_owned(), points)
+        };
+        let columns: Vec<plot::Curve> = names.iter().enumerate().map(curve).collect();
+        let (loss, dice) = (columns.get(2..3).unwrap_or_default(), columns.get(3..).unwrap_or_default());
+        for (file, title, curves) in
+            [("loss.png", "Training loss", loss), ("dice.png", "Validation Dice", dice)]
+        {
+            let path = self.0.join(file);
+            fs::write(&path, plot::curves(title, "step", curves))
+                .with_context(|| path.display().to_string())?;
+        }
+        Ok(())
     }
 }

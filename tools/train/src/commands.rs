@@ -8,7 +8,7 @@ use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Pac
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::Run;
-use crate::dataset::{self, Split, Subject};
+use crate::dataset::{self, Fold, Split, Subject};
 use crate::evaluate::{self, Score};
 use crate::export;
 use crate::interpret::Interpreter;
@@ -16,7 +16,7 @@ use crate::net::{self, Net, Pass};
 use crate::preset;
 use crate::quantize::{self, Method};
 use crate::settings::Settings;
-use crate::topology::Topology;
+use crate::topology::{Arch, Topology};
 use crate::train::Course;
 
 /// Slices of one calibration batch.
@@ -40,8 +40,16 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, device: Device) -> Result<()> {
-        let package = preset::manifest(&self.settings.task)?;
-        Course::new(&self.data, &self.settings, &package, device)?.train(&Run(self.out), self.stop_after)
+        let mut settings = self.settings;
+        settings.check()?;
+        let (package, fingerprint) = settings.complete(&self.data)?;
+        if let Some(fingerprint) = &fingerprint {
+            eprint!("{fingerprint}");
+        }
+        let course = Course::new(&self.data, &settings, &package, device)?;
+        let run = Run(self.out);
+        let state = run.open(&settings, &package, fingerprint.as_ref(), device)?;
+        course.train(&run, state, self.stop_after)
     }
 }
 
@@ -98,7 +106,8 @@ impl Quantize {
     pub fn run(self, device: Device) -> Result<()> {
         let (package, net) = trained(&self.run, device)?;
         let pairs = dataset::list(&self.data)?;
-        let training = dataset::split(&pairs, Split::Train)?;
+        let fold = Run(self.run.clone()).settings()?.fold;
+        let training = dataset::split(&pairs, Split::Train, fold)?;
         let every = training.len().div_ceil(self.subjects.max(1));
         let subjects =
             training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
@@ -109,7 +118,7 @@ impl Quantize {
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
 
         let quantized = Interpreter::new(&bytes, device)?;
-        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation)?
+        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation, fold)?
             .iter()
             .map(|p| dataset::load(p, &package))
             .collect::<Result<_>>()?;
@@ -138,6 +147,9 @@ pub struct Evaluate {
     /// Which subjects
     #[arg(long, value_enum, default_value = "validation")]
     split: Split,
+    /// The fold of the run, so that its validation split is meant
+    #[arg(long, value_name = "K/N")]
+    fold: Option<Fold>,
     /// Write the figures into the manifest
     #[arg(long)]
     record: bool,
@@ -149,7 +161,7 @@ impl Evaluate {
         let net = Interpreter::new(&package.onnx, device)?;
         let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
-        let subjects = dataset::split(&pairs, self.split)?
+        let subjects = dataset::split(&pairs, self.split, self.fold)?
             .iter()
             .map(|p| dataset::load(p, manifest))
             .collect::<Result<Vec<_>>>()?;
@@ -167,8 +179,9 @@ impl Evaluate {
         let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
         let file =
             |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let fold = self.fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
         let command = format!(
-            "monet-train evaluate --model {} --data {} --split {}",
+            "monet-train evaluate --model {} --data {} --split {}{fold}",
             file(&self.model),
             file(&self.data),
             format!("{:?}", self.split).to_lowercase()
@@ -207,33 +220,59 @@ fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>])
     print!("{:<20}", "mean ± std");
     for i in 0..package.labels.len() {
         let (d, h) = (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
-        print!(
-            "{:>21} {:>12}",
-            format!("{:.4} ± {:.4}", d.mean, d.std),
-            format!("{:.2} ± {:.2}", h.mean, h.std)
-        );
+        let spread = |s: evaluate::Summary, digits: usize| {
+            if s.count == 0 { "—".into() } else { format!("{:.digits$} ± {:.digits$}", s.mean, s.std) }
+        };
+        print!("{:>21} {:>12}", spread(d, 4), spread(h, 2));
     }
     println!();
+}
+
+/// Shows a task.
+#[derive(Debug, clap::Args)]
+pub struct Task {
+    /// Folder in the layout of the Medical Segmentation Decathlon
+    #[arg(long)]
+    data: PathBuf,
+    /// As for `train`: a preset, a task file or `auto`
+    #[arg(long)]
+    task: Option<String>,
+}
+
+impl Task {
+    pub fn run(self) -> Result<()> {
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), &self.data, None)?;
+        match fingerprint {
+            Some(fingerprint) => eprint!("{fingerprint}"),
+            None => eprintln!("task {name}"),
+        }
+        print!("{}", preset::task_file(&package)?);
+        Ok(())
+    }
 }
 
 /// Counts parameters.
 #[derive(Debug, clap::Args)]
 pub struct Params {
+    /// Network
+    #[arg(long, value_enum, default_value = "monet")]
+    arch: Arch,
     /// Input channels
     #[arg(long, default_value_t = 1)]
     channels: usize,
     /// Output channels
     #[arg(long, default_value_t = 1)]
     classes: usize,
-    /// Channels of the first block
-    #[arg(long, default_value_t = 16)]
-    width: usize,
+    /// Channels of the first block, instead of the network's own
+    #[arg(long)]
+    width: Option<usize>,
 }
 
 impl Params {
     pub fn run(self) -> Result<()> {
-        ensure!(self.channels > 0 && self.classes > 0 && self.width > 0, "all three must be positive");
-        println!("{}", Topology::monet(self.channels, self.classes, self.width).parameters());
+        let width = self.width.unwrap_or(self.arch.width());
+        ensure!(self.channels > 0 && self.classes > 0 && width > 0, "all three must be positive");
+        println!("{}", self.arch.topology(self.channels, self.classes, width).parameters());
         Ok(())
     }
 }
@@ -282,7 +321,7 @@ fn bench_manifest(size: usize) -> Manifest {
     let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
     manifest.name = format!("monet-{size}");
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
-    manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024 };
+    manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;
     manifest.output = Output::Sigmoid { threshold: 0.5 };
@@ -296,7 +335,7 @@ fn bench_manifest(size: usize) -> Manifest {
 fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
     let run = Run(folder.to_owned());
     let settings = run.settings()?;
-    let package = preset::manifest(&settings.task)?;
+    let package = run.package(&settings)?;
     let net = run.net(settings.topology(&package), device)?;
     Ok((package, net))
 }

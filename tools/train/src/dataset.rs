@@ -2,14 +2,15 @@
 //!
 //! Every subject is read and checked before training begins, through the device's own reader, normalisation and fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use monet::package::{FitPlan, IntensityStats, Manifest};
+use monet::package::{FitPlan, IntensityStats, Label, Manifest};
 use monet::volume::{Geometry, SliceSource, SourceOptions};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which subjects of the list, sorted by file name: the last 20 % are the test split, of the rest the last 20 % the
 /// validation split.
@@ -23,6 +24,44 @@ pub enum Split {
     Test,
 }
 
+/// One of several parts of the subjects that are not for testing, written `k/n`: every n-th of them from the k-th on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fold {
+    /// From 1.
+    part: usize,
+    /// At least 2.
+    of: usize,
+}
+
+impl FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((part, of)) if of >= 2 && (1..=of).contains(&part) => Ok(Self { part, of }),
+            _ => Err(format!(
+                "`{text}` is no fold: write k/n with n of 2 or more and k from 1 to n, as in 1/5"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Fold {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Fold> for String {
+    fn from(fold: Fold) -> Self {
+        format!("{}/{}", fold.part, fold.of)
+    }
+}
+
 /// One image with its label volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
@@ -34,12 +73,61 @@ pub struct Pair {
     pub label: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Description {
+/// What `dataset.json` says; only the subjects are indispensable.
+#[derive(Debug, Deserialize)]
+pub struct Description {
+    /// The data set's name.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    modality: BTreeMap<String, String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default, alias = "license")]
+    licence: String,
+    #[serde(default)]
+    reference: String,
     training: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+impl Description {
+    /// Names of the modalities in the order of channels; one unknown where none is named.
+    #[must_use]
+    pub fn modalities(&self) -> Vec<String> {
+        let mut named: Vec<(usize, &String)> =
+            self.modality.iter().filter_map(|(key, name)| Some((key.parse().ok()?, name))).collect();
+        named.sort();
+        if named.is_empty() {
+            vec!["unknown".into()]
+        } else {
+            named.into_iter().map(|(_, n)| n.clone()).collect()
+        }
+    }
+
+    /// Name of a label value.
+    #[must_use]
+    pub fn label(&self, value: u8) -> String {
+        self.labels.get(&value.to_string()).cloned().unwrap_or_else(|| format!("label {value}"))
+    }
+
+    /// The licence, or that none is stated.
+    #[must_use]
+    pub fn licence(&self) -> String {
+        stated(&self.licence)
+    }
+
+    /// Whom to credit, or that none is stated.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        stated(&self.reference)
+    }
+}
+
+fn stated(text: &str) -> String {
+    if text.is_empty() { "not stated".into() } else { text.into() }
+}
+
+#[derive(Debug, Deserialize)]
 struct Entry {
     image: String,
     label: String,
@@ -70,19 +158,25 @@ impl Subject {
     }
 }
 
-/// Lists the subjects that `dataset.json` names, sorted by file name.
+/// Reads `dataset.json`.
 ///
 /// # Errors
-/// Where the file is missing or no Decathlon description, where a name is not a plain relative path, where subjects repeat.
-pub fn list(folder: &Path) -> Result<Vec<Pair>> {
+/// Where the file is missing or no Decathlon description.
+pub fn describe(folder: &Path) -> Result<Description> {
     let path = folder.join("dataset.json");
     let text = fs::read_to_string(&path).with_context(|| {
         format!("{}: expected a folder in the layout of the Medical Segmentation Decathlon", path.display())
     })?;
-    let description: Description = serde_json::from_str(&text).with_context(|| {
-        format!("{}: expected `training` with pairs of `image` and `label`", path.display())
-    })?;
-    let mut pairs = description
+    serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected `training` with pairs of `image` and `label`", path.display()))
+}
+
+/// Lists the subjects that `dataset.json` names, sorted by file name.
+///
+/// # Errors
+/// Those of [`describe`], where a name is not a plain relative path, where files are missing or subjects repeat.
+pub fn list(folder: &Path) -> Result<Vec<Pair>> {
+    let mut pairs = describe(folder)?
         .training
         .iter()
         .map(|entry| {
@@ -100,8 +194,10 @@ pub fn list(folder: &Path) -> Result<Vec<Pair>> {
         })
         .collect::<Result<Vec<_>>>()?;
     pairs.sort();
-    let names: BTreeSet<&str> = pairs.iter().map(|p| p.name.as_str()).collect();
-    ensure!(names.len() == pairs.len(), "{}: a subject is named twice", path.display());
+    let mut names = BTreeSet::new();
+    if let Some(twice) = pairs.iter().find(|p| !names.insert(&p.name)) {
+        bail!("subject {}: named twice in {}", twice.name, folder.join("dataset.json").display());
+    }
     Ok(pairs)
 }
 
@@ -115,26 +211,37 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder.join(relative))
 }
 
-/// The subjects of one split.
+/// The subjects of one split; with a fold, validation is that part of the subjects that are not for testing.
 ///
 /// # Errors
-/// Where there are too few subjects for every split to have one.
-pub fn split(pairs: &[Pair], which: Split) -> Result<&[Pair]> {
+/// Where there are too few subjects for every split to have one; names them.
+pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pair>> {
     let fifth = |n: usize| (n as f64 * 0.2).round() as usize;
     let test = fifth(pairs.len());
     let validation = fifth(pairs.len() - test);
     if test == 0 || validation == 0 {
+        let names: Vec<&str> = pairs.iter().map(|p| p.name.as_str()).collect();
         bail!(
-            "{} subject(s) cannot be split into training, validation and test: at least 5 are needed",
-            pairs.len()
+            "{} subject(s) ({}) cannot be split into training, validation and test: at least 4 are needed",
+            pairs.len(),
+            names.join(", ")
         );
     }
-    let train = pairs.len() - test - validation;
-    Ok(match which {
-        Split::Train => &pairs[..train],
-        Split::Validation => &pairs[train..train + validation],
-        Split::Test => &pairs[train + validation..],
-    })
+    let rest = pairs.len() - test;
+    let validates = |i: usize| match fold {
+        None => i >= rest - validation,
+        Some(fold) => i % fold.of == fold.part - 1,
+    };
+    let found: Vec<Pair> = (0..pairs.len())
+        .filter(|&i| match which {
+            Split::Train => i < rest && !validates(i),
+            Split::Validation => i < rest && validates(i),
+            Split::Test => i >= rest,
+        })
+        .map(|i| pairs[i].clone())
+        .collect();
+    ensure!(!found.is_empty(), "{rest} subjects that are not for testing make fewer folds than that");
+    Ok(found)
 }
 
 /// Reads and prepares one subject.
@@ -169,6 +276,8 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     }
     let intensity = stats.finish();
     let labels = integers(&label.read_all()?, package)?;
+    // A slice without a label is welcome, a volume without one is a mistake, and has no Dice.
+    ensure!(labels.iter().any(|&v| v > 0), "its label volume is empty: leave it out of dataset.json");
 
     let [net_height, net_width] = fit.net_size();
     let side = package.input.neighbours;
@@ -192,18 +301,24 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_labels, labels })
 }
 
-/// Label voxels as integers that the package knows.
+/// Label voxels as the package's labels, several source values merged where it says so.
 fn integers(voxels: &[f32], package: &Manifest) -> Result<Vec<u8>> {
-    let most = package.labels.len() as f32;
+    let mut known = [None; 256];
+    known[0] = Some(0);
+    for label in &package.labels {
+        label.sources().iter().for_each(|&source| known[usize::from(source)] = Some(label.value));
+    }
+    let whole = |v: f32| (v.fract() == 0.0 && (0.0..=255.0).contains(&v)).then_some(v as usize);
     voxels
         .iter()
         .map(|&v| {
-            ensure!(
-                v.fract() == 0.0 && (0.0..=most).contains(&v),
-                "label value {v}, expected 0 to {most} ({})",
-                package.labels.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ")
-            );
-            Ok(v as u8)
+            whole(v).and_then(|v| known[v]).with_context(|| {
+                let sources =
+                    |l: &Label| l.sources().iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+                let labels: Vec<String> =
+                    package.labels.iter().map(|l| format!("{} ({})", sources(l), l.name)).collect();
+                format!("label value {v}, expected 0 or {}", labels.join(", "))
+            })
         })
         .collect()
 }
@@ -222,15 +337,50 @@ mod tests {
     fn splits_share_no_subject_and_leave_none_out() {
         for n in 5..50 {
             let all = pairs(n);
-            let parts = [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s).unwrap());
-            assert_eq!(parts.concat(), all);
-            assert!(parts.iter().all(|p| !p.is_empty()));
+            for fold in [None, Some("1/2"), Some("3/3")] {
+                let fold = fold.map(|f| f.parse().unwrap());
+                let parts =
+                    [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s, fold).unwrap());
+                let mut together = parts.concat();
+                together.sort();
+                assert_eq!(together, all);
+                assert!(parts.iter().all(|p| !p.is_empty()));
+            }
         }
     }
 
     #[test]
+    fn folds_validate_each_subject_once_and_test_on_the_same() {
+        let all = pairs(23);
+        let folds = (1..=5).map(|k| Some(format!("{k}/5").parse().unwrap()));
+        let mut seen: Vec<Pair> =
+            folds.clone().flat_map(|f| split(&all, Split::Validation, f).unwrap()).collect();
+        seen.extend(split(&all, Split::Test, None).unwrap());
+        seen.sort();
+        assert_eq!(seen, all);
+        for fold in folds {
+            assert_eq!(split(&all, Split::Test, fold).unwrap(), split(&all, Split::Test, None).unwrap());
+        }
+        for bad in ["0/5", "6/5", "1/1", "5", "a/b"] {
+            assert!(bad.parse::<Fold>().is_err(), "{bad}");
+        }
+        assert!(split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).is_err());
+    }
+
+    #[test]
     fn a_single_subject_cannot_be_split() {
-        assert!(split(&pairs(1), Split::Train).unwrap_err().to_string().contains("1 subject(s)"));
+        let error = split(&pairs(1), Split::Train, None).unwrap_err().to_string();
+        assert!(error.contains("1 subject(s) (000)"), "{error}");
+    }
+
+    #[test]
+    fn source_values_are_merged_as_the_package_says_and_others_refused() {
+        let package = crate::preset::manifest("pancreas").unwrap();
+        assert_eq!(integers(&[0.0, 1.0, 2.0], &package).unwrap(), [0, 1, 1]);
+        for bad in [3.0, 0.5, -1.0, 256.0, f32::NAN] {
+            let error = integers(&[bad], &package).unwrap_err().to_string();
+            assert!(error.contains("expected 0 or 1, 2 (pancreas)"), "{error}");
+        }
     }
 
     #[test]

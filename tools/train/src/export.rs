@@ -1,8 +1,8 @@
 //! From a network to an ONNX file: batch normalisation folded, in float or quantized (QDQ) form.
 //!
 //! Both forms come from one walk over the topology. In the quantized form a pair of QuantizeLinear and DequantizeLinear
-//! stands where the device keeps an integer tensor: after the input, each activation and each sum; the two tensors that
-//! meet in a concatenation share one scale. Weights are int8 per output channel and symmetric, biases int32 at the product
+//! stands where the device keeps an integer tensor: after the input, each activation (or convolution without one), each sum, product
+//! and maximum; the two tensors that meet in a concatenation share one scale, and a maximum keeps its input's. Weights are int8 per output channel and symmetric, biases int32 at the product
 //! of the input's and the weight's scale.
 
 use std::path::Path;
@@ -12,11 +12,11 @@ use prost::Message;
 use tch::{Device, Kind, Tensor};
 
 use crate::interpret::Interpreter;
-use crate::net::{self, BN_EPSILON, Block, Net, Pass};
+use crate::net::{self, BN_EPSILON, Block, Net, Norm, Pass};
 use crate::onnx::{
-    Attribute, Graph, INT8, IR_VERSION, Model, Node, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
+    self, Attribute, Graph, INT8, IR_VERSION, Model, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
 };
-use crate::topology::{Activation, Conv, Op, Topology};
+use crate::topology::{Conv, Node, Op, Topology};
 
 /// Name of the file's input: `[n, channels, h, w]`, normalised slices.
 pub const INPUT: &str = "image";
@@ -60,10 +60,17 @@ pub fn fold(net: &Net) -> Result<Vec<Option<Folded>>> {
 
 fn fold_block(conv: &Conv, block: &Block) -> Result<Folded> {
     let double = |t: &Tensor| t.detach().to_device(Device::Cpu).to_kind(Kind::Double);
-    let factor = double(&block.gamma) / (double(&block.var) + BN_EPSILON).sqrt();
-    let shape = if conv.transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
-    let weight = double(&block.weight) * factor.reshape(shape);
-    let bias = double(&block.beta) - double(&block.mean) * &factor;
+    let mut weight = double(&block.weight);
+    let mut bias = match &block.bias {
+        Some(bias) => double(bias),
+        None => Tensor::zeros([conv.outputs as i64], (Kind::Double, Device::Cpu)),
+    };
+    if let Some(Norm { gamma, beta, mean, var }) = &block.norm {
+        let factor = double(gamma) / (double(var) + BN_EPSILON).sqrt();
+        let shape = if conv.transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
+        weight *= factor.reshape(shape);
+        bias = double(beta) + (bias - double(mean)) * factor;
+    }
     let floats = |t: Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float).flatten(0, -1));
     Ok(Folded { weight: floats(weight)?, bias: floats(bias)? })
 }
@@ -103,26 +110,30 @@ pub fn build(
         let name = match (node.op, &folded[index]) {
             (Op::Input, _) => writer.quantize(index, INPUT)?,
             (Op::Conv(conv), Some(folded)) => {
-                let out = writer.conv(
-                    &node.name,
-                    inputs[0],
-                    &conv,
-                    folded,
-                    scale_of(topology, scales, node.inputs[0]),
-                )?;
-                if conv.activation == Activation::Elu {
-                    let active = format!("{}_elu", node.name);
-                    writer.op("Elu", &active, &[&out], vec![]);
-                    writer.quantize(index, &active)?
-                } else {
-                    out
+                let scale = scale_of(topology, scales, node.inputs[0]);
+                let mut out = writer.conv(&node.name, inputs[0], &conv, folded, scale)?;
+                if let Some(operator) = conv.activation.operator() {
+                    let active = value_name(topology, index);
+                    writer.op(operator, &active, &[&out], vec![]);
+                    out = active;
                 }
+                if index + 1 < topology.nodes.len() { writer.quantize(index, &out)? } else { out }
             }
             (Op::Conv(_), None) => unreachable!("fold covers every convolution"),
             // Nothing is dropped once trained.
             (Op::Drop, _) => inputs[0].to_owned(),
-            (Op::Add, _) => {
-                writer.op("Add", &node.name, &inputs, vec![]);
+            (Op::Add | Op::Relu | Op::Scale, _) => {
+                let operator = match node.op {
+                    Op::Add => "Add",
+                    Op::Relu => "Relu",
+                    _ => "Mul",
+                };
+                writer.op(operator, &node.name, &inputs, vec![]);
+                writer.quantize(index, &node.name)?
+            }
+            (Op::MaxPool, _) => {
+                let square = |name| Attribute::ints(name, &[2, 2]);
+                writer.op("MaxPool", &node.name, &inputs, vec![square("kernel_shape"), square("strides")]);
                 writer.quantize(index, &node.name)?
             }
             (Op::Concat, _) => {
@@ -148,6 +159,20 @@ pub fn build(
     })
 }
 
+/// Name in the file of a node's real value, as it is before quantization.
+#[must_use]
+pub fn value_name(topology: &Topology, node: usize) -> String {
+    let Node { name, op, .. } = &topology.nodes[node];
+    match op {
+        Op::Input => INPUT.to_owned(),
+        Op::Conv(conv) => match conv.activation.operator() {
+            Some(operator) => format!("{name}_{}", operator.to_lowercase()),
+            None => name.clone(),
+        },
+        _ => name.clone(),
+    }
+}
+
 /// The scale in which a node's value reaches its readers: that of the integer tensor behind dropouts and concatenations.
 fn scale_of(topology: &Topology, scales: Option<&[Option<Scale>]>, node: usize) -> Option<Scale> {
     scales?[holder(topology, node)]
@@ -165,7 +190,7 @@ pub fn holder(topology: &Topology, node: usize) -> usize {
 impl Writer<'_> {
     fn op(&mut self, op_type: &str, output: &str, inputs: &[&str], attribute: Vec<Attribute>) {
         let input = inputs.iter().map(|&i| i.to_owned()).collect();
-        let node = Node {
+        let node = onnx::Node {
             input,
             output: vec![output.into()],
             name: output.into(),
@@ -322,20 +347,31 @@ pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
     use crate::quantize::{self, Method};
+    use crate::topology::Arch;
 
     /// A small net whose batch normalisation does something.
     fn net(classes: usize) -> Net {
+        of(Arch::Monet, classes)
+    }
+
+    fn of(arch: Arch, classes: usize) -> Net {
         tch::manual_seed(3);
-        let net = Net::new(Topology::monet(2, classes, 4), Device::Cpu);
+        let net = Net::new(arch.topology(2, classes, 4), Device::Cpu);
         let pass = Pass::Training { drop: 0.0, kind: Kind::Float };
         tch::no_grad(|| (0..20).for_each(|_| drop(net.forward(&slices(), pass))));
         net
     }
 
+    fn every() -> impl Iterator<Item = (Arch, usize)> {
+        Arch::value_variants().iter().flat_map(|&arch| [(arch, 1), (arch, 3)])
+    }
+
     fn slices() -> Tensor {
-        Tensor::rand([4, 2, 16, 24], (Kind::Float, Device::Cpu))
+        Tensor::rand([4, 2, 32, 48], (Kind::Float, Device::Cpu))
     }
 
     fn quantized(net: &Net) -> Model {
@@ -346,10 +382,10 @@ mod tests {
 
     #[test]
     fn a_float_file_computes_what_the_network_computes() {
-        for classes in [1, 3] {
-            let net = net(classes);
+        for (arch, classes) in every() {
+            let net = of(arch, classes);
             let model = build(&net.topology, &fold(&net).unwrap(), None, "").unwrap();
-            assert!(verify(&net, &model.encode_to_vec(), [16, 24]).unwrap() < TOLERANCE);
+            assert!(verify(&net, &model.encode_to_vec(), [32, 48]).unwrap() < TOLERANCE);
         }
     }
 
@@ -363,34 +399,51 @@ mod tests {
 
     #[test]
     fn a_quantized_file_computes_nearly_what_the_network_computes() {
-        for classes in [1, 3] {
-            let (net, x) = (net(classes), slices());
+        for (arch, classes) in every() {
+            let (net, x) = (of(arch, classes), slices());
             let found =
                 Interpreter::new(&quantized(&net).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
             let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
             let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
-            assert!(error > 0.0 && error < 0.03, "{error}");
+            assert!(error > 0.0 && error < 0.03, "{arch:?}: {error}");
         }
     }
 
     #[test]
     fn a_pair_stands_where_the_device_keeps_integers_and_nowhere_else() {
-        let graph = quantized(&net(3)).graph.unwrap();
-        let maker = |name: &str| graph.node.iter().find(|n| n.output[0] == name).map(|n| n.op_type.as_str());
-        for node in &graph.node {
-            let from = maker(&node.input[0]);
-            match node.op_type.as_str() {
-                "QuantizeLinear" => {
-                    assert!(matches!(from, None | Some("Elu" | "Add")), "{}: {from:?}", node.name)
-                }
-                "Elu" => assert!(matches!(from, Some("Conv" | "ConvTranspose")), "{}: {from:?}", node.name),
-                "Add" | "ConvTranspose" => assert_eq!(from, Some("DequantizeLinear"), "{}", node.name),
-                "Conv" => {
-                    assert!(matches!(from, Some("DequantizeLinear" | "Concat")), "{}: {from:?}", node.name)
-                }
-                "Softmax" => assert_eq!(from, Some("Conv"), "{}", node.name),
-                _ => {}
+        for (arch, classes) in every() {
+            let graph = quantized(&of(arch, classes)).graph.unwrap();
+            let maker = |name: &str| {
+                graph.node.iter().find(|n| n.output[0] == name).map_or("", |n| n.op_type.as_str())
+            };
+            for node in &graph.node {
+                let from = maker(&node.input[0]);
+                let expected: &[&str] = match node.op_type.as_str() {
+                    "QuantizeLinear" => {
+                        &["", "Elu", "Relu", "Sigmoid", "Add", "Mul", "MaxPool", "Conv", "ConvTranspose"]
+                    }
+                    "Elu" => &["Conv", "ConvTranspose"],
+                    "Add" | "Mul" | "MaxPool" | "ConvTranspose" => &["DequantizeLinear"],
+                    "Conv" => &["DequantizeLinear", "Concat"],
+                    "Relu" => &["Conv", "DequantizeLinear"],
+                    "Sigmoid" | "Softmax" => &["Conv"],
+                    _ => continue,
+                };
+                assert!(expected.contains(&from), "{arch:?} {}: {from:?}", node.name);
             }
+            let active = |name: &&str| matches!(maker(name), "Conv" | "ConvTranspose");
+            let activated: Vec<&str> = graph
+                .node
+                .iter()
+                .filter(|n| matches!(n.op_type.as_str(), "Elu" | "Relu" | "Sigmoid"))
+                .map(|n| n.input[0].as_str())
+                .filter(active)
+                .collect();
+            let split = graph
+                .node
+                .iter()
+                .find(|n| n.op_type == "QuantizeLinear" && activated.contains(&n.input[0].as_str()));
+            assert!(split.is_none(), "a pair between a convolution and its activation: {split:?}");
         }
     }
 

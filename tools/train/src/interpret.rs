@@ -9,6 +9,7 @@ use prost::Message;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::export::{INPUT, OUTPUT};
+use crate::net;
 use crate::onnx::{FLOAT, INT8, INT32, Model, Node, TensorProto, UINT8};
 
 /// A file ready to run.
@@ -94,7 +95,17 @@ impl Interpreter {
                 }
             }
             "Elu" => input(0)?.elu(),
+            "Relu" => input(0)?.relu(),
             "Add" => input(0)? + input(1)?,
+            "Mul" => input(0)? * input(1)?,
+            "MaxPool" => {
+                ensure!(
+                    ints("kernel_shape")? == [2, 2] && ints("strides")? == [2, 2],
+                    "{}: not 2×2",
+                    node.name
+                );
+                net::max_pool(input(0)?)
+            }
             "Concat" => Tensor::cat(&[input(0)?, input(1)?], axis),
             "Softmax" => input(0)?.softmax(axis, Kind::Float),
             "Sigmoid" => input(0)?.sigmoid(),

@@ -1,4 +1,4 @@
-//! `monet-train`: trains MoNet, exports it to ONNX, quantizes and evaluates it.
+//! `monet-train`: trains MoNet and its baselines, exports them to ONNX, quantizes and evaluates them.
 
 mod augment;
 mod batches;
@@ -7,13 +7,16 @@ mod commands;
 mod dataset;
 mod device;
 mod evaluate;
+mod events;
 mod export;
+mod fingerprint;
 mod interpret;
 mod loss;
 mod memory;
 mod net;
 mod onnx;
 mod optim;
+mod plot;
 mod preset;
 mod quantize;
 mod settings;
@@ -56,8 +59,11 @@ enum Command {
         after_help = "Example:\n  monet-train evaluate --model models/hippocampus.int8.toml --data Task04_Hippocampus --split test"
     )]
     Evaluate(commands::Evaluate),
-    /// Counts the parameters of MoNet
-    #[command(after_help = "Example:\n  monet-train params --channels 1 --classes 1")]
+    /// Shows a task, derived from a data set or known by name, as a task file to be changed
+    #[command(after_help = "Example:\n  monet-train task --data Task20_SarcomaMR --task auto > sarcoma.toml")]
+    Task(commands::Task),
+    /// Counts the parameters of a network
+    #[command(after_help = "Example:\n  monet-train params --arch unet16 --channels 1 --classes 1")]
     Params(commands::Params),
     /// Writes the untrained full-size MoNet that speed is measured with, f32 and int8
     #[command(after_help = "Example:\n  monet-train bench-net --out models/bench")]
@@ -76,6 +82,7 @@ fn main() -> Result<()> {
         Command::Export(it) => it.run(device),
         Command::Quantize(it) => it.run(device),
         Command::Evaluate(it) => it.run(device),
+        Command::Task(it) => it.run(),
         Command::Params(it) => it.run(),
         Command::BenchNet(it) => it.run(device),
     }

@@ -36,9 +36,18 @@ pub enum Pass {
 pub struct Block {
     /// Shape of [`Conv::weight_shape`].
     pub weight: Tensor,
-    /// Batch normalisation's factor, per output channel.
+    /// Per output channel, where the convolution has one.
+    pub bias: Option<Tensor>,
+    /// Batch normalisation, where it follows.
+    pub norm: Option<Norm>,
+}
+
+/// Batch normalisation's tensors, one value per output channel.
+#[derive(Debug)]
+pub struct Norm {
+    /// Factor.
     pub gamma: Tensor,
-    /// Batch normalisation's offset, per output channel.
+    /// Offset.
     pub beta: Tensor,
     /// Running mean.
     pub mean: Tensor,
@@ -47,15 +56,81 @@ pub struct Block {
 }
 
 impl Block {
-    /// The tensors with their names' endings; the first three are trained.
-    fn tensors(&self) -> [(&'static str, &Tensor); 5] {
-        [
-            ("weight", &self.weight),
-            ("gamma", &self.gamma),
-            ("beta", &self.beta),
-            ("mean", &self.mean),
-            ("var", &self.var),
-        ]
+    /// Fresh weights. A head begins with the background's logit above the others'.
+    fn new(conv: &Conv, head: bool, device: Device) -> Self {
+        // A transposed convolution reaches each output through (kernel / stride)² taps only.
+        let taps = (conv.kernel * conv.kernel) as f64
+            / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
+        let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
+        let full = |value: f64| Tensor::full([conv.outputs as i64], value, (Kind::Float, device));
+        let offset = full(if head { -HEAD_BETA } else { 0.0 });
+        if head && conv.outputs > 1 {
+            let _ = offset.get(0).fill_(HEAD_BETA);
+        }
+        Self {
+            weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
+            bias: conv.bias.then(|| offset.copy()),
+            norm: conv.norm.then(|| Norm {
+                gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
+                beta: offset,
+                mean: full(0.0),
+                var: full(1.0),
+            }),
+        }
+    }
+
+    /// The trained tensors with their names' endings.
+    fn trained(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let norm = self.norm.as_ref();
+        let parts = [
+            ("weight", Some(&self.weight)),
+            ("bias", self.bias.as_ref()),
+            ("gamma", norm.map(|n| &n.gamma)),
+            ("beta", norm.map(|n| &n.beta)),
+        ];
+        parts.into_iter().filter_map(|(name, tensor)| Some((name, tensor?)))
+    }
+
+    /// All tensors with their names' endings.
+    fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let running = self.norm.iter().flat_map(|n| [("mean", &n.mean), ("var", &n.var)]);
+        self.trained().chain(running)
+    }
+
+    /// A copy that shares no memory.
+    fn duplicate(&self) -> Self {
+        let copy = |t: &Tensor| t.detach().copy();
+        let norm = |n: &Norm| Norm {
+            gamma: copy(&n.gamma),
+            beta: copy(&n.beta),
+            mean: copy(&n.mean),
+            var: copy(&n.var),
+        };
+        Self {
+            weight: copy(&self.weight),
+            bias: self.bias.as_ref().map(copy),
+            norm: self.norm.as_ref().map(norm),
+        }
+    }
+
+    /// Convolution, normalisation and activation, computed in `kind`.
+    fn forward(&self, x: &Tensor, conv: &Conv, training: bool, kind: Kind) -> Tensor {
+        let bias = self.bias.as_ref().map(|b| b.to_kind(kind));
+        let y = convolve(x, &self.weight.to_kind(kind), bias.as_ref(), conv);
+        let y = match &self.norm {
+            None => y,
+            Some(Norm { gamma, beta, mean, var }) => y.batch_norm(
+                Some(gamma),
+                Some(beta),
+                Some(mean),
+                Some(var),
+                training,
+                BN_MOMENTUM,
+                BN_EPSILON,
+                true,
+            ),
+        };
+        activate(y, conv.activation)
     }
 }
 
@@ -72,31 +147,13 @@ impl Net {
     /// Fresh weights, normal with the variance 2 / fan-in (He et al. 2015), from tch's current random state.
     #[must_use]
     pub fn new(topology: Topology, device: Device) -> Self {
-        let block = |conv: Conv| {
-            // A transposed convolution reaches each output through (kernel / stride)² taps only.
-            let taps = (conv.kernel * conv.kernel) as f64
-                / if conv.transposed { (conv.stride * conv.stride) as f64 } else { 1.0 };
-            let std = (2.0 / (conv.inputs as f64 * taps)).sqrt();
-            let n = [conv.outputs as i64];
-            let full = |value: f64| Tensor::full(n, value, (Kind::Float, device));
-            let head = conv.activation == Activation::None;
-            let beta = full(if head { -HEAD_BETA } else { 0.0 });
-            if head && conv.outputs > 1 {
-                let _ = beta.get(0).fill_(HEAD_BETA);
-            }
-            Block {
-                weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
-                gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
-                beta,
-                mean: full(0.0),
-                var: full(1.0),
-            }
-        };
+        let last = topology.nodes.len() - 1;
         let blocks = topology
             .nodes
             .iter()
-            .map(|node| match node.op {
-                Op::Conv(conv) => Some(block(conv)),
+            .enumerate()
+            .map(|(i, node)| match node.op {
+                Op::Conv(conv) => Some(Block::new(&conv, i == last, device)),
                 _ => None,
             })
             .collect();
@@ -106,15 +163,7 @@ impl Net {
     /// A copy that shares no memory.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        let copy = |t: &Tensor| t.detach().copy();
-        let block = |b: &Block| Block {
-            weight: copy(&b.weight),
-            gamma: copy(&b.gamma),
-            beta: copy(&b.beta),
-            mean: copy(&b.mean),
-            var: copy(&b.var),
-        };
-        let blocks = self.blocks.iter().map(|b| b.as_ref().map(block)).collect();
+        let blocks = self.blocks.iter().map(|b| b.as_ref().map(Block::duplicate)).collect();
         Self { topology: self.topology.clone(), blocks }
     }
 
@@ -134,7 +183,7 @@ impl Net {
     #[must_use]
     pub fn trained(&self) -> Vec<Tensor> {
         let blocks = self.blocks.iter().flatten();
-        blocks.flat_map(|b| [&b.weight, &b.gamma, &b.beta].map(Tensor::shallow_clone)).collect()
+        blocks.flat_map(Block::trained).map(|(_, t)| t.shallow_clone()).collect()
     }
 
     /// Overwrites all tensors by name.
@@ -169,23 +218,13 @@ impl Net {
             let input = |i: usize| &values[node.inputs[i]];
             let value = match (node.op, block) {
                 (Op::Input, _) => channels_last(&x.to_kind(kind)),
-                (Op::Conv(conv), Some(block)) => {
-                    let y = convolve(input(0), &block.weight.to_kind(kind), None, &conv);
-                    let y = y.batch_norm(
-                        Some(&block.gamma),
-                        Some(&block.beta),
-                        Some(&block.mean),
-                        Some(&block.var),
-                        training,
-                        BN_MOMENTUM,
-                        BN_EPSILON,
-                        true,
-                    );
-                    activate(y, conv.activation)
-                }
+                (Op::Conv(conv), Some(block)) => block.forward(input(0), &conv, training, kind),
                 (Op::Conv(_), None) => unreachable!("Net::new gives every convolution a block"),
                 (Op::Drop, _) => input(0).feature_dropout(drop, training),
                 (Op::Add, _) => input(0) + input(1),
+                (Op::Relu, _) => input(0).relu(),
+                (Op::Scale, _) => input(0) * input(1),
+                (Op::MaxPool, _) => max_pool(input(0)),
                 (Op::Concat, _) => Tensor::cat(&[input(0), input(1)], 1),
             };
             values.push(value);
@@ -212,10 +251,17 @@ pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv)
     }
 }
 
+/// Largest of each 2×2 window.
+pub fn max_pool(x: &Tensor) -> Tensor {
+    x.max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
+}
+
 /// The activation alone.
 pub fn activate(x: Tensor, activation: Activation) -> Tensor {
     match activation {
         Activation::Elu => x.elu(),
+        Activation::Relu => x.relu(),
+        Activation::Sigmoid => x.sigmoid(),
         Activation::None => x,
     }
 }
@@ -242,20 +288,30 @@ pub fn labels(logits: &Tensor, threshold: f64) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::topology::Arch;
 
     #[test]
     fn tensors_hold_as_many_values_as_the_topology_counts() {
-        let net = Net::new(Topology::monet(1, 1, 16), Device::Cpu);
-        let values: usize = net.named("").iter().map(|(_, t)| t.numel()).sum();
-        assert_eq!(values, 403_556);
+        let values = |topology| -> usize {
+            Net::new(topology, Device::Cpu).named("").iter().map(|(_, t)| t.numel()).sum()
+        };
+        assert_eq!(values(Topology::monet(1, 1, 16)), 403_556);
+        assert_eq!(values(Topology::unet(1, 1, 16)), 1_946_705);
+        let small = Topology::attention_unet(2, 3, 4);
+        assert_eq!(values(small.clone()), small.parameters());
     }
 
     #[test]
     fn the_output_has_the_input_s_size() {
-        let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
-        let y = net.forward(&Tensor::zeros([2, 1, 12, 20], (Kind::Float, Device::Cpu)), Pass::Inference);
-        assert_eq!(y.size(), [2, 3, 12, 20]);
+        for arch in Arch::value_variants() {
+            let net = Net::new(arch.topology(1, 3, 4), Device::Cpu);
+            let (h, w) = (3 * net.topology.step() as i64, 5 * net.topology.step() as i64);
+            let y = net.forward(&Tensor::zeros([2, 1, h, w], (Kind::Float, Device::Cpu)), Pass::Inference);
+            assert_eq!(y.size(), [2, 3, h, w]);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Adam with decoupled weight decay, and the average of weights; both own their state so that a run resumes exactly.
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
 use crate::net::Net;
@@ -93,15 +94,29 @@ pub fn average(average: &Net, net: &Net, decay: f64) {
     });
 }
 
-/// Cosine from `peak` to zero over `steps`, after a linear warm-up over the first 2 %.
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Half a cosine.
+    #[default]
+    Cosine,
+    /// The remaining part to the power of 0.9, as DeepLab and nnU-Net.
+    Poly,
+}
+
+/// From `peak` to zero over `steps`, after a linear warm-up over the first 2 %.
 #[must_use]
-pub fn rate(step: u64, steps: u64, peak: f64) -> f64 {
+pub fn rate(step: u64, steps: u64, peak: f64, decay: Decay) -> f64 {
     let warm = (steps / 50).max(1);
     if step < warm {
         return peak * (step + 1) as f64 / warm as f64;
     }
     let done = (step - warm) as f64 / (steps - warm).max(1) as f64;
-    peak * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+    match decay {
+        Decay::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()),
+        Decay::Poly => peak * (1.0 - done.min(1.0)).powf(0.9),
+    }
 }
 
 #[cfg(test)]
@@ -113,10 +128,13 @@ mod tests {
 
     #[test]
     fn the_rate_rises_then_falls_to_nothing() {
-        assert!(rate(0, 1000, 1.0) < 0.1);
-        assert!((rate(20, 1000, 1.0) - 1.0).abs() < 1e-9);
-        assert!((rate(510, 1000, 1.0) - 0.5).abs() < 1e-2);
-        assert!(rate(1000, 1000, 1.0) < 1e-9);
+        for (decay, half) in [(Decay::Cosine, 0.5), (Decay::Poly, 0.536)] {
+            let rate = |step| rate(step, 1000, 1.0, decay);
+            assert!(rate(0) < 0.1);
+            assert!((rate(20) - 1.0).abs() < 1e-9);
+            assert!((rate(510) - half).abs() < 1e-2);
+            assert!(rate(1000) < 1e-9);
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use crate::export::{self, Folded, INPUT, Scale};
+use crate::export::{self, Folded, Scale};
 use crate::interpret::Interpreter;
-use crate::topology::{Activation, Op, Topology};
+use crate::topology::{Op, Topology};
 
 /// How a range is chosen from what calibration saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,24 +56,25 @@ pub fn calibrate(
     Ok(scales)
 }
 
-/// Name in the float file of each value that is quantized, with its topology node.
+/// Name in the float file of each value that is quantized, with its topology node: every one but dropouts, concatenations, which only
+/// pass values on, and the logits.
 fn value_names(topology: &Topology) -> Vec<(String, usize)> {
-    let nodes = topology.nodes.iter().enumerate();
-    nodes
-        .filter_map(|(i, node)| match node.op {
-            Op::Input => Some((INPUT.to_owned(), i)),
-            Op::Conv(conv) => (conv.activation == Activation::Elu).then(|| (format!("{}_elu", node.name), i)),
-            Op::Add => Some((node.name.clone(), i)),
-            Op::Drop | Op::Concat => None,
-        })
-        .collect()
+    let nodes = topology.nodes.iter().enumerate().take(topology.nodes.len() - 1);
+    let held = nodes.filter(|(_, node)| !matches!(node.op, Op::Drop | Op::Concat));
+    held.map(|(i, _)| (export::value_name(topology, i), i)).collect()
 }
 
-/// Group of each quantized value: values that meet in a concatenation share a scale, so that it need not be computed.
+/// Group of each quantized value. Values that meet in a concatenation share a scale, and so do a maximum and what it is taken of, so
+/// that neither need be computed.
 fn groups(topology: &Topology) -> HashMap<String, usize> {
     let mut group: Vec<usize> = (0..topology.nodes.len()).collect();
-    for node in topology.nodes.iter().filter(|node| node.op == Op::Concat) {
-        let holders: Vec<usize> = node.inputs.iter().map(|&i| export::holder(topology, i)).collect();
+    for (i, node) in topology.nodes.iter().enumerate() {
+        let joined = match node.op {
+            Op::Concat => node.inputs.clone(),
+            Op::MaxPool => vec![node.inputs[0], i],
+            _ => continue,
+        };
+        let holders: Vec<usize> = joined.iter().map(|&i| export::holder(topology, i)).collect();
         let (to, from) = (group[holders[0]], group[holders[1]]);
         group.iter_mut().filter(|g| **g == from).for_each(|g| *g = to);
     }
@@ -184,6 +185,14 @@ mod tests {
         assert_eq!(groups["enc0_out_elu"], groups["dec0_up_elu"]);
         assert_eq!(groups["enc1_out_elu"], groups["dec1_up_elu"]);
         assert_ne!(groups["enc0_out_elu"], groups["enc1_out_elu"]);
+    }
+
+    #[test]
+    fn a_maximum_keeps_the_scale_of_what_it_is_taken_of() {
+        let groups = groups(&Topology::unet(1, 1, 4));
+        assert_eq!(groups["enc0_b_relu"], groups["enc0_down"]);
+        assert_eq!(groups["enc0_b_relu"], groups["dec0_up"]);
+        assert_ne!(groups["enc0_b_relu"], groups["enc1_b_relu"]);
     }
 
     #[test]

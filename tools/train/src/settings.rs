@@ -1,23 +1,32 @@
 //! What a training run is made of: the options that decide its result, kept in the run's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use monet::package::Manifest;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
-use crate::topology::Topology;
+use crate::dataset::Fold;
+use crate::fingerprint::Fingerprint;
+use crate::optim::Decay;
+use crate::preset;
+use crate::topology::{Arch, Topology};
 
 /// What a run is made of; kept in its folder as `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Settings {
-    /// Task preset
-    #[arg(long, default_value = "hippocampus")]
-    pub task: String,
-    /// Channels of the network's first block; the paper's MoNet has 16
-    #[arg(long, default_value_t = 16)]
-    pub width: usize,
+    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma), task file, or `auto` to derive it from the data;
+    /// without it the preset that knows the data set's name
+    #[arg(long)]
+    pub task: Option<String>,
+    /// Network
+    #[arg(long, value_enum, default_value = "monet")]
+    #[serde(default)]
+    pub arch: Arch,
+    /// Channels of the network's first block, instead of its own
+    #[arg(long)]
+    pub width: Option<usize>,
     /// Training steps
     #[arg(long, default_value_t = 2000)]
     pub steps: u64,
@@ -30,6 +39,23 @@ pub struct Settings {
     /// Peak learning rate
     #[arg(long, default_value_t = 2e-3)]
     pub rate: f64,
+    /// How the rate falls to nothing by the last step
+    #[arg(long, value_enum, default_value = "cosine")]
+    #[serde(default)]
+    pub decay: Decay,
+    /// Minutes that training may take in all, resumed or not: the rate falls with time where that is faster than by steps, and the
+    /// epoch in which the time is over is the last. The result then depends on the machine's speed
+    #[arg(long, value_name = "MINUTES")]
+    #[serde(default)]
+    pub time_budget: Option<f64>,
+    /// Stop after this many validations without a better one
+    #[arg(long, value_name = "EPOCHS")]
+    #[serde(default)]
+    pub patience: Option<u64>,
+    /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it the last 20 % validate
+    #[arg(long, value_name = "K/N")]
+    #[serde(default)]
+    pub fold: Option<Fold>,
     /// Decoupled weight decay
     #[arg(long, default_value_t = 1e-4)]
     pub weight_decay: f64,
@@ -46,7 +72,7 @@ pub struct Settings {
     #[arg(long)]
     #[serde(default)]
     pub bf16: bool,
-    /// Begin with the best weights of this earlier run, of the same task and width
+    /// Begin with the best weights of this earlier run, of the same task and network
     #[arg(long, value_name = "RUN")]
     #[serde(default)]
     pub from: Option<PathBuf>,
@@ -59,10 +85,27 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Fills in what was left to the data and the network: task and width. Returns the package to be trained, and what its task was
+    /// derived from, if it was.
+    ///
+    /// # Errors
+    /// Where no task fits, or the network cannot take the task's size.
+    pub fn complete(&mut self, data: &Path) -> Result<(Manifest, Option<Fingerprint>)> {
+        let (name, package, fingerprint) = preset::resolve(self.task.as_deref(), data, self.fold)?;
+        self.task = Some(name);
+        self.width.get_or_insert(self.arch.width());
+        let mut package = preset::fit(package.clone(), &self.topology(&package))?;
+        if self.arch != Arch::Monet {
+            package.name = format!("{}-{}", package.name, self.arch.name());
+        }
+        Ok((package, fingerprint))
+    }
+
     /// The network that these settings and a package ask for.
     #[must_use]
     pub fn topology(&self, package: &Manifest) -> Topology {
-        Topology::monet(package.input.planes(), package.classes(), self.width)
+        let width = self.width.unwrap_or(self.arch.width());
+        self.arch.topology(package.input.planes(), package.classes(), width)
     }
 
     /// Checks what the command line cannot.
@@ -74,11 +117,15 @@ impl Settings {
             ("batch", self.batch as u64),
             ("steps", self.steps),
             ("epoch", self.epoch),
-            ("width", self.width as u64),
+            ("width", self.width.unwrap_or(self.arch.width()) as u64),
         ];
         for (name, value) in positive {
             ensure!(value > 0, "--{name} {value}: expected a positive number");
         }
+        if let Some(minutes) = self.time_budget {
+            ensure!(minutes > 0.0, "--time-budget {minutes}: expected a positive number of minutes");
+        }
+        ensure!(self.patience != Some(0), "--patience 0: expected a positive number");
         ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}: expected a positive number", self.rate);
         let parts = [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
         for (name, value) in parts {

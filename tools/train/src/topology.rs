@@ -1,18 +1,88 @@
 //! A network as data: the one description from which training, export and the parameter count are made.
 //!
-//! A topology is a list of nodes, each naming the earlier nodes that it reads. A convolution node stands for convolution
-//! without bias, batch normalisation and activation, as in the paper's CBE block.
+//! A topology is a list of nodes, each naming the earlier nodes that it reads. A convolution node stands for convolution,
+//! batch normalisation and activation, as in the paper's CBE block, or for a part of these.
+
+mod unet;
+
+use serde::{Deserialize, Serialize};
+
+/// The networks of the paper's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arch {
+    /// MoNet.
+    #[default]
+    Monet,
+    /// U-Net with 16 channels in its first block.
+    #[value(name = "unet16")]
+    Unet16,
+    /// U-Net with 64 channels in its first block.
+    #[value(name = "unet64")]
+    Unet64,
+    /// U-Net with 64 channels in its first block and a gate on every skip.
+    AttentionUnet,
+}
+
+impl Arch {
+    /// Name on the command line and in packages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Monet => "monet",
+            Self::Unet16 => "unet16",
+            Self::Unet64 => "unet64",
+            Self::AttentionUnet => "attention-unet",
+        }
+    }
+
+    /// Channels of the first block.
+    #[must_use]
+    pub fn width(self) -> usize {
+        match self {
+            Self::Monet | Self::Unet16 => 16,
+            Self::Unet64 | Self::AttentionUnet => 64,
+        }
+    }
+
+    /// The network for `channels` modalities and `classes` output channels, `width` channels in its first block.
+    #[must_use]
+    pub fn topology(self, channels: usize, classes: usize, width: usize) -> Topology {
+        match self {
+            Self::Monet => Topology::monet(channels, classes, width),
+            Self::Unet16 | Self::Unet64 => Topology::unet(channels, classes, width),
+            Self::AttentionUnet => Topology::attention_unet(channels, classes, width),
+        }
+    }
+}
 
 /// What follows a convolution's batch normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `x` where positive, `exp(x) - 1` elsewhere.
     Elu,
-    /// Nothing: the head, whose sigmoid or softmax is applied by whoever reads the logits.
+    /// `x` where positive, 0 elsewhere.
+    Relu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Nothing. The head is such: its sigmoid or softmax is applied by whoever reads the logits.
     None,
 }
 
-/// A convolution with batch normalisation and activation.
+impl Activation {
+    /// The ONNX operator.
+    #[must_use]
+    pub fn operator(self) -> Option<&'static str> {
+        match self {
+            Self::Elu => Some("Elu"),
+            Self::Relu => Some("Relu"),
+            Self::Sigmoid => Some("Sigmoid"),
+            Self::None => None,
+        }
+    }
+}
+
+/// A convolution with what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv {
     /// Input channels.
@@ -27,6 +97,10 @@ pub struct Conv {
     pub dilation: usize,
     /// Whether it is transposed.
     pub transposed: bool,
+    /// Whether an offset per output channel is added to the sums.
+    pub bias: bool,
+    /// Whether batch normalisation follows.
+    pub norm: bool,
     /// What follows.
     pub activation: Activation,
 }
@@ -44,6 +118,13 @@ impl Conv {
         let (i, o, k) = (self.inputs as i64, self.outputs as i64, self.kernel as i64);
         if self.transposed { [i, o, k, k] } else { [o, i, k, k] }
     }
+
+    /// Trained and running parameters: weights, biases, and four values a channel of batch normalisation.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let per_channel = usize::from(self.bias) + 4 * usize::from(self.norm);
+        self.inputs * self.outputs * self.kernel * self.kernel + per_channel * self.outputs
+    }
 }
 
 /// What a node does.
@@ -57,6 +138,12 @@ pub enum Op {
     Drop,
     /// Sum of two nodes.
     Add,
+    /// `x` where positive, 0 elsewhere, on its own.
+    Relu,
+    /// The first node times the single channel of the second.
+    Scale,
+    /// Largest of each 2×2 window.
+    MaxPool,
     /// Channels of the first node, then of the second.
     Concat,
 }
@@ -84,10 +171,21 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Trained and running parameters: weights, and four values a channel of batch normalisation.
+    /// Trained and running parameters: see [`Conv::parameters`].
     #[must_use]
     pub fn parameters(&self) -> usize {
-        self.convs().map(|(_, c)| c.inputs * c.outputs * c.kernel * c.kernel + 4 * c.outputs).sum()
+        self.convs().map(|(_, conv)| conv.parameters()).sum()
+    }
+
+    /// Height and width of a slice must be multiples of this: the factor from the finest level to the coarsest.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        let factor = |node: &Node| match node.op {
+            Op::Conv(conv) if !conv.transposed => conv.stride,
+            Op::MaxPool => 2,
+            _ => 1,
+        };
+        self.nodes.iter().map(factor).product()
     }
 
     /// The convolutions with their nodes' indices.
@@ -118,7 +216,7 @@ impl Topology {
             net.cbe(&format!("dec{level}_in"), f, 3, 1, 1);
             net.rddc(&format!("dec{level}"), f);
         }
-        net.head(classes)
+        net.head(classes, true)
     }
 }
 
@@ -152,8 +250,17 @@ impl Builder {
 
     fn cbe(&mut self, name: &str, outputs: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
         let from = self.last();
-        let (inputs, activation) = (self.widths[from], Activation::Elu);
-        let conv = Conv { inputs, outputs, kernel, stride, dilation, transposed: false, activation };
+        let conv = Conv {
+            inputs: self.widths[from],
+            outputs,
+            kernel,
+            stride,
+            dilation,
+            transposed: false,
+            bias: false,
+            norm: true,
+            activation: Activation::Elu,
+        };
         self.push(name, Op::Conv(conv), vec![from])
     }
 
@@ -186,6 +293,8 @@ impl Builder {
             stride: 2,
             dilation: 1,
             transposed: true,
+            bias: false,
+            norm: true,
             activation: Activation::Elu,
         };
         self.push(name, Op::Conv(conv), vec![from])
@@ -196,7 +305,8 @@ impl Builder {
         self.push(name, Op::Concat, vec![skip, from])
     }
 
-    fn head(mut self, classes: usize) -> Topology {
+    /// The last convolution: batch normalisation in MoNet, a bias in the U-Nets.
+    fn head(mut self, classes: usize, norm: bool) -> Topology {
         let from = self.last();
         let conv = Conv {
             inputs: self.widths[from],
@@ -205,6 +315,8 @@ impl Builder {
             stride: 1,
             dilation: 1,
             transposed: false,
+            bias: !norm,
+            norm,
             activation: Activation::None,
         };
         self.push("head", Op::Conv(conv), vec![from]);
@@ -214,6 +326,8 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
@@ -231,9 +345,26 @@ mod tests {
 
     #[test]
     fn every_node_reads_earlier_nodes() {
-        let net = Topology::monet(1, 3, 16);
-        for (i, node) in net.nodes.iter().enumerate() {
-            assert!(node.inputs.iter().all(|&from| from < i), "{}", node.name);
+        for arch in Arch::value_variants() {
+            let net = arch.topology(1, 3, 4);
+            for (i, node) in net.nodes.iter().enumerate() {
+                assert!(node.inputs.iter().all(|&from| from < i), "{}", node.name);
+            }
         }
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for arch in Arch::value_variants() {
+            assert_eq!(arch.to_possible_value().unwrap().get_name(), arch.name());
+            assert_eq!(serde_json::to_string(arch).unwrap(), format!("{:?}", arch.name()));
+        }
+    }
+
+    #[test]
+    fn slices_are_halved_twice_in_monet_and_four_times_in_the_u_nets() {
+        assert_eq!(Arch::Monet.topology(1, 1, 4).step(), 4);
+        assert_eq!(Arch::Unet16.topology(1, 1, 4).step(), 16);
+        assert_eq!(Arch::AttentionUnet.topology(1, 1, 4).step(), 16);
     }
 }

@@ -4,6 +4,7 @@
 //! weights and the optimizer's state, so that a resumed run on a CPU ends with the same bits as an uninterrupted one.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,7 +38,10 @@ impl<'a> Course<'a> {
         settings.check()?;
         let pairs = dataset::list(data)?;
         let load = |which| -> Result<Vec<Subject>> {
-            dataset::split(&pairs, which)?.iter().map(|pair| dataset::load(pair, package)).collect()
+            dataset::split(&pairs, which, settings.fold)?
+                .iter()
+                .map(|pair| dataset::load(pair, package))
+                .collect()
         };
         let training = load(Split::Train)?;
         let slices = Slices::new(&training, package, device)?;
@@ -50,22 +54,23 @@ impl<'a> Course<'a> {
         Ok(Self { settings, package, device, slices, validation: load(Split::Validation)? })
     }
 
-    /// Trains, from the start or from the last checkpoint; `stop_after` so many steps, at the end of an epoch, the rest is
+    /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end of an epoch, the rest is
     /// left for later.
     ///
     /// # Errors
-    /// Unwritable folder, a folder with another run, a loss that is no number.
-    pub fn train(&self, run: &Run, stop_after: Option<u64>) -> Result<()> {
+    /// Unwritable folder, a loss that is no number.
+    pub fn train(&self, run: &Run, mut state: State, stop_after: Option<u64>) -> Result<()> {
         let Settings { steps, epoch, .. } = *self.settings;
-        let mut state = run.open(self.settings, self.package, self.device)?;
         let parameters = state.net.topology.parameters();
         eprintln!("{parameters} parameters, on {:?}, from step {}", self.device, state.step);
         let bar = progress(state.step, steps)?;
         let end =
             stop_after.map_or(steps, |n| state.step.saturating_add(n).div_ceil(epoch).saturating_mul(epoch));
         let mut sum = 0.0;
-        while state.step < end.min(steps) {
+        let (clock, before) = (Instant::now(), state.seconds);
+        while state.step < end.min(steps) && !self.is_over(&state) {
             let value = self.step(&mut state);
+            state.seconds = before + clock.elapsed().as_secs_f64();
             ensure!(value.is_finite(), "the loss is {value} at step {}: lower --rate", state.step);
             sum += value;
             bar.set_position(state.step);
@@ -84,6 +89,22 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
+    /// Whether time or patience is at an end; asked between epochs.
+    fn is_over(&self, state: &State) -> bool {
+        let Settings { epoch, time_budget, patience, .. } = *self.settings;
+        let waited = (state.step - state.best_step) / epoch;
+        state.step.is_multiple_of(epoch)
+            && (time_budget.is_some_and(|minutes| state.seconds >= 60.0 * minutes)
+                || patience.is_some_and(|most| state.step > 0 && waited >= most))
+    }
+
+    /// The learning rate, by steps or by the time that is used up, whichever is further.
+    fn rate(&self, state: &State) -> f64 {
+        let Settings { steps, rate, decay, time_budget, .. } = *self.settings;
+        let timed = time_budget.map_or(0, |minutes| (state.seconds / (60.0 * minutes) * steps as f64) as u64);
+        optim::rate(state.step.max(timed.min(steps)), steps, rate, decay)
+    }
+
     /// One step; returns its loss.
     fn step(&self, state: &mut State) -> f64 {
         let settings = self.settings;
@@ -94,7 +115,7 @@ impl<'a> Course<'a> {
         let pass = Pass::Training { drop: settings.drop, kind };
         let value = loss(&state.net.forward(&images, pass), &labels);
         value.backward();
-        let rate = optim::rate(state.step, settings.steps, settings.rate);
+        let rate = self.rate(state);
         state.step += 1;
         state.adam.step(&state.net, state.step, rate);
         // A short average at first, so that the random start is soon forgotten.
@@ -108,9 +129,10 @@ impl<'a> Course<'a> {
         let predict = |x: &Tensor| Ok(state.averaged.forward(x, Pass::Inference));
         let scores = evaluate::scores(&self.validation, self.package, self.device, false, &predict)?;
         let dice = evaluate::dice(&scores, self.package);
-        let rate = optim::rate(state.step, self.settings.steps, self.settings.rate);
-        run.write_log(state.step, rate, loss, &dice)?;
-        run.keep(state, dice.iter().sum::<f64>() / dice.len() as f64)?;
+        let rate = self.rate(state);
+        run.write_log(state.step, rate, loss, self.package, &dice)?;
+        run.keep(state, dice.iter().sum::<f64>() / dice.len() as f64, self.settings.time_budget.is_some())?;
+        run.draw()?;
         let labels = self.package.labels.iter().zip(&dice);
         let named: Vec<String> = labels.map(|(label, dice)| format!("{} {dice:.4}", label.name)).collect();
         Ok(format!("step {:5}  loss {loss:.4}  Dice {}", state.step, named.join("  ")))

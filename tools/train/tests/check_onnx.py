@@ -2,9 +2,11 @@
 """An outside judge of an exported package: ONNX Runtime, nibabel and NumPy, and none of this project's code.
 
     check_onnx.py MODEL.toml DATA f32|int8 SUBJECT...
+    check_onnx.py MODEL.toml DATA f32|int8 --masks FOLDER SUBJECT...
 
 Checks that the file has the form that its kind promises, segments the subjects, and prints each one's Dice per label in the
-columns of `monet-train evaluate` (with a dash for HD95). Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
+columns of `monet-train evaluate` (with a dash for HD95). With a folder of masks, such as the device's, the voxels where a mask of the
+subject's name says otherwise are counted: more than 1 in 200 (an int8 step here and there) is an error. Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
 """
 
 import pathlib
@@ -28,9 +30,23 @@ def check_form(path: pathlib.Path, kind: str) -> None:
     if kind == "f32":
         assert pairs == 0, "a float file quantizes"
         return
-    expected = 1 + sum(node.op_type in ("Elu", "Add") for node in nodes)
-    assert pairs == expected, f"{pairs} QuantizeLinear, expected {expected}"
     made_by = {node.output[0]: node for node in nodes}
+    readers = {name: node for node in nodes for name in node.input}
+    # The input and whatever is computed, up to the logits; where an activation follows, behind that.
+    activations = ("Elu", "Relu", "Sigmoid")
+    computed = ("Conv", "ConvTranspose", "Add", "Mul", "MaxPool", *activations)
+    ends = [n for n in nodes if n.op_type in computed and n.output[0] in readers]
+    expected = 1 + sum(
+        not (n.op_type in ("Conv", "ConvTranspose") and readers[n.output[0]].op_type in (*activations, "Softmax"))
+        for n in ends
+    )
+    assert pairs == expected, f"{pairs} QuantizeLinear, expected {expected}"
+    for node in nodes:
+        if node.op_type == "MaxPool":
+            after = readers[node.output[0]]
+            values = {t.name: onnx.numpy_helper.to_array(t).item() for t in model.graph.initializer if t.dims == []}
+            own = [values[name] for name in made_by[node.input[0]].input[1:]]
+            assert own == [values[name] for name in after.input[1:]], f"{node.name}: its scale is not its input's"
     for node in nodes:
         if node.op_type in ("Conv", "ConvTranspose"):
             values = [types[made_by[name].input[0]] for name in node.input[1:]]
@@ -49,7 +65,8 @@ def prepare(volume: np.ndarray, manifest: dict) -> tuple[np.ndarray, tuple[slice
     slices = np.clip((volume - low) / (high - low), 0, 1).transpose(2, 1, 0)
     inside, pads = [], [(0, 0)]
     for length, least in zip(slices.shape[1:], (manifest["input"]["height"], manifest["input"]["width"])):
-        net = max(-(-length // 4) * 4, least)
+        step = manifest["input"].get("step", 4)
+        net = max(-(-length // step) * step, least)
         before = (net - length) // 2
         pads.append((before, net - length - before))
         inside.append(slice(before, before + length))
@@ -58,6 +75,9 @@ def prepare(volume: np.ndarray, manifest: dict) -> tuple[np.ndarray, tuple[slice
 
 def main() -> None:
     manifest_path, data, kind, *subjects = sys.argv[1:]
+    masks = None
+    if subjects[0] == "--masks":
+        masks, subjects = pathlib.Path(subjects[1]), subjects[2:]
     manifest = tomllib.loads(pathlib.Path(manifest_path).read_text())
     path = pathlib.Path(manifest_path).parent / manifest["model"]
     check_form(path, kind)
@@ -73,6 +93,10 @@ def main() -> None:
         net, inside = prepare(load("imagesTr"), manifest)
         (probabilities,) = session.run(["probabilities"], {"image": net})
         found = probabilities.argmax(axis=1)[:, inside[0], inside[1]].transpose(2, 1, 0)
+        if masks:
+            mask = nibabel.as_closest_canonical(nibabel.load(masks / f"{subject}.nii.gz")).get_fdata(dtype=np.float32)
+            differ = int((mask != found).sum())
+            assert differ <= found.size // 200, f"{subject}: {differ} of {found.size} voxels differ from the mask"
         truth = load("labelsTr")
         scores = []
         for label in (entry["value"] for entry in manifest["labels"]):
