@@ -18,7 +18,8 @@ const SCALE: f32 = 0.02;
 
 impl Net {
     fn new() -> Self {
-        let graph = pb::GraphProto { name: "net".into(), input: vec![value("image", 1)], ..Default::default() };
+        let graph =
+            pb::GraphProto { name: "net".into(), input: vec![value("image", 1)], ..Default::default() };
         let mut net = Self { graph, random: Random(11) };
         net.floats("scale", &[], &[SCALE]);
         net.bytes("zero", &[], 2, &[60]);
@@ -39,7 +40,13 @@ impl Net {
     /// u8 (type 2) or i8 (type 3).
     fn bytes(&mut self, name: &str, dims: &[i64], data_type: i32, values: &[u8]) {
         let (name, dims, raw_data) = (name.to_owned(), dims.to_vec(), values.to_vec());
-        self.graph.initializer.push(pb::TensorProto { name, dims, data_type, raw_data, ..Default::default() });
+        self.graph.initializer.push(pb::TensorProto {
+            name,
+            dims,
+            data_type,
+            raw_data,
+            ..Default::default()
+        });
     }
 
     fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<pb::AttributeProto>) -> String {

@@ -52,7 +52,13 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     let fact = model.into_typed().map_err(load)?.output_fact(0).map_err(load)?.clone();
     let classes = match fact.shape.as_concrete() {
         Some(&[1, classes @ 1..=256, h, w]) if [h, w] == [height, width] => classes,
-        _ => return Err(wrong("output", format!("{fact:?}"), "[n, classes, height, width] of the input's size")),
+        _ => {
+            return Err(wrong(
+                "output",
+                format!("{fact:?}"),
+                "[n, classes, height, width] of the input's size",
+            ));
+        }
     };
     let manifest = manifest(path, sha256(&onnx), [channels, height, width], classes);
     Ok(Package { manifest, onnx: onnx.into(), origin })

@@ -58,7 +58,11 @@ impl QuantizedEngine {
     }
 
     /// As [`QuantizedEngine::new`]; `None` too where tract was chosen.
-    pub(super) fn chosen(package: &Package, size: [usize; 2], choice: Choice) -> Result<Option<Self>, EngineError> {
+    pub(super) fn chosen(
+        package: &Package,
+        size: [usize; 2],
+        choice: Choice,
+    ) -> Result<Option<Self>, EngineError> {
         match choice {
             Choice::Int8(kernel) => Self::new(package, size, kernel),
             Choice::Tract => Ok(None),

@@ -151,7 +151,8 @@ impl<'a> Importer<'a> {
         });
         let (mut readers, mut last_reader) = (HashMap::new(), HashMap::new());
         let outputs = graph.output.iter().map(|o| (usize::MAX, o.name.as_str()));
-        let inputs = graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
+        let inputs =
+            graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
         for (i, name) in inputs.chain(outputs) {
             *readers.entry(name).or_insert(0) += 1;
             last_reader.insert(name, i);
@@ -172,7 +173,9 @@ impl<'a> Importer<'a> {
 
     /// Whether a node reads what the open part makes.
     fn reads(&self, node: &pb::NodeProto) -> bool {
-        node.input.iter().any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
+        node.input
+            .iter()
+            .any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
     }
 
     /// Ends the open part where it can end; its further nodes are refused.
