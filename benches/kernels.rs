@@ -1,5 +1,6 @@
 //! Every kernel that this CPU has: its multiplying instruction on registers alone (the peak), each shape of MoNet's
-//! convolutions, and whole slices. Criterion's elements per second are multiplications: Gelem/s reads as GMAC/s.
+//! convolutions, and whole slices. Criterion's elements per second are multiplications: Gelem/s reads as GMAC/s. A table
+//! at the end sets each shape's rate beside the peak; Winograd's filtering, which multiplies less, may pass 100 %.
 //!
 //! `cargo bench --no-default-features --bench kernels`; on a shared machine pin it with `taskset -c 1`.
 
@@ -7,8 +8,9 @@
 mod nets;
 
 use std::hint::black_box;
+use std::time::Instant;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use monet::engine::int8::{Kernel, Plan, QuantGraph};
 
 /// Input channels, output channels, dilation, side of the tensors.
@@ -77,4 +79,51 @@ fn slice(
 }
 
 criterion_group!(benches, peak, layers, slices);
-criterion_main!(benches);
+
+/// The best rate of a few runs, GMAC/s; `run` says how many multiply-accumulates it made.
+fn best(mut run: impl FnMut() -> u64) -> f64 {
+    let rates = (0..10).map(|_| {
+        let clock = Instant::now();
+        let macs = run();
+        macs as f64 / clock.elapsed().as_secs_f64() / 1e9
+    });
+    rates.fold(0.0, f64::max)
+}
+
+fn table() {
+    println!("{:<14} {:<22} {:>8} {:>8}", "kernel", "layer", "GMAC/s", "of peak");
+    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+        let peak = best(|| kernel.spin(200_000));
+        println!("{:<14} {:<22} {peak:>8.1}", kernel.name(), "registers alone: peak");
+        for [cin, cout, dilation, side] in SHAPES {
+            let plan = Plan::new(&nets::layer(cin, cout, dilation), side, side, kernel).expect("a valid net");
+            let (mut arena, input) = (vec![0; plan.arena_len()], vec![0.5; plan.input_len()]);
+            let mut labels = vec![0; side * side];
+            // The layer alone: without quantizing its input and without the head.
+            let mut macs = 0;
+            let mut seconds = f64::INFINITY;
+            for _ in 0..10 {
+                let mut clock = Instant::now();
+                let timed = plan.run_observed(&mut arena, &input, &mut labels, |step| {
+                    if step == 1 {
+                        seconds = seconds.min(clock.elapsed().as_secs_f64());
+                        macs = plan.steps()[step].macs;
+                    }
+                    clock = Instant::now();
+                });
+                timed.expect("a run");
+            }
+            let rate = macs as f64 / seconds / 1e9;
+            let shape = format!("{cin}-{cout} d{dilation} {side}x{side}");
+            println!("{:<14} {shape:<22} {rate:>8.1} {:>6.0} %", kernel.name(), 100.0 * rate / peak);
+        }
+    }
+}
+
+fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    if std::env::args().any(|argument| argument == "--bench") {
+        table();
+    }
+}

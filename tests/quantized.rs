@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use monet::engine::int8::{Import, Kernel, Output, Plan, QuantizedRegion, import, rewrite};
+use monet::engine::int8::{Kernel, Output, Plan, QuantizedRegion, Region, import, rewrite};
 use tract_onnx::prelude::*;
 
 /// The first of the candidates that exists in `models`.
@@ -11,13 +11,15 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
 }
 
-fn load(path: &Path) -> (Import, TypedModel, [usize; 4]) {
+fn load(path: &Path) -> (Region, TypedModel, [usize; 4]) {
     let bytes = std::fs::read(path).expect("a committed model");
     let onnx = tract_onnx::onnx();
     let proto = onnx.proto_model_for_read(&mut Cursor::new(&bytes)).expect("an ONNX file");
-    let import = import(&proto).expect("a quantized net");
-    let shape = [1, import.graph.tensors[0].channels, 64, 48];
-    (import, stock(path, shape), shape)
+    let mut import = import(&proto);
+    assert!(import.unfused.is_empty() && import.regions.len() == 1, "{:?}", import.unfused);
+    let region = import.regions.remove(0);
+    let shape = [1, region.graph.tensors[0].channels, 64, 48];
+    (region, stock(path, shape), shape)
 }
 
 /// The file as tract has it.
@@ -44,9 +46,9 @@ fn run(model: TypedModel, shape: [usize; 4], input: &[f32]) -> Vec<f32> {
     out[0].to_plain_array_view::<f32>().expect("reals").iter().copied().collect()
 }
 
-fn labels(import: &Import, probabilities: &[f32], pixels: usize) -> Vec<u8> {
+fn labels(region: &Region, probabilities: &[f32], pixels: usize) -> Vec<u8> {
     (0..pixels)
-        .map(|i| match import.graph.output {
+        .map(|i| match region.graph.output {
             Output::Sigmoid { threshold } => u8::from(probabilities[i] > threshold),
             _ => {
                 let classes: Vec<f32> = probabilities.iter().skip(i).step_by(pixels).copied().collect();
@@ -57,22 +59,21 @@ fn labels(import: &Import, probabilities: &[f32], pixels: usize) -> Vec<u8> {
 }
 
 fn agrees_with_stock_tract(name: &str) {
-    let (import, model, shape) = load(&file(name));
-    assert!(import.unfused.is_empty(), "{:?}", import.unfused);
+    let (region, model, shape) = load(&file(name));
     let input = slice(shape);
     let pixels = shape[2] * shape[3];
     let expected = run(model.clone(), shape, &input);
 
-    let plan = Plan::new(&import.graph, shape[2], shape[3], Kernel::best()).expect("a plan");
+    let plan = Plan::new(&region.graph, shape[2], shape[3], Kernel::best()).expect("a plan");
     let mut arena = vec![0; plan.arena_len()];
     let mut own = vec![0.0; plan.classes() * pixels];
     plan.run_probabilities(&mut arena, &input, &mut own).expect("a run");
     let mut own_labels = vec![0; pixels];
     plan.run(&mut arena, &input, &mut own_labels).expect("a run");
 
-    assert_eq!(own_labels, labels(&import, &own, pixels));
+    assert_eq!(own_labels, labels(&region, &own, pixels));
     let mean = expected.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
-    let equal = labels(&import, &expected, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
+    let equal = labels(&region, &expected, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
     println!("{name}: mean difference of probabilities {mean:.5}, {equal} of {pixels} labels equal");
     if name.starts_with("bench/") {
         // Random weights spread a single step of difference over the whole net, so that any two int8 runtimes part: the
@@ -88,7 +89,7 @@ fn agrees_with_stock_tract(name: &str) {
     }
 
     let mut rewritten = model;
-    rewrite(&mut rewritten, &import, Kernel::best()).expect("the region is there");
+    rewrite(&mut rewritten, std::slice::from_ref(&region), Kernel::best()).expect("the region is there");
     assert!(rewritten.nodes.iter().any(|n| n.op_is::<QuantizedRegion>()));
     assert_eq!(rewritten.nodes.len(), 2, "source and region");
     assert_eq!(run(rewritten, shape, &input), own);

@@ -5,8 +5,7 @@ Usage: worker.py onnxruntime|openvino NET.onnx THREADS split|side HxW
 split: one slice at a time, all threads on it. side: as many slices at a time as threads, each on one.
 
 Requests: {"slices": N} runs N slices on each side and answers {"seconds": [of each], "wall": seconds};
-{"input": FILE.npy, "output": FILE.npy} runs each slice of an array and writes the probabilities;
-{"about": true} answers {"note": what the engine says of itself}.
+{"input": FILE.npy, "output": FILE.npy} runs each slice of an array and writes the probabilities.
 """
 
 import json
@@ -31,18 +30,7 @@ def onnxruntime_runners(net, threads, sides):
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: x})[0]
 
-    return [runner() for _ in range(sides)], ""
-
-
-def exact_onnxruntime(net):
-    """Without VNNI, ONNX Runtime's fast products of u8 and i8 saturate; this asks for exact ones, to compare labels with."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(net, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x})[0]
+    return [runner() for _ in range(sides)]
 
 
 def openvino_runners(net, threads, sides, size):
@@ -60,8 +48,7 @@ def openvino_runners(net, threads, sides, size):
         request = compiled.create_infer_request()
         return lambda x: request.infer({0: x})[0]
 
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return [runner() for _ in range(sides)], " ".join(capabilities)
+    return [runner() for _ in range(sides)]
 
 
 def blobs(size):
@@ -95,11 +82,9 @@ def main():
     threads, size = int(threads), [int(side) for side in size.split("x")]
     sides = threads if way == "side" else 1
     if engine == "onnxruntime":
-        runners, note = onnxruntime_runners(net, threads, sides)
-    elif engine == "onnxruntime-exact":
-        runners, note = [exact_onnxruntime(net)], ""
+        runners = onnxruntime_runners(net, threads, sides)
     else:
-        runners, note = openvino_runners(net, threads, sides, size)
+        runners = openvino_runners(net, threads, sides, size)
     x = blobs(size)
     measure(runners, x, WARM_UP)
     print(json.dumps({"ready": True}), flush=True)
@@ -107,12 +92,10 @@ def main():
         request = json.loads(line)
         if "slices" in request:
             answer = measure(runners, x, request["slices"])
-        elif "input" in request:
+        else:
             slices = numpy.load(request["input"])
             numpy.save(request["output"], numpy.concatenate([numpy.array(runners[0](s[None])) for s in slices]))
             answer = {}
-        else:
-            answer = {"note": note}
         print(json.dumps(answer), flush=True)
 
 

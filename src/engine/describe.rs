@@ -102,11 +102,13 @@ fn part(op: &QuantizedRegion) -> String {
 fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Layer> {
     let inputs = model.node_input_facts(node.id)?;
     let costs = node.op.cost(&inputs)?;
-    let macs = costs
+    let counted: u64 = costs
         .iter()
         .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
         .map(|(_, count)| count.to_i64().unwrap_or(0).unsigned_abs())
         .sum();
+    // tract counts nothing for a transposed convolution, whose every input value meets each of its channel's weights.
+    let macs = if node.op.name() == "Deconv" { transposed_macs(&inputs) } else { counted };
     Ok(Layer {
         name: node.name.clone(),
         op: node.op.name().into_owned(),
@@ -115,6 +117,13 @@ fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Lay
         macs,
         runs_on: runs_on.to_owned(),
     })
+}
+
+/// Multiply-accumulates of a transposed convolution of one group: input pixels times weights.
+fn transposed_macs(inputs: &[&TypedFact]) -> u64 {
+    let volume = |fact: &TypedFact| fact.shape.as_concrete().map_or(0, |s| s.iter().product::<usize>());
+    let pixels = inputs[0].shape.as_concrete().map_or(0, |s| s.iter().skip(2).product::<usize>());
+    inputs.get(1).map_or(0, |weights| pixels as u64 * volume(weights) as u64)
 }
 
 /// The steps of a quantized part.

@@ -1,0 +1,243 @@
+//! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees with tract alone.
+
+mod nets;
+
+use monet::engine::int8::{Kernel, import};
+use monet::engine::{self, Choice, EngineError};
+use nets::Random;
+use prost::Message;
+use tract_onnx::pb;
+
+/// Builds QDQ nets node by node; every tensor of activations has the same scale.
+struct Net {
+    graph: pb::GraphProto,
+    random: Random,
+}
+
+const SCALE: f32 = 0.02;
+
+impl Net {
+    fn new() -> Self {
+        let graph =
+            pb::GraphProto { name: "net".into(), input: vec![value("image", 1)], ..Default::default() };
+        let mut net = Self { graph, random: Random(11) };
+        net.floats("scale", &[], &[SCALE]);
+        net.bytes("zero", &[], 2, &[60]);
+        net
+    }
+
+    fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        let (name, dims, float_data) = (name.to_owned(), dims.to_vec(), values.to_vec());
+        self.graph.initializer.push(pb::TensorProto {
+            name,
+            dims,
+            data_type: 1,
+            float_data,
+            ..Default::default()
+        });
+    }
+
+    /// u8 (type 2) or i8 (type 3).
+    fn bytes(&mut self, name: &str, dims: &[i64], data_type: i32, values: &[u8]) {
+        let (name, dims, raw_data) = (name.to_owned(), dims.to_vec(), values.to_vec());
+        self.graph.initializer.push(pb::TensorProto {
+            name,
+            dims,
+            data_type,
+            raw_data,
+            ..Default::default()
+        });
+    }
+
+    fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<pb::AttributeProto>) -> String {
+        let name = format!("{}{}", op.to_lowercase(), self.graph.node.len());
+        self.graph.node.push(pb::NodeProto {
+            op_type: op.into(),
+            name: name.clone(),
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![name.clone()],
+            attribute,
+            ..Default::default()
+        });
+        name
+    }
+
+    /// Quantizes and dequantizes.
+    fn round(&mut self, x: &str) -> String {
+        let counts = self.node("QuantizeLinear", &[x, "scale", "zero"], vec![]);
+        self.node("DequantizeLinear", &[&counts, "scale", "zero"], vec![])
+    }
+
+    /// A 3×3 convolution with quantized random weights.
+    fn conv(&mut self, x: &str, cin: i64, cout: i64) -> String {
+        let id = self.graph.node.len();
+        let [weights, scale, zero] = ["w", "s", "z"].map(|part| format!("{part}{id}"));
+        let values: Vec<u8> = (0..9 * cin * cout).map(|_| self.random.next() as u8).collect();
+        self.bytes(&weights, &[cout, cin, 3, 3], 3, &values);
+        self.floats(&scale, &[], &[0.02 / (3.0 * (cin as f32).sqrt())]);
+        self.bytes(&zero, &[], 3, &[0]);
+        let weights = self.node("DequantizeLinear", &[&weights, &scale, &zero], vec![]);
+        let kind = pb::attribute_proto::AttributeType::Ints as i32;
+        let pads =
+            pb::AttributeProto { name: "pads".into(), ints: vec![1; 4], r#type: kind, ..Default::default() };
+        self.node("Conv", &[x, &weights], vec![pads])
+    }
+
+    /// Convolution, ReLU, rounding.
+    fn block(&mut self, x: &str, cin: i64, cout: i64) -> String {
+        let sum = self.conv(x, cin, cout);
+        let positive = self.node("Relu", &[&sum], vec![]);
+        self.round(&positive)
+    }
+
+    /// Probabilities of four classes.
+    fn softmax(&mut self, x: &str) -> String {
+        let kind = pb::attribute_proto::AttributeType::Int as i32;
+        let axis = pb::AttributeProto { name: "axis".into(), i: 1, r#type: kind, ..Default::default() };
+        self.node("Softmax", &[x], vec![axis])
+    }
+
+    /// The net whose output is this tensor of four channels.
+    fn finish(mut self, output: &str) -> pb::ModelProto {
+        self.graph.output = vec![value(output, 4)];
+        let opset_import = vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }];
+        pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() }
+    }
+}
+
+/// A real-valued tensor `[1, channels, 24, 32]`.
+fn value(name: &str, channels: i64) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let dim = [1, channels, 24, 32]
+        .map(|n| Dimension { value: Some(Value::DimValue(n)), ..Default::default() })
+        .to_vec();
+    let tensor = pb::type_proto::Tensor { elem_type: 1, shape: Some(pb::TensorShapeProto { dim }) };
+    let r#type =
+        pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+    pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
+}
+
+/// Runs the net as a package, and by tract alone: as many parts as expected, labels alike, all of it named by `describe`.
+fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
+    let import = import(model);
+    assert_eq!(import.regions.len(), parts, "{:?}", import.unfused);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+    let package = engine::bare(&path, None).unwrap();
+    let size = [package.manifest.input.height, package.manifest.input.width];
+    assert_eq!(size, [24, 32]);
+
+    let run = |choice: Choice| {
+        let mut random = Random(5);
+        let input: Vec<f32> = (0..size[0] * size[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
+        let mut labels = vec![0; input.len()];
+        let mut engine = engine::engines(&package, size, 2, choice).unwrap().pop().unwrap();
+        engine.segment(&input, &mut labels).unwrap();
+        (engine.name(), labels)
+    };
+    let (stock, expected) = run(Choice::Tract);
+    let (name, labels) = run(Kernel::best().into());
+    assert_eq!(stock, "tract");
+    assert_eq!(name, format!("tract with int8 {}", Kernel::best()));
+    let most = (0..4).map(|class| expected.iter().filter(|l| **l == class).count()).max().unwrap();
+    assert!(most * 10 < labels.len() * 9, "{most} of {} labels are one: says nothing", labels.len());
+    let equal = expected.iter().zip(&labels).filter(|(a, b)| a == b).count();
+    println!("{parts} part(s): {equal} of {} labels equal, at most {most} of a class", labels.len());
+    assert!(equal * 100 >= labels.len() * 97, "{equal} of {} labels equal", labels.len());
+
+    let summary = engine::describe(&package, size, Kernel::best()).unwrap();
+    assert_eq!(summary.engine.matches("a part by int8").count(), parts, "{}", summary.engine);
+    let on = |runner: &str| summary.layers.iter().filter(|l| l.runs_on == runner).count();
+    assert!(on("tract") > 0 && on(&format!("int8 {}", Kernel::best())) >= 2 * parts);
+    for op in stays {
+        assert!(summary.unfused.iter().any(|n| n.starts_with(op)), "{op}: {:?}", summary.unfused);
+    }
+}
+
+#[test]
+fn a_node_in_the_middle_parts_the_net_in_two() {
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.block(&x, 1, 8);
+    let x = net.block(&x, 8, 8);
+    let x = net.node("Tanh", &[&x], vec![]);
+    let x = net.round(&x);
+    let x = net.block(&x, 8, 8);
+    let x = net.conv(&x, 8, 4);
+    let x = net.softmax(&x);
+    check(&net.finish(&x), 2, &["Tanh"]);
+}
+
+#[test]
+fn a_node_before_the_first_quantization_stays_outside() {
+    let mut net = Net::new();
+    let x = net.node("Tanh", &["image"], vec![]);
+    let x = net.round(&x);
+    let x = net.block(&x, 1, 8);
+    let x = net.conv(&x, 8, 4);
+    let x = net.softmax(&x);
+    check(&net.finish(&x), 1, &["Tanh"]);
+}
+
+#[test]
+fn an_unknown_head_stays_outside() {
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.block(&x, 1, 8);
+    let x = net.conv(&x, 8, 4);
+    let x = net.node("Tanh", &[&x], vec![]);
+    let x = net.softmax(&x);
+    check(&net.finish(&x), 1, &["Tanh", "Softmax"]);
+}
+
+#[test]
+fn a_part_ends_where_nothing_leads_past_its_end() {
+    // The unknown node stands in a branch: all before the branch is a part, and the net's end is another.
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.block(&x, 1, 8);
+    let side = net.block(&x, 8, 8);
+    let side = net.node("Tanh", &[&side], vec![]);
+    let side = net.round(&side);
+    let x = net.node("Add", &[&x, &side], vec![]);
+    let x = net.round(&x);
+    let x = net.block(&x, 8, 8);
+    let x = net.conv(&x, 8, 4);
+    let x = net.softmax(&x);
+    let model = net.finish(&x);
+    check(&model, 2, &["Tanh", "Add", "Conv"]);
+    let regions = import(&model).regions;
+    assert_eq!((&*regions[0].input, &*regions[1].output), ("image", &*x));
+}
+
+#[test]
+fn a_bare_file_must_say_what_its_slices_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    let save = |model: &pb::ModelProto| std::fs::write(&path, model.encode_to_vec()).unwrap();
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.conv(&x, 1, 4);
+    let mut model = net.finish(&x);
+    save(&model);
+    let package = engine::bare(&path, Some([8, 12])).unwrap();
+    assert_eq!((package.manifest.input.height, package.manifest.input.width), (8, 12));
+    assert_eq!((package.manifest.classes(), package.manifest.name.as_str()), (4, "net"));
+    package.manifest.validate().unwrap();
+
+    for size in [[0, 8], [8, 5000]] {
+        assert!(matches!(engine::bare(&path, Some(size)), Err(EngineError::Bare { what: "input", .. })));
+    }
+    let graph = model.graph.as_mut().unwrap();
+    graph.input[0].r#type = Some(pb::TypeProto {
+        value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: 1, shape: None })),
+        ..Default::default()
+    });
+    save(&model);
+    let error = engine::bare(&path, None).unwrap_err().to_string();
+    assert!(error.contains("expected [n, channels, height, width]"), "{error}");
+    std::fs::write(&path, b"no net").unwrap();
+    assert!(matches!(engine::bare(&path, None), Err(EngineError::Load { .. })));
+    assert!(matches!(engine::bare(&folder.path().join("none.onnx"), None), Err(EngineError::File(_))));
+}
