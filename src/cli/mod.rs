@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
+mod compile;
+mod doctor;
 mod evaluate;
 mod inspect;
 mod profile;
@@ -29,6 +31,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
     Profile(profile::ProfileArgs),
+    Compile(compile::CompileArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -59,6 +63,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Compile(args) => compile::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -3,28 +3,29 @@
 //! [`Engine`] is the seam: the pipeline knows nothing else of nets. Volumes, intensities and files are not known here.
 
 #[cfg(feature = "tract")]
+mod compile;
 mod describe;
 pub mod int8;
-#[cfg(feature = "tract")]
 mod profile;
-#[cfg(feature = "tract")]
 mod quantized;
+mod selftest;
 #[cfg(feature = "tract")]
 mod stock;
 
 #[cfg(feature = "tract")]
+pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
-#[cfg(feature = "tract")]
 pub use profile::{Latency, Profile, Settings, StepProfile, profile};
-#[cfg(feature = "tract")]
 pub use quantized::QuantizedEngine;
+pub use selftest::{KernelCheck, self_test};
 #[cfg(feature = "tract")]
 pub use stock::StockEngine;
 
 use thiserror::Error;
 
 #[cfg(feature = "tract")]
-use crate::package::{Output, Package};
+use crate::package::Output;
+use crate::package::Package;
 
 /// Turns a prepared slice into labels; each worker thread owns one.
 pub trait Engine: Send {
@@ -68,6 +69,38 @@ pub enum EngineError {
         /// What the manifest makes one expect.
         expected: String,
     },
+    /// The net of a plan file is none, although the file is whole.
+    #[error("{origin}: the plan's net cannot be used")]
+    Plan {
+        /// Where the package came from.
+        origin: String,
+        /// What is wrong with it.
+        source: int8::WireError,
+    },
+    /// No plan can be made for a slice's size or a kernel.
+    #[error("{origin}: the net cannot be planned")]
+    Unplannable {
+        /// Where the package came from.
+        origin: String,
+        /// Why not.
+        source: int8::PlanError,
+    },
+    /// The net is an ONNX file and this build has no tract to read it with.
+    #[error(
+        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet compile` of the full build"
+    )]
+    NeedsTract {
+        /// Where the package came from.
+        origin: String,
+    },
+    /// The int8 engine does not take the whole net, and nothing else runs in a plan.
+    #[error("{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}")]
+    NotWhole {
+        /// Where the package came from.
+        origin: String,
+        /// What stands in the way.
+        reason: String,
+    },
     /// The kernel asked for cannot be had.
     #[error(transparent)]
     Kernel(#[from] int8::KernelError),
@@ -80,8 +113,7 @@ pub enum EngineError {
 /// net, stock tract otherwise.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`]
-#[cfg(feature = "tract")]
+/// [`EngineError`] but [`EngineError::Run`]
 pub fn engines(
     package: &Package,
     size: [usize; 2],
@@ -92,14 +124,19 @@ pub fn engines(
     if let Some(first) = QuantizedEngine::new(package, size, kernel)? {
         (1..workers).for_each(|_| all.push(Box::new(first.another())));
         all.push(Box::new(first));
-    } else {
+        return Ok(all);
+    }
+    #[cfg(not(feature = "tract"))]
+    return Err(EngineError::NeedsTract { origin: package.origin.clone() });
+    #[cfg(feature = "tract")]
+    {
         let first = StockEngine::new(package, size)?;
         for _ in 1..workers {
             all.push(Box::new(first.another()?));
         }
         all.push(Box::new(first));
+        Ok(all)
     }
-    Ok(all)
 }
 
 /// Labels from probabilities `[classes, pixels]`.

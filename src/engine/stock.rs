@@ -75,7 +75,8 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let manifest = &package.manifest;
     let shape = |channels| [1, channels, height, width];
-    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
+    let onnx = package.net.bytes();
+    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(onnx)).map_err(load)?;
     let mismatch = |what, found, expected| EngineError::Mismatch {
         origin: package.origin.clone(),
         what,

@@ -11,7 +11,7 @@ use crate::atomic::Staged;
 use crate::engine::int8::Kernel;
 use crate::engine::{self, Engine};
 use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
-use crate::package::{FitPlan, Intensity, IntensityStats, Package};
+use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
 use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
 
 /// What is to be done with one volume.
@@ -143,6 +143,15 @@ pub struct ModelReport {
     pub sha256: String,
 }
 
+impl ModelReport {
+    /// Of a package.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        let Manifest { name, version, sha256, .. } = manifest.clone();
+        Self { name, version, sha256 }
+    }
+}
+
 /// Segments one volume. `progress` is told how many slices of how many are written. Either all outputs are written or
 /// none; the label volume is the last to appear.
 ///
@@ -196,7 +205,7 @@ pub fn segment(
     let report = Report {
         input: job.input.clone(),
         output: job.output.clone(),
-        model: ModelReport { name: manifest.name, version: manifest.version, sha256: manifest.sha256 },
+        model: ModelReport::of(&manifest),
         size: geometry.size,
         spacing_mm: geometry.spacing,
         labels,

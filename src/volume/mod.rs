@@ -16,6 +16,5 @@ pub use error::{VolumeError, VolumeWarning};
 pub use geometry::{Affine, AxisMap, FileAxis, Geometry, Orientation, OrientationError};
 pub use header::{DataType, MAX_CHANNELS, MAX_SIDE, MAX_SLICE_VOXELS, VolumeHeader};
 pub use sink::LabelSink;
-#[cfg(feature = "tract")]
 pub(crate) use sink::commit;
 pub use source::{SliceSource, SourceOptions};
