@@ -38,7 +38,6 @@ impl Staged {
     }
 
     /// Writes a whole file.
-    #[cfg(feature = "tract")]
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let mut file = begin(path)?;
         io::Write::write_all(&mut file, bytes)?;

@@ -13,7 +13,6 @@
 //! runs the net, [`pipeline`] joins the three, [`measure`] says what came out.
 //!
 //! ```
-//! # #[cfg(feature = "tract")] {
 //! use std::sync::atomic::AtomicBool;
 //!
 //! use monet::engine::int8::Kernel;
@@ -30,7 +29,6 @@
 //! let report = pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| {})?;
 //! assert_eq!(report.slices, 36);
 //! assert!(report.labels.iter().all(|label| label.ml > 0.1));
-//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -38,6 +36,5 @@ mod atomic;
 pub mod engine;
 pub mod measure;
 pub mod package;
-#[cfg(feature = "tract")]
 pub mod pipeline;
 pub mod volume;

@@ -20,7 +20,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
-    /// Manifest of the package, or an ONNX file without one; the embedded package when not given
+    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
@@ -52,7 +52,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
     if args.json {
         let inspection = Inspection {
             origin: &package.origin,
-            bytes: package.onnx.len(),
+            bytes: package.net.bytes().len(),
             manifest: &package.manifest,
             net,
         };
@@ -68,7 +68,10 @@ fn text(package: &Package, net: &Summary) -> String {
     let mut out = format!("package  {} {} ({})\n", manifest.name, manifest.version, package.origin);
     let mut line = |key: &str, value: String| out += &format!("{key:<8} {value}\n");
     line("task", manifest.task.clone());
-    line("file", format!("{}, {} bytes, sha256 {}", manifest.model, package.onnx.len(), manifest.sha256));
+    line(
+        "file",
+        format!("{}, {} bytes, sha256 {}", manifest.model, package.net.bytes().len(), manifest.sha256),
+    );
     let labels: Vec<String> = manifest.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
     line("labels", labels.join(", "));
     line(

@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
+mod compile;
+mod doctor;
 mod evaluate;
 mod inspect;
 mod profile;
@@ -10,8 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use monet::engine::Choice;
 use monet::engine::int8::Kernel;
-use monet::engine::{self, Choice};
 use monet::package::{Package, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
@@ -30,6 +32,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
     Profile(profile::ProfileArgs),
+    Compile(compile::CompileArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -60,6 +64,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Compile(args) => compile::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -85,10 +91,12 @@ fn package(model: Option<&Path>) -> Result<Package> {
 }
 
 /// The package named, or the embedded one; an ONNX file without manifest too, for slices of this size or the file's own.
+#[cfg_attr(not(feature = "tract"), allow(unused_variables, reason = "only tract reads ONNX files"))]
 fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Package> {
     match model {
+        #[cfg(feature = "tract")]
         Some(path) if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) => {
-            Ok(engine::bare(path, size)?)
+            Ok(monet::engine::bare(path, size)?)
         }
         _ => package(model),
     }
@@ -108,6 +116,7 @@ struct EngineArgs {
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum EngineName {
     Auto,
+    #[cfg(feature = "tract")]
     Tract,
 }
 
@@ -115,6 +124,7 @@ impl EngineArgs {
     fn choose(&self) -> Result<Choice> {
         Ok(match self.engine {
             EngineName::Auto => Choice::Int8(Kernel::choose(self.kernel.as_deref())?),
+            #[cfg(feature = "tract")]
             EngineName::Tract => Choice::Tract,
         })
     }

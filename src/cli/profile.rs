@@ -20,7 +20,7 @@ The trace opens in chrome://tracing or ui.perfetto.dev.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ProfileArgs {
-    /// Manifest of the package, or an ONNX file without one; the embedded package when not given
+    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slices; the package's own when not given

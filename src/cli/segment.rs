@@ -29,8 +29,8 @@ pub(super) struct SegmentArgs {
     /// Label volume to write (.nii or .nii.gz); with several inputs a folder, where each output bears its input's name
     #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
-    /// Model package; the embedded hippocampus package when not given
-    #[arg(long, value_name = "FILE.toml")]
+    /// Model: a package's manifest, or a plan; the embedded hippocampus package when not given
+    #[arg(long, value_name = "FILE.toml|FILE.plan")]
     model: Option<PathBuf>,
     /// Slices segmented at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -10,7 +10,9 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use super::EngineError;
-use crate::package::{Colour, Fit, Input, Label, Manifest, Normalise, Output, Package, SIZE_STEP, sha256};
+use crate::package::{
+    Colour, Fit, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
+};
 use crate::volume::Orientation;
 
 /// Largest number of channels and side of a slice.
@@ -61,7 +63,7 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
         }
     };
     let manifest = manifest(path, sha256(&onnx), [channels, height, width], classes);
-    Ok(Package { manifest, onnx: onnx.into(), origin })
+    Ok(Package { manifest, net: Net::Onnx(onnx.into()), origin })
 }
 
 fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], classes: usize) -> Manifest {

@@ -1,19 +1,25 @@
 //! What a net consists of: layers with shapes, parameters and multiply-accumulates, and what runs them.
 
 use serde::Serialize;
+#[cfg(feature = "tract")]
 use tract_onnx::prelude::*;
+#[cfg(feature = "tract")]
 use tract_onnx::tract_core::internal::Cost;
 
-use super::int8::{QuantizedRegion, Region};
-use super::{Choice, Engine, EngineError, QuantizedEngine, quantized, stock};
-use crate::package::Package;
+#[cfg(feature = "tract")]
+use super::int8::QuantizedRegion;
+use super::int8::{Plan, StepInfo};
+#[cfg(feature = "tract")]
+use super::stock;
+use super::{Choice, Engine, EngineError, QuantizedEngine};
+use crate::package::{Net, Package};
 
 /// One operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Layer {
-    /// Its name in the ONNX file.
+    /// Its name in the ONNX file; of a plan's step, the name of its result there.
     pub name: String,
-    /// Its operator, as tract names it.
+    /// Its operator, as tract names it; of a plan, the kind of step.
     pub op: String,
     /// Shape of its result.
     pub shape: Vec<usize>,
@@ -42,29 +48,80 @@ pub struct Summary {
     pub macs: u64,
 }
 
-/// Describes a package's net for slices of this height and width, run by a kernel or the engine chosen.
+/// Describes a package's net for slices of this height and width, run by a kernel or the engine chosen: an ONNX file by its
+/// nodes, a plan by its steps.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`]
+/// [`EngineError`] but [`EngineError::Run`]
 pub fn describe(
     package: &Package,
     size: [usize; 2],
     choice: impl Into<Choice>,
 ) -> Result<Summary, EngineError> {
     let choice = choice.into();
-    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
-    let import = quantized::import(package)?;
-    let (model, engine, runs_on) = match QuantizedEngine::chosen(package, size, choice)? {
-        Some(engine) => {
-            let plan = engine.plan();
-            let (steps, arena) = (plan.steps().len(), plan.arena_len());
+    let int8 = QuantizedEngine::chosen(package, size, choice)?;
+    let (engine, unfused, layers) = match (&package.net, int8) {
+        (Net::Plan(_), Some(engine)) => {
             let name = engine.name();
-            let line = format!("{name}: {steps} fused steps over an arena of {arena} bytes");
-            (stock::typed(package, size)?, line, name)
+            let layers: Vec<Layer> = engine.plan().steps().iter().map(|step| fused(step, &name)).collect();
+            (format!("{name}: {}", fused_steps(engine.plan())), Vec::new(), layers)
+        }
+        #[cfg(feature = "tract")]
+        (_, int8) => {
+            let (engine, layers) = nodes(package, size, choice, int8)?;
+            let unfused = QuantizedEngine::unfused(package)?;
+            (engine, unfused.iter().map(ToString::to_string).collect(), layers)
+        }
+        #[cfg(not(feature = "tract"))]
+        _ => return Err(EngineError::NeedsTract { origin: package.origin.clone() }),
+    };
+    Ok(Summary {
+        size,
+        engine,
+        unfused,
+        parameters: layers.iter().map(|l| l.parameters).sum(),
+        macs: layers.iter().map(|l| l.macs).sum(),
+        layers,
+    })
+}
+
+/// A plan in a few words.
+fn fused_steps(plan: &Plan) -> String {
+    format!("{} fused steps over an arena of {} bytes", plan.steps().len(), plan.arena_len())
+}
+
+/// A step of a plan.
+fn fused(step: &StepInfo, runs_on: &str) -> Layer {
+    Layer {
+        name: step.name.clone(),
+        op: step.kind.to_owned(),
+        shape: [1].into_iter().chain(step.shape).collect(),
+        parameters: step.parameters,
+        macs: step.macs,
+        runs_on: runs_on.to_owned(),
+    }
+}
+
+/// What runs an ONNX file, and its nodes; steps where the int8 engine stands among tract's operators.
+#[cfg(feature = "tract")]
+fn nodes(
+    package: &Package,
+    size: [usize; 2],
+    choice: Choice,
+    int8: Option<QuantizedEngine>,
+) -> Result<(String, Vec<Layer>), EngineError> {
+    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+    let (model, engine, runs_on) = match int8 {
+        Some(engine) => {
+            let name = engine.name();
+            (stock::typed(package, size)?, format!("{name}: {}", fused_steps(engine.plan())), name)
         }
         None => {
             let model = stock::rewritten(package, size, choice)?;
-            let parts: Vec<String> = stock::regions(&model).map(part).collect();
+            let part = |op: &QuantizedRegion| {
+                format!("a part by int8 {}: {}", op.plan().kernel(), fused_steps(op.plan()))
+            };
+            let parts = stock::regions(&model).map(part);
             let line = ["tract, operator by operator".to_owned()].into_iter().chain(parts);
             let line = line.collect::<Vec<_>>().join("; ");
             (model, line, "tract".to_owned())
@@ -72,33 +129,20 @@ pub fn describe(
     };
     let model = model.into_decluttered().map_err(load)?;
     let mut layers = Vec::new();
-    let mut regions = import.regions.iter();
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
-        if let (Some(op), Some(region)) = (node.op_as::<QuantizedRegion>(), regions.next()) {
-            layers.extend(steps(op, region));
+        if let Some(op) = node.op_as::<QuantizedRegion>() {
+            let name = format!("int8 {}", op.plan().kernel());
+            layers.extend(op.plan().steps().iter().map(|step| fused(step, &name)));
         } else if !node.inputs.is_empty() && node.op.name() != "Const" {
             layers.push(layer(&model, node, &runs_on).map_err(load)?);
         }
     }
-    Ok(Summary {
-        size,
-        engine,
-        unfused: import.unfused.iter().map(ToString::to_string).collect(),
-        parameters: layers.iter().map(|l| l.parameters).sum(),
-        macs: layers.iter().map(|l| l.macs).sum(),
-        layers,
-    })
-}
-
-/// A quantized part in a few words.
-fn part(op: &QuantizedRegion) -> String {
-    let plan = op.plan();
-    let (steps, arena) = (plan.steps().len(), plan.arena_len());
-    format!("a part by int8 {}: {steps} fused steps over an arena of {arena} bytes", plan.kernel())
+    Ok((engine, layers))
 }
 
 /// An operator of tract.
+#[cfg(feature = "tract")]
 fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Layer> {
     let inputs = model.node_input_facts(node.id)?;
     let costs = node.op.cost(&inputs)?;
@@ -120,37 +164,23 @@ fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Lay
 }
 
 /// Multiply-accumulates of a transposed convolution of one group: input pixels times weights.
+#[cfg(feature = "tract")]
 fn transposed_macs(inputs: &[&TypedFact]) -> u64 {
-    let volume = |fact: &TypedFact| fact.shape.as_concrete().map_or(0, |s| s.iter().product::<usize>());
     let pixels = inputs[0].shape.as_concrete().map_or(0, |s| s.iter().skip(2).product::<usize>());
     inputs.get(1).map_or(0, |weights| pixels as u64 * volume(weights) as u64)
 }
 
-/// The steps of a quantized part.
-fn steps(op: &QuantizedRegion, region: &Region) -> impl Iterator<Item = Layer> {
-    let plan = op.plan();
-    plan.steps().iter().map(move |step| {
-        let node = region.graph.nodes.iter().find(|node| node.name == step.name);
-        Layer {
-            name: step.name.clone(),
-            op: step.kind.to_owned(),
-            shape: [1].into_iter().chain(step.shape).collect(),
-            parameters: node.map_or(0, |node| node.operation.parameters()),
-            macs: step.macs,
-            runs_on: format!("int8 {}", plan.kernel()),
-        }
-    })
-}
-
 /// Values of the constants that an operation with a signal reads; scales and zero points are not counted.
+#[cfg(feature = "tract")]
 fn parameters(inputs: &[&TypedFact]) -> usize {
-    let constant = |fact: &&&TypedFact| fact.konst.is_some();
     if inputs.iter().all(|fact| fact.konst.is_some()) {
         return 0;
     }
-    let volumes = inputs
-        .iter()
-        .filter(constant)
-        .filter_map(|fact| fact.shape.as_concrete().map(|shape| shape.iter().product::<usize>()));
-    volumes.filter(|&n| n > 1).sum()
+    inputs.iter().filter(|fact| fact.konst.is_some()).map(|fact| volume(fact)).filter(|&n| n > 1).sum()
+}
+
+/// Values of a tensor.
+#[cfg(feature = "tract")]
+fn volume(fact: &TypedFact) -> usize {
+    fact.shape.as_concrete().map_or(0, |shape| shape.iter().product())
 }

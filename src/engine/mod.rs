@@ -5,30 +5,31 @@
 #[cfg(feature = "tract")]
 mod bare;
 #[cfg(feature = "tract")]
+mod compile;
 mod describe;
 pub mod int8;
-#[cfg(feature = "tract")]
 mod profile;
-#[cfg(feature = "tract")]
 mod quantized;
+mod selftest;
 #[cfg(feature = "tract")]
 mod stock;
 
 #[cfg(feature = "tract")]
 pub use bare::bare;
 #[cfg(feature = "tract")]
+pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
-#[cfg(feature = "tract")]
 pub use profile::{Latency, Profile, Settings, StepProfile, profile};
-#[cfg(feature = "tract")]
 pub use quantized::QuantizedEngine;
+pub use selftest::{KernelCheck, self_test};
 #[cfg(feature = "tract")]
 pub use stock::StockEngine;
 
 use thiserror::Error;
 
+use crate::package::Package;
 #[cfg(feature = "tract")]
-use crate::package::{Output, Package, PackageError};
+use crate::package::{Output, PackageError};
 
 /// Turns a prepared slice into labels; each worker thread owns one.
 pub trait Engine: Send {
@@ -105,6 +106,38 @@ pub enum EngineError {
     #[cfg(feature = "tract")]
     #[error(transparent)]
     File(#[from] PackageError),
+    /// The net of a plan file is none, although the file is whole.
+    #[error("{origin}: the plan's net cannot be used")]
+    Plan {
+        /// Where the package came from.
+        origin: String,
+        /// What is wrong with it.
+        source: int8::WireError,
+    },
+    /// No plan can be made for a slice's size or a kernel.
+    #[error("{origin}: the net cannot be planned")]
+    Unplannable {
+        /// Where the package came from.
+        origin: String,
+        /// Why not.
+        source: int8::PlanError,
+    },
+    /// The net is an ONNX file and this build has no tract to read it with.
+    #[error(
+        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet compile` of the full build"
+    )]
+    NeedsTract {
+        /// Where the package came from.
+        origin: String,
+    },
+    /// The int8 engine does not take the whole net, and nothing else runs in a plan.
+    #[error("{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}")]
+    NotWhole {
+        /// Where the package came from.
+        origin: String,
+        /// What stands in the way.
+        reason: String,
+    },
     /// The kernel asked for cannot be had.
     #[error(transparent)]
     Kernel(#[from] int8::KernelError),
@@ -117,8 +150,7 @@ pub enum EngineError {
 /// net is quantized: the whole of it, or as an operator among tract's.
 ///
 /// # Errors
-/// [`EngineError::Load`], [`EngineError::Mismatch`]
-#[cfg(feature = "tract")]
+/// [`EngineError`] but [`EngineError::Run`]
 pub fn engines(
     package: &Package,
     size: [usize; 2],
@@ -130,14 +162,19 @@ pub fn engines(
     if let Some(first) = QuantizedEngine::chosen(package, size, choice)? {
         (1..workers).for_each(|_| all.push(Box::new(first.another())));
         all.push(Box::new(first));
-    } else {
+        return Ok(all);
+    }
+    #[cfg(not(feature = "tract"))]
+    return Err(EngineError::NeedsTract { origin: package.origin.clone() });
+    #[cfg(feature = "tract")]
+    {
         let first = StockEngine::new(package, size, choice)?;
         for _ in 1..workers {
             all.push(Box::new(first.another()?));
         }
         all.push(Box::new(first));
+        Ok(all)
     }
-    Ok(all)
 }
 
 /// Labels from probabilities `[classes, pixels]`.

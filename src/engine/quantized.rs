@@ -1,13 +1,12 @@
 //! A package's net run by the int8 engine alone.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
-use tract_onnx::prelude::{Framework, TractError};
-
-use super::int8::{self, Import, Kernel, Plan};
+use super::int8::{self, Kernel, Plan, QuantGraph};
+#[cfg(feature = "tract")]
+use super::int8::{Import, Unfused};
 use super::{Choice, Engine, EngineError};
-use crate::package::{Output, Package};
+use crate::package::{Net, Output, Package};
 
 /// Wholly quantized net, planned for one slice size; engines made by [`QuantizedEngine::another`] share the plan.
 #[derive(Debug)]
@@ -18,40 +17,18 @@ pub struct QuantizedEngine {
 }
 
 impl QuantizedEngine {
-    /// Plans a package's net for slices of this height and width; `None` where part of the net must stay with tract.
+    /// Plans a package's net for slices of this height and width; `None` where part of an ONNX file must stay with tract.
     ///
     /// # Errors
-    /// [`EngineError::Load`], [`EngineError::Mismatch`]
+    /// [`EngineError`] but [`EngineError::Run`]
     pub fn new(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Option<Self>, EngineError> {
-        let load = |reason: String| EngineError::Load { origin: package.origin.clone(), reason };
-        let Import { regions, unfused } = import(package)?;
-        let Ok([region]) = <[_; 1]>::try_from(regions) else { return Ok(None) };
-        let mut graph = region.graph;
-        let manifest = &package.manifest;
-        let agrees = match (manifest.output, graph.output) {
-            (Output::Sigmoid { threshold }, int8::Output::Sigmoid { .. }) => {
-                graph.output = int8::Output::Sigmoid { threshold };
-                true
-            }
-            (Output::Argmax, int8::Output::Softmax | int8::Output::Identity) => true,
-            _ => false,
-        };
-        // Some quantizers round the probabilities, too; labels are settled before that.
-        let rounding = |op: &str| matches!(op, "QuantizeLinear" | "DequantizeLinear");
-        let whole = unfused.iter().all(|node| rounding(&node.op));
-        if !agrees || !whole || graph.tensors[0].channels != manifest.input.planes() {
-            return Ok(None);
-        }
-        let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(|e| load(e.to_string()))?;
-        if plan.output_size() != size || plan.classes() != manifest.classes() {
+        let Some(graph) = graph(package)? else { return Ok(None) };
+        let unplannable = |source| EngineError::Unplannable { origin: package.origin.clone(), source };
+        let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(unplannable)?;
+        let classes = package.manifest.classes();
+        if plan.output_size() != size || plan.classes() != classes {
             let found = format!("{} x {:?}", plan.classes(), plan.output_size());
-            let expected = format!("{} x {size:?}", manifest.classes());
-            return Err(EngineError::Mismatch {
-                origin: package.origin.clone(),
-                what: "output",
-                found,
-                expected,
-            });
+            return Err(mismatch(package, "output", found, format!("{classes} x {size:?}")));
         }
         let arena = vec![0; plan.arena_len()];
         Ok(Some(Self { plan: Arc::new(plan), arena, size }))
@@ -65,8 +42,23 @@ impl QuantizedEngine {
     ) -> Result<Option<Self>, EngineError> {
         match choice {
             Choice::Int8(kernel) => Self::new(package, size, kernel),
+            #[cfg(feature = "tract")]
+            Choice::Tract if matches!(package.net, Net::Plan(_)) => Err(EngineError::Load {
+                origin: package.origin.clone(),
+                reason: "tract cannot run a plan: give the package that it was compiled from".into(),
+            }),
+            #[cfg(feature = "tract")]
             Choice::Tract => Ok(None),
         }
+    }
+
+    /// The nodes that keep a package's net with tract, each with its reason; none where the whole net is taken over.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`]
+    #[cfg(feature = "tract")]
+    pub fn unfused(package: &Package) -> Result<Vec<Unfused>, EngineError> {
+        Ok(import(package)?.map_or_else(Vec::new, |import| import.unfused))
     }
 
     /// A further engine with the same weights and an arena of its own.
@@ -94,9 +86,63 @@ impl Engine for QuantizedEngine {
     }
 }
 
-/// The quantized parts of a package's net.
-pub(super) fn import(package: &Package) -> Result<Import, EngineError> {
-    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
-    let proto = tract_onnx::onnx().proto_model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
-    Ok(int8::import(&proto))
+fn mismatch(package: &Package, what: &'static str, found: String, expected: String) -> EngineError {
+    EngineError::Mismatch { origin: package.origin.clone(), what, found, expected }
+}
+
+/// The quantized net of a package, with the manifest's threshold; `None` where part of an ONNX file must stay with tract.
+pub(super) fn graph(package: &Package) -> Result<Option<QuantGraph>, EngineError> {
+    let manifest = &package.manifest;
+    let mut graph = match &package.net {
+        Net::Plan(net) => int8::decode(net)
+            .map_err(|source| EngineError::Plan { origin: package.origin.clone(), source })?,
+        #[cfg(feature = "tract")]
+        Net::Onnx(_) => match import(package)?.and_then(whole) {
+            Some(graph) => graph,
+            None => return Ok(None),
+        },
+        #[cfg(not(feature = "tract"))]
+        Net::Onnx(_) => return Err(EngineError::NeedsTract { origin: package.origin.clone() }),
+    };
+    let agrees = match (manifest.output, &mut graph.output) {
+        (Output::Sigmoid { threshold }, int8::Output::Sigmoid { threshold: own }) => {
+            *own = threshold;
+            true
+        }
+        (Output::Argmax, int8::Output::Softmax | int8::Output::Identity) => true,
+        _ => false,
+    };
+    let channels = graph.tensors.first().map_or(0, |input| input.channels);
+    if agrees && channels == manifest.input.planes() {
+        return Ok(Some(graph));
+    }
+    match &package.net {
+        // Tract may still take it, or will say what is wrong.
+        Net::Onnx(_) => Ok(None),
+        Net::Plan(_) => {
+            let found = format!("{channels} channels to {:?}", graph.output);
+            let expected = format!("{} channels to {:?}", manifest.input.planes(), manifest.output);
+            Err(mismatch(package, "signature", found, expected))
+        }
+    }
+}
+
+/// The quantized parts of a package's ONNX file; `None` where it is a plan.
+#[cfg(feature = "tract")]
+pub(super) fn import(package: &Package) -> Result<Option<Import>, EngineError> {
+    use tract_onnx::prelude::Framework;
+    let Net::Onnx(onnx) = &package.net else { return Ok(None) };
+    let proto = tract_onnx::onnx()
+        .proto_model_for_read(&mut std::io::Cursor::new(onnx))
+        .map_err(|e| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") })?;
+    Ok(Some(int8::import(&proto)))
+}
+
+/// The graph of a net that leaves nothing to tract.
+#[cfg(feature = "tract")]
+fn whole(import: Import) -> Option<QuantGraph> {
+    // Some quantizers round the probabilities, too; labels are settled before that.
+    let rounding = |node: &Unfused| matches!(&*node.op, "QuantizeLinear" | "DequantizeLinear");
+    let Ok([region]) = <[_; 1]>::try_from(import.regions) else { return None };
+    import.unfused.iter().all(rounding).then_some(region.graph)
 }

@@ -86,7 +86,8 @@ pub(super) fn rewritten(
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let mut model = typed(package, size)?;
     if let Choice::Int8(kernel) = choice {
-        rewrite(&mut model, &quantized::import(package)?.regions, kernel).map_err(load)?;
+        let regions = quantized::import(package)?.map_or_else(Vec::new, |import| import.regions);
+        rewrite(&mut model, &regions, kernel).map_err(load)?;
     }
     Ok(model)
 }
@@ -101,7 +102,8 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let manifest = &package.manifest;
     let shape = |channels| [1, channels, height, width];
-    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(&*package.onnx)).map_err(load)?;
+    let onnx = package.net.bytes();
+    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(onnx)).map_err(load)?;
     let mismatch = |what, found, expected| EngineError::Mismatch {
         origin: package.origin.clone(),
         what,

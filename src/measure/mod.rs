@@ -5,6 +5,7 @@
 
 mod canvas;
 mod labels;
+mod machine;
 mod overlap;
 mod preview;
 mod score;
@@ -12,6 +13,7 @@ mod surface;
 mod timing;
 
 pub use labels::{LabelReport, LabelStats};
+pub use machine::Machine;
 pub use overlap::dice;
 pub use preview::Preview;
 pub use score::{

@@ -1,5 +1,7 @@
-//! Finds a package's two files and checks that they belong together; holds the package embedded in the binary.
+//! Finds a package's files, a manifest and its ONNX file or a plan, and checks that they are whole; holds the package embedded
+//! in the binary.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use super::plan::{self, PlanFileError};
 use super::{Manifest, ManifestError};
 
 /// No manifest is longer than this many bytes.
@@ -15,15 +18,34 @@ const MAX_MANIFEST: u64 = 1 << 20;
 /// No net is longer than this many bytes.
 const MAX_MODEL: u64 = 1 << 30;
 
-/// A manifest and the bytes of its ONNX file, checked against one another.
+/// A manifest and the bytes of its net, checked against one another.
 #[derive(Debug, Clone)]
 pub struct Package {
     /// What the net expects and means.
     pub manifest: Manifest,
-    /// The ONNX file.
-    pub onnx: std::borrow::Cow<'static, [u8]>,
+    /// The net itself.
+    pub net: Net,
     /// Where it came from, as shown to people.
     pub origin: String,
+}
+
+/// A net as bytes, in one of the two forms that it comes in.
+#[derive(Debug, Clone)]
+pub enum Net {
+    /// The ONNX file.
+    Onnx(Cow<'static, [u8]>),
+    /// The net of a [plan file](super::plan).
+    Plan(Cow<'static, [u8]>),
+}
+
+impl Net {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Onnx(bytes) | Self::Plan(bytes) => bytes,
+        }
+    }
 }
 
 /// Why a package is refused.
@@ -50,6 +72,23 @@ pub enum PackageError {
         /// The most that is read.
         limit: u64,
     },
+    /// Neither of the forms that a package comes in.
+    #[error(
+        "{}: neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file that `monet compile` made",
+        path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The plan is refused.
+    #[error("{}: this plan cannot be used", path.display())]
+    Plan {
+        /// The plan.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PlanFileError,
+    },
     /// The manifest is refused.
     #[error("{}: this manifest cannot be used", path.display())]
     Manifest {
@@ -74,21 +113,39 @@ pub enum PackageError {
 }
 
 impl Package {
-    /// Reads a manifest and the ONNX file that it names.
+    /// Reads a manifest and the ONNX file that it names, or a plan.
     ///
     /// # Errors
     /// [`PackageError`]
     pub fn load(path: &Path) -> Result<Self, PackageError> {
-        let text = read(path, "a model manifest (.toml)", MAX_MANIFEST)?;
-        let refuse = |source| PackageError::Manifest { path: path.to_owned(), source };
-        let manifest = Manifest::parse(&String::from_utf8_lossy(&text)).map_err(refuse)?;
+        let bytes = read(path, "a model manifest (.toml) or a plan", |start| {
+            if plan::is_plan(start) { MAX_MODEL } else { MAX_MANIFEST }
+        })?;
+        if plan::is_plan(&bytes) {
+            return Self::from_plan(path, bytes.into());
+        }
+        let text = str::from_utf8(&bytes).map_err(|_| PackageError::Unknown { path: path.to_owned() })?;
+        let manifest = parse(path, text)?;
         let onnx_path = path.with_file_name(&manifest.model);
-        let onnx = read(&onnx_path, "the ONNX file that the manifest names", MAX_MODEL)?;
+        let onnx = read(&onnx_path, "the ONNX file that the manifest names", |_| MAX_MODEL)?;
         let found = sha256(&onnx);
         if !found.eq_ignore_ascii_case(&manifest.sha256) {
             return Err(PackageError::Hash { path: onnx_path, found, expected: manifest.sha256 });
         }
-        Ok(Self { manifest, onnx: onnx.into(), origin: path.display().to_string() })
+        Ok(Self { manifest, net: Net::Onnx(onnx.into()), origin: path.display().to_string() })
+    }
+
+    /// The package in a plan file's bytes, which came from `path`.
+    fn from_plan(path: &Path, file: Cow<'static, [u8]>) -> Result<Self, PackageError> {
+        let refuse = |source| PackageError::Plan { path: path.to_owned(), source };
+        let (manifest, net) = plan::open(&file).map_err(refuse)?;
+        let start = file.len() - net.len();
+        let manifest = parse(path, &String::from_utf8_lossy(manifest))?;
+        let net = match file {
+            Cow::Borrowed(file) => Cow::Borrowed(&file[start..]),
+            Cow::Owned(mut file) => Cow::Owned(file.split_off(start)),
+        };
+        Ok(Self { manifest, net: Net::Plan(net), origin: path.display().to_string() })
     }
 
     /// The bytes of an ONNX file, to be a package's [`Package::onnx`].
@@ -96,17 +153,30 @@ impl Package {
     /// # Errors
     /// [`PackageError::Read`], [`PackageError::TooLong`]
     pub fn read_net(path: &Path) -> Result<Vec<u8>, PackageError> {
-        read(path, "an ONNX file (.onnx)", MAX_MODEL)
+        read(path, "an ONNX file (.onnx)", |_| MAX_MODEL)
     }
 
     /// The package that the library carries: hippocampus in T1 MRI, int8.
+    #[cfg(feature = "tract")]
     #[must_use]
     pub fn embedded() -> Self {
         let manifest = Manifest::parse(include_str!("../../models/hippocampus.int8.toml"))
             .expect("the embedded manifest is checked by a test");
         let onnx: &[u8] = include_bytes!("../../models/hippocampus.int8.onnx");
-        Self { manifest, onnx: onnx.into(), origin: "embedded".to_owned() }
+        Self { manifest, net: Net::Onnx(onnx.into()), origin: "embedded".to_owned() }
     }
+
+    /// The package that the library carries, hippocampus in T1 MRI, int8, as a plan.
+    #[cfg(not(feature = "tract"))]
+    #[must_use]
+    pub fn embedded() -> Self {
+        let plan: &[u8] = include_bytes!("../../models/hippocampus.plan");
+        Self::from_plan(Path::new("embedded"), plan.into()).expect("the embedded plan is checked by a test")
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Manifest, PackageError> {
+    Manifest::parse(text).map_err(|source| PackageError::Manifest { path: path.to_owned(), source })
 }
 
 /// SHA-256 as 64 lower-case hexadecimal digits.
@@ -115,12 +185,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads a whole file of at most `limit` bytes.
-fn read(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, PackageError> {
+/// Reads a whole file, of at most as many bytes as `limit` says of its first ones.
+fn read(path: &Path, expected: &'static str, limit: impl Fn(&[u8]) -> u64) -> Result<Vec<u8>, PackageError> {
     let failed = |source| PackageError::Read { path: path.to_owned(), expected, source };
+    let mut file = fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    let mut file = fs::File::open(path).map_err(failed)?.take(limit + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
+    file.by_ref().take(plan::MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
+    let limit = limit(&bytes);
+    file.take(limit + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(PackageError::TooLong { path: path.to_owned(), expected, limit });
     }
@@ -140,17 +212,32 @@ mod tests {
         path
     }
 
+    #[cfg(feature = "tract")]
     #[test]
     fn the_embedded_package_is_whole() {
         let package = Package::embedded();
-        assert_eq!(sha256(&package.onnx), package.manifest.sha256);
+        assert_eq!(sha256(package.net.bytes()), package.manifest.sha256);
+    }
+
+    #[test]
+    fn a_plan_loads_and_a_damaged_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("example.plan");
+        let mut plan = plan::seal(&example(), b"net");
+        fs::write(&path, &plan).unwrap();
+        let package = Package::load(&path).unwrap();
+        assert_eq!(package.manifest, example());
+        assert!(matches!(&package.net, Net::Plan(net) if **net == *b"net"));
+        *plan.last_mut().unwrap() ^= 1;
+        fs::write(&path, &plan).unwrap();
+        assert!(matches!(Package::load(&path), Err(PackageError::Plan { source: PlanFileError::Hash, .. })));
     }
 
     #[test]
     fn a_package_loads_and_a_damaged_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = write_package(folder.path(), b"net", sha256(b"net"));
-        assert_eq!(*Package::load(&path).unwrap().onnx, *b"net");
+        assert_eq!(*Package::load(&path).unwrap().net.bytes(), *b"net");
         fs::write(folder.path().join("example.onnx"), b"nut").unwrap();
         assert!(matches!(Package::load(&path), Err(PackageError::Hash { .. })));
         fs::remove_file(folder.path().join("example.onnx")).unwrap();
@@ -161,7 +248,9 @@ mod tests {
     fn what_is_no_manifest_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.toml");
-        fs::write(&path, b"\xff\xfe not toml").unwrap();
+        fs::write(&path, b"\xff\xfe an ONNX file, say").unwrap();
+        assert!(matches!(Package::load(&path), Err(PackageError::Unknown { .. })));
+        fs::write(&path, b"not toml").unwrap();
         let error = Package::load(&path).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(

@@ -1,7 +1,7 @@
 //! Model packages: what a net is for, what it expects and how a slice is brought to it and back.
 //!
-//! A package is an ONNX file and a TOML manifest beside it. This module reads and checks the two, turns intensities
-//! into what the net was trained on ([`normalise`]) and slices into the net's size and back ([`fit`]). It neither reads
+//! A package is an ONNX file and a TOML manifest beside it, or both in one [plan file](plan). This module reads and checks
+//! them, turns intensities into what the net was trained on ([`normalise`]) and slices into the net's size and back ([`fit`]). It neither reads
 //! volumes nor runs nets; training and device share it, so that both prepare a slice with the same code.
 
 mod colour;
@@ -9,11 +9,13 @@ pub mod fit;
 mod load;
 mod manifest;
 pub mod normalise;
+pub mod plan;
 
 pub use colour::Colour;
 pub use fit::{FitError, FitPlan};
-pub use load::{Package, PackageError, sha256};
+pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{
     Data, FORMAT, Fit, Input, Label, Manifest, ManifestError, Metric, Normalise, Output, SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};
+pub use plan::PlanFileError;

@@ -10,7 +10,7 @@ use super::stream::{self, Slice};
 use crate::atomic::Staged;
 use crate::engine::{self, Choice, Engine};
 use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
-use crate::package::{FitPlan, Intensity, IntensityStats, Package};
+use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
 use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
 
 /// What is to be done with one volume.
@@ -142,6 +142,15 @@ pub struct ModelReport {
     pub sha256: String,
 }
 
+impl ModelReport {
+    /// Of a package.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        let Manifest { name, version, sha256, .. } = manifest.clone();
+        Self { name, version, sha256 }
+    }
+}
+
 /// Segments one volume. `progress` is told how many slices of how many are written. Either all outputs are written or
 /// none; the label volume is the last to appear.
 ///
@@ -203,7 +212,7 @@ pub fn segment(
     let report = Report {
         input: job.input.clone(),
         output: job.output.clone(),
-        model: ModelReport { name: manifest.name, version: manifest.version, sha256: manifest.sha256 },
+        model: ModelReport::of(&manifest),
         size: geometry.size,
         spacing_mm: geometry.spacing,
         labels,

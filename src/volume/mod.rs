@@ -18,6 +18,5 @@ pub use geometry::{Affine, AxisMap, FileAxis, Geometry, Orientation, Orientation
 pub use header::{DataType, MAX_CHANNELS, MAX_SIDE, MAX_SLICE_VOXELS, VolumeHeader};
 pub use neighbours::Neighbours;
 pub use sink::LabelSink;
-#[cfg(feature = "tract")]
 pub(crate) use sink::commit;
 pub use source::{SliceSource, SourceOptions};

@@ -40,6 +40,7 @@ mod op;
 mod plan;
 pub mod requant;
 mod run;
+mod wire;
 
 pub use graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor};
 #[cfg(feature = "tract")]
@@ -49,3 +50,4 @@ pub use kernels::{Kernel, KernelError};
 pub use op::{QuantizedRegion, rewrite};
 pub use plan::{Plan, PlanError, StepInfo};
 pub use run::RunError;
+pub use wire::{WireError, decode, encode};

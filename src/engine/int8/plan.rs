@@ -63,6 +63,8 @@ pub struct StepInfo {
     pub shape: [usize; 3],
     /// Multiplications of the net (not counting padded channels).
     pub macs: u64,
+    /// Weights and biases of the net (not counting padded channels).
+    pub parameters: usize,
     /// Bytes of activations and weights that it reads or writes at least once.
     pub bytes: u64,
     /// Where in the arena its result lies; empty for the last step.
@@ -209,6 +211,10 @@ impl Plan {
         }
         if graph.tensors.is_empty() {
             return Err(PlanError::Size { height, width, found: "the net has no input tensor".into() });
+        }
+        if let Some(found) = graph.tensors.iter().map(|t| t.channels).find(|n| !(1..=LIMIT).contains(n)) {
+            let found = format!("a tensor has {found} channels, expected 1 to {LIMIT}");
+            return Err(PlanError::Size { height, width, found });
         }
         let fused = fuse(graph)?;
         let shapes = Shapes::new(graph, &fused, [height, width])?;
@@ -436,6 +442,16 @@ impl Shapes {
                 }
             }
         }
+        // In 64 bits, as on a 32-bit machine the product of what is allowed singly may overflow.
+        let bytes = |g: &Grid| {
+            let [top, left, bottom, right] = g.halo.map(|n| n as u64);
+            (top + g.size[0] as u64 + bottom) * (left + g.size[1] as u64 + right) * g.step as u64
+        };
+        if grids.iter().any(|g| bytes(g) > ARENA_LIMIT as u64) {
+            let [height, width] = self.tensors[0];
+            let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
+            return Err(PlanError::Size { height, width, found });
+        }
         Ok(grids)
     }
 }
@@ -492,7 +508,8 @@ fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution) -> Result<
     if conv.cout == 0 || conv.cout > LIMIT || cin > LIMIT || conv.kernel.iter().any(|&k| k == 0 || k > 64) {
         return Err(fault(node, "has a channel count or window that is not supported"));
     }
-    let expected = conv.cout * cin * conv.kernel[0] * conv.kernel[1];
+    let window = conv.kernel[0] * conv.kernel[1];
+    let expected = conv.cout.checked_mul(cin).and_then(|n| n.checked_mul(window)).unwrap_or(usize::MAX);
     let found = [conv.weights.len(), conv.scales.len(), conv.bias.len()];
     if found != [expected, conv.cout, conv.cout] {
         return Err(fault(
@@ -526,6 +543,9 @@ fn window_size(node: &Node, conv: &Convolution, size: [usize; 2]) -> Result<[usi
             return Err(fault(node, format!("has a window of {span} over {padded} rows or columns")));
         };
         out[axis] = room / conv.stride[axis] + 1;
+        if out[axis] > LIMIT {
+            return Err(fault(node, format!("makes {} rows or columns, the limit is {LIMIT}", out[axis])));
+        }
     }
     Ok(out)
 }
@@ -979,6 +999,7 @@ impl Builder<'_> {
             kind: "quantize",
             shape: [grid.channels, h, w],
             macs: 0,
+            parameters: 0,
             bytes: (h * w * (grid.channels * 4 + grid.step)) as u64,
             arena: grid.offset..grid.offset + grid.len(),
         }
@@ -986,11 +1007,12 @@ impl Builder<'_> {
 
     fn info(&self, f: &Fused, step: &Step, shape: [usize; 3]) -> StepInfo {
         let pixels = (shape[1] * shape[2]) as u64;
-        let (mut macs, mut bytes) = (0, 0);
+        let (mut macs, mut parameters, mut bytes) = (0, 0, 0);
         if let Some((conv, transposed)) = convolution(&f.node.operation) {
             let per_pixel = conv.weights.len() as u64;
             let input = self.grids[f.node.operation.inputs()[0].0].size;
             macs = per_pixel * if transposed { (input[0] * input[1]) as u64 } else { pixels };
+            parameters = conv.weights.len() + conv.bias.len();
             bytes += per_pixel;
         }
         for Source(t) in f.inputs().chain(f.output()) {
@@ -1010,6 +1032,6 @@ impl Builder<'_> {
         let arena = f
             .output()
             .map_or(0..0, |Source(t)| self.grids[t].offset..self.grids[t].offset + self.grids[t].len());
-        StepInfo { name: f.node.name.clone(), kind, shape, macs, bytes, arena }
+        StepInfo { name: f.node.name.clone(), kind, shape, macs, parameters, bytes, arena }
     }
 }

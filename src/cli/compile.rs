@@ -1,0 +1,62 @@
+//! `monet compile`: a package as one plan file for devices.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Outcome;
+
+const EXAMPLES: &str = "\
+Examples:
+  monet compile -o hippocampus.plan
+  monet compile models/bench/monet-256.int8.toml -o bench.plan
+  monet segment scan.nii.gz -o mask.nii.gz --model hippocampus.plan";
+
+/// Turn a package into one plan file, which the lean build runs, too
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[cfg_attr(not(feature = "tract"), allow(dead_code, reason = "this build only says that it cannot"))]
+pub(super) struct CompileArgs {
+    /// Manifest of the package; the embedded one when not given
+    #[arg(value_name = "PACKAGE.toml")]
+    package: Option<PathBuf>,
+    /// Plan file to write
+    #[arg(short, long, value_name = "FILE.plan")]
+    output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A package that cannot be loaded or whose net the int8 engine does not take as a whole, a file that cannot be written.
+#[cfg(feature = "tract")]
+pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
+    use anyhow::{Context, ensure};
+    use monet::package::{Net, plan};
+
+    let package = super::package(args.package.as_deref())?;
+    let output = args.output.display();
+    ensure!(matches!(package.net, Net::Onnx(_)), "{}: is a plan already", package.origin);
+    ensure!(
+        args.force || !args.output.exists(),
+        "{output}: exists already: choose another name, or --force to replace it"
+    );
+    let file = monet::engine::compile(&package)?;
+    plan::write(&args.output, &file, args.force).with_context(|| format!("{output}: cannot be written"))?;
+    let (name, version) = (&package.manifest.name, &package.manifest.version);
+    super::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()));
+    Ok(Outcome::Done)
+}
+
+/// Runs the command, which this build does not have.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "tract"))]
+pub(super) fn run(_: &CompileArgs) -> Result<Outcome> {
+    anyhow::bail!("this build runs plans and cannot make them: use `monet compile` of the full build")
+}

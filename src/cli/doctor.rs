@@ -1,0 +1,81 @@
+//! `monet doctor`: whether this machine is fit to segment.
+
+use anyhow::Result;
+use clap::Args;
+use monet::engine::int8::Kernel;
+use monet::engine::{KernelCheck, self_test};
+use monet::measure::Machine;
+use monet::package::Package;
+use monet::pipeline::ModelReport;
+use serde::Serialize;
+
+use super::Outcome;
+
+/// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every kernel
+///
+/// The self-test runs the embedded model over a built-in slice and compares its labels with the ones it must give. Exit code 0:
+/// healthy; 1: not.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Examination {
+    version: &'static str,
+    reads_onnx: bool,
+    machine: Machine,
+    kernel: &'static str,
+    kernels: Vec<&'static str>,
+    model: ModelReport,
+    self_test: Vec<KernelCheck>,
+    healthy: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An embedded model that cannot be run at all.
+pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
+    let self_test = self_test()?;
+    let examination = Examination {
+        version: env!("CARGO_PKG_VERSION"),
+        reads_onnx: cfg!(feature = "tract"),
+        machine: Machine::this(),
+        kernel: Kernel::best().name(),
+        kernels: Kernel::available().iter().map(|k| k.name()).collect(),
+        model: ModelReport::of(&Package::embedded().manifest),
+        healthy: self_test.iter().all(|check| check.healthy),
+        self_test,
+    };
+    if args.json {
+        super::print(&monet::measure::json(&examination));
+    } else {
+        super::print(&text(&examination));
+    }
+    Ok(if examination.healthy { Outcome::Done } else { Outcome::Failed })
+}
+
+fn text(e: &Examination) -> String {
+    let build = if e.reads_onnx { "ONNX packages and plans" } else { "plans" };
+    let machine = &e.machine;
+    let unknown = || "unknown".to_owned();
+    let mib = |bytes: Option<u64>| bytes.map_or_else(unknown, |b| format!("{} MiB", b >> 20));
+    let mut out = format!("monet      {}, runs {build}\n", e.version);
+    let mut line = |key: &str, value: String| out += &format!("{key:<10} {value}\n");
+    line("processor", format!("{}, {} core(s)", machine.cpu.clone().unwrap_or_else(unknown), machine.cores));
+    line("features", machine.features.join(" "));
+    line("kernel    ", format!("{} of {}", e.kernel, e.kernels.join(", ")));
+    line(
+        "memory",
+        format!("{}, {} available", mib(machine.memory_bytes), mib(machine.available_memory_bytes)),
+    );
+    line("model", format!("{} {}, sha256 {}", e.model.name, e.model.version, e.model.sha256));
+    for check in &e.self_test {
+        let verdict = if check.healthy { "right" } else { "WRONG LABELS" };
+        line("self-test", format!("{:<12} {verdict}, {:.2} ms", check.kernel, check.ms));
+    }
+    out + if e.healthy { "healthy\n" } else { "NOT HEALTHY: do not use this machine or binary\n" }
+}

@@ -1,0 +1,89 @@
+//! The embedded net on a slice whose labels are known, on every kernel that the CPU has.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::int8::Kernel;
+use super::{Engine, EngineError, QuantizedEngine};
+use crate::package::{Package, sha256};
+
+/// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes and says what to put here.
+const LABELS: &str = "2e04af1990301bc625a0087ab0bc3ee188ff17f0e934177e671b521e2bfd7fc0";
+
+/// A kernel put to the test.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelCheck {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// SHA-256 of the labels that it gave.
+    pub labels_sha256: String,
+    /// Whether they are the ones that every kernel must give.
+    pub healthy: bool,
+    /// Time of that slice, the first of its kernel, milliseconds.
+    pub ms: f64,
+}
+
+/// Runs the embedded model over the built-in slice on every kernel that this CPU has, slowest first.
+///
+/// # Errors
+/// [`EngineError`] where the model cannot be run at all.
+pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
+    let package = Package::embedded();
+    let size = [package.manifest.input.height, package.manifest.input.width];
+    let input = slice(size);
+    let check = |kernel: Kernel| {
+        let needs_tract = || EngineError::NeedsTract { origin: package.origin.clone() };
+        let mut engine = QuantizedEngine::new(&package, size, kernel)?.ok_or_else(needs_tract)?;
+        let mut labels = vec![0; input.len()];
+        let clock = Instant::now();
+        engine.segment(&input, &mut labels)?;
+        let ms = clock.elapsed().as_secs_f64() * 1e3;
+        let labels_sha256 = sha256(&labels);
+        Ok(KernelCheck { kernel: kernel.name(), healthy: labels_sha256 == LABELS, labels_sha256, ms })
+    };
+    Kernel::available().into_iter().map(check).collect()
+}
+
+/// A bright spindle in grey texture. Whole numbers and one division, so that it is the same to the bit on every machine.
+fn slice([height, width]: [usize; 2]) -> Vec<f32> {
+    let value = |i: usize| {
+        let (y, x) = ((i / width) as i32, (i % width) as i32);
+        let (dy, dx) = (y - height as i32 / 2, x - width as i32 / 2);
+        let texture = (x * 7 + y * 13 + x * y) % 23;
+        let inside = 196 * dx * dx + 25 * dy * dy < 4900;
+        (if inside { 230 } else { 80 } + texture) as f32 / 255.0
+    };
+    (0..height * width).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_gives_the_embedded_models_labels() {
+        for check in self_test().unwrap() {
+            assert!(
+                check.healthy,
+                "{}: if the embedded model has changed on purpose, set LABELS in {} to {:?}",
+                check.kernel,
+                file!(),
+                check.labels_sha256
+            );
+        }
+    }
+
+    #[test]
+    fn the_labels_of_the_slice_are_more_than_background() {
+        let package = Package::embedded();
+        let size = [package.manifest.input.height, package.manifest.input.width];
+        let mut engine = QuantizedEngine::new(&package, size, Kernel::best()).unwrap().unwrap();
+        let mut labels = vec![0; size[0] * size[1]];
+        engine.segment(&slice(size), &mut labels).unwrap();
+        for class in 0..package.manifest.classes() {
+            let count = labels.iter().filter(|label| usize::from(**label) == class).count();
+            assert!(count > 20, "{count} pixels of class {class}: choose another slice");
+        }
+    }
+}
