@@ -72,11 +72,11 @@ pub fn describe(
     };
     let model = model.into_decluttered().map_err(load)?;
     let mut layers = Vec::new();
-    let mut regions = import.regions.iter();
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
-        if let (Some(op), Some(region)) = (node.op_as::<QuantizedRegion>(), regions.next()) {
-            layers.extend(steps(op, region));
+        if let Some(op) = node.op_as::<QuantizedRegion>() {
+            let region = import.regions.iter().find(|region| region.operator() == node.name);
+            layers.extend(region.into_iter().flat_map(|region| steps(op, region)));
         } else if !node.inputs.is_empty() && node.op.name() != "Const" {
             layers.push(layer(&model, node, &runs_on).map_err(load)?);
         }
