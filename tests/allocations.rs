@@ -1,11 +1,12 @@
-//! The pipeline's own stages allocate nothing per slice once under way: counted by the allocator itself.
+//! The pipeline, the int8 engine in it, allocates nothing per slice once under way: counted by the allocator itself.
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use monet::engine::{Engine, EngineError};
+use monet::engine::int8::Kernel;
+use monet::engine::{Engine, EngineError, engines};
 use monet::measure::{LabelStats, Preview};
 use monet::package::{FitPlan, IntensityStats, Manifest, Package};
 use monet::pipeline::stream;
@@ -37,6 +38,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Makes the engines of a volume.
+type Engines = fn([usize; 2], usize) -> Vec<Box<dyn Engine>>;
+
+/// The embedded package's own.
+fn embedded(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {
+    engines(&Package::embedded(), size, workers, Kernel::best()).unwrap()
+}
+
+fn brighter(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {
+    (0..workers).map(|_| Box::new(Brighter(size)) as _).collect()
+}
+
 /// A net that allocates nothing: what it is measured with is not what is measured.
 struct Brighter([usize; 2]);
 
@@ -54,7 +67,7 @@ impl Engine for Brighter {
 }
 
 /// Allocations between slice 40 and slice 200, with reading, preparing, restoring, writing, statistics and preview.
-fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
+fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engines) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let input = file.write(&folder.path().join(name));
     let options = SourceOptions { spool_dir: Some(folder.path().to_owned()), ..SourceOptions::default() };
@@ -77,8 +90,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
         LabelSink::create(&folder.path().join("o.nii.gz"), &source, false, Some(folder.path())).unwrap();
     let mut labels = LabelStats::new(&geometry, &manifest.labels);
     let mut preview = Preview::new(&geometry, &manifest.labels);
-    let mut engines: Vec<Box<dyn Engine>> =
-        (0..workers).map(|_| Box::new(Brighter(fit.net_size())) as _).collect();
+    let mut engines = engines(fit.net_size(), workers);
     let (mut done, mut at) = (0, [0; 2]);
     stream::stream(
         &mut source,
@@ -100,7 +112,8 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
     )
     .unwrap();
     assert_eq!(done, 240);
-    assert!(labels.finish()[0].voxels > 0);
+    let found = labels.finish().iter().any(|label| label.voxels > 0);
+    assert!(found, "labels went through");
     at[1] - at[0]
 }
 
@@ -108,10 +121,12 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize) -> usize {
 #[test]
 fn no_heap_allocation_per_slice() {
     let axial = Nifti::blob([40, 36, 240]);
-    assert_eq!(allocations_under_way(&axial, "a.nii", 1), 0, "plain");
-    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 1), 0, "gzip");
-    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 3), 0, "three workers");
+    assert_eq!(allocations_under_way(&axial, "a.nii", 1, brighter), 0, "plain");
+    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 1, brighter), 0, "gzip");
+    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 3, brighter), 0, "three workers");
+    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 1, embedded), 0, "the embedded net");
+    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 3, embedded), 0, "the embedded net, three workers");
     let sform = [[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]];
     let sagittal = Nifti { sform: Some(sform), ..Nifti::blob([240, 40, 36]) };
-    assert_eq!(allocations_under_way(&sagittal, "s.nii.gz", 2), 0, "spooled");
+    assert_eq!(allocations_under_way(&sagittal, "s.nii.gz", 2, brighter), 0, "spooled");
 }

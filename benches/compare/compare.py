@@ -307,7 +307,8 @@ def whole_volume(binary, folder, threads):
             "peak_memory_bytes": report["peak_memory_bytes"]}
 
 
-def versions(binary):
+def versions(binary, built):
+    """Of all that was measured; the commit only of a binary that was built here and now."""
     import importlib.metadata
 
     def said(*command):
@@ -316,7 +317,8 @@ def versions(binary):
     lock = (ROOT / "Cargo.lock").read_text()
     pins = [line.split("==")[0] for line in (HERE / "requirements.txt").read_text().split()]
     return {
-        "monet": f"{said(binary, '--version').split()[-1]} at {said('git', 'describe', '--always', '--dirty')}",
+        "monet": said(binary, "--version").split()[-1]
+        + (f" at {said('git', 'describe', '--always', '--dirty')}" if built else ""),
         "tract": re.search(r'name = "tract-core"\nversion = "(.*)"', lock)[1],
         **{name: importlib.metadata.version(name) for name in pins},
         "python": platform.python_version(),
@@ -396,7 +398,7 @@ def main():
     path = args.out / f"{run['date']}-{run['host']}"
     if path.with_suffix(".json").exists():
         run = json.loads(path.with_suffix(".json").read_text())
-    run |= {"cpu": cpu(), "cores": os.cpu_count(), "features": features(), "versions": versions(binary)}
+    run |= {"cpu": cpu(), "cores": os.cpu_count(), "features": features(), "versions": versions(binary, args.monet is None)}
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if "engines" in args.parts:

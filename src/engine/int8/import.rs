@@ -46,6 +46,13 @@ pub struct Region {
     pub output: String,
 }
 
+impl Region {
+    /// Name of the operator that stands in its place in tract.
+    pub fn operator(&self) -> String {
+        format!("{}.quantized", self.output)
+    }
+}
+
 /// What a file consists of.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Import {

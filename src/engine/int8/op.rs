@@ -122,8 +122,7 @@ fn replace(model: &mut TypedModel, region: &Region, kernel: Kernel) -> TractResu
     let plan = Arc::new(Plan::new(&region.graph, height, width, kernel)?);
     let mut patch = TypedModelPatch::new("quantized region");
     let tap = patch.tap_model(model, input)?;
-    let name = format!("{}.quantized", region.output);
-    let wire = patch.wire_node(name, QuantizedRegion { plan }, &[tap])?;
+    let wire = patch.wire_node(region.operator(), QuantizedRegion { plan }, &[tap])?;
     patch.shunt_outside(model, output, wire[0])?;
     patch.apply(model)
 }
