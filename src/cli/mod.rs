@@ -86,7 +86,7 @@ fn package(model: Option<&Path>) -> Result<Package> {
 /// The choice of kernel, common to the commands that run nets.
 #[derive(Debug, clap::Args)]
 struct KernelArgs {
-    /// Kernel of the int8 engine: scalar, sse4.1, avx2, avx-vnni or avx512-vnni; the fastest that the CPU has when not given
+    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod or neon-i8mm; the fastest that the CPU has when not given
     #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
     kernel: Option<String>,
 }

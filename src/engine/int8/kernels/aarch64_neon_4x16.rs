@@ -88,8 +88,30 @@ unsafe fn accumulate_each(
 macro_rules! products {
     ($op:literal, $x:literal, $w0:literal, $w1:literal) => {
         concat!(
-            $op, " v10.8h, ", $x, ".8b, ", $w0, ".8b\n", $op, "2 v11.8h, ", $x, ".16b, ", $w0, ".16b\n",
-            $op, " v12.8h, ", $x, ".8b, ", $w1, ".8b\n", $op, "2 v13.8h, ", $x, ".16b, ", $w1, ".16b\n",
+            $op,
+            " v10.8h, ",
+            $x,
+            ".8b, ",
+            $w0,
+            ".8b\n",
+            $op,
+            "2 v11.8h, ",
+            $x,
+            ".16b, ",
+            $w0,
+            ".16b\n",
+            $op,
+            " v12.8h, ",
+            $x,
+            ".8b, ",
+            $w1,
+            ".8b\n",
+            $op,
+            "2 v13.8h, ",
+            $x,
+            ".16b, ",
+            $w1,
+            ".16b\n",
         )
     };
 }
@@ -98,19 +120,36 @@ macro_rules! products {
 macro_rules! add {
     ($s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
         concat!(
-            "sadalp ", $s0, ".4s, v10.8h\nsadalp ", $s1, ".4s, v11.8h\n",
-            "sadalp ", $s2, ".4s, v12.8h\nsadalp ", $s3, ".4s, v13.8h\n",
+            "sadalp ",
+            $s0,
+            ".4s, v10.8h\nsadalp ",
+            $s1,
+            ".4s, v11.8h\n",
+            "sadalp ",
+            $s2,
+            ".4s, v12.8h\nsadalp ",
+            $s3,
+            ".4s, v13.8h\n",
         )
     };
 }
 
-/// One group of channels of one pixel, pairs of products added together. `$then0` and `$then1` follow the last use of the weights of
-/// the first and second pair.
+/// Spreads two pairs of channels over two registers.
+macro_rules! spread {
+    ($d0:literal, $d1:literal, $x:literal, $a:literal, $b:literal) => {
+        concat!("dup ", $d0, ".8h, ", $x, ".h[", $a, "]\ndup ", $d1, ".8h, ", $x, ".h[", $b, "]\n")
+    };
+}
+
+/// One group of channels of one pixel, pairs of products added together; the pairs are spread over `$d0` and `$d1`. `$then0` and
+/// `$then1` follow the last use of the weights of the first and second pair.
 macro_rules! both {
-    ($x:literal, $a:literal, $b:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:literal, $then1:literal) => {
+    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
         concat!(
-            "dup v8.8h, ", $x, ".h[", $a, "]\ndup v9.8h, ", $x, ".h[", $b, "]\n",
-            products!("smull", "v8", "v4", "v5"), $then0, products!("smlal", "v9", "v6", "v7"), $then1,
+            products!("smull", $d0, "v4", "v5"),
+            $then0,
+            products!("smlal", $d1, "v6", "v7"),
+            $then1,
             add!($s0, $s1, $s2, $s3),
         )
     };
@@ -118,40 +157,59 @@ macro_rules! both {
 
 /// The same, each product added by itself.
 macro_rules! each {
-    ($x:literal, $a:literal, $b:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:literal, $then1:literal) => {
+    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
         concat!(
-            "dup v8.8h, ", $x, ".h[", $a, "]\ndup v9.8h, ", $x, ".h[", $b, "]\n",
-            products!("smull", "v8", "v4", "v5"), $then0, add!($s0, $s1, $s2, $s3),
-            products!("smull", "v9", "v6", "v7"), $then1, add!($s0, $s1, $s2, $s3),
+            products!("smull", $d0, "v4", "v5"),
+            $then0,
+            add!($s0, $s1, $s2, $s3),
+            products!("smull", $d1, "v6", "v7"),
+            $then1,
+            add!($s0, $s1, $s2, $s3),
         )
     };
 }
 
-/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`.
+/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`. Each pixel's pairs are spread one pixel ahead,
+/// the first one's already; `$then0` and `$then1` stand in the last pixel.
 macro_rules! group {
-    ($way:ident, $a:literal, $b:literal, $then0:literal, $then1:literal) => {
+    ($way:ident, $a:literal, $b:literal, $then0:expr, $then1:expr) => {
         concat!(
-            $way!("v0", $a, $b, "v16", "v17", "v18", "v19", "", ""),
-            $way!("v1", $a, $b, "v20", "v21", "v22", "v23", "", ""),
-            $way!("v2", $a, $b, "v24", "v25", "v26", "v27", "", ""),
-            $way!("v3", $a, $b, "v28", "v29", "v30", "v31", $then0, $then1),
+            $way!("v8", "v9", "v16", "v17", "v18", "v19", spread!("v14", "v15", "v1", $a, $b), ""),
+            $way!("v14", "v15", "v20", "v21", "v22", "v23", spread!("v8", "v9", "v2", $a, $b), ""),
+            $way!("v8", "v9", "v24", "v25", "v26", "v27", spread!("v14", "v15", "v3", $a, $b), ""),
+            $way!("v14", "v15", "v28", "v29", "v30", "v31", $then0, $then1),
         )
     };
 }
 
-/// All groups of 16 channels; weights are loaded ahead.
+/// The weights of the next group's first pair, at an offset, and that group's first pixel.
+macro_rules! ahead {
+    ($offset:literal, $a:literal, $b:literal) => {
+        concat!("ldp q4, q5, [{weights}, #", $offset, "]\n", spread!("v8", "v9", "v0", $a, $b))
+    };
+}
+
+/// All groups of 16 channels.
 macro_rules! groups {
     ($way:ident) => {
         concat!(
-            group!($way, "0", "1", "ldp q4, q5, [{weights}, #64]\n", "ldp q6, q7, [{weights}, #96]\n"),
-            group!($way, "2", "3", "ldp q4, q5, [{weights}, #128]\n", "ldp q6, q7, [{weights}, #160]\n"),
-            group!($way, "4", "5", "ldp q4, q5, [{weights}, #192]\n", "ldp q6, q7, [{weights}, #224]\n"),
+            spread!("v8", "v9", "v0", "0", "1"),
+            group!($way, "0", "1", ahead!("64", "2", "3"), "ldp q6, q7, [{weights}, #96]\n"),
+            group!($way, "2", "3", ahead!("128", "4", "5"), "ldp q6, q7, [{weights}, #160]\n"),
+            group!($way, "4", "5", ahead!("192", "6", "7"), "ldp q6, q7, [{weights}, #224]\n"),
             group!($way, "6", "7", "", ""),
         )
     };
 }
 
+/// The only group of 4 channels.
+macro_rules! single {
+    ($way:ident) => {
+        concat!(spread!("v8", "v9", "v0", "0", "1"), group!($way, "0", "1", "", ""))
+    };
+}
+
 accumulate!(both_16, "neon", "q", groups!(both), "add {weights}, {weights}, #256");
-accumulate!(both_4, "neon", "s", group!(both, "0", "1", "", ""), "add {weights}, {weights}, #64");
+accumulate!(both_4, "neon", "s", single!(both), "add {weights}, {weights}, #64");
 accumulate!(each_16, "neon", "q", groups!(each), "add {weights}, {weights}, #256");
-accumulate!(each_4, "neon", "s", group!(each, "0", "1", "", ""), "add {weights}, {weights}, #64");
+accumulate!(each_4, "neon", "s", single!(each), "add {weights}, {weights}, #64");

@@ -22,7 +22,20 @@ macro_rules! spin_pairs {
 /// Four outputs of two pairs of channels: temporaries, weights of both pairs, sums.
 macro_rules! both {
     ($t:literal, $a:literal, $b:literal, $sum:literal) => {
-        concat!("vmull.s8 ", $t, ", d12, ", $a, "\nvmlal.s8 ", $t, ", d13, ", $b, "\nvpadal.s16 ", $sum, ", ", $t)
+        concat!(
+            "vmull.s8 ",
+            $t,
+            ", d12, ",
+            $a,
+            "\nvmlal.s8 ",
+            $t,
+            ", d13, ",
+            $b,
+            "\nvpadal.s16 ",
+            $sum,
+            ", ",
+            $t
+        )
     };
 }
 
@@ -30,8 +43,22 @@ macro_rules! both {
 macro_rules! each {
     ($t:literal, $a:literal, $b:literal, $sum:literal) => {
         concat!(
-            "vmull.s8 ", $t, ", d12, ", $a, "\nvpadal.s16 ", $sum, ", ", $t,
-            "\nvmull.s8 ", $t, ", d13, ", $b, "\nvpadal.s16 ", $sum, ", ", $t
+            "vmull.s8 ",
+            $t,
+            ", d12, ",
+            $a,
+            "\nvpadal.s16 ",
+            $sum,
+            ", ",
+            $t,
+            "\nvmull.s8 ",
+            $t,
+            ", d13, ",
+            $b,
+            "\nvpadal.s16 ",
+            $sum,
+            ", ",
+            $t
         )
     };
 }
@@ -40,9 +67,18 @@ macro_rules! each {
 macro_rules! pixel {
     ($way:ident, $a:literal, $b:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
         concat!(
-            "vdup.16 d12, ", $a, "\nvdup.16 d13, ", $b, "\n",
-            $way!("q1", "d4", "d8", $s0), "\n", $way!("q7", "d5", "d9", $s1), "\n",
-            $way!("q1", "d6", "d10", $s2), "\n", $way!("q7", "d7", "d11", $s3)
+            "vdup.16 d12, ",
+            $a,
+            "\nvdup.16 d13, ",
+            $b,
+            "\n",
+            $way!("q1", "d4", "d8", $s0),
+            "\n",
+            $way!("q7", "d5", "d9", $s1),
+            "\n",
+            $way!("q1", "d6", "d10", $s2),
+            "\n",
+            $way!("q7", "d7", "d11", $s3)
         )
     };
 }
@@ -52,7 +88,8 @@ macro_rules! group {
     ($way:ident, $a0:literal, $b0:literal, $a1:literal, $b1:literal) => {
         concat!(
             "vld1.8 {{d4-d7}}, [{weights}]!\nvld1.8 {{d8-d11}}, [{weights}]!\n",
-            pixel!($way, $a0, $b0, "q8", "q9", "q10", "q11"), "\n",
+            pixel!($way, $a0, $b0, "q8", "q9", "q10", "q11"),
+            "\n",
             pixel!($way, $a1, $b1, "q12", "q13", "q14", "q15")
         )
     };
@@ -69,8 +106,11 @@ macro_rules! signed {
 macro_rules! half {
     ($way:ident) => {
         concat!(
-            "vld1.8 {{d0}}, [{first}]!\nvld1.8 {{d1}}, [{second}]!\n", signed!(), "\n",
-            group!($way, "d0[0]", "d0[1]", "d1[0]", "d1[1]"), "\n",
+            "vld1.8 {{d0}}, [{first}]!\nvld1.8 {{d1}}, [{second}]!\n",
+            signed!(),
+            "\n",
+            group!($way, "d0[0]", "d0[1]", "d1[0]", "d1[1]"),
+            "\n",
             group!($way, "d0[2]", "d0[3]", "d1[2]", "d1[3]")
         )
     };
@@ -291,9 +331,34 @@ unsafe fn store(
 macro_rules! fixed {
     ($sum:literal, $scale:literal) => {
         concat!(
-            "vcvt.f32.s32 ", $sum, ", ", $sum, "\nvmul.f32 ", $sum, ", ", $sum, ", ", $scale,
-            "\nvmin.f32 ", $sum, ", ", $sum, ", q2\nvmax.f32 ", $sum, ", ", $sum, ", q3",
-            "\nvadd.f32 ", $sum, ", ", $sum, ", q4\nvsub.i32 ", $sum, ", ", $sum, ", q4"
+            "vcvt.f32.s32 ",
+            $sum,
+            ", ",
+            $sum,
+            "\nvmul.f32 ",
+            $sum,
+            ", ",
+            $sum,
+            ", ",
+            $scale,
+            "\nvmin.f32 ",
+            $sum,
+            ", ",
+            $sum,
+            ", q2\nvmax.f32 ",
+            $sum,
+            ", ",
+            $sum,
+            ", q3",
+            "\nvadd.f32 ",
+            $sum,
+            ", ",
+            $sum,
+            ", q4\nvsub.i32 ",
+            $sum,
+            ", ",
+            $sum,
+            ", q4"
         )
     };
 }
@@ -301,7 +366,20 @@ macro_rules! fixed {
 /// `v = round(v * factor)` for the 16 counts in q8 and q9, or those of a name.
 macro_rules! scale {
     ($v0:literal, $v1:literal, $factor:literal) => {
-        concat!("vqrdmulh.s16 ", $v0, ", ", $v0, ", ", $factor, "\nvqrdmulh.s16 ", $v1, ", ", $v1, ", ", $factor)
+        concat!(
+            "vqrdmulh.s16 ",
+            $v0,
+            ", ",
+            $v0,
+            ", ",
+            $factor,
+            "\nvqrdmulh.s16 ",
+            $v1,
+            ", ",
+            $v1,
+            ", ",
+            $factor
+        )
     };
 }
 
@@ -309,8 +387,21 @@ macro_rules! scale {
 macro_rules! spread {
     ($op:literal, $v0:literal, $v1:literal, $constant:literal) => {
         concat!(
-            "vdup.16 q14, ", $constant, "\n",
-            $op, " ", $v0, ", ", $v0, ", q14\n", $op, " ", $v1, ", ", $v1, ", q14"
+            "vdup.16 q14, ",
+            $constant,
+            "\n",
+            $op,
+            " ",
+            $v0,
+            ", ",
+            $v0,
+            ", q14\n",
+            $op,
+            " ",
+            $v1,
+            ", ",
+            $v1,
+            ", q14"
         )
     };
 }

@@ -198,7 +198,10 @@ impl Kernel {
 
     /// Fills the output rows of a row of tiles; the memory named by `strip` lies inside `arena`, which is checked. For kernels
     /// that have tiles.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "the kernels here have no tiles"))]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "the kernels here have no tiles")
+    )]
     pub(super) fn convolve_strip(self, arena: &mut [u8], strip: &Strip) {
         match self {
             #[cfg(target_arch = "x86_64")]
