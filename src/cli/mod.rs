@@ -108,7 +108,8 @@ struct EngineArgs {
     /// What runs the net: the int8 engine where the net is quantized and tract elsewhere, or tract alone
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: EngineName,
-    /// Kernel of the int8 engine: scalar, sse4.1, avx2, avx-vnni or avx512-vnni; the fastest that the CPU has when not given
+    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod or neon-i8mm; the fastest that the CPU has
+    /// when not given
     #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
     kernel: Option<String>,
 }

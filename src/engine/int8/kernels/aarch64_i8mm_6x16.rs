@@ -6,7 +6,6 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_epilogue::{Epilogue, Sums};
-use super::aarch64_neon_4x16::load;
 use super::{BLOCK, Feed, GROUP, Packed, Row};
 
 /// Bytes of weights for one group of 4 input channels.
@@ -193,7 +192,8 @@ unsafe fn accumulate_single<const P: usize>(
             for i in 0..4 {
                 let w = vld1q_s8(weights.add(16 * i));
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    dot(&mut sums[i], w, load::<1>(source.add(p * feed.step)));
+                    let group = source.add(p * feed.step).cast::<u32>().read_unaligned();
+                    dot(&mut sums[i], w, vreinterpretq_u8_u32(vdupq_n_u32(group)));
                 }
             }
             weights = weights.add(VECTOR);

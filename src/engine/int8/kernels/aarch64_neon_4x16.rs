@@ -2,11 +2,12 @@
 //!
 //! Counts are multiplied less 128, which the bias makes good ([`Kernel::offset`](super::Kernel::offset)). Two products of
 //! bytes fit in 16 bits unless both are -128 × -128; where a weight is -128 each product is added to its sum by itself.
+//! In assembly, since cores that need this kernel run instructions in their order, and compilers spill the sums.
 
 use core::arch::aarch64::*;
 
-use super::aarch64_epilogue::{Epilogue, Sums};
-use super::{BLOCK, Feed, GROUP, Packed, Row};
+use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
+use super::{Feed, Packed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -41,150 +42,174 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
-    let arena = arena.as_mut_ptr();
+    let accumulate = if weights.contains(&i8::MIN) { accumulate_each } else { accumulate_both };
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
     // weights, bias and scales cover all blocks.
-    unsafe {
-        if weights.contains(&i8::MIN) {
-            tiles::<false>(arena, weights.as_ptr(), row);
-        } else {
-            tiles::<true>(arena, weights.as_ptr(), row);
-        }
-    }
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }
 }
 
 /// # Safety
-/// As [`convolve`]; with `TWO` no weight is -128.
-#[target_feature(enable = "neon")]
-unsafe fn tiles<const TWO: bool>(arena: *mut u8, weights: *const i8, row: &Row) {
-    let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.target));
-    for block in 0..row.blocks() {
-        let mut x = 0;
-        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
-        unsafe {
-            let weights = weights.add(block * block_len);
-            while x + 4 <= row.width {
-                tile::<4, TWO>(arena, weights, row, &epilogue, block, x);
-                x += 4;
-            }
-            while x < row.width {
-                tile::<1, TWO>(arena, weights, row, &epilogue, block, x);
-                x += 1;
-            }
-        }
-    }
-}
-
-/// `P` pixels of a block from pixel `x` on.
-///
-/// # Safety
-/// As [`tiles`], with `x + P <= row.width`.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn tile<const P: usize, const TWO: bool>(
-    arena: *mut u8,
-    mut weights: *const i8,
-    row: &Row,
-    epilogue: &Epilogue,
-    block: usize,
-    x: usize,
-) {
-    // SAFETY: all places lie within the bounds that `check` has shown.
-    unsafe {
-        let bias = row.bias.as_ptr().add(block * BLOCK);
-        let bias = [vld1q_s32(bias), vld1q_s32(bias.add(4)), vld1q_s32(bias.add(8)), vld1q_s32(bias.add(12))];
-        let mut sums = [bias; P];
-        for feed in row.feeds() {
-            let source = arena.add(feed.start + x * feed.step);
-            weights = match feed.groups {
-                4 => accumulate::<P, 4, TWO>(&mut sums, source, feed, weights),
-                _ => accumulate::<P, 1, TWO>(&mut sums, source, feed, weights),
-            };
-        }
-        epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
-    }
-}
-
-/// Adds the products of one input whose chunks have `G` groups; returns the weights that remain.
-///
-/// # Safety
-/// As [`tiles`]; `source` is the input of the tile's first pixel.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn accumulate<const P: usize, const G: usize, const TWO: bool>(
-    sums: &mut [Sums; P],
+/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate); no weight is -128.
+unsafe fn accumulate_both(
+    sums: &mut Tile,
     source: *const u8,
+    step: usize,
     feed: &Feed,
-    mut weights: *const i8,
-) -> *const i8 {
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` groups of weights per block.
-    unsafe {
-        for &tap in feed.taps {
-            let mut source = source.offset(tap as isize);
-            let mut inputs = [vdupq_n_s16(0); P];
-            for input in &mut inputs {
-                *input = vreinterpretq_s16_u8(veorq_u8(load::<G>(source), vdupq_n_u8(0x80)));
-                source = source.add(feed.step);
-            }
-            group::<P, 0, 1, TWO>(sums, &inputs, weights);
-            if G == 4 {
-                group::<P, 2, 3, TWO>(sums, &inputs, weights.add(BLOCK * GROUP));
-                group::<P, 4, 5, TWO>(sums, &inputs, weights.add(2 * BLOCK * GROUP));
-                group::<P, 6, 7, TWO>(sums, &inputs, weights.add(3 * BLOCK * GROUP));
-            }
-            weights = weights.add(G * BLOCK * GROUP);
-        }
-    }
-    weights
-}
-
-/// The bytes of `G` groups of a pixel, whatever follows them being of no use.
-///
-/// # Safety
-/// They stand at `source`.
-#[target_feature(enable = "neon")]
-#[inline]
-pub(super) unsafe fn load<const G: usize>(source: *const u8) -> uint8x16_t {
-    // SAFETY: the caller vouches for the bytes.
-    unsafe {
-        if G == 4 {
-            vld1q_u8(source)
-        } else {
-            vreinterpretq_u8_u32(vdupq_n_u32(source.cast::<u32>().read_unaligned()))
-        }
-    }
-}
-
-/// Adds the products of one group, whose pairs of channels are lanes `A` and `B` of `inputs`.
-///
-/// # Safety
-/// The group's weights stand at `weights`; with `TWO` none is -128.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn group<const P: usize, const A: i32, const B: i32, const TWO: bool>(
-    sums: &mut [Sums; P],
-    inputs: &[int16x8_t; P],
     weights: *const i8,
-) {
-    // SAFETY: the caller vouches for the weights.
-    let w = |i: usize| unsafe { vld1q_s8(weights.add(16 * i)) };
-    let (first, second) = ([w(0), w(1)], [w(2), w(3)]);
-    for (sums, &input) in sums.iter_mut().zip(inputs) {
-        let a = vreinterpretq_s8_s16(vdupq_laneq_s16::<A>(input));
-        let b = vreinterpretq_s8_s16(vdupq_laneq_s16::<B>(input));
-        for i in 0..2 {
-            let low = vmull_s8(vget_low_s8(a), vget_low_s8(first[i]));
-            let high = vmull_high_s8(a, first[i]);
-            if TWO {
-                let low = vmlal_s8(low, vget_low_s8(b), vget_low_s8(second[i]));
-                let high = vmlal_high_s8(high, b, second[i]);
-                sums[2 * i] = vpadalq_s16(sums[2 * i], low);
-                sums[2 * i + 1] = vpadalq_s16(sums[2 * i + 1], high);
-            } else {
-                let more = [vmull_s8(vget_low_s8(b), vget_low_s8(second[i])), vmull_high_s8(b, second[i])];
-                sums[2 * i] = vpadalq_s16(vpadalq_s16(sums[2 * i], low), more[0]);
-                sums[2 * i + 1] = vpadalq_s16(vpadalq_s16(sums[2 * i + 1], high), more[1]);
-            }
+) -> *const i8 {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        match feed.groups {
+            4 => both_16(sums, source, step, feed, weights),
+            _ => both_4(sums, source, step, feed, weights),
         }
     }
 }
+
+/// # Safety
+/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+unsafe fn accumulate_each(
+    sums: &mut Tile,
+    source: *const u8,
+    step: usize,
+    feed: &Feed,
+    weights: *const i8,
+) -> *const i8 {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        match feed.groups {
+            4 => each_16(sums, source, step, feed, weights),
+            _ => each_4(sums, source, step, feed, weights),
+        }
+    }
+}
+
+/// Products of a pair of channels, which is in all lanes of `x`, with its weights for 16 outputs.
+macro_rules! products {
+    ($op:literal, $x:literal, $w0:literal, $w1:literal) => {
+        concat!(
+            $op,
+            " v10.8h, ",
+            $x,
+            ".8b, ",
+            $w0,
+            ".8b\n",
+            $op,
+            "2 v11.8h, ",
+            $x,
+            ".16b, ",
+            $w0,
+            ".16b\n",
+            $op,
+            " v12.8h, ",
+            $x,
+            ".8b, ",
+            $w1,
+            ".8b\n",
+            $op,
+            "2 v13.8h, ",
+            $x,
+            ".16b, ",
+            $w1,
+            ".16b\n",
+        )
+    };
+}
+
+/// Adds the products to their sums.
+macro_rules! add {
+    ($s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
+        concat!(
+            "sadalp ",
+            $s0,
+            ".4s, v10.8h\nsadalp ",
+            $s1,
+            ".4s, v11.8h\n",
+            "sadalp ",
+            $s2,
+            ".4s, v12.8h\nsadalp ",
+            $s3,
+            ".4s, v13.8h\n",
+        )
+    };
+}
+
+/// Spreads two pairs of channels over two registers.
+macro_rules! spread {
+    ($d0:literal, $d1:literal, $x:literal, $a:literal, $b:literal) => {
+        concat!("dup ", $d0, ".8h, ", $x, ".h[", $a, "]\ndup ", $d1, ".8h, ", $x, ".h[", $b, "]\n")
+    };
+}
+
+/// One group of channels of one pixel, pairs of products added together; the pairs are spread over `$d0` and `$d1`. `$then0` and
+/// `$then1` follow the last use of the weights of the first and second pair.
+macro_rules! both {
+    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
+        concat!(
+            products!("smull", $d0, "v4", "v5"),
+            $then0,
+            products!("smlal", $d1, "v6", "v7"),
+            $then1,
+            add!($s0, $s1, $s2, $s3),
+        )
+    };
+}
+
+/// The same, each product added by itself.
+macro_rules! each {
+    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
+        concat!(
+            products!("smull", $d0, "v4", "v5"),
+            $then0,
+            add!($s0, $s1, $s2, $s3),
+            products!("smull", $d1, "v6", "v7"),
+            $then1,
+            add!($s0, $s1, $s2, $s3),
+        )
+    };
+}
+
+/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`. Each pixel's pairs are spread one pixel ahead,
+/// the first one's already; `$then0` and `$then1` stand in the last pixel.
+macro_rules! group {
+    ($way:ident, $a:literal, $b:literal, $then0:expr, $then1:expr) => {
+        concat!(
+            $way!("v8", "v9", "v16", "v17", "v18", "v19", spread!("v14", "v15", "v1", $a, $b), ""),
+            $way!("v14", "v15", "v20", "v21", "v22", "v23", spread!("v8", "v9", "v2", $a, $b), ""),
+            $way!("v8", "v9", "v24", "v25", "v26", "v27", spread!("v14", "v15", "v3", $a, $b), ""),
+            $way!("v14", "v15", "v28", "v29", "v30", "v31", $then0, $then1),
+        )
+    };
+}
+
+/// The weights of the next group's first pair, at an offset, and that group's first pixel.
+macro_rules! ahead {
+    ($offset:literal, $a:literal, $b:literal) => {
+        concat!("ldp q4, q5, [{weights}, #", $offset, "]\n", spread!("v8", "v9", "v0", $a, $b))
+    };
+}
+
+/// All groups of 16 channels.
+macro_rules! groups {
+    ($way:ident) => {
+        concat!(
+            spread!("v8", "v9", "v0", "0", "1"),
+            group!($way, "0", "1", ahead!("64", "2", "3"), "ldp q6, q7, [{weights}, #96]\n"),
+            group!($way, "2", "3", ahead!("128", "4", "5"), "ldp q6, q7, [{weights}, #160]\n"),
+            group!($way, "4", "5", ahead!("192", "6", "7"), "ldp q6, q7, [{weights}, #224]\n"),
+            group!($way, "6", "7", "", ""),
+        )
+    };
+}
+
+/// The only group of 4 channels.
+macro_rules! single {
+    ($way:ident) => {
+        concat!(spread!("v8", "v9", "v0", "0", "1"), group!($way, "0", "1", "", ""))
+    };
+}
+
+accumulate!(both_16, "neon", "q", groups!(both), "add {weights}, {weights}, #256");
+accumulate!(both_4, "neon", "s", single!(both), "add {weights}, {weights}, #64");
+accumulate!(each_16, "neon", "q", groups!(each), "add {weights}, {weights}, #256");
+accumulate!(each_4, "neon", "s", single!(each), "add {weights}, {weights}, #64");

@@ -5,16 +5,19 @@
 //! taps and which memory is the plan's affair.
 
 #[cfg(target_arch = "aarch64")]
-mod aarch64_dotprod_6x16;
+mod aarch64_dotprod_4x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_epilogue;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_i8mm_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon_4x16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_tiles_4x16;
 #[cfg(target_arch = "arm")]
 mod arm_neon_2x16;
 mod scalar;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the kernels here have no tiles"))]
 pub(super) mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_6x16;
@@ -121,7 +124,7 @@ impl Kernel {
             #[cfg(target_arch = "arm")]
             Self::Neon => arm_neon_2x16::available(),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDotprod => aarch64_dotprod_6x16::available(),
+            Self::NeonDotprod => aarch64_dotprod_4x16::available(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm => aarch64_i8mm_6x16::available(),
             _ => false,
@@ -162,7 +165,7 @@ impl Kernel {
             #[cfg(target_arch = "arm")]
             Self::Neon => arm_neon_2x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDotprod => aarch64_dotprod_6x16::spin(rounds),
+            Self::NeonDotprod => aarch64_dotprod_4x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm => aarch64_i8mm_6x16::spin(rounds),
             Self::Scalar => scalar::spin(rounds),
@@ -195,6 +198,10 @@ impl Kernel {
 
     /// Fills the output rows of a row of tiles; the memory named by `strip` lies inside `arena`, which is checked. For kernels
     /// that have tiles.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "the kernels here have no tiles")
+    )]
     pub(super) fn convolve_strip(self, arena: &mut [u8], strip: &Strip) {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -220,7 +227,7 @@ impl Kernel {
             #[cfg(target_arch = "arm")]
             Self::Neon => arm_neon_2x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDotprod => aarch64_dotprod_6x16::convolve(arena, row),
+            Self::NeonDotprod => aarch64_dotprod_4x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm => aarch64_i8mm_6x16::convolve(arena, row),
             _ => scalar::convolve(arena, row),
@@ -353,6 +360,7 @@ impl<'a> Row<'a> {
     }
 
     /// Whether the scratch memory holds a panel of this many pixels in 16-bit words.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) fn has_panel(&self, pixels: usize) -> bool {
         self.scratch.len() >= pixels * self.depth() * GROUP * 2

@@ -1,0 +1,126 @@
+//! AArch64 with dot products: tiles of 4 pixels × 16 outputs, `sdot` by groups of 4 channels.
+//!
+//! Counts are multiplied less 128, which the bias makes good ([`Kernel::offset`](super::Kernel::offset)). In assembly: the
+//! intrinsics are not stable, and compilers spill the sums.
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+
+use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
+use super::{Feed, Packed, Row};
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: the feature is present.
+    unsafe { spin_registers(rounds) };
+    (rounds * 12 * 16) as u64
+}
+
+#[target_feature(enable = "dotprod")]
+fn spin_registers(rounds: usize) {
+    let (mut sums, input) = core::hint::black_box(([vdupq_n_s32(3); 12], vdupq_n_s8(7)));
+    let (mut weights, one) = core::hint::black_box((vdupq_n_s8(5), vdupq_n_s8(1)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            dot::<0>(sum, weights, input);
+        }
+        weights = vaddq_s8(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
+/// `sum += weights · inputs[4 * L..4 * L + 4]` in each of 4 lanes.
+#[target_feature(enable = "dotprod")]
+#[inline]
+fn dot<const L: i32>(sum: &mut int32x4_t, weights: int8x16_t, inputs: int8x16_t) {
+    // SAFETY: touches the named registers alone; the feature is that of this function.
+    unsafe {
+        asm!("sdot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[{lane}]", sum = inout(vreg) *sum,
+            weights = in(vreg) weights, inputs = in(vreg) inputs, lane = const L,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+}
+
+/// Fills one row.
+pub(super) fn convolve(arena: &mut [u8], row: &Row) {
+    row.check(arena.len());
+    let Packed::Bytes(weights) = row.weights else { return };
+    assert!(available());
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
+    // weights, bias and scales cover all blocks.
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any) }
+}
+
+/// # Safety
+/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+unsafe fn accumulate_any(
+    sums: &mut Tile,
+    source: *const u8,
+    step: usize,
+    feed: &Feed,
+    weights: *const i8,
+) -> *const i8 {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        match feed.groups {
+            4 => accumulate_16(sums, source, step, feed, weights),
+            _ => accumulate_4(sums, source, step, feed, weights),
+        }
+    }
+}
+
+/// The 16 outputs of one pixel: its counts, its lane, its sums and the weights.
+macro_rules! pixel {
+    ($lane:literal, $x:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
+        concat!(
+            "sdot ", $s0, ".4s, ", $w0, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s1, ".4s, ", $w1,
+            ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s2, ".4s, ", $w2, ".16b, ", $x, ".4b[", $lane,
+            "]\n", "sdot ", $s3, ".4s, ", $w3, ".16b, ", $x, ".4b[", $lane, "]\n",
+        )
+    };
+}
+
+/// One group of channels of all pixels.
+macro_rules! group {
+    ($lane:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
+        concat!(
+            pixel!($lane, "v0", "v16", "v17", "v18", "v19", $w0, $w1, $w2, $w3),
+            pixel!($lane, "v1", "v20", "v21", "v22", "v23", $w0, $w1, $w2, $w3),
+            pixel!($lane, "v2", "v24", "v25", "v26", "v27", $w0, $w1, $w2, $w3),
+            pixel!($lane, "v3", "v28", "v29", "v30", "v31", $w0, $w1, $w2, $w3),
+        )
+    };
+}
+
+// Weights are loaded one group ahead.
+accumulate!(
+    accumulate_16,
+    "dotprod",
+    "q",
+    "ldp q8, q9, [{weights}, #64]",
+    "ldp q10, q11, [{weights}, #96]",
+    group!("0", "v4", "v5", "v6", "v7"),
+    "ldp q4, q5, [{weights}, #128]",
+    "ldp q6, q7, [{weights}, #160]",
+    group!("1", "v8", "v9", "v10", "v11"),
+    "ldp q8, q9, [{weights}, #192]",
+    "ldp q10, q11, [{weights}, #224]",
+    "add {weights}, {weights}, #256",
+    group!("2", "v4", "v5", "v6", "v7"),
+    group!("3", "v8", "v9", "v10", "v11"),
+);
+accumulate!(
+    accumulate_4,
+    "dotprod",
+    "s",
+    "add {weights}, {weights}, #64",
+    group!("0", "v4", "v5", "v6", "v7"),
+);
