@@ -261,7 +261,7 @@ impl Run {
             lines.map(|row| row.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
         let curve = |(i, name): (usize, &&str)| {
             let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(i)?))).collect();
-            ((*name).to_owned(), points)
+            (name.trim_start_matches("dice_").to_owned(), points)
         };
         let columns: Vec<plot::Curve> = names.iter().enumerate().map(curve).collect();
         let (loss, dice) = (columns.get(2..3).unwrap_or_default(), columns.get(3..).unwrap_or_default());

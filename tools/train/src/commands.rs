@@ -5,19 +5,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
+use prost::Message;
 use tch::{Device, Kind, Tensor};
 
+use crate::batches::Slices;
 use crate::checkpoint::Run;
-use crate::dataset::{self, Fold, Split, Subject};
+use crate::dataset::{self, Fold, Pair, Split, Subject};
 use crate::evaluate::{self, Score};
-use crate::export;
+use crate::export::{self, Scales};
 use crate::interpret::Interpreter;
 use crate::net::{self, Net, Pass};
+use crate::onnx::Model;
 use crate::preset;
 use crate::quantize::{self, Method};
 use crate::settings::Settings;
 use crate::topology::{Arch, Topology};
 use crate::train::Course;
+use crate::tune;
+
+/// Fine-tuning's peak rate, as a part of training's.
+const TUNE_RATE: f64 = 0.05;
 
 /// Slices of one calibration batch.
 const CALIBRATION_BATCH: usize = 32;
@@ -97,6 +104,18 @@ pub struct Quantize {
     /// Training subjects to calibrate on, spread over the split
     #[arg(long, default_value_t = 24)]
     subjects: usize,
+    /// Bits of a weight: 7 for devices whose kernels add pairs of products in 16 bits
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
+    weight_bits: u8,
+    /// Show what each tensor's quantization alone does to the result, the most harmful first
+    #[arg(long)]
+    sensitivity: bool,
+    /// Fine-tune with rounded weights and values where any label's mean Dice loses more than this
+    #[arg(long, default_value_t = 0.002)]
+    tune_above: f64,
+    /// Steps of that fine-tuning; 0 leaves it out
+    #[arg(long, default_value_t = 200)]
+    tune_steps: u64,
     /// The most that any label's mean Dice may lose
     #[arg(long, default_value_t = 0.005)]
     max_drop: f64,
@@ -105,33 +124,73 @@ pub struct Quantize {
 impl Quantize {
     pub fn run(self, device: Device) -> Result<()> {
         let (package, net) = trained(&self.run, device)?;
+        let settings = Run(self.run.clone()).settings()?;
         let pairs = dataset::list(&self.data)?;
-        let fold = Run(self.run.clone()).settings()?.fold;
-        let training = dataset::split(&pairs, Split::Train, fold)?;
+        let load = |pairs: &[Pair]| -> Result<Vec<Subject>> {
+            pairs.iter().map(|p| dataset::load(p, &package)).collect()
+        };
+        let training = dataset::split(&pairs, Split::Train, settings.fold)?;
         let every = training.len().div_ceil(self.subjects.max(1));
-        let subjects =
-            training.iter().step_by(every).map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
-        let batches: Vec<Tensor> = subjects.iter().flat_map(|s| batches(s, &package, device)).collect();
+        let calibration: Vec<Pair> = training.iter().step_by(every).cloned().collect();
+        let batches: Vec<Tensor> =
+            load(&calibration)?.iter().flat_map(|s| batches(s, &package, device)).collect();
         let folded = export::fold(&net)?;
-        let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
-        let model = export::build(&net.topology, &folded, Some(&scales), &package.task)?;
-        let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
+        let mut scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
+        scales.weight_limit = if self.weight_bits == 7 { 63 } else { 127 };
+        if self.sensitivity {
+            let threshold = evaluate::threshold(&package);
+            let rows = quantize::sensitivity(&net.topology, &folded, &scales, &batches[0], threshold)?;
+            println!("{:<28} {:>9} {:>9}", "quantized alone", "MSE", "Dice");
+            rows.iter().for_each(|r| println!("{:<28} {:>9.2e} {:>9.5}", r.name, r.mse, r.dice));
+        }
 
-        let quantized = Interpreter::new(&bytes, device)?;
-        let validation: Vec<Subject> = dataset::split(&pairs, Split::Validation, fold)?
-            .iter()
-            .map(|p| dataset::load(p, &package))
-            .collect::<Result<_>>()?;
+        let validation = load(&dataset::split(&pairs, Split::Validation, settings.fold)?)?;
         let float =
             evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, Pass::Inference)))?;
-        let int8 = evaluate::scores(&validation, &package, device, false, &|x| logits(&quantized, x))?;
-        let (float, int8) = (evaluate::dice(&float, &package), evaluate::dice(&int8, &package));
+        let float = evaluate::dice(&float, &package);
+        let judge = |model: &Model| -> Result<Vec<f64>> {
+            let file = Interpreter::new(&model.encode_to_vec(), device)?;
+            let scores = evaluate::scores(&validation, &package, device, false, &|x| logits(&file, x))?;
+            Ok(evaluate::dice(&scores, &package))
+        };
+        let mut model = export::build(&net.topology, &folded, Some(&scales), &package.task)?;
+        let mut int8 = judge(&model)?;
         println!("Dice on {} validation subjects   f32      int8", validation.len());
-        let names: Vec<&str> = package.labels.iter().map(|l| l.name.as_str()).collect();
-        for ((name, f), q) in names.iter().zip(&float).zip(&int8) {
-            println!("  {name:<28} {f:.4}   {q:.4}   {:+.4}", q - f);
+        print_drop(&package, &float, &int8);
+        if self.tune_steps > 0 && quantize::worst_drop(&float, &int8) > self.tune_above {
+            let slices = Slices::new(&load(&training)?, &package, device)?;
+            let tuned = self.tune(&net, &scales, &slices, &settings)?;
+            let tuned = export::build(&tuned.topology, &export::fold(&tuned)?, Some(&scales), &package.task)?;
+            let found = judge(&tuned)?;
+            println!("after {} steps of quantization-aware fine-tuning", self.tune_steps);
+            print_drop(&package, &float, &found);
+            if quantize::worst_drop(&float, &found) < quantize::worst_drop(&float, &int8) {
+                (model, int8) = (tuned, found);
+            } else {
+                println!("no better: the file is written as it was before");
+            }
         }
+        write_package(&self.out, &package, |path| export::write(&model, path))?;
+        let names: Vec<&str> = package.labels.iter().map(|l| l.name.as_str()).collect();
         quantize::check_drop(&names, &float, &int8, self.max_drop)
+    }
+
+    /// Fine-tunes on the training slices, as the run drew them.
+    fn tune(&self, net: &Net, scales: &Scales, slices: &Slices, settings: &Settings) -> Result<Net> {
+        let folded = tune::folded(net)?;
+        let draw = |step: u64| {
+            tch::manual_seed((settings.seed as i64) << 32 | (settings.steps + step) as i64);
+            let (images, labels) = slices.draw(settings);
+            tch::no_grad(|| settings.augment.apply(&images, &labels))
+        };
+        tune::tune(&folded, scales, self.tune_steps, TUNE_RATE * settings.rate, draw)?;
+        Ok(folded)
+    }
+}
+
+fn print_drop(package: &Manifest, float: &[f64], int8: &[f64]) {
+    for ((label, f), q) in package.labels.iter().zip(float).zip(int8) {
+        println!("  {:<28} {f:.4}   {q:.4}   {:+.4}", label.name, q - f);
     }
 }
 
@@ -306,7 +365,7 @@ impl BenchNet {
         });
         let folded = export::fold(&net)?;
         let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
-        for (kind, scales) in [("f32", None), ("int8", Some(scales.as_slice()))] {
+        for (kind, scales) in [("f32", None), ("int8", Some(&scales))] {
             let model = export::build(&net.topology, &folded, scales, &package.task)?;
             let path = self.out.join(format!("monet-{}.{kind}.toml", self.size));
             let bytes = write_package(&path, &package, |path| export::write(&model, path))?;

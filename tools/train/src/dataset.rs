@@ -107,7 +107,8 @@ impl Description {
     /// Name of a label value.
     #[must_use]
     pub fn label(&self, value: u8) -> String {
-        self.labels.get(&value.to_string()).cloned().unwrap_or_else(|| format!("label {value}"))
+        let named = self.labels.get(&value.to_string()).cloned();
+        named.unwrap_or_else(|| if value == 0 { "background".into() } else { format!("label {value}") })
     }
 
     /// The licence, or that none is stated.

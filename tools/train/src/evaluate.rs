@@ -40,10 +40,7 @@ pub type Predict<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
 /// Those of `predict`.
 pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &Predict) -> Result<Vec<u8>> {
     let [height, width] = subject.net_size();
-    let threshold = match package.output {
-        Output::Sigmoid { threshold } => f64::from(threshold),
-        Output::Argmax => 0.5,
-    };
+    let threshold = threshold(package);
     let plane = subject.geometry.size[0] * subject.geometry.size[1];
     let mut labels = vec![0; subject.labels.len()];
     let slices = subject.net.chunks(BATCH * subject.fit.net_len());
@@ -59,6 +56,15 @@ pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &
         }
     }
     Ok(labels)
+}
+
+/// Probability above which a single label counts; unused where there are several.
+#[must_use]
+pub fn threshold(package: &Manifest) -> f64 {
+    match package.output {
+        Output::Sigmoid { threshold } => f64::from(threshold),
+        Output::Argmax => 0.5,
+    }
 }
 
 /// Scores of each subject and label; HD95 only when `distances`, since it takes longer than the network.

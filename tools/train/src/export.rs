@@ -44,6 +44,16 @@ pub struct Scale {
     pub zero: u8,
 }
 
+/// What turns a network into integers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scales {
+    /// One per topology node that holds an integer tensor.
+    pub activations: Vec<Option<Scale>>,
+    /// Weights lie within ± this: 127, or 63 for kernels that add pairs of products in 16 bits, as AVX2's `vpmaddubsw`, where
+    /// 2 · 255 · 63 just fits.
+    pub weight_limit: i8,
+}
+
 /// Folds every block, in f64.
 ///
 /// # Errors
@@ -81,20 +91,30 @@ fn output_channel(conv: &Conv, index: usize) -> usize {
     if conv.transposed { index / taps % conv.outputs } else { index / (taps * conv.inputs) }
 }
 
+/// Largest absolute weight of each output channel.
+fn largest_weights(conv: &Conv, folded: &Folded) -> Vec<f32> {
+    let mut most = vec![0f32; conv.outputs];
+    for (i, w) in folded.weight.iter().enumerate() {
+        let channel = &mut most[output_channel(conv, i)];
+        *channel = channel.max(w.abs());
+    }
+    most
+}
+
 /// Writes a graph, one topology node after the other.
 struct Writer<'a> {
     graph: Graph,
-    scales: Option<&'a [Option<Scale>]>,
+    scales: Option<&'a Scales>,
 }
 
-/// Builds the file: float without `scales`; with them (one per topology node that holds an integer tensor) quantized.
+/// Builds the file: float without `scales`; with them quantized.
 ///
 /// # Errors
 /// Where a scale is missing.
 pub fn build(
     topology: &Topology,
     folded: &[Option<Folded>],
-    scales: Option<&[Option<Scale>]>,
+    scales: Option<&Scales>,
     note: &str,
 ) -> Result<Model> {
     let graph = Graph {
@@ -174,8 +194,8 @@ pub fn value_name(topology: &Topology, node: usize) -> String {
 }
 
 /// The scale in which a node's value reaches its readers: that of the integer tensor behind dropouts and concatenations.
-fn scale_of(topology: &Topology, scales: Option<&[Option<Scale>]>, node: usize) -> Option<Scale> {
-    scales?[holder(topology, node)]
+fn scale_of(topology: &Topology, scales: Option<&Scales>, node: usize) -> Option<Scale> {
+    scales?.activations[holder(topology, node)]
 }
 
 /// The node that holds the integer tensor that a reader of `node` sees; of a concatenation the first, as both share a scale.
@@ -209,7 +229,8 @@ impl Writer<'_> {
     /// A Q/DQ pair behind `value`; in the float form nothing.
     fn quantize(&mut self, node: usize, value: &str) -> Result<String> {
         let Some(scales) = self.scales else { return Ok(value.to_owned()) };
-        let Scale { scale, zero } = scales[node].with_context(|| format!("no scale for {value}"))?;
+        let Scale { scale, zero } =
+            scales.activations[node].with_context(|| format!("no scale for {value}"))?;
         let scale = self.constant(TensorProto::floats(&format!("{value}_scale"), &[], &[scale]));
         let zero = self.constant(TensorProto::bytes(&format!("{value}_zero"), &[], UINT8, vec![zero]));
         let (q, dq) = (format!("{value}_q"), format!("{value}_dq"));
@@ -234,9 +255,9 @@ impl Writer<'_> {
                 let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
                 (self.constant(weight), self.constant(bias))
             }
-            Some(_) => {
+            Some(Scales { weight_limit, .. }) => {
                 let scale = scale.with_context(|| format!("no scale for the input of {name}"))?;
-                self.quantized_weights(name, conv, folded, scale)
+                self.quantized_weights(name, conv, folded, scale, f32::from(*weight_limit))
             }
         };
         let [k, p, s, d] = [conv.kernel, conv.padding(), conv.stride, conv.dilation].map(|v| v as i64);
@@ -257,23 +278,20 @@ impl Writer<'_> {
         conv: &Conv,
         folded: &Folded,
         input: Scale,
+        limit: f32,
     ) -> (String, String) {
-        let mut most = vec![0f32; conv.outputs];
-        for (i, w) in folded.weight.iter().enumerate() {
-            let channel = &mut most[output_channel(conv, i)];
-            *channel = channel.max(w.abs());
-        }
+        let most = largest_weights(conv, folded);
         // A bias must fit 32 bits at its scale, and a channel of zeros must have one.
         let least = |bias: f32| bias.abs() / input.scale / (1 << 30) as f32;
         let scales: Vec<f32> = most
             .iter()
             .zip(&folded.bias)
-            .map(|(m, &b)| (m / 127.0).max(least(b)).max(f32::MIN_POSITIVE / input.scale.min(1.0)))
+            .map(|(m, &b)| (m / limit).max(least(b)).max(f32::MIN_POSITIVE / input.scale.min(1.0)))
             .collect();
         let quantized = folded.weight.iter().enumerate();
         let weight: Vec<u8> = quantized
             .map(|(i, w)| {
-                (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-127.0, 127.0) as i8 as u8
+                (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-limit, limit) as i8 as u8
             })
             .collect();
         let bias_scales: Vec<f32> = scales.iter().map(|s| s * input.scale).collect();
@@ -331,7 +349,7 @@ pub fn write(model: &Model, path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// Where it is above 1e-4, or the file cannot be run.
 pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
-    let device = net.blocks.iter().flatten().next().map_or(Device::Cpu, |b| b.weight.device());
+    let device = net.device();
     tch::manual_seed(0);
     let shape = [4, net.topology.channels as i64, size[0] as i64, size[1] as i64];
     let x = Tensor::rand(shape, (Kind::Float, device));
@@ -374,9 +392,12 @@ mod tests {
         Tensor::rand([4, 2, 32, 48], (Kind::Float, Device::Cpu))
     }
 
+    fn scales(net: &Net) -> Scales {
+        quantize::calibrate(&net.topology, &fold(net).unwrap(), &[slices()], Method::Minmax).unwrap()
+    }
+
     fn quantized(net: &Net) -> Model {
-        let folded = fold(net).unwrap();
-        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax).unwrap();
+        let (folded, scales) = (fold(net).unwrap(), scales(net));
         build(&net.topology, &folded, Some(&scales), "").unwrap()
     }
 
@@ -450,6 +471,13 @@ mod tests {
     #[test]
     fn weights_are_symmetric_and_scaled_by_output_channel() {
         let net = net(3);
+        let mut narrow = scales(&net);
+        narrow.weight_limit = 63;
+        let folded = fold(&net).unwrap();
+        let narrow = build(&net.topology, &folded, Some(&narrow), "").unwrap().graph.unwrap();
+        let extremes = narrow.initializer.iter().filter(|t| t.data_type == INT8);
+        assert!(extremes.flat_map(|t| &t.raw_data).all(|&b| (b as i8).abs() <= 63));
+
         let graph = quantized(&net).graph.unwrap();
         let tensor = |name: String| graph.initializer.iter().find(|t| t.name == name).unwrap();
         for (node, conv) in net.topology.convs() {

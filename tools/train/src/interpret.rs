@@ -49,19 +49,23 @@ impl Interpreter {
     /// # Errors
     /// Where the file has an operator or a value that is not expected.
     pub fn run(&self, x: &Tensor) -> Result<Tensor> {
-        self.visit(x, |_, _| Ok(()))
+        self.visit(x, |_, _| Ok(None))
     }
 
-    /// As [`Interpreter::run`], and shows every value computed on the way.
+    /// As [`Interpreter::run`], and shows every value computed on the way, which `see` may replace.
     ///
     /// # Errors
     /// As [`Interpreter::run`], and those of `see`.
-    pub fn visit(&self, x: &Tensor, mut see: impl FnMut(&str, &Tensor) -> Result<()>) -> Result<Tensor> {
-        let mut values = HashMap::from([(INPUT.to_owned(), x.shallow_clone())]);
-        see(INPUT, x)?;
+    pub fn visit(
+        &self,
+        x: &Tensor,
+        mut see: impl FnMut(&str, &Tensor) -> Result<Option<Tensor>>,
+    ) -> Result<Tensor> {
+        let x = see(INPUT, x)?.unwrap_or_else(|| x.shallow_clone());
+        let mut values = HashMap::from([(INPUT.to_owned(), x)]);
         for node in &self.nodes {
             let value = no_grad(|| self.compute(node, &values))?;
-            see(&node.output[0], &value)?;
+            let value = see(&node.output[0], &value)?.unwrap_or(value);
             values.insert(node.output[0].clone(), value);
         }
         values.remove(OUTPUT).context("the ONNX file has no output of the expected name")

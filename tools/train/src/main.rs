@@ -22,6 +22,7 @@ mod quantize;
 mod settings;
 mod topology;
 mod train;
+mod tune;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

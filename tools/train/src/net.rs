@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
 
+use crate::export::Scales;
 use crate::topology::{Activation, Conv, Op, Topology};
+use crate::tune;
 
 /// Batch normalisation's ε, as in PyTorch.
 pub const BN_EPSILON: f64 = 1e-5;
@@ -113,10 +115,14 @@ impl Block {
         }
     }
 
-    /// Convolution, normalisation and activation, computed in `kind`.
-    fn forward(&self, x: &Tensor, conv: &Conv, training: bool, kind: Kind) -> Tensor {
+    /// Convolution, normalisation and activation, computed in `kind`; weights rounded to a part of `limit` where there is one.
+    fn forward(&self, x: &Tensor, conv: &Conv, training: bool, kind: Kind, limit: Option<i8>) -> Tensor {
         let bias = self.bias.as_ref().map(|b| b.to_kind(kind));
-        let y = convolve(x, &self.weight.to_kind(kind), bias.as_ref(), conv);
+        let weight = match limit {
+            None => self.weight.to_kind(kind),
+            Some(limit) => tune::round_weight(&self.weight, conv, limit),
+        };
+        let y = convolve(x, &weight, bias.as_ref(), conv);
         let y = match &self.norm {
             None => y,
             Some(Norm { gamma, beta, mean, var }) => y.batch_norm(
@@ -209,6 +215,22 @@ impl Net {
 
     /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        self.compute(x, pass, None)
+    }
+
+    /// As [`Net::forward`] with running statistics, weights and values rounded as the quantized file rounds them. Normalisation must be
+    /// folded.
+    pub fn rounded(&self, x: &Tensor, scales: &Scales) -> Tensor {
+        self.compute(x, Pass::Inference, Some(scales))
+    }
+
+    /// Where the weights are.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.blocks.iter().flatten().next().map_or(Device::Cpu, |b| b.weight.device())
+    }
+
+    fn compute(&self, x: &Tensor, pass: Pass, scales: Option<&Scales>) -> Tensor {
         let (training, drop, kind) = match pass {
             Pass::Inference => (false, 0.0, Kind::Float),
             Pass::Training { drop, kind } => (true, drop, kind),
@@ -218,7 +240,9 @@ impl Net {
             let input = |i: usize| &values[node.inputs[i]];
             let value = match (node.op, block) {
                 (Op::Input, _) => channels_last(&x.to_kind(kind)),
-                (Op::Conv(conv), Some(block)) => block.forward(input(0), &conv, training, kind),
+                (Op::Conv(conv), Some(block)) => {
+                    block.forward(input(0), &conv, training, kind, scales.map(|s| s.weight_limit))
+                }
                 (Op::Conv(_), None) => unreachable!("Net::new gives every convolution a block"),
                 (Op::Drop, _) => input(0).feature_dropout(drop, training),
                 (Op::Add, _) => input(0) + input(1),
@@ -227,7 +251,11 @@ impl Net {
                 (Op::MaxPool, _) => max_pool(input(0)),
                 (Op::Concat, _) => Tensor::cat(&[input(0), input(1)], 1),
             };
-            values.push(value);
+            let scale = scales.and_then(|s| s.activations[values.len()]);
+            values.push(match scale {
+                None => value,
+                Some(scale) => tune::round_value(&value, scale),
+            });
         }
         values.pop().expect("a topology has nodes").to_kind(Kind::Float)
     }

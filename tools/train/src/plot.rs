@@ -39,14 +39,13 @@ pub fn curves(title: &str, x_name: &str, curves: &[Curve]) -> Vec<u8> {
         || curves.iter().flat_map(|(_, points)| points).filter(|p| p.0.is_finite() && p.1.is_finite());
     let mut plot = Plot::new(range(points().map(|p| p.0)), range(points().map(|p| p.1)));
     plot.axes(title, x_name, true);
+    // Names stand beside the title, from the right.
+    let mut left = SIZE[0] - MARGIN[2] + 2 * GLYPH;
     for (i, (name, points)) in curves.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
         points.windows(2).for_each(|pair| plot.line(pair[0], pair[1], colour));
-        plot.text(
-            [SIZE[0] - MARGIN[2] - GLYPH * (name.chars().count() + 1), MARGIN[1] + 6 + 14 * i],
-            name,
-            colour,
-        );
+        left = left.saturating_sub(GLYPH * (name.chars().count() + 2));
+        plot.text([left, 10], name, colour);
     }
     plot.png()
 }

@@ -6,21 +6,27 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use crate::export::{self, Folded, Scale};
+use crate::export::{self, Folded, Scale, Scales};
 use crate::interpret::Interpreter;
 use crate::topology::{Op, Topology};
+use crate::tune;
 
 /// How a range is chosen from what calibration saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Method {
     /// The whole range seen.
     Minmax,
+    /// The range without the outermost 0.01 % of values at either end.
+    Percentile,
     /// The range with the least mean squared error of quantization.
     Mse,
 }
 
 /// Bins of a histogram.
 const BINS: usize = 2048;
+
+/// Part of the values that [`Method::Percentile`] gives up at either end.
+const TAIL: f64 = 1e-4;
 
 /// Upper ends tried by [`Method::Mse`], as parts of the largest value.
 const CANDIDATES: usize = 64;
@@ -33,7 +39,7 @@ struct Seen {
     histogram: Vec<f64>,
 }
 
-/// Scales for every topology node that holds an integer tensor.
+/// Scales for every topology node that holds an integer tensor; weights take the whole of 8 bits.
 ///
 /// # Errors
 /// Where a value is not finite.
@@ -42,18 +48,68 @@ pub fn calibrate(
     folded: &[Option<Folded>],
     batches: &[Tensor],
     method: Method,
-) -> Result<Vec<Option<Scale>>> {
+) -> Result<Scales> {
     ensure!(!batches.is_empty(), "no calibration slices");
     let float = export::build(topology, folded, None, "")?;
     let float = Interpreter::new(&prost::Message::encode_to_vec(&float), batches[0].device())?;
     let groups = groups(topology);
     let seen = observe(&float, batches, &groups)?;
-    let mut scales = vec![None; topology.nodes.len()];
+    let mut activations = vec![None; topology.nodes.len()];
     for (name, node) in value_names(topology) {
         let group = groups[&name];
-        scales[node] = Some(seen[group].scale(method));
+        activations[node] = Some(seen[group].scale(method));
     }
-    Ok(scales)
+    Ok(Scales { activations, weight_limit: i8::MAX })
+}
+
+/// What one quantized tensor alone does to the result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sensitivity {
+    /// The tensor's name in the file.
+    pub name: String,
+    /// Mean squared difference of the probabilities from those of the float network.
+    pub mse: f64,
+    /// Dice of the labels with those of the float network, all labels but the background as one.
+    pub dice: f64,
+}
+
+/// Quantizes one tensor at a time, the rest left in float, on one batch; the most harmful first.
+///
+/// # Errors
+/// Where the float file cannot be run.
+pub fn sensitivity(
+    topology: &Topology,
+    folded: &[Option<Folded>],
+    scales: &Scales,
+    batch: &Tensor,
+    threshold: f64,
+) -> Result<Vec<Sensitivity>> {
+    let float = export::build(topology, folded, None, "")?;
+    let float = Interpreter::new(&prost::Message::encode_to_vec(&float), batch.device())?;
+    let labels = |p: &Tensor| {
+        let labels = if p.size()[1] == 1 {
+            p.squeeze_dim(1).gt(threshold).to_kind(Kind::Int64)
+        } else {
+            p.argmax(1, false)
+        };
+        (labels.gt(0), labels)
+    };
+    let expected = float.run(batch)?;
+    let (there, wanted) = labels(&expected);
+    let mut rows = Vec::new();
+    for (name, node) in value_names(topology) {
+        let Some(scale) = scales.activations[node] else { continue };
+        let found =
+            float.visit(batch, |n, value| Ok((n == name).then(|| tune::round_value(value, scale))))?;
+        let (here, got) = labels(&found);
+        let sum = |t: Tensor| t.sum(Kind::Double).double_value(&[]);
+        let both = sum(got.eq_tensor(&wanted).logical_and(&there));
+        let all = sum(here) + sum(there.shallow_clone());
+        let mse = (&found - &expected).square().mean(Kind::Double).double_value(&[]);
+        rows.push(Sensitivity { name, mse, dice: if all > 0.0 { 2.0 * both / all } else { 1.0 } });
+    }
+    rows.sort_by(|a, b| b.mse.total_cmp(&a.mse));
+    Ok(rows)
 }
 
 /// Name in the float file of each value that is quantized, with its topology node: every one but dropouts, concatenations, which only
@@ -88,17 +144,17 @@ fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usi
     let mut seen = vec![Seen { low: 0.0, high: 0.0, histogram: vec![0.0; BINS] }; most];
     for batch in batches {
         let _ = float.visit(batch, |name, value| {
-            let Some(&group) = groups.get(name) else { return Ok(()) };
+            let Some(&group) = groups.get(name) else { return Ok(None) };
             let (low, high) = (value.min().double_value(&[]), value.max().double_value(&[]));
             ensure!(low.is_finite() && high.is_finite(), "{name} is not finite: the network is not usable");
             seen[group].low = seen[group].low.min(low);
             seen[group].high = seen[group].high.max(high);
-            Ok(())
+            Ok(None)
         })?;
     }
     for batch in batches {
         let _ = float.visit(batch, |name, value| {
-            let Some(&group) = groups.get(name) else { return Ok(()) };
+            let Some(&group) = groups.get(name) else { return Ok(None) };
             let Seen { low, high, histogram } = &mut seen[group];
             if low < high {
                 let counts = value.flatten(0, -1).to_kind(Kind::Float).histc(BINS as i64).shallow_clone();
@@ -111,7 +167,7 @@ fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usi
                     histogram[at.min(BINS - 1)] += f64::from(*count);
                 }
             }
-            Ok(())
+            Ok(None)
         })?;
     }
     Ok(seen)
@@ -121,6 +177,21 @@ impl Seen {
     fn scale(&self, method: Method) -> Scale {
         match method {
             Method::Minmax => scale(self.low, self.high),
+            Method::Percentile => {
+                let outermost = |bins: &mut dyn Iterator<Item = &f64>| {
+                    let most = TAIL * self.histogram.iter().sum::<f64>();
+                    let mut left = 0.0;
+                    bins.take_while(|count| {
+                        left += **count;
+                        left <= most
+                    })
+                    .count() as f64
+                };
+                let width = (self.high - self.low) / BINS as f64;
+                let low = self.low + width * outermost(&mut self.histogram.iter());
+                let high = self.high - width * outermost(&mut self.histogram.iter().rev());
+                scale(low.min(0.0), high.max(0.0))
+            }
             Method::Mse => (1..=CANDIDATES)
                 .map(|i| scale(self.low, self.high * i as f64 / CANDIDATES as f64))
                 .min_by(|a, b| self.error(*a).total_cmp(&self.error(*b)))
@@ -151,6 +222,12 @@ fn scale(low: f64, high: f64) -> Scale {
     Scale { scale: step as f32, zero: zero as u8 }
 }
 
+/// What the label that lost most has lost.
+#[must_use]
+pub fn worst_drop(float: &[f64], quantized: &[f64]) -> f64 {
+    float.iter().zip(quantized).map(|(f, q)| f - q).fold(f64::NEG_INFINITY, f64::max)
+}
+
 /// Fails when the quantized network is worse than allowed.
 ///
 /// # Errors
@@ -168,7 +245,10 @@ pub fn check_drop(names: &[&str], float: &[f64], quantized: &[f64], most: f64) -
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
+    use crate::net::Net;
 
     #[test]
     fn zero_is_represented_exactly() {
@@ -202,7 +282,25 @@ mod tests {
         histogram[BINS - 1] = 1.0;
         let seen = Seen { low: 0.0, high: 8.0, histogram };
         assert!(seen.scale(Method::Mse).scale * 255.0 < 2.0);
+        assert!(seen.scale(Method::Percentile).scale * 255.0 < 2.0);
         assert!(seen.scale(Method::Minmax).scale * 255.0 > 7.9);
+    }
+
+    #[test]
+    fn a_coarse_scale_shows_as_the_most_sensitive_tensor() {
+        tch::manual_seed(1);
+        let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
+        let folded = export::fold(&net).unwrap();
+        let batch = Tensor::rand([2, 1, 16, 16], (Kind::Float, Device::Cpu));
+        let mut scales =
+            calibrate(&net.topology, &folded, std::slice::from_ref(&batch), Method::Minmax).unwrap();
+        let spoilt = net.topology.nodes.iter().position(|n| n.name == "mid_out").unwrap();
+        scales.activations[spoilt].as_mut().unwrap().scale *= 40.0;
+        let rows = sensitivity(&net.topology, &folded, &scales, &batch, 0.5).unwrap();
+        assert_eq!(rows.len(), scales.activations.iter().flatten().count());
+        assert_eq!(rows[0].name, "mid_out_elu");
+        assert!(rows[0].mse > 10.0 * rows[1].mse, "{rows:?}");
+        assert!(rows.iter().all(|r| (0.0..=1.0).contains(&r.dice)));
     }
 
     #[test]

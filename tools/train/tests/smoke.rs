@@ -254,6 +254,36 @@ fn a_run_can_begin_where_an_earlier_one_was_best() {
 }
 
 #[test]
+fn a_run_ends_when_patience_or_time_is_over_and_leaves_curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 6);
+    let run = |name: &str, options: &[&str]| {
+        let out = folder.path().join(name);
+        let mut command = monet_train(&["train", "--data", data.to_str().unwrap(), "--task", "auto"]);
+        command.args(["--width", "2", "--batch", "2", "--steps", "300", "--epoch", "1", "--out"]);
+        succeed({
+            command.arg(&out).args(options);
+            command
+        });
+        let log = fs::read_to_string(out.join("log.csv")).unwrap();
+        for picture in ["loss.png", "dice.png"] {
+            assert_eq!(&fs::read(out.join(picture)).unwrap()[1..4], b"PNG");
+        }
+        assert!(fs::read(out.join("events.out.tfevents.0.monet-train")).unwrap().len() > 100);
+        let lines = log.lines().skip(1);
+        lines
+            .map(|line| line.split(',').skip(3).map(|v| v.parse::<f64>().unwrap()).sum::<f64>())
+            .collect::<Vec<f64>>()
+    };
+    let dice = run("patience", &["--patience", "3", "--fold", "2/2", "--decay", "poly", "--rate", "1e-6"]);
+    assert!(dice.len() < 300, "{dice:?}");
+    let (before, waited) = dice.split_at(dice.len() - 3);
+    let best = before.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    assert!(waited.iter().all(|&d| d <= best), "{dice:?}");
+    assert_eq!(run("time", &["--time-budget", "0.00001"]).len(), 1);
+}
+
+#[test]
 fn a_folder_with_another_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 5);
