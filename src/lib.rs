@@ -40,4 +40,6 @@ pub mod measure;
 pub mod package;
 #[cfg(feature = "tract")]
 pub mod pipeline;
+#[cfg(feature = "tract")]
+pub mod targets;
 pub mod volume;

@@ -4,6 +4,7 @@ mod evaluate;
 mod inspect;
 mod profile;
 mod segment;
+mod targets;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
     Profile(profile::ProfileArgs),
+    Targets(targets::TargetsArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -59,6 +61,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Targets(args) => targets::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
