@@ -41,5 +41,7 @@ pub mod package;
 #[cfg(feature = "tract")]
 pub mod pipeline;
 #[cfg(feature = "tract")]
+pub mod profile;
+#[cfg(feature = "tract")]
 pub mod targets;
 pub mod volume;

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded.";
 
 /// Everything the user may say.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Outcome {
     Partly,
     /// All inputs failed; each was reported.
     Failed,
+    /// A profile does not keep its target's budget; the report says which figure.
+    OverBudget,
 }
 
 impl Outcome {
@@ -67,6 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partly) => ExitCode::from(3),
         Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::OverBudget) => ExitCode::from(4),
         Err(error) => {
             report(&error);
             ExitCode::FAILURE

@@ -6,16 +6,12 @@
 mod describe;
 pub mod int8;
 #[cfg(feature = "tract")]
-mod profile;
-#[cfg(feature = "tract")]
 mod quantized;
 #[cfg(feature = "tract")]
 mod stock;
 
 #[cfg(feature = "tract")]
 pub use describe::{Layer, Summary, describe};
-#[cfg(feature = "tract")]
-pub use profile::{Latency, Profile, Settings, StepProfile, profile};
 #[cfg(feature = "tract")]
 pub use quantized::QuantizedEngine;
 #[cfg(feature = "tract")]

@@ -45,6 +45,16 @@ pub(super) fn best_kernel(arch: &str, features: &[String]) -> &'static str {
     found.map_or("scalar", |k| k.0)
 }
 
+/// Checks the kernel of a profile.
+pub(super) fn kernel_of(t: &Target, origin: &str) -> Result<(), TargetError> {
+    kernel(t, &t.kernel).map_err(|expected| TargetError::Field {
+        origin: origin.into(),
+        field: "kernel",
+        found: format!("\"{}\"", t.kernel),
+        expected,
+    })
+}
+
 /// Checks a profile.
 pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
     let fault = |field, found: &dyn std::fmt::Display, expected: String| {
@@ -66,12 +76,11 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
         let expected = format!("only features that kernels look for: {}", FEATURES.join(", "));
         return fault("features", &format!("\"{unknown}\""), expected);
     }
-    kernel(t, "kernel", &t.kernel)
-        .or_else(|expected| fault("kernel", &format!("\"{}\"", t.kernel), expected))?;
+    kernel_of(t, origin)?;
     numbers(t).or_else(|(field, found, expected)| fault(field, &found, expected))?;
     for peak in &t.peak {
         let named = format!("\"{}\"", peak.kernel);
-        kernel(t, "peak.kernel", &peak.kernel).or_else(|expected| fault("peak.kernel", &named, expected))?;
+        kernel(t, &peak.kernel).or_else(|expected| fault("peak.kernel", &named, expected))?;
         if !(peak.macs_per_cycle > 0.0 && peak.macs_per_cycle <= 4096.0) {
             let expected = format!("more than 0 and at most 4096 (kernel \"{}\")", peak.kernel);
             return fault("peak.macs_per_cycle", &peak.macs_per_cycle, expected);
@@ -91,7 +100,7 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
 }
 
 /// Whether the profile's CPU can have a kernel; otherwise what would be expected.
-fn kernel(t: &Target, _field: &str, name: &str) -> Result<(), String> {
+fn kernel(t: &Target, name: &str) -> Result<(), String> {
     let Some((_, archs, needs)) = KERNELS.iter().find(|k| k.0 == name) else {
         return Err(format!("one of {}", KERNELS.map(|k| k.0).join(", ")));
     };

@@ -217,6 +217,18 @@ impl Target {
         Ok(target)
     }
 
+    /// The same board with another kernel.
+    ///
+    /// # Errors
+    /// [`TargetError::Field`] where its CPU cannot have that kernel.
+    pub fn with_kernel(mut self, kernel: &str) -> Result<Self, TargetError> {
+        if self.kernel != kernel {
+            kernel.clone_into(&mut self.kernel);
+            check::kernel_of(&self, &self.name)?;
+        }
+        Ok(self)
+    }
+
     /// The architecture: what stands before the triple's first hyphen.
     #[must_use]
     pub fn arch(&self) -> &str {
