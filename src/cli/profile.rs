@@ -117,8 +117,10 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         (&args.html, profile::page(&profile)),
         (&args.trace, trace(&profile)),
     ];
-    for (path, text) in outputs.iter().filter_map(|(path, text)| Some((path.as_ref()?, text))) {
-        super::write(path, text)?;
+    for (path, text) in &outputs {
+        if let Some(path) = path {
+            super::write(path, text)?;
+        }
     }
     let passed = profile.verdict.as_ref().is_none_or(|v| v.passed);
     Ok(if passed { Outcome::Done } else { Outcome::OverBudget })
