@@ -37,4 +37,8 @@ pub mod engine;
 pub mod measure;
 pub mod package;
 pub mod pipeline;
+#[cfg(feature = "cli")]
+pub mod profile;
+#[cfg(feature = "cli")]
+pub mod targets;
 pub mod volume;

@@ -6,6 +6,7 @@ mod evaluate;
 mod inspect;
 mod profile;
 mod segment;
+mod targets;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use monet::engine::Choice;
 use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded.";
 
 /// Everything the user may say.
 #[derive(Debug, Parser)]
@@ -34,6 +35,7 @@ enum Command {
     Profile(profile::ProfileArgs),
     Compile(compile::CompileArgs),
     Doctor(doctor::DoctorArgs),
+    Targets(targets::TargetsArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -44,6 +46,8 @@ enum Outcome {
     Partly,
     /// All inputs failed; each was reported.
     Failed,
+    /// A profile does not keep its target's budget; the report says which figure.
+    OverBudget,
 }
 
 impl Outcome {
@@ -66,11 +70,13 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Profile(args) => profile::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Targets(args) => targets::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partly) => ExitCode::from(3),
         Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::OverBudget) => ExitCode::from(4),
         Err(error) => {
             report(&error);
             ExitCode::FAILURE
@@ -122,6 +128,17 @@ enum EngineName {
 }
 
 impl EngineArgs {
+    /// The same choice for another command line.
+    fn repeated(&self) -> Vec<String> {
+        let name = match self.engine {
+            EngineName::Auto => "auto",
+            #[cfg(feature = "tract")]
+            EngineName::Tract => "tract",
+        };
+        let kernel = self.kernel.iter().map(|kernel| format!("--kernel={kernel}"));
+        [format!("--engine={name}")].into_iter().chain(kernel).collect()
+    }
+
     fn choose(&self) -> Result<Choice> {
         Ok(match self.engine {
             EngineName::Auto => Choice::Int8(Kernel::choose(self.kernel.as_deref())?),

@@ -1,22 +1,33 @@
-//! `monet profile`: how long a slice takes here, and where the time goes.
+//! `monet profile`: how long a slice takes here, or would take on a board that is not at hand, and where the time goes.
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use monet::engine::{self, Profile, Settings};
+use monet::package::Package;
+use monet::profile::{self, Change, Kind, Profile, Question, Settings, Start, Verdict};
+use monet::targets::{Target, VOLUME_SLICES};
 
 use super::Outcome;
 
 const EXAMPLES: &str = "\
 Examples:
   monet profile
-  monet profile models/bench/monet-256.int8.toml --runs 100 --json profile.json --trace trace.json
-  monet profile --size 512x512 --threads 2 --kernel avx2
+  monet profile models/bench/monet-256.int8.toml --runs 100 --html page.html --json profile.json --trace trace.json
+  monet profile --target raspberry-pi-4                    # on the board: exit code 4 where its budget is exceeded
+  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
+  monet profile --diff before.json after.json
+  monet profile --history benches/runs --step slice --html history.html
 
-The trace opens in chrome://tracing or ui.perfetto.dev.";
+The trace opens in chrome://tracing or ui.perfetto.dev. `monet targets` lists targets.";
 
-/// Measure a model on this machine: latency, time and rate of each step
+/// What the process of a cold start prints when its first slice is done.
+const FIRST_SLICE: &str = "first slice";
+
+/// Measure a model on this machine, or predict it for another: latency, time and rate of each step
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ProfileArgs {
@@ -26,85 +37,253 @@ pub(super) struct ProfileArgs {
     /// Height and width of the slices; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
-    /// Threads, each with slices of its own
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
+    /// Threads, each with slices of its own; 1 when measuring, all of the target's cores when predicting
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
     /// Slices measured on each thread
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
     #[command(flatten)]
     engine: super::EngineArgs,
-    /// Write the measurement as JSON; - for standard output
+    /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML file of your own
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    target: Option<String>,
+    /// Predict for the target instead of measuring here
+    #[arg(long, requires = "target", conflicts_with = "size")]
+    predict: bool,
+    /// Width, height and slices of the volume to predict
+    #[arg(long, value_name = "WxHxN", value_parser = parse_volume, requires = "predict")]
+    volume: Option<[usize; 3]>,
+    /// Write the profile as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the steps as CSV; - for standard output
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write a page with roofline, steps and histogram
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Write one slice's steps as a Chrome trace
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Compare two profiles, step by step
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], exclusive = true)]
+    diff: Option<Vec<PathBuf>>,
+    /// Tell a step's times over the profiles of a folder, oldest first
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "target", "json", "csv", "trace"])]
+    history: Option<PathBuf>,
+    /// Step whose history is told; "slice" for whole slices
+    #[arg(long, value_name = "STEP", default_value = "slice", requires = "history")]
+    step: String,
+    /// Segment one slice and say so: what a cold start times
+    #[arg(long, hide = true)]
+    first_slice: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// A package that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
+/// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
+    if let Some([a, b]) = args.diff.as_deref() {
+        super::print(&difference(&read(a)?, &read(b)?));
+        return Ok(Outcome::Done);
+    }
+    if let Some(folder) = &args.history {
+        return history(folder, &args.step, args.html.as_deref());
+    }
+    let target = args.target.as_deref().map(Target::find).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
-    let settings = Settings {
-        size: args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]),
-        threads: args.threads.into(),
-        runs: args.runs as usize,
-        engine: args.engine.choose()?,
+    if args.first_slice {
+        profile::first_slice(&package, size(args, &package), args.engine.choose()?)?;
+        println!("{FIRST_SLICE}");
+        return Ok(Outcome::Done);
+    }
+    let mut profile = match &target {
+        Some(target) if args.predict => predict(args, &package, target)?,
+        _ => measure(args, &package)?,
     };
-    let profile = engine::profile(&package, &settings)?;
-    if args.json.as_deref() != Some(std::path::Path::new("-")) {
+    if let Some(target) = &target {
+        profile.target = Some(target.name.clone());
+        profile.verdict = Some(Verdict::new(&profile, target));
+    }
+    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    if !to_output(&args.json) && !to_output(&args.csv) {
         super::print(&table(&profile));
     }
-    if let Some(path) = &args.json {
-        super::write(path, &monet::measure::json(&profile))?;
+    let outputs = [
+        (&args.json, monet::measure::json(&profile)),
+        (&args.csv, profile::csv(&profile)),
+        (&args.html, profile::page(&profile)),
+        (&args.trace, trace(&profile)),
+    ];
+    for (path, text) in &outputs {
+        if let Some(path) = path {
+            super::write(path, text)?;
+        }
     }
-    if let Some(path) = &args.trace {
-        super::write(path, &trace(&profile))?;
+    let passed = profile.verdict.as_ref().is_none_or(|v| v.passed);
+    Ok(if passed { Outcome::Done } else { Outcome::OverBudget })
+}
+
+/// Height and width of the slices.
+fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
+    args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width])
+}
+
+fn measure(args: &ProfileArgs, package: &Package) -> Result<Profile> {
+    let size = size(args, package);
+    let engine = args.engine.choose()?;
+    let settings = Settings {
+        size,
+        threads: args.threads.unwrap_or(1).into(),
+        runs: args.runs as usize,
+        engine,
+        slices: VOLUME_SLICES,
+    };
+    let start = start(args, package, size)?;
+    let mut profile = profile::measure(package, &settings)?;
+    profile.start = Some(start);
+    Ok(profile)
+}
+
+/// Times first slices: of new processes, and of this one; the median of a few.
+fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Start> {
+    const TIMINGS: usize = 5;
+    let engine = args.engine.choose()?;
+    let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
+    command.args(["profile", "--first-slice", "--size", &format!("{}x{}", size[0], size[1])]);
+    command.args(args.engine.repeated());
+    command.args(args.model.as_deref()).stdout(Stdio::piped());
+    let (mut cold, mut warm) = ([0.0; TIMINGS], [0.0; TIMINGS]);
+    for (cold, warm) in cold.iter_mut().zip(&mut warm) {
+        let clock = Instant::now();
+        let mut child = command.spawn().context("cold start: this program cannot be started")?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        *cold = clock.elapsed().as_secs_f64() * 1e3;
+        ensure!(child.wait()?.success() && line.trim() == FIRST_SLICE, "cold start: the new process failed");
+        *warm = profile::first_slice(package, size, engine)?;
+    }
+    let median = |mut times: [f64; TIMINGS]| {
+        times.sort_by(f64::total_cmp);
+        times[TIMINGS / 2]
+    };
+    Ok(Start { cold_ms: median(cold), warm_ms: median(warm) })
+}
+
+fn predict(args: &ProfileArgs, package: &Package, target: &Target) -> Result<Profile> {
+    let input = &package.manifest.input;
+    let volume = args.volume.unwrap_or([input.width, input.height, VOLUME_SLICES]);
+    let question = Question { volume, threads: args.threads.map(usize::from) };
+    let target = match &args.engine.kernel {
+        Some(kernel) => target.clone().with_kernel(kernel)?,
+        None => target.clone(),
+    };
+    Ok(profile::predict(package, &target, &question)?)
+}
+
+/// Width, height and slices, as `512x512x300`.
+fn parse_volume(text: &str) -> Result<[usize; 3]> {
+    let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
+    match numbers[..] {
+        [w, h, n]
+            if [w, h].iter().all(|side| (1..=16_384).contains(side)) && (1..=1_000_000).contains(&n) =>
+        {
+            Ok([w, h, n])
+        }
+        _ => bail!("expected WxHxN, as in 512x512x300: sides of 1 to 16384, 1 to 1000000 slices"),
+    }
+}
+
+fn read(path: &Path) -> Result<Profile> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Ok(Profile::parse(&text, &path.display().to_string())?)
+}
+
+fn difference(a: &Profile, b: &Profile) -> String {
+    let word = |kind| match kind {
+        Kind::Measured => "measured",
+        Kind::Predicted => "predicted",
+    };
+    let name = |p: &Profile| {
+        let cpu = p.cpu.as_deref().unwrap_or("an unnamed processor");
+        format!("{} {} by {} on {cpu}, {}", profile::date(p.unix_s), p.model, p.engine, word(p.kind))
+    };
+    let d = profile::diff(a, b);
+    let mut out = format!("A  {}\nB  {}\n", name(a), name(b));
+    let mut list = |heading: &str, changes: &[Change]| {
+        out += &format!("\n{heading:<32} {:>10} {:>10} {:>9}\n", "A ms", "B ms", "change");
+        for c in changes {
+            let ms = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.4}"));
+            let percent = c.percent.map_or("-".into(), |p| format!("{p:+.1} %"));
+            out += &format!("{:<32} {:>10} {:>10} {percent:>9}\n", c.name, ms(c.a_ms), ms(c.b_ms));
+        }
+    };
+    list("", std::slice::from_ref(&d.slice));
+    list("step", &d.steps);
+    list("class of steps", &d.classes);
+    out
+}
+
+fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<Outcome> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let mut runs = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            runs.push(read(&path)?);
+        }
+    }
+    runs.sort_by_key(|p| p.unix_s);
+    let time = |p: &Profile| match step {
+        "slice" => Some(p.latency_ms.median),
+        _ => p.steps.iter().find(|s| s.name == step).map(|s| s.median_ms),
+    };
+    let mut points = Vec::new();
+    let mut out = format!("{:<11} {:>10}  {step}\n", "date", "ms");
+    for run in &runs {
+        let Some(ms) = time(run) else { continue };
+        points.push((run.unix_s, ms));
+        let kind = if run.kind == Kind::Predicted { ", predicted" } else { "" };
+        let cpu = run.cpu.as_deref().unwrap_or("an unnamed processor");
+        out += &format!(
+            "{:<11} {ms:>10.4}  {} by {} on {cpu}{kind}\n",
+            profile::date(run.unix_s),
+            run.model,
+            run.engine
+        );
+    }
+    ensure!(
+        !points.is_empty(),
+        "{}: none of {} profiles has a step \"{step}\"",
+        folder.display(),
+        runs.len()
+    );
+    super::print(&out);
+    if let Some(path) = html {
+        super::write(path, &profile::history_page(&format!("{step} over {} runs", points.len()), &points))?;
     }
     Ok(Outcome::Done)
 }
 
 fn table(p: &Profile) -> String {
-    let [height, width] = p.size;
-    let l = p.latency_ms;
-    let mut out = format!(
-        "{} at {height}x{width} by {} on {} thread(s) of {}\n",
-        p.model,
-        p.engine,
-        p.threads,
-        p.cpu.as_deref().unwrap_or("an unnamed processor")
-    );
-    out += &format!(
-        "slice    {:.3} ms median, {:.3} min, {:.3} p95, {:.3} p99, {:.3} max over {} slices; {:.1} slices/s\n",
-        l.median,
-        l.min,
-        l.p95,
-        l.p99,
-        l.max,
-        p.threads * p.runs,
-        p.slices_per_s
-    );
+    let mut out = summary(p);
     if p.steps.is_empty() {
         return out + "steps    tract ran the net, which tells no steps; `monet inspect` says why\n";
     }
     out += &format!(
-        "rate     {:.1} GMAC/s of {:.1} that the instruction reaches on registers: {:.0} %\n",
-        p.gmac_per_s,
-        p.peak_gmac_per_s,
-        100.0 * p.gmac_per_s / p.peak_gmac_per_s
-    );
-    out += &format!("arena    {} bytes a thread\n\n", p.arena_bytes);
-    out += &format!(
-        "{:<18} {:<12} {:>14} {:>9} {:>9} {:>9} {:>8} {:>6} {:>9}  {}\n",
-        "step", "kind", "result", "ms", "min ms", "MMAC", "GMAC/s", "peak", "kB moved", "arena"
+        "\n{:<18} {:<12} {:>14} {:>9} {:>9} {:>9} {:>8} {:>6} {:>9} {:>7}  {}\n",
+        "step", "kind", "result", "ms", "min ms", "MMAC", "GMAC/s", "peak", "kB moved", "GB/s", "arena"
     );
     for s in &p.steps {
         let shape = s.shape.map(|n| n.to_string()).join("x");
         out += &format!(
-            "{:<18} {:<12} {:>14} {:>9.4} {:>9.4} {:>9.2} {:>8.1} {:>4.0} % {:>9.1}  {}..{}\n",
+            "{:<18} {:<12} {:>14} {:>9.4} {:>9.4} {:>9.2} {:>8.1} {:>4.0} % {:>9.1} {:>7.2}  {}..{}\n",
             s.name,
             s.kind,
             shape,
@@ -114,9 +293,105 @@ fn table(p: &Profile) -> String {
             s.gmac_per_s,
             s.percent_of_peak,
             s.bytes as f64 / 1e3,
+            s.gb_per_s,
             s.arena[0],
             s.arena[1]
         );
+    }
+    out
+}
+
+/// What stands above the steps.
+fn summary(p: &Profile) -> String {
+    let [height, width] = p.size;
+    let l = p.latency_ms;
+    let mut out = format!(
+        "{} at {height}x{width} by {} on {} thread(s) of {}\n",
+        p.model,
+        p.engine,
+        p.threads,
+        p.cpu.as_deref().unwrap_or("an unnamed processor")
+    );
+    let mut line = |name: &str, text: String| out += &format!("{name:<8} {text}\n");
+    let v = p.volume;
+    if let Some(q) = &p.prediction {
+        let ends =
+            |value: f64| [value * (1.0 - q.error_percent / 100.0), value * (1.0 + q.error_percent / 100.0)];
+        let ([low, high], [first, last]) = (ends(l.median), ends(v.total_s));
+        line("PREDICTED", format!("not measured; error bar {} %: {}", q.error_percent, q.basis));
+        line("slice", format!("{:.2} ms on one core, between {low:.2} and {high:.2}", l.median));
+        let other = v.other_s.unwrap_or(0.0);
+        let nets = format!("nets {:.1} s, other stages {other:.1} s beside them", v.infer_s);
+        line(
+            "volume",
+            format!("{} slices in {:.1} s, between {first:.1} and {last:.1}; {nets}", v.slices, v.total_s),
+        );
+        if !q.nearest_classes.is_empty() {
+            line("classes", format!("not in the table, the nearest taken: {}", q.nearest_classes.join(", ")));
+        }
+    } else {
+        line(
+            "slice",
+            format!(
+                "{:.3} ms median, {:.3} min, {:.3} p95, {:.3} p99, {:.3} max, {:.3} deviation over {} slices; {:.1} slices/s",
+                l.median,
+                l.min,
+                l.p95,
+                l.p99,
+                l.max,
+                l.deviation,
+                p.threads * p.runs,
+                p.slices_per_s
+            ),
+        );
+        line("volume", format!("{} slices in {:.2} s, the nets alone", v.slices, v.total_s));
+    }
+    if let Some(s) = p.start {
+        line(
+            "start",
+            format!(
+                "{:.1} ms from a new process to its first slice, {:.1} ms in this one",
+                s.cold_ms, s.warm_ms
+            ),
+        );
+    }
+    if p.macs > 0 {
+        let part = 100.0 * p.gmac_per_s / p.peak_gmac_per_s;
+        let peak = p.peak_gmac_per_s;
+        line(
+            "rate",
+            format!(
+                "{:.1} GMAC/s of {peak:.1} that the instruction reaches on registers: {part:.0} %",
+                p.gmac_per_s
+            ),
+        );
+    }
+    let levels: Vec<String> =
+        p.bandwidth.iter().map(|b| format!("{} {:.1} GB/s", b.level, b.gb_per_s)).collect();
+    line("copying", levels.join(", "));
+    if let Some(bytes) = p.peak_memory_bytes {
+        line(
+            "memory",
+            format!(
+                "{:.1} MB resident at most, arena {} bytes a thread",
+                bytes as f64 / f64::from(1 << 20),
+                p.arena_bytes
+            ),
+        );
+    }
+    if let Some([before, after]) = p.frequency_mhz {
+        let note = if after < 0.95 * before { ": it throttles" } else { "" };
+        line("clock", format!("{before:.0} MHz before, {after:.0} after{note}"));
+    }
+    if let Some(o) = p.overhead {
+        line("timing", format!("of the steps costs {:+.2} % of a slice", o.percent));
+    }
+    if p.kind == Kind::Measured && !p.pinned {
+        line("cores", "threads could not be bound to cores".into());
+    }
+    for check in p.verdict.iter().flat_map(|v| &v.checks) {
+        let word = if check.passed { "holds" } else { "EXCEEDED" };
+        line("budget", format!("{word}: {} {:.2}, at most {}", check.what, check.found, check.limit));
     }
     out
 }

@@ -8,7 +8,6 @@ mod bare;
 mod compile;
 mod describe;
 pub mod int8;
-mod profile;
 mod quantized;
 mod selftest;
 #[cfg(feature = "tract")]
@@ -19,7 +18,6 @@ pub use bare::bare;
 #[cfg(feature = "tract")]
 pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
-pub use profile::{Latency, Profile, Settings, StepProfile, profile};
 pub use quantized::QuantizedEngine;
 pub use selftest::{KernelCheck, self_test};
 #[cfg(feature = "tract")]

@@ -35,7 +35,7 @@ impl QuantizedEngine {
     }
 
     /// As [`QuantizedEngine::new`]; `None` too where tract was chosen.
-    pub(super) fn chosen(
+    pub(crate) fn chosen(
         package: &Package,
         size: [usize; 2],
         choice: Choice,

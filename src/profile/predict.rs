@@ -1,0 +1,353 @@
+//! How long a net would take on a board that is not at hand.
+//!
+//! Time of a step = cycles of its class, from `targets/predictions.toml` (the executed instructions through llvm-mca's model of the
+//! core, see `tools/predict`), over the clock, plus its bytes over the speed of the level of memory that holds the arena. The two are
+//! added, as if nothing overlapped. A prediction is labelled as one wherever it is shown, and carries its error bar.
+
+use serde::Deserialize;
+
+use super::{
+    Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile, Volume,
+    unix_s,
+};
+use crate::engine::QuantizedEngine;
+use crate::engine::int8::{Kernel, Plan, StepInfo};
+use crate::package::{Fit, FitPlan, Package};
+use crate::targets::{Core, Target};
+
+/// What the tool found.
+const TABLE: &str = include_str!("../../targets/predictions.toml");
+
+/// The core, kernel and machine on which the method was held against a clock, and by how many percent the worst class of steps was
+/// off there (`monet profile --diff` of a measurement and a prediction; benches/runs has both).
+const CHECKED: (&str, &str, &str, f64) = ("znver3", "avx2", "AMD EPYC 7003 at 3.2 GHz", 15.0);
+/// Percent for the cores on which nobody could check: the goal of the method, and half as much again.
+const UNCHECKED_PERCENT: f64 = 35.0;
+/// The same for cores that execute in order, whose waiting for caches the model does not see.
+const IN_ORDER_PERCENT: f64 = 50.0;
+
+/// Bytes that a core copies per cycle from the second and the third cache; assumed.
+const CACHE_BYTES: [f64; 2] = [16.0, 8.0];
+/// The same for cores that execute in order.
+const IN_ORDER_CACHE_BYTES: [f64; 2] = [8.0, 4.0];
+/// Share of the memory bus that one core keeps busy, and the gigabytes a second that it reaches at most; assumed.
+const ONE_CORE: (f64, f64) = (0.4, 12.0);
+/// The most of a core that executes in order.
+const IN_ORDER_GB_S: f64 = 3.0;
+/// Share of the bus that all cores together reach; assumed.
+const ALL_CORES: f64 = 0.7;
+
+/// Cycles per voxel of the volume of reading (uncompressed NIfTI, int16), preparing, restoring and writing (gzip, level of the
+/// sink), on the machine of [`CHECKED`], from the stages that `monet segment --stats` reports.
+const STAGES: [f64; 4] = [6.0, 10.0, 3.0, 12.0];
+/// How many times as many cycles smaller cores need for such code: out of order and in order; assumed.
+const SMALLER: [f64; 2] = [1.5, 3.0];
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    /// Width, height and slices of the volume.
+    pub volume: [usize; 3],
+    /// Threads; all of the target's cores when `None`.
+    pub threads: Option<usize>,
+}
+
+/// The file's form.
+#[derive(Debug, Deserialize)]
+struct Table {
+    cost: Vec<Cost>,
+}
+
+/// Cost of a class of steps.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Cost {
+    kernel: String,
+    core: String,
+    kind: String,
+    outputs: u64,
+    depth: u64,
+    #[serde(default)]
+    cycles_per_mac: f64,
+    #[serde(default)]
+    cycles_per_byte: f64,
+}
+
+/// The costs of one kernel on one core.
+#[derive(Debug)]
+struct Costs(Vec<Cost>);
+
+impl Costs {
+    fn find(target: &Target) -> Result<Self, ProfileError> {
+        let table: Table = toml::from_str(TABLE).expect("the embedded table is valid, as a test shows");
+        let (own, other): (Vec<Cost>, Vec<Cost>) =
+            table.cost.into_iter().partition(|c| c.kernel == target.kernel && c.core == target.core.model);
+        if own.is_empty() {
+            let mut known: Vec<String> =
+                other.iter().map(|c| format!("{} on {}", c.kernel, c.core)).collect();
+            known.dedup();
+            return Err(ProfileError::NoCosts {
+                target: target.name.clone(),
+                kernel: target.kernel.clone(),
+                core: target.core.model.clone(),
+                known: known.join(", "),
+            });
+        }
+        Ok(Self(own))
+    }
+
+    /// Cycles of a step, and whether its own class is known.
+    fn cycles(&self, step: &StepInfo) -> (f64, bool) {
+        let [outputs, height, width] = step.shape.map(|n| n as u64);
+        let depth = step.macs / (outputs * height * width).max(1);
+        let far = |a: u64, b: u64| (a.max(1) as f64 / b.max(1) as f64).log2().abs();
+        let distance = |c: &&Cost| {
+            let kind = if c.kind == step.kind { 0.0 } else { 8.0 };
+            let sort = if (c.cycles_per_mac > 0.0) == (step.macs > 0) { 0.0 } else { 1e3 };
+            kind + sort + far(c.outputs, outputs) + far(c.depth, depth)
+        };
+        let nearest = self.0.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let Some(cost) = nearest else { return (0.0, false) };
+        let cycles = if step.macs > 0 && cost.cycles_per_mac > 0.0 {
+            cost.cycles_per_mac * step.macs as f64
+        } else {
+            cost.cycles_per_byte * step.bytes as f64
+        };
+        (cycles, distance(&cost) == 0.0)
+    }
+}
+
+/// Gigabytes a second of each level of a target's memory, for one of `threads` busy cores.
+fn bandwidth(target: &Target, threads: usize) -> Vec<Bandwidth> {
+    let core = &target.core;
+    let per_cycle = if core.in_order { IN_ORDER_CACHE_BYTES } else { CACHE_BYTES };
+    let one = (ONE_CORE.0 * target.memory.bandwidth_gb_s).min(if core.in_order {
+        IN_ORDER_GB_S
+    } else {
+        ONE_CORE.1
+    });
+    let share = ALL_CORES * target.memory.bandwidth_gb_s / threads as f64;
+    let cache = |i: usize| per_cycle[i] * core.clock_mhz / 1e3;
+    let caches = target.cache_bytes();
+    let mut all = Vec::new();
+    for (level, present, gb_per_s) in
+        [("L2", caches[1] > 0, cache(0)), ("L3", caches[2] > 0, cache(1)), ("memory", true, one.min(share))]
+    {
+        if present {
+            all.push(Bandwidth { level: level.into(), gb_per_s });
+        }
+    }
+    all
+}
+
+/// The level that holds so many bytes, of those that [`bandwidth`] lists.
+fn level(target: &Target, bytes: u64) -> &'static str {
+    let [_, l2, l3] = target.cache_bytes();
+    match bytes {
+        n if n <= l2 => "L2",
+        n if n <= l3 => "L3",
+        _ => "memory",
+    }
+}
+
+/// Percent by which a prediction may be off, and why.
+fn error_bar(target: &Target) -> (f64, String) {
+    let (core, kernel, machine, worst) = CHECKED;
+    let checked =
+        format!("checked on {machine} ({kernel}): no class of steps was off by more than {worst} %");
+    if target.core.model == core && target.kernel == kernel {
+        return (worst, checked);
+    }
+    let (percent, order) = if target.core.in_order {
+        (IN_ORDER_PERCENT, "a core that executes in order, whose waits are not modelled")
+    } else {
+        (UNCHECKED_PERCENT, "another core, on which nobody could check")
+    };
+    (percent, format!("{checked}; this is {order}: the bar is an allowance, no measurement"))
+}
+
+/// Predicts a package on a target.
+///
+/// # Errors
+/// [`ProfileError`]
+pub fn predict(package: &Package, target: &Target, question: &Question) -> Result<Profile, ProfileError> {
+    let [width, height, slices] = question.volume;
+    let spacing = match package.manifest.fit {
+        Fit::Pad { spacing } => spacing,
+        Fit::Resize => [1.0, 1.0],
+    };
+    let size = FitPlan::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
+        .net_size();
+    // Steps are alike on all kernels; this one every machine has.
+    let Some(engine) = QuantizedEngine::new(package, size, Kernel::Scalar)? else {
+        return Err(ProfileError::NotQuantized { model: package.manifest.name.clone() });
+    };
+    let plan = engine.plan();
+    let costs = Costs::find(target)?;
+    let threads = question.threads.unwrap_or(target.core.count).clamp(1, target.core.count);
+    let (steps, mut nearest_classes) = self::steps(plan, target, &costs, 1);
+    nearest_classes.dedup();
+    let slice_ms: f64 = steps.iter().map(|s| s.median_ms).sum();
+    let shared_ms: f64 = self::steps(plan, target, &costs, threads).0.iter().map(|s| s.median_ms).sum();
+    let (error_percent, basis) = error_bar(target);
+    let peak_gmac_per_s = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
+    let latency = Latency {
+        min: slice_ms,
+        median: slice_ms,
+        p95: slice_ms,
+        p99: slice_ms,
+        max: slice_ms,
+        deviation: 0.0,
+    };
+    Ok(Profile {
+        format: FORMAT,
+        kind: Kind::Predicted,
+        unix_s: unix_s(),
+        model: package.manifest.name.clone(),
+        engine: format!("int8 {}", target.kernel),
+        kernel: Some(target.kernel.clone()),
+        cpu: Some(target.board.clone()),
+        target: Some(target.name.clone()),
+        size,
+        threads,
+        pinned: true,
+        runs: 0,
+        latency_ms: latency,
+        histogram: Histogram { low_ms: slice_ms, width_ms: 0.0, counts: Vec::new() },
+        slices_per_s: threads as f64 * 1e3 / shared_ms,
+        macs: plan.macs(),
+        gmac_per_s: plan.macs() as f64 / slice_ms / 1e6,
+        peak_gmac_per_s,
+        bandwidth: bandwidth(target, 1),
+        arena_bytes: plan.arena_len(),
+        start: None,
+        frequency_mhz: None,
+        peak_memory_bytes: None,
+        overhead: None,
+        steps,
+        volume: volume(&target.core, [width, height, slices], threads, shared_ms),
+        prediction: Some(Prediction {
+            core: target.core.model.clone(),
+            error_percent,
+            basis,
+            nearest_classes,
+        }),
+        verdict: None,
+    })
+}
+
+/// The steps with `threads` busy cores, and the classes that the table has not.
+fn steps(plan: &Plan, target: &Target, costs: &Costs, threads: usize) -> (Vec<StepProfile>, Vec<String>) {
+    let level = level(target, (plan.arena_len() * threads) as u64);
+    let speeds = bandwidth(target, threads);
+    let gb_per_s = speeds.iter().find(|b| b.level == level).map_or(f64::INFINITY, |b| b.gb_per_s);
+    let peak = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
+    let mut unknown = Vec::new();
+    let steps = plan.steps().iter().map(|step| {
+        let (cycles, known) = costs.cycles(step);
+        let memory_ms = step.bytes as f64 / gb_per_s / 1e6;
+        let ms = cycles / target.core.clock_mhz / 1e3 + memory_ms;
+        let gmac_per_s = step.macs as f64 / ms / 1e6;
+        let profile = StepProfile {
+            name: step.name.clone(),
+            kind: step.kind.to_owned(),
+            shape: step.shape,
+            min_ms: ms,
+            median_ms: ms,
+            memory_ms,
+            macs: step.macs,
+            gmac_per_s,
+            percent_of_peak: if peak > 0.0 { 100.0 * gmac_per_s / peak } else { 0.0 },
+            bytes: step.bytes,
+            gb_per_s: step.bytes as f64 / ms / 1e6,
+            arena: [step.arena.start, step.arena.end],
+        };
+        if !known {
+            unknown.push(profile.class());
+        }
+        profile
+    });
+    (steps.collect(), unknown)
+}
+
+/// The pipeline of a volume: one thread reads, one writes, `threads` prepare, infer and restore; the slowest of them sets the pace,
+/// and no more work is done at once than there are cores.
+fn volume(core: &Core, [width, height, slices]: [usize; 3], threads: usize, slice_ms: f64) -> Volume {
+    let voxels = (width * height * slices) as f64;
+    let more = match (core.in_order, core.model.starts_with("znver")) {
+        (true, _) => SMALLER[1],
+        (false, true) => 1.0,
+        (false, false) => SMALLER[0],
+    };
+    let [read, prepare, restore, write] = STAGES.map(|cycles| voxels * cycles * more / core.clock_mhz / 1e6);
+    let nets = slices as f64 * slice_ms / 1e3;
+    let workers = (prepare + nets + restore) / threads as f64;
+    let all = (read + prepare + nets + restore + write) / core.count as f64;
+    Volume {
+        slices,
+        infer_s: nets / threads as f64,
+        other_s: Some(read + prepare + restore + write),
+        total_s: workers.max(read).max(write).max(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> Target {
+        Target::find(name).expect("embedded")
+    }
+
+    #[test]
+    fn the_table_is_valid_and_every_target_has_its_costs_or_says_so() {
+        let table: Table = toml::from_str(TABLE).expect("valid");
+        assert!(table.cost.iter().all(|c| c.cycles_per_mac > 0.0 || c.cycles_per_byte > 0.0));
+        for target in Target::all() {
+            match Costs::find(&target) {
+                Ok(costs) => assert!(!costs.0.is_empty()),
+                Err(error) => assert!(error.to_string().contains(&target.core.model), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn more_slices_larger_slices_and_a_slower_clock_take_longer() {
+        let package = Package::embedded();
+        let mut board = target("x86-64-v3");
+        let total = |board: &Target, volume| {
+            let question = Question { volume, threads: Some(1) };
+            predict(&package, board, &question).expect("a prediction").volume.total_s
+        };
+        let base = total(&board, [64, 64, 100]);
+        assert!((total(&board, [64, 64, 200]) / base - 2.0).abs() < 1e-9);
+        let larger = total(&board, [128, 128, 100]) / base;
+        assert!(larger > 3.5, "{larger}");
+        board.core.clock_mhz /= 2.0;
+        assert!(total(&board, [64, 64, 100]) > base * 1.9);
+    }
+
+    #[test]
+    fn a_step_of_no_known_class_is_named() {
+        let costs = Costs(vec![Cost {
+            kernel: "k".into(),
+            core: "c".into(),
+            kind: "convolve".into(),
+            outputs: 16,
+            depth: 144,
+            cycles_per_mac: 0.5,
+            cycles_per_byte: 0.0,
+        }]);
+        let mut step = StepInfo {
+            name: "s".into(),
+            kind: "convolve",
+            shape: [16, 8, 8],
+            parameters: 0,
+            macs: 16 * 144 * 64,
+            bytes: 100,
+            arena: 0..0,
+        };
+        assert_eq!(costs.cycles(&step), (step.macs as f64 * 0.5, true));
+        step.macs *= 2;
+        assert_eq!(costs.cycles(&step), (step.macs as f64 * 0.5, false));
+    }
+}

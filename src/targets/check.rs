@@ -1,0 +1,216 @@
+//! What must hold between the fields of a profile.
+
+use super::{FORMAT, Target, TargetError};
+
+/// The kernels: their names, where they can be, and what they need of the CPU.
+const KERNELS: [(&str, &[&str], &[&str]); 8] = [
+    ("scalar", &["x86_64", "aarch64", "armv7"], &[]),
+    ("sse4.1", &["x86_64"], &["ssse3", "sse4_1"]),
+    ("avx2", &["x86_64"], &["avx2"]),
+    ("avx-vnni", &["x86_64"], &["avx2", "avx_vnni"]),
+    ("avx512-vnni", &["x86_64"], &["avx512f", "avx512bw", "avx512_vnni"]),
+    // Linux calls the same instructions asimd on aarch64.
+    ("neon", &["aarch64", "armv7"], &[]),
+    ("neon-dotprod", &["aarch64"], &["asimddp"]),
+    ("neon-i8mm", &["aarch64"], &["i8mm"]),
+];
+
+/// The features that some kernel looks for.
+pub(super) const FEATURES: [&str; 12] = [
+    "ssse3",
+    "sse4_1",
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "neon",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+];
+
+/// The fastest kernel that an architecture with these features can have.
+pub(super) fn best_kernel(arch: &str, features: &[String]) -> &'static str {
+    let has = |wanted: &&str| features.iter().any(|f| f == wanted);
+    let vector = |name: &str| match name {
+        "neon" => has(&if arch == "aarch64" { "asimd" } else { "neon" }),
+        _ => true,
+    };
+    let found = KERNELS
+        .iter()
+        .rev()
+        .find(|(name, archs, needs)| archs.contains(&arch) && needs.iter().all(has) && vector(name));
+    found.map_or("scalar", |k| k.0)
+}
+
+/// Checks the kernel of a profile.
+pub(super) fn kernel_of(t: &Target, origin: &str) -> Result<(), TargetError> {
+    kernel(t, &t.kernel).map_err(|expected| TargetError::Field {
+        origin: origin.into(),
+        field: "kernel",
+        found: format!("\"{}\"", t.kernel),
+        expected,
+    })
+}
+
+/// Checks a profile.
+pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
+    let fault = |field, found: &dyn std::fmt::Display, expected: String| {
+        Err(TargetError::Field { origin: origin.into(), field, found: found.to_string(), expected })
+    };
+    if t.format != FORMAT {
+        return fault("format", &t.format, format!("{FORMAT}, the only version that there is"));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if t.name.is_empty() || !t.name.chars().all(plain) {
+        let found = format!("\"{}\"", t.name);
+        return fault("name", &found, "small letters, digits and hyphens".into());
+    }
+    if !matches!(t.arch(), "x86_64" | "aarch64" | "armv7") {
+        let found = format!("\"{}\"", t.triple);
+        return fault("triple", &found, "one that begins with x86_64-, aarch64- or armv7-".into());
+    }
+    if let Some(unknown) = t.features.iter().find(|f| !FEATURES.contains(&f.as_str())) {
+        let expected = format!("only features that kernels look for: {}", FEATURES.join(", "));
+        return fault("features", &format!("\"{unknown}\""), expected);
+    }
+    kernel_of(t, origin)?;
+    numbers(t).or_else(|(field, found, expected)| fault(field, &found, expected))?;
+    for peak in &t.peak {
+        let named = format!("\"{}\"", peak.kernel);
+        kernel(t, &peak.kernel).or_else(|expected| fault("peak.kernel", &named, expected))?;
+        if !(peak.macs_per_cycle > 0.0 && peak.macs_per_cycle <= 4096.0) {
+            let expected = format!("more than 0 and at most 4096 (kernel \"{}\")", peak.kernel);
+            return fault("peak.macs_per_cycle", &peak.macs_per_cycle, expected);
+        }
+        if peak.source.trim().is_empty() {
+            return fault("peak.source", &"empty", "the document that tells the rate".into());
+        }
+    }
+    if !t.peak.iter().any(|peak| peak.kernel == t.kernel) {
+        return fault(
+            "peak",
+            &"without the kernel",
+            format!("an entry for \"{}\", the profile's own", t.kernel),
+        );
+    }
+    Ok(())
+}
+
+/// Whether the profile's CPU can have a kernel; otherwise what would be expected.
+fn kernel(t: &Target, name: &str) -> Result<(), String> {
+    let Some((_, archs, needs)) = KERNELS.iter().find(|k| k.0 == name) else {
+        return Err(format!("one of {}", KERNELS.map(|k| k.0).join(", ")));
+    };
+    if !archs.contains(&t.arch()) {
+        let can: Vec<_> = KERNELS.iter().filter(|k| k.1.contains(&t.arch())).map(|k| k.0).collect();
+        return Err(format!("one that the triple's {} can have: {}", t.arch(), can.join(", ")));
+    }
+    match needs.iter().find(|need| !t.features.iter().any(|f| f == *need)) {
+        Some(lacking) => Err(format!("a kernel that the features allow: this one needs {lacking}")),
+        None => Ok(()),
+    }
+}
+
+/// Ranges of all numbers, and their order.
+fn numbers(t: &Target) -> Result<(), (&'static str, String, String)> {
+    let (c, m, b) = (&t.caches, &t.memory, &t.budget);
+    let within = |field, value: f64, low: f64, high: f64| {
+        if value >= low && value <= high {
+            Ok(())
+        } else {
+            Err((field, value.to_string(), format!("{low} to {high}")))
+        }
+    };
+    within("core.count", t.core.count as f64, 1.0, 4096.0)?;
+    within("core.clock_mhz", t.core.clock_mhz, 50.0, 10_000.0)?;
+    within("caches.l1d_kb", c.l1d_kb as f64, 1.0, 4096.0)?;
+    within("memory.size_mb", m.size_mb as f64, 16.0, 1e8)?;
+    within("memory.ceiling_mb", m.ceiling_mb as f64, 1.0, m.size_mb as f64)?;
+    within("memory.bandwidth_gb_s", m.bandwidth_gb_s, 0.1, 1e5)?;
+    within("budget.slice_ms", b.slice_ms, 1e-3, 1e7)?;
+    within("budget.volume_s", b.volume_s, 1e-3, 1e7)?;
+    let larger = |field, value: u64, than: &str, least: u64| {
+        if value == 0 || value >= least {
+            Ok(())
+        } else {
+            Err((field, value.to_string(), format!("at least {than} of {least}, or 0 where there is none")))
+        }
+    };
+    larger("caches.l2_kb", c.l2_kb, "caches.l1d_kb", c.l1d_kb)?;
+    larger("caches.l3_kb", c.l3_kb, "the caches before it", c.l2_kb.max(c.l1d_kb))?;
+    if m.source.trim().is_empty() {
+        return Err(("memory.source", "empty".into(), "where the bandwidth comes from".into()));
+    }
+    if b.volume_s * 1e3 < b.slice_ms {
+        let expected = format!("no less than one slice's {} ms", b.slice_ms);
+        return Err(("budget.volume_s", b.volume_s.to_string(), expected));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EMBEDDED;
+    use super::*;
+
+    fn error(changes: &[(&str, &str)]) -> String {
+        let mut text = EMBEDDED.iter().find(|e| e.0 == "raspberry-pi-4").expect("is there").1.to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        Target::parse(&text, "mine.toml").expect_err("must fail").to_string()
+    }
+
+    #[test]
+    fn every_embedded_profile_is_valid_and_named_as_its_file() {
+        for (name, text) in EMBEDDED {
+            let target = Target::parse(text, name).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(target.name, name);
+            assert_eq!(best_kernel(target.arch(), &target.features), target.kernel, "{name}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (changes, wanted) in [
+            (&[("format = 1", "format = 2")][..], "field `format` is 2"),
+            (&[("clock_mhz = 1500\n", "")], "missing field `clock_mhz`"),
+            (&[("clock_mhz = 1500", "clock_mhz = \"fast\"")], "clock_mhz = \"fast\""),
+            (&[("clock_mhz = 1500", "clock_mhz = nan")], "field `core.clock_mhz` is NaN"),
+            (&[("count = 4", "count = 4\ncolour = 1")], "unknown field `colour`"),
+            (&[("count = 4", "count = 0")], "field `core.count` is 0"),
+            (&[("count = 4", "count = -1")], "count = -1"),
+            (&[("slice_ms = 900", "slice_ms = 0")], "field `budget.slice_ms` is 0"),
+            (&[("slice_ms = 900", "slice_ms = 90000")], "field `budget.volume_s` is 45"),
+            (
+                &[("l2_kb = 1024", "l2_kb = 16")],
+                "field `caches.l2_kb` is 16; expected at least caches.l1d_kb of 32",
+            ),
+            (&[("l3_kb = 0", "l3_kb = 64")], "field `caches.l3_kb` is 64"),
+            (&[("ceiling_mb = 64", "ceiling_mb = 4096")], "field `memory.ceiling_mb` is 4096"),
+            (
+                &[("\"neon\"", "\"avx2\"")],
+                "field `kernel` is \"avx2\"; expected one that the triple's aarch64 can have",
+            ),
+            (
+                &[("\"neon\"", "\"neon-dotprod\"")],
+                "field `kernel` is \"neon-dotprod\"; expected a kernel that the features allow: this one needs asimddp",
+            ),
+            (&[("\"neon\"", "\"mmx\"")], "field `kernel` is \"mmx\"; expected one of scalar"),
+            (&[("aarch64-unknown", "riscv64gc-unknown")], "field `triple`"),
+            (&[("macs_per_cycle = 8", "macs_per_cycle = 0")], "field `peak.macs_per_cycle` is 0"),
+            (
+                &[("[[peak]]\nkernel = \"neon\"", "[[peak]]\nkernel = \"scalar\"")],
+                "field `peak` is without the kernel",
+            ),
+            (&[("\"asimd\"", "\"magic\"")], "field `features` is \"magic\""),
+        ] {
+            let error = error(changes);
+            assert!(error.starts_with("mine.toml: ") && error.contains(wanted), "{wanted}: {error}");
+        }
+    }
+}

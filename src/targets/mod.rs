@@ -1,0 +1,250 @@
+//! Device profiles: what is known of a board before it is at hand, and what is asked of it.
+//!
+//! A profile is a TOML file of the folder `targets`, embedded here, or one of the user's own. Every figure is checked when it is read: a
+//! profile that contradicts itself is an error that names the field. [`Machine`] is the same view of the machine that this runs on.
+
+mod check;
+mod machine;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use machine::{Lack, Machine, nearest};
+
+/// Version of the form that profiles have.
+pub const FORMAT: u32 = 1;
+
+/// Slices of the volume whose time is in the budget.
+pub const VOLUME_SLICES: usize = 150;
+
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../targets/", $name, ".toml")))),*]
+    };
+}
+
+/// Names and texts of the profiles that the library brings, small boards first.
+pub const EMBEDDED: [(&str, &str); 11] = embedded![
+    "armv7-cortex-a9",
+    "raspberry-pi-3",
+    "imx8m-plus",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "jetson-orin-nano",
+    "neoverse-n1",
+    "x86-64-v2",
+    "intel-n100",
+    "x86-64-v3",
+    "avx512-vnni",
+];
+
+/// A device profile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Version of the form, [`FORMAT`].
+    pub format: u32,
+    /// By which users choose it: small letters, digits and hyphens.
+    pub name: String,
+    /// What it is, for people.
+    pub board: String,
+    /// Rust target triple.
+    pub triple: String,
+    /// Instruction sets, as Linux names them in `/proc/cpuinfo`; those that kernels look for.
+    pub features: Vec<String>,
+    /// The kernel that the engine is expected to choose.
+    pub kernel: String,
+    /// CPU of qemu that is nearest to it, for tests.
+    pub qemu_cpu: String,
+    /// Its cores.
+    pub core: Core,
+    /// What one core reaches.
+    pub caches: Caches,
+    /// Its memory.
+    pub memory: Memory,
+    /// What is asked of it.
+    pub budget: Budget,
+    /// What the kernels' multiplying instructions could do at most.
+    pub peak: Vec<Peak>,
+}
+
+/// The cores of a board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// The core's name.
+    pub name: String,
+    /// Its scheduling model in LLVM, or the nearest.
+    pub model: String,
+    /// Whether it executes in program order: such a core waits for memory.
+    pub in_order: bool,
+    /// How many there are.
+    pub count: usize,
+    /// Megahertz that it holds.
+    pub clock_mhz: f64,
+}
+
+/// Data caches in kB; 0 for one that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Caches {
+    pub l1d_kb: u64,
+    pub l2_kb: u64,
+    pub l3_kb: u64,
+}
+
+/// Memory of a board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Megabytes.
+    pub size_mb: u64,
+    /// Most that the process may have resident, megabytes.
+    pub ceiling_mb: u64,
+    /// Of its bus, gigabytes a second.
+    pub bandwidth_gb_s: f64,
+    /// Where the bandwidth comes from.
+    pub source: String,
+}
+
+/// The time that a slice and a volume may take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// One slice on one core, milliseconds.
+    pub slice_ms: f64,
+    /// [`VOLUME_SLICES`] slices on all cores, seconds.
+    pub volume_s: f64,
+}
+
+/// The limit of a kernel on a core.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// Which kernel.
+    pub kernel: String,
+    /// Int8 multiply-accumulates a cycle.
+    pub macs_per_cycle: f64,
+    /// The document that says so.
+    pub source: String,
+}
+
+/// Why a profile cannot be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// No embedded profile has this name.
+    #[error(
+        "no target is called \"{name}\"; known are {}; a file of your own ends in .toml",
+        EMBEDDED.map(|(name, _)| name).join(", ")
+    )]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("{origin}: cannot be read: {source}")]
+    Read {
+        /// The file.
+        origin: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, a field is missing, of another type or not known.
+    #[error("{origin}: not a device profile: {reason}")]
+    Parse {
+        /// The file.
+        origin: String,
+        /// The line and the field.
+        reason: String,
+    },
+    /// A field contradicts another or is out of range.
+    #[error("{origin}: field `{field}` is {found}; expected {expected}")]
+    Field {
+        /// The file.
+        origin: String,
+        /// The field, with its table.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+}
+
+impl Target {
+    /// The embedded profile of that name, or the file where it ends in `.toml`.
+    ///
+    /// # Errors
+    /// [`TargetError`]
+    pub fn find(name: &str) -> Result<Self, TargetError> {
+        if Path::new(name).extension().is_some_and(|e| e == "toml") {
+            let text = std::fs::read_to_string(name)
+                .map_err(|source| TargetError::Read { origin: name.into(), source })?;
+            return Self::parse(&text, name);
+        }
+        match EMBEDDED.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => Self::parse(text, name),
+            None => Err(TargetError::Unknown { name: name.into() }),
+        }
+    }
+
+    /// All embedded profiles.
+    ///
+    /// # Panics
+    /// Never with the profiles of this crate: a test reads them all.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let parse = |(name, text): &(&str, &str)| {
+            Self::parse(text, name).expect("the embedded profiles are valid, as a test shows")
+        };
+        EMBEDDED.iter().map(parse).collect()
+    }
+
+    /// A profile from TOML; `origin` is for errors.
+    ///
+    /// # Errors
+    /// [`TargetError::Parse`], [`TargetError::Field`]
+    pub fn parse(text: &str, origin: &str) -> Result<Self, TargetError> {
+        let target: Self = toml::from_str(text).map_err(|e| TargetError::Parse {
+            origin: origin.into(),
+            reason: e.to_string().trim_end().to_owned(),
+        })?;
+        check::check(&target, origin)?;
+        Ok(target)
+    }
+
+    /// The same board with another kernel.
+    ///
+    /// # Errors
+    /// [`TargetError::Field`] where its CPU cannot have that kernel.
+    pub fn with_kernel(mut self, kernel: &str) -> Result<Self, TargetError> {
+        if self.kernel != kernel {
+            kernel.clone_into(&mut self.kernel);
+            check::kernel_of(&self, &self.name)?;
+        }
+        Ok(self)
+    }
+
+    /// The architecture: what stands before the triple's first hyphen.
+    #[must_use]
+    pub fn arch(&self) -> &str {
+        self.triple.split('-').next().unwrap_or_default()
+    }
+
+    /// The peak of a kernel on one core, in GMAC/s; none where the profile does not tell.
+    #[must_use]
+    pub fn peak_gmac_per_s(&self, kernel: &str) -> Option<f64> {
+        let peak = self.peak.iter().find(|peak| peak.kernel == kernel)?;
+        Some(peak.macs_per_cycle * self.core.clock_mhz / 1e3)
+    }
+
+    /// The caches by level, bytes.
+    #[must_use]
+    pub fn cache_bytes(&self) -> [u64; 3] {
+        [self.caches.l1d_kb, self.caches.l2_kb, self.caches.l3_kb].map(|kb| kb << 10)
+    }
+}
