@@ -282,10 +282,18 @@ impl Manifest {
             return refuse("input.ceiling", ceiling, "1 to 4096 pixels");
         }
         if !fits(width) {
-            return refuse("input.width", width, "a multiple of `input.step` (4 unless given) up to `input.ceiling`");
+            return refuse(
+                "input.width",
+                width,
+                "a multiple of `input.step` (4 unless given) up to `input.ceiling`",
+            );
         }
         if !fits(height) {
-            return refuse("input.height", height, "a multiple of `input.step` (4 unless given) up to `input.ceiling`");
+            return refuse(
+                "input.height",
+                height,
+                "a multiple of `input.step` (4 unless given) up to `input.ceiling`",
+            );
         }
         if !(1..=MAX_CHANNELS).contains(&channels) {
             return refuse("input.channels", channels, "1 to 16");
