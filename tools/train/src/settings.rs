@@ -134,3 +134,20 @@ impl Settings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_an_earlier_version_is_still_read() {
+        let text = r#"{"task": "hippocampus", "width": 16, "steps": 2000, "epoch": 100, "batch": 32, "rate": 0.002,
+            "weight_decay": 0.0001, "drop": 0.2, "foreground": 0.7, "average": 0.99, "seed": 1,
+            "augment": {"chance": 0.5, "flip": 0.5, "rotate": 15.0, "scale": 0.15, "shift": 0.08, "gain": 0.2,
+                        "offset": 0.1, "gamma": 0.3, "noise": 0.05}}"#;
+        let settings: Settings = serde_json::from_str(text).unwrap();
+        assert_eq!((settings.arch, settings.decay, settings.fold), (Arch::Monet, Decay::Cosine, None));
+        let package = preset::manifest(settings.task.as_deref().unwrap()).unwrap();
+        assert_eq!(settings.topology(&package), Topology::monet(1, 3, 16));
+    }
+}

@@ -125,9 +125,16 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
             out,
             "--max-drop",
             "0.05",
+            "--sensitivity",
+            // Always: whatever was lost.
+            "--tune-above=-1",
+            "--tune-steps",
+            "5",
         ]));
         let table = String::from_utf8(quantized.stdout).unwrap();
-        assert!(table.contains("anterior") && table.contains("posterior"), "{table}");
+        for part in ["anterior", "posterior", "quantized alone", "mid_", "after 5 steps"] {
+            assert!(table.contains(part), "{part:?} is not in {table}");
+        }
     }
     let evaluated =
         succeed(monet_train(&["evaluate", "--model", out, "--data", data, "--split", "test", "--record"]));
