@@ -69,7 +69,12 @@ impl SliceSource {
             check_slice(&header, map)?;
             let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
             let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
-            spool.fill(|plane| planes.read(plane))?;
+            let mut buffer = Vec::with_capacity(header.slice_bytes());
+            spool.fill(|plane| {
+                planes.read(&mut buffer)?;
+                plane.copy_from_slice(&buffer);
+                Ok(())
+            })?;
             planes.warn(&mut header.warnings);
             (Way::Spooled(spool), layout.record_bytes())
         };
@@ -208,8 +213,6 @@ fn check_slice(header: &VolumeHeader, map: AxisMap) -> Result<(), VolumeError> {
 /// The planes of a file in its own order.
 struct Planes {
     stream: StreamedNiftiVolume<Box<dyn Read + Send>>,
-    /// Handed to `nifti` and taken back with each plane.
-    buffer: Vec<u8>,
     path: PathBuf,
     slices: usize,
     /// Set once the last plane is read, if data follows it.
@@ -237,17 +240,17 @@ impl Planes {
         raw.dim[1..4].iter_mut().zip(header.size).for_each(|(dim, size)| *dim = size as u16);
         let stream = StreamedNiftiVolume::from_reader_rank(reader, &raw, 2)
             .map_err(|e| VolumeError::NotNifti { path: path.clone(), found: e.to_string() })?;
-        Ok(Self { stream, buffer: Vec::with_capacity(header.slice_bytes()), path, slices, trailing })
+        Ok(Self { stream, path, slices, trailing })
     }
 
-    fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
+    /// The next plane, into a buffer that `nifti` is lent and gives back.
+    fn read(&mut self, plane: &mut Vec<u8>) -> Result<(), VolumeError> {
         let slice = self.stream.slices_read();
-        let read = self.stream.read_slice_inline(std::mem::take(&mut self.buffer));
+        let read = self.stream.read_slice_inline(std::mem::take(plane));
         let damaged =
             |found: String| VolumeError::Data { path: self.path.clone(), slice, slices: self.slices, found };
         let volume = read.map_err(|e| damaged(describe(&e)))?;
-        self.buffer = volume.into_raw_data();
-        plane.copy_from_slice(&self.buffer);
+        *plane = volume.into_raw_data();
         Ok(())
     }
 
