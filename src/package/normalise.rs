@@ -21,7 +21,7 @@ pub const BACKGROUND: f32 = 0.0;
 ///     stats.end_pass();
 /// }
 /// let mut normalised = slice;
-/// stats.finish().apply(&mut normalised);
+/// stats.finish().apply(&mut normalised, 4); // one plane of four pixels
 /// assert_eq!(normalised, [0.0, 0.25, 0.5, 1.0]);
 /// ```
 #[derive(Debug)]
