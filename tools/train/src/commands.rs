@@ -146,7 +146,7 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(self, device: Device) -> Result<()> {
         let mut package = Package::load(&self.model)?;
-        let net = Interpreter::new(&package.onnx, device)?;
+        let net = Interpreter::new(package.net.bytes(), device)?;
         let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
         let subjects = dataset::split(&pairs, self.split)?
