@@ -37,7 +37,7 @@ pub(super) struct ProfileArgs {
     /// Height and width of the slices; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
-    /// Threads, each with slices of its own; 1 when measuring, all of the target's cores when predicting
+    /// Threads, each with slices of its own; without it as many as the target has cores and this machine can run, 1 without a target
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Slices measured on each thread
@@ -101,7 +101,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     }
     let mut profile = match &target {
         Some(target) if args.predict => predict(args, &package, target)?,
-        _ => measure(args, &package)?,
+        _ => measure(args, &package, target.as_ref())?,
     };
     if let Some(target) = &target {
         profile.target = Some(target.name.clone());
@@ -131,12 +131,12 @@ fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
     args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width])
 }
 
-fn measure(args: &ProfileArgs, package: &Package) -> Result<Profile> {
+fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     let size = size(args, package);
     let engine = args.engine.choose()?;
     let settings = Settings {
         size,
-        threads: args.threads.unwrap_or(1).into(),
+        threads: args.threads.map_or_else(|| threads(target), usize::from),
         runs: args.runs as usize,
         engine,
         slices: VOLUME_SLICES,
@@ -145,6 +145,12 @@ fn measure(args: &ProfileArgs, package: &Package) -> Result<Profile> {
     let mut profile = profile::measure(package, &settings)?;
     profile.start = Some(start);
     Ok(profile)
+}
+
+/// A target's budget is for a volume on all of its cores.
+fn threads(target: Option<&Target>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    target.map_or(1, |t| t.core.count.min(cores))
 }
 
 /// Times first slices: of new processes, and of this one; the median of a few.

@@ -310,7 +310,7 @@ fn roofline(p: &Profile) -> String {
         svg.path("roof", &[[x.from, roof], [x.to, roof]]);
         svg.text(
             "rooftext end",
-            [x.to - 4.0, roof - 6.0],
+            [x.to - 4.0, roof + 16.0],
             &format!("instruction: {} GMAC/s", number(p.peak_gmac_per_s)),
         );
     }
@@ -332,7 +332,7 @@ fn roofline(p: &Profile) -> String {
 
 /// The slopes that memory allows, each up to the instruction's roof.
 fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
-    for b in &p.bandwidth {
+    for (i, b) in p.bandwidth.iter().enumerate() {
         // GMAC/s = GB/s times MAC/byte.
         let knee = (p.peak_gmac_per_s / b.gb_per_s).clamp(x.low, x.high);
         let start = (y.low / b.gb_per_s).clamp(x.low, x.high);
@@ -340,7 +340,8 @@ fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
             continue;
         }
         svg.line("band", [x.at(start), y.at(start * b.gb_per_s)], [x.at(knee), y.at(knee * b.gb_per_s)]);
-        let middle = (start * knee).sqrt();
+        // Neighbouring slopes have their names at different heights.
+        let middle = start * (knee / start).powf(0.2 + 0.2 * i as f64);
         let text = format!("{} {} GB/s", b.level, number(b.gb_per_s));
         svg.text("soft", [x.at(middle) + 8.0, y.at(middle * b.gb_per_s) + 12.0], &text);
     }
