@@ -98,7 +98,7 @@ fn the_doctor_finds_this_machine_healthy() {
 #[test]
 fn the_lean_build_says_what_it_cannot_do() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("o");
+    let out = folder.path().join("o.nii");
     let package = "models/hippocampus.int8.toml";
     for (args, expected) in [
         (
