@@ -154,8 +154,8 @@ fn cards(p: &Profile) -> String {
     }
     if p.macs > 0 {
         card(
-            format!("{} GMAC/s", number(p.gmac_per_s)),
-            &format!("of {} that the instruction can", number(p.peak_gmac_per_s)),
+            number(p.gmac_per_s),
+            &format!("GMAC/s of {} that the instruction can", number(p.peak_gmac_per_s)),
         );
     }
     if let Some(start) = p.start {
@@ -289,7 +289,7 @@ fn roofline(p: &Profile) -> String {
     let [left, right] = range(&mut steps.iter().map(|s| intensity(s)));
     let [bottom, top] = range(&mut steps.iter().map(|s| s.gmac_per_s).chain([p.peak_gmac_per_s]));
     let (x, y) = (
-        Axis { low: left / 2.0, high: right * 2.0, from: 70.0, to: WIDTH - 30.0, log: true },
+        Axis { low: left / 8.0, high: right * 2.0, from: 70.0, to: WIDTH - 30.0, log: true },
         Axis { low: bottom / 2.0, high: top * 1.6, from: 380.0, to: 14.0, log: true },
     );
     let mut svg =
@@ -307,10 +307,13 @@ fn roofline(p: &Profile) -> String {
     bands(&mut svg, p, x, y);
     if p.peak_gmac_per_s > 0.0 {
         let roof = y.at(p.peak_gmac_per_s);
+        // On the side where fewer points are.
+        let above = steps.iter().filter(|s| s.gmac_per_s > p.peak_gmac_per_s).count();
+        let beside = if 2 * above > steps.len() { 16.0 } else { -6.0 };
         svg.path("roof", &[[x.from, roof], [x.to, roof]]);
         svg.text(
             "rooftext end",
-            [x.to - 4.0, roof + 16.0],
+            [x.to - 4.0, roof + beside],
             &format!("instruction: {} GMAC/s", number(p.peak_gmac_per_s)),
         );
     }
