@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/runs/.
+"""Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/compare/runs/.
 
     python3 benches/compare/compare.py                    # about three minutes; on a shared machine keep others quiet
     python3 benches/compare/compare.py --parts            # only what needs the network and a compiler
@@ -60,7 +60,7 @@ def arguments():
     parser.add_argument("--slices", type=int, default=10, help="most slices of each engine a round; slow ones run fewer, at least 2")
     parser.add_argument("--threads", type=int, default=2, help="threads of the second table")
     parser.add_argument("--host", help="name of the machine in the table and the file's name; its CPU's when not given")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/runs")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benches/compare/runs")
     return parser.parse_args()
 
 

@@ -148,7 +148,7 @@ impl Package {
         Ok(Self { manifest, net: Net::Plan(net), origin: path.display().to_string() })
     }
 
-    /// The bytes of an ONNX file, to be a package's [`Package::onnx`].
+    /// The bytes of an ONNX file, to be a package's [`Net::Onnx`].
     ///
     /// # Errors
     /// [`PackageError::Read`], [`PackageError::TooLong`]
