@@ -141,9 +141,9 @@ fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Re
         engine,
         slices: VOLUME_SLICES,
     };
-    let start = start(args, package, size)?;
+    // Measured first: a package that cannot run is told once, by this process and not by those started for the cold start.
     let mut profile = profile::measure(package, &settings)?;
-    profile.start = Some(start);
+    profile.start = Some(start(args, package, size)?);
     Ok(profile)
 }
 
