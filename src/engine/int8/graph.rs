@@ -206,16 +206,6 @@ impl QuantGraph {
 }
 
 impl Operation {
-    /// Weights and biases; 0 for what has none.
-    pub fn parameters(&self) -> usize {
-        match self {
-            Self::Convolve { conv, .. } | Self::Transpose { conv, .. } | Self::Logits { conv, .. } => {
-                conv.weights.len() + conv.bias.len()
-            }
-            _ => 0,
-        }
-    }
-
     /// The tensors that are read.
     pub fn inputs(&self) -> &[Source] {
         match self {
