@@ -41,7 +41,7 @@ fn stages(c: &mut Criterion) {
     let mut one = c.benchmark_group("one slice");
     one.throughput(Throughput::Elements(1));
     one.bench_function("normalise", |b| b.iter(|| intensity.apply(black_box(&mut slice), pixels)));
-    let mut input = vec![0.0; fit.net_len()];
+    let mut input = vec![0.0; fit.slice_len()];
     one.bench_function("fit", |b| b.iter(|| fit.prepare(black_box(&slice), &mut input)));
     let [net_height, net_width] = fit.net_size();
     let mut labels = vec![0; net_height * net_width];

@@ -9,7 +9,7 @@ use monet::engine::int8::Kernel;
 use monet::engine::{Engine, EngineError, engines};
 use monet::measure::{LabelStats, Preview};
 use monet::package::{FitPlan, IntensityStats, Manifest, Package};
-use monet::pipeline::stream;
+use monet::pipeline::stream::{self, Labelled, Preparation};
 use monet::volume::{LabelSink, SliceSource, SourceOptions};
 use support::Nifti;
 
@@ -92,25 +92,23 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     let mut preview = Preview::new(&geometry, &manifest.labels);
     let mut engines = engines(fit.net_size(), workers);
     let (mut done, mut at) = (0, [0; 2]);
-    stream::stream(
-        &mut source,
-        manifest.input.neighbours,
-        &intensity,
-        &fit,
-        &mut engines,
-        &AtomicBool::new(false),
-        |slice| {
-            sink.push(&slice.labels)?;
-            labels.add(slice.index, &slice.labels);
-            preview.add(slice.index, &slice.voxels[slice.centre.clone()], &slice.labels);
-            done += 1;
-            if done == 40 || done == 200 {
-                at[usize::from(done == 200)] = ALLOCATIONS.load(Ordering::Relaxed);
-            }
-            Ok(())
-        },
-    )
-    .unwrap();
+    let preparation = Preparation {
+        intensity: &intensity,
+        fit: &fit,
+        neighbours: manifest.input.neighbours,
+        thinning: Some(preview.thinning()),
+    };
+    let write = |slice: Labelled| {
+        sink.push(slice.labels)?;
+        labels.add(slice.index, slice.labels);
+        preview.add(slice.index, slice.grey, slice.labels);
+        done += 1;
+        if done == 40 || done == 200 {
+            at[usize::from(done == 200)] = ALLOCATIONS.load(Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    stream::stream(&mut source, preparation, &mut engines, &AtomicBool::new(false), write).unwrap();
     assert_eq!(done, 240);
     let found = labels.finish().iter().any(|label| label.voxels > 0);
     assert!(found, "labels went through");

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-use monet::volume::{LabelSink, Neighbours, Orientation, SliceSource, SourceOptions};
+use monet::volume::{LabelSink, Orientation, SliceSource, SourceOptions};
 use support::{FLOAT32, Nifti, UINT8};
 
 /// Name, NIfTI code, bytes of one voxel with the value -3 (or 200 where unsigned) in little-endian.
@@ -161,33 +161,6 @@ fn the_same_anatomy_gives_the_same_slices_whatever_the_file_s_orientation() {
         assert_eq!(source.read_all().unwrap(), reference, "{orientation}");
         source.rewind().unwrap();
         assert_eq!(source.read_all().unwrap(), reference, "{orientation}, second pass");
-    }
-}
-
-#[test]
-fn neighbours_stand_in_ascending_order_and_the_ends_repeat() {
-    let folder = tempfile::tempdir().unwrap();
-    for (slices, side, code) in (1..6).flat_map(|n| (0..3).flat_map(move |s| [(n, s, "RAS"), (n, s, "RAI")]))
-    {
-        let path = Nifti::blob([4, 3, slices]).write(&folder.path().join("in.nii"));
-        let options = SourceOptions { orientation: code.parse().unwrap(), spool_dir: None };
-        let mut source = SliceSource::open(&path, &options).unwrap();
-        let (all, len) = (source.read_all().unwrap(), source.slice_len());
-        source.rewind().unwrap();
-        let mut window = Neighbours::new(&source, side);
-        let (mut out, mut seen) = (vec![f32::NAN; window.len()], 0);
-        while let Some(index) = window.next_into(&mut source, &mut out).unwrap() {
-            let expected: Vec<f32> = (0..=2 * side)
-                .flat_map(|i| {
-                    let at = (index + i).saturating_sub(side).min(slices - 1);
-                    all[at * len..(at + 1) * len].to_vec()
-                })
-                .collect();
-            assert_eq!(out, expected, "slice {index} of {slices}, {side} on either side, {code}");
-            assert_eq!(out[window.centre()], all[index * len..(index + 1) * len]);
-            seen += 1;
-        }
-        assert_eq!(seen, slices);
     }
 }
 

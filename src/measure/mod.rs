@@ -15,7 +15,7 @@ mod timing;
 pub use labels::{LabelReport, LabelStats};
 pub use machine::Machine;
 pub use overlap::dice;
-pub use preview::Preview;
+pub use preview::{Preview, Thinning};
 pub use score::{
     Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
 };

@@ -34,10 +34,54 @@ const DIM: Rgb = [150, 155, 165];
 pub struct Preview {
     geometry: Geometry,
     labels: Vec<Label>,
-    /// Every how many pixels of a slice are kept.
-    thinning: usize,
+    thinning: Thinning,
     labelled: Thinned,
     others: Thinned,
+}
+
+/// What the preview keeps of a slice: every so many-th pixel along both axes, as a grey value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thinning {
+    width: usize,
+    height: usize,
+    step: usize,
+}
+
+impl Thinning {
+    fn new(geometry: &Geometry) -> Self {
+        let [width, height, _] = geometry.size;
+        Self { width, height, step: width.max(height).div_ceil(KEPT_SIDE).max(1) }
+    }
+
+    /// Pixels that are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.width.div_ceil(self.step) * self.height.div_ceil(self.step)
+    }
+
+    /// Whether slices have no pixels.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Greys of a slice that is normalised to [0, 1].
+    ///
+    /// # Panics
+    /// When `grey` is not [`Thinning::len`] long.
+    pub fn apply(&self, voxels: &[f32], grey: &mut [u8]) {
+        assert_eq!(grey.len(), self.len(), "length of a thinned slice");
+        grey.iter_mut()
+            .zip(self.pick(voxels))
+            .for_each(|(grey, v)| *grey = (v.clamp(0.0, 1.0) * 255.0) as u8);
+    }
+
+    fn pick<T: Copy>(self, slice: &[T]) -> impl Iterator<Item = T> {
+        slice
+            .chunks_exact(self.width)
+            .step_by(self.step)
+            .flat_map(move |row| row.iter().step_by(self.step).copied())
+    }
 }
 
 /// A slice as kept.
@@ -93,9 +137,8 @@ impl Preview {
     /// For a volume of this geometry with these labels.
     #[must_use]
     pub fn new(geometry: &Geometry, labels: &[Label]) -> Self {
-        let [width, height, _] = geometry.size;
-        let thinning = width.max(height).div_ceil(KEPT_SIDE).max(1);
-        let pixels = width.div_ceil(thinning) * height.div_ceil(thinning);
+        let thinning = Thinning::new(geometry);
+        let pixels = thinning.len();
         Self {
             geometry: *geometry,
             labels: labels.to_vec(),
@@ -105,18 +148,21 @@ impl Preview {
         }
     }
 
-    /// Takes in a slice: its index, its first channel normalised to [0, 1], its labels.
-    pub fn add(&mut self, index: usize, voxels: &[f32], labels: &[u8]) {
+    /// How slices are to be thinned before they are added.
+    #[must_use]
+    pub fn thinning(&self) -> Thinning {
+        self.thinning
+    }
+
+    /// Takes in a slice: its index, its first channel thinned, its labels.
+    pub fn add(&mut self, index: usize, grey: &[u8], labels: &[u8]) {
         let some = labels.iter().any(|&v| v > 0);
         let Some(tile) = (if some { self.labelled.next() } else { self.others.next() }) else { return };
-        let (width, step) = (self.geometry.size[0], self.thinning);
         tile.index = index;
         tile.grey.clear();
         tile.labels.clear();
-        for (grey, labels) in voxels.chunks_exact(width).zip(labels.chunks_exact(width)).step_by(step) {
-            tile.grey.extend(grey.iter().step_by(step).map(|v| (v.clamp(0.0, 1.0) * 255.0) as u8));
-            tile.labels.extend(labels.iter().step_by(step));
-        }
+        tile.grey.extend_from_slice(grey);
+        tile.labels.extend(self.thinning.pick(labels));
     }
 
     /// The picture as a PNG file, with a title and a legend.
@@ -126,7 +172,7 @@ impl Preview {
             if self.labelled.kept.is_empty() { &mut self.others.kept } else { &mut self.labelled.kept };
         let mut tiles = std::mem::take(kept);
         tiles.sort_by_key(|tile| tile.index);
-        let view = View::new(&self.geometry, self.thinning);
+        let view = View::new(&self.geometry, self.thinning.step);
         let columns = columns(tiles.len(), view.size);
         let rows = tiles.len().div_ceil(columns);
         let [tile_width, tile_height] = view.size;
@@ -312,7 +358,7 @@ mod tests {
         let mut marked = vec![0; 32 * 32];
         // High x is the patient's right in RAS, high y anterior.
         (24..30).for_each(|y| (24..30).for_each(|x| marked[y * 32 + x] = 1));
-        preview.add(0, &[0.5; 32 * 32], &marked);
+        preview.add(0, &[127; 32 * 32], &marked);
         let (pixels, width) = decode(&preview.png("title", &[]));
         let at = |i: usize| [i % width, i / width];
         let red: Vec<[usize; 2]> = pixels
@@ -340,7 +386,10 @@ mod tests {
         for size in [[1, 1, 1], [3, 700, 2], [600, 1, 1], [5, 4, 40]] {
             let mut preview = Preview::new(&geometry(size), &[]);
             let n = size[0] * size[1];
-            (0..size[2]).for_each(|i| preview.add(i, &vec![f32::NAN; n], &vec![0; n]));
+            let mut grey = vec![1; preview.thinning().len()];
+            preview.thinning().apply(&vec![f32::NAN; n], &mut grey);
+            assert!(grey.iter().all(|&v| v == 0));
+            (0..size[2]).for_each(|i| preview.add(i, &grey, &vec![0; n]));
             assert!(
                 !decode(&preview.png("ä name that is far too long for the picture to hold, really", &[]))
                     .0

@@ -52,7 +52,10 @@ pub enum FitError {
 /// The fit of one volume's slices to a net.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitPlan {
-    planes: usize,
+    /// Channels of a slice.
+    channels: usize,
+    /// Slices that the net sees at once.
+    slices: usize,
     x: Axis,
     y: Axis,
 }
@@ -89,7 +92,7 @@ impl FitPlan {
         if x.net > input.ceiling || y.net > input.ceiling {
             return Err(FitError::TooLarge { size: [x.net, y.net], ceiling: input.ceiling });
         }
-        Ok(Self { planes: input.planes(), x, y })
+        Ok(Self { channels, slices: 2 * input.neighbours + 1, x, y })
     }
 
     /// Height and width of the net's input for these slices: multiples of the manifest's `input.step`.
@@ -98,20 +101,26 @@ impl FitPlan {
         [self.y.net, self.x.net]
     }
 
-    /// Number of values that the net takes a slice: planes × height × width.
+    /// Number of values that a slice becomes: channels × height × width of the net.
     #[must_use]
-    pub fn net_len(&self) -> usize {
-        self.planes * self.y.net * self.x.net
+    pub fn slice_len(&self) -> usize {
+        self.channels * self.y.net * self.x.net
     }
 
-    /// Brings a normalised slice with its neighbours (plane after plane, row after row) to the net's size.
+    /// Number of values that the net takes: those of a slice and of its neighbours.
+    #[must_use]
+    pub fn net_len(&self) -> usize {
+        self.slices * self.slice_len()
+    }
+
+    /// Brings a normalised slice (channel after channel, row after row) to the net's size.
     ///
     /// # Panics
     /// When the lengths are not those planned for.
     pub fn prepare(&self, slice: &[f32], net: &mut [f32]) {
         let (source_plane, net_plane) = (self.x.source * self.y.source, self.x.net * self.y.net);
-        assert_eq!(slice.len(), self.planes * source_plane, "slice length");
-        assert_eq!(net.len(), self.planes * net_plane, "net input length");
+        assert_eq!(slice.len(), self.channels * source_plane, "slice length");
+        assert_eq!(net.len(), self.channels * net_plane, "net input length");
         net.fill(BACKGROUND);
         for (plane, out) in slice.chunks_exact(source_plane).zip(net.chunks_exact_mut(net_plane)) {
             for (y, row) in self.y.taps.iter().zip(out.chunks_exact_mut(self.x.net).skip(self.y.before)) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::PipelineError;
-use super::stream::{self, Slice};
+use super::stream::{self, Labelled, Preparation};
 use crate::atomic::Staged;
 use crate::engine::{self, Choice, Engine};
 use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
@@ -180,24 +180,23 @@ pub fn segment(
 
     let (slices, mut done) = (geometry.size[2], 0);
     let (threads, engine) = (engines.len(), engines[0].name());
-    let stages = stream::stream(
-        &mut source,
-        manifest.input.neighbours,
-        &intensity,
-        &fit,
-        engines,
-        interrupted,
-        |slice: &Slice| {
-            sink.push(&slice.labels)?;
-            stats.add(slice.index, &slice.labels);
-            if let Some(preview) = &mut preview {
-                preview.add(slice.index, &slice.voxels[slice.centre.clone()], &slice.labels);
-            }
-            done += 1;
-            progress(done, slices);
-            Ok(())
-        },
-    )?;
+    let preparation = Preparation {
+        intensity: &intensity,
+        fit: &fit,
+        neighbours: manifest.input.neighbours,
+        thinning: preview.as_ref().map(Preview::thinning),
+    };
+    let write = |Labelled { index, labels, grey }: Labelled| {
+        sink.push(labels)?;
+        stats.add(index, labels);
+        if let Some(preview) = &mut preview {
+            preview.add(index, grey, labels);
+        }
+        done += 1;
+        progress(done, slices);
+        Ok(())
+    };
+    let stages = stream::stream(&mut source, preparation, engines, interrupted, write)?;
 
     let labels = stats.finish();
     let picture = match (&job.preview, preview) {

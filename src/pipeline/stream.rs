@@ -1,39 +1,68 @@
 //! The five stages over bounded queues: read → prepare → infer → restore → write.
 //!
-//! One thread reads, each engine's worker prepares, infers and restores, the caller's thread writes. Slice number i goes to
-//! worker i mod n and is collected from there in the same turn, so that order needs no sorting. A lane between reader,
-//! worker and writer owns [`DEPTH`] slice buffers that go round: free → filled → done → free. All are allocated before the
-//! first slice, none after.
+//! One thread reads and prepares, each engine's worker infers, the caller's thread restores and writes: what is queued is as small
+//! as the net's own grid, however large a slice is. Slice number i goes to worker i mod n and is collected from there in the same turn, so
+//! that order needs no sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
+//! filled → done → free. All are allocated before the first slice, none after.
 
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::PipelineError;
 use super::queue::Queue;
+use super::window::Window;
 use crate::engine::Engine;
-use crate::measure::{Clock, Stage, StageTimes};
+use crate::measure::{Clock, Stage, StageTimes, Thinning};
 use crate::package::{FitPlan, Intensity};
-use crate::volume::{Neighbours, SliceSource, VolumeError};
+use crate::volume::{SliceSource, VolumeError};
 
-/// Slice buffers of a lane: one being read, one in the net, one being written.
+/// Slots of a lane: one being filled, one in the net, one being written.
 pub const DEPTH: usize = 3;
+
+/// How slices are made ready for the net, the same for all of a volume.
+#[derive(Debug, Clone, Copy)]
+pub struct Preparation<'a> {
+    /// Normalisation.
+    pub intensity: &'a Intensity,
+    /// Fit to the net's size and back.
+    pub fit: &'a FitPlan,
+    /// Slices on either side that the net sees beside a slice.
+    pub neighbours: usize,
+    /// What is kept of the picture, where there is to be a preview.
+    pub thinning: Option<Thinning>,
+}
+
+/// A slice at the end of its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Labelled<'a> {
+    /// Along the third axis.
+    pub index: usize,
+    /// Labels in the slice's own grid.
+    pub labels: &'a [u8],
+    /// The slice as its thinning made it; empty without one.
+    pub grey: &'a [u8],
+}
 
 /// A slice on its way.
 #[derive(Debug)]
-pub struct Slice {
-    /// Along the third axis.
-    pub index: usize,
-    /// Voxels, with those of neighbouring slices where the net sees them; normalised once they have passed the worker.
-    pub voxels: Vec<f32>,
-    /// Where the slice itself stands among them.
-    pub centre: Range<usize>,
-    /// Labels in the slice's own grid.
-    pub labels: Vec<u8>,
+struct Slot {
+    index: usize,
+    /// What the net takes.
+    input: Vec<f32>,
+    /// What it gives, in its own grid.
+    labels: Vec<u8>,
+    grey: Vec<u8>,
 }
 
-type Belt = Queue<Box<Slice>, DEPTH>;
+/// A slice that is read, normalised and fitted.
+#[derive(Debug, Clone)]
+struct Prepared {
+    values: Vec<f32>,
+    grey: Vec<u8>,
+}
+
+type Belt = Queue<Box<Slot>, DEPTH>;
 
 /// The queues of one worker.
 struct Lane {
@@ -43,12 +72,16 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(source: &SliceSource, window: &Neighbours) -> Self {
+    fn new(preparation: &Preparation) -> Self {
         let lane = Self { free: Queue::new(), filled: Queue::new(), done: Queue::new() };
-        let pixels = source.geometry().size[0] * source.geometry().size[1];
+        let [height, width] = preparation.fit.net_size();
         for _ in 0..DEPTH {
-            let (voxels, centre) = (vec![0.0; window.len()], window.centre());
-            lane.free.push(Box::new(Slice { index: 0, voxels, centre, labels: vec![0; pixels] }));
+            lane.free.push(Box::new(Slot {
+                index: 0,
+                input: vec![0.0; preparation.fit.net_len()],
+                labels: vec![0; height * width],
+                grey: vec![0; preparation.thinning.map_or(0, |thinning| thinning.len())],
+            }));
         }
         lane
     }
@@ -78,46 +111,47 @@ impl Outcome<'_> {
     }
 }
 
-/// Streams every slice of `source` through the stages, with `neighbours` slices on either side; `write` gets them in the source's order. `interrupted` is looked at
+/// Streams every slice of `source` through the stages; `write` gets them in the source's order. `interrupted` is looked at
 /// between slices.
 ///
 /// # Errors
 /// The first that a stage meets, or [`PipelineError::Interrupted`].
 pub fn stream(
     source: &mut SliceSource,
-    neighbours: usize,
-    intensity: &Intensity,
-    fit: &FitPlan,
+    preparation: Preparation,
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
-    mut write: impl FnMut(&Slice) -> Result<(), VolumeError>,
+    mut write: impl FnMut(Labelled) -> Result<(), VolumeError>,
 ) -> Result<StageTimes, PipelineError> {
-    let window = Neighbours::new(source, neighbours);
-    let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(source, &window)).collect();
+    let [width, height, _] = source.geometry().size;
+    let mut labels = vec![0; width * height];
+    let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(&preparation)).collect();
     let outcome = Outcome { lanes: &lanes, error: Mutex::new(None), stop: AtomicBool::new(false) };
     let mut times = StageTimes::default();
     thread::scope(|scope| {
         let outcome = &outcome;
-        let reader = scope.spawn(|| read(source, window, outcome));
+        let reader = scope.spawn(move || read(source, &preparation, outcome));
         let workers: Vec<_> = lanes
             .iter()
             .zip(engines)
-            .map(|(lane, engine)| scope.spawn(|| work(lane, outcome, intensity, fit, engine.as_mut())))
+            .map(|(lane, engine)| scope.spawn(|| work(lane, outcome, engine.as_mut())))
             .collect();
         for lane in lanes.iter().cycle() {
             if interrupted.load(Ordering::Relaxed) {
                 outcome.fail(PipelineError::Interrupted);
             }
-            let Some(slice) = lane.done.pop() else { break };
+            let Some(slot) = lane.done.pop() else { break };
             if outcome.stopped() {
                 break;
             }
             let clock = Clock::start();
-            if let Err(error) = write(&slice) {
+            preparation.fit.restore(&slot.labels, &mut labels);
+            let clock = times.add(Stage::Restore, clock);
+            if let Err(error) = write(Labelled { index: slot.index, labels: &labels, grey: &slot.grey }) {
                 outcome.fail(error.into());
             }
             times.add(Stage::Write, clock);
-            lane.free.push(slice);
+            lane.free.push(slot);
         }
         // A thread that panicked ends the whole here, as a panic in this thread would.
         for thread in workers.into_iter().chain([reader]) {
@@ -133,51 +167,63 @@ pub fn stream(
     }
 }
 
-/// The reader's thread: fills free buffers, lane after lane.
-fn read(source: &mut SliceSource, mut window: Neighbours, outcome: &Outcome) -> StageTimes {
+/// The reader's thread: fills free slots, lane after lane.
+fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
+    let Preparation { intensity, fit, neighbours, thinning } = *preparation;
     let mut times = StageTimes::default();
-    for lane in outcome.lanes.iter().cycle() {
-        let Some(mut slice) = lane.free.pop() else { break };
+    let [width, height, slices] = source.geometry().size;
+    let mut voxels = vec![0.0; source.slice_len()];
+    let empty = Prepared {
+        values: vec![0.0; fit.slice_len()],
+        grey: vec![0; thinning.map_or(0, |thinning| thinning.len())],
+    };
+    let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, &empty);
+    let mut take_in = |slice: &mut Prepared, times: &mut StageTimes| {
         let clock = Clock::start();
-        match window.next_into(source, &mut slice.voxels) {
-            Ok(Some(index)) => slice.index = index,
-            Ok(None) => break,
+        if source.next_into(&mut voxels)?.is_none() {
+            return Ok(false);
+        }
+        let clock = times.add(Stage::Read, clock);
+        intensity.apply(&mut voxels, width * height);
+        fit.prepare(&voxels, &mut slice.values);
+        if let Some(thinning) = thinning {
+            thinning.apply(&voxels[..width * height], &mut slice.grey);
+        }
+        times.add(Stage::Prepare, clock);
+        Ok(true)
+    };
+    for lane in outcome.lanes.iter().cycle() {
+        let Some(mut slot) = lane.free.pop() else { break };
+        match window.advance(|slice| take_in(slice, &mut times)) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(error) => {
-                outcome.fail(error.into());
+                outcome.fail(PipelineError::Volume(error));
                 break;
             }
         }
-        times.add(Stage::Read, clock);
-        lane.filled.push(slice);
+        slot.index = window.index();
+        slot.grey.copy_from_slice(&window.centre().grey);
+        for (plane, input) in window.planes().zip(slot.input.chunks_exact_mut(fit.slice_len())) {
+            input.copy_from_slice(&plane.values);
+        }
+        lane.filled.push(slot);
     }
     outcome.lanes.iter().for_each(|lane| lane.filled.close());
     times
 }
 
-/// A worker's thread: prepare, infer, restore.
-fn work(
-    lane: &Lane,
-    outcome: &Outcome,
-    intensity: &Intensity,
-    fit: &FitPlan,
-    engine: &mut dyn Engine,
-) -> StageTimes {
+/// A worker's thread: the net.
+fn work(lane: &Lane, outcome: &Outcome, engine: &mut dyn Engine) -> StageTimes {
     let mut times = StageTimes::default();
-    let [height, width] = fit.net_size();
-    let (mut input, mut labels) = (vec![0.0; fit.net_len()], vec![0; height * width]);
-    while let Some(mut slice) = lane.filled.pop() {
+    while let Some(mut slot) = lane.filled.pop() {
         let clock = Clock::start();
-        intensity.apply(&mut slice.voxels, slice.labels.len());
-        fit.prepare(&slice.voxels, &mut input);
-        let clock = times.add(Stage::Prepare, clock);
-        if let Err(source) = engine.segment(&input, &mut labels) {
-            outcome.fail(PipelineError::Engine { slice: slice.index, source });
+        if let Err(source) = engine.segment(&slot.input, &mut slot.labels) {
+            outcome.fail(PipelineError::Engine { slice: slot.index, source });
             break;
         }
-        let clock = times.add(Stage::Infer, clock);
-        fit.restore(&labels, &mut slice.labels);
-        times.add(Stage::Restore, clock);
-        lane.done.push(slice);
+        times.add(Stage::Infer, clock);
+        lane.done.push(slot);
     }
     lane.done.close();
     times

@@ -666,7 +666,7 @@ fn combs(node: &Node, sieve: &Sieve, grids: &[Grid], kernel: Kernel) -> Option<[
         return None;
     };
     let chunks = inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK));
-    let exact = conv.weights.chunks(conv.weights.len() / conv.cout).all(winograd::fits);
+    let exact = conv.magnitudes().all(winograd::fits);
     if !kernel.has_tiles() || !chunks || !exact {
         return None;
     }
@@ -889,13 +889,9 @@ impl Builder<'_> {
         out: Quant,
     ) -> Result<Stage, PlanError> {
         let input = self.grids[input].quant;
-        let per = conv.weights.len() / conv.cout;
         // Twice 255: the zero point's share sits in the bias.
-        let bound = |(weights, &bias): (&[i8], &i32)| {
-            let sum: f64 = weights.iter().map(|&w| f64::from(w).abs()).sum();
-            sum * 510.0 + f64::from(bias).abs()
-        };
-        let bounds: Vec<f64> = conv.weights.chunks(per).zip(&conv.bias).map(bound).collect();
+        let bound = |(sum, &bias): (u64, &i32)| sum as f64 * 510.0 + f64::from(bias).abs();
+        let bounds: Vec<f64> = conv.magnitudes().zip(&conv.bias).map(bound).collect();
         let mut stage = Stage::new(input.scale, &conv.scales, &bounds, activation, out)
             .map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })?;
         stage.scales.resize(conv.cout.next_multiple_of(BLOCK), 0.0);
@@ -927,7 +923,8 @@ impl Builder<'_> {
 
     fn tiles(&self, [down, across]: &[Combs; 2], conv: &Convolution, inputs: &[usize]) -> Way {
         let mut feeds = Vec::new();
-        // Of each channel of the feeds: its number in the net, none for padding, and its taps down and across.
+        // Of each channel of the feeds: its number in the net, none for padding, and its taps in rows of three, none for those
+        // that two by two have not.
         let mut channels = Vec::new();
         let mut cin = 0;
         for (input, grid) in inputs.iter().map(|&t| &self.grids[t]).enumerate() {
@@ -936,19 +933,27 @@ impl Builder<'_> {
                     let first = |axis: usize, at: isize| (grid.halo[axis] as isize + at) as usize;
                     feeds.push(TileFeed { input, first: [first(0, *y), first(1, *x)] });
                     let number = |c: usize| (c < grid.channels).then_some(cin + c);
-                    channels.extend((0..grid.step).map(|c| (number(c), rows, columns)));
+                    let tap = |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
+                    let picks: [Option<usize>; 9] = core::array::from_fn(tap);
+                    channels.extend((0..grid.step).map(|c| (number(c), picks)));
                 }
             }
             cin += grid.channels;
         }
-        let window = conv.kernel[0] * conv.kernel[1];
-        let weight = |output: usize, input: usize, [y, x]: [usize; 2]| match channels[input] {
-            (Some(input), rows, columns) if output < conv.cout => {
-                conv.weights[(output * cin + input) * window + rows[y] * conv.kernel[1] + columns[x]]
+        let len = conv.kernel[0] * conv.kernel[1];
+        let window = |output: usize, input: usize| {
+            let mut taken = [0; 9];
+            if let (Some(input), picks) = &channels[input]
+                && output < conv.cout
+            {
+                let window = &conv.weights[(output * cin + input) * len..][..len];
+                for (value, pick) in taken.iter_mut().zip(picks) {
+                    *value = pick.map_or(0, |at| window[at]);
+                }
             }
-            _ => 0,
+            taken
         };
-        let weights = winograd::transform(down.taps, conv.cout.div_ceil(BLOCK), channels.len(), weight);
+        let weights = winograd::transform(down.taps, conv.cout.div_ceil(BLOCK), channels.len(), window);
         Way::Tiles(Tiles { taps: down.taps, dilation: [down.dilation, across.dilation], feeds, weights })
     }
 

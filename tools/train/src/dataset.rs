@@ -268,7 +268,7 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let [width, height, slices] = geometry.size;
     let fit =
         FitPlan::new(package, image.channels(), [width, height], [geometry.spacing[0], geometry.spacing[1]])?;
-    let voxels = image.read_all()?;
+    let mut voxels = image.read_all()?;
     let slice_len = image.slice_len();
     let mut stats = IntensityStats::new(package.normalise, image.channels());
     while stats.wants_pass() {
@@ -284,15 +284,16 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let side = package.input.neighbours;
     let mut net = vec![0.0; slices * fit.net_len()];
     let mut net_labels = vec![0; slices * net_height * net_width];
-    let mut window = Vec::with_capacity((2 * side + 1) * slice_len);
+    intensity.apply(&mut voxels, width * height);
+    let mut prepared = vec![0.0; slices * fit.slice_len()];
+    for (slice, out) in voxels.chunks_exact(slice_len).zip(prepared.chunks_exact_mut(fit.slice_len())) {
+        fit.prepare(slice, out);
+    }
     for (z, out) in net.chunks_exact_mut(fit.net_len()).enumerate() {
-        window.clear();
-        for i in 0..=2 * side {
+        for (i, out) in out.chunks_exact_mut(fit.slice_len()).enumerate() {
             let at = (z + i).saturating_sub(side).min(slices - 1);
-            window.extend_from_slice(&voxels[at * slice_len..(at + 1) * slice_len]);
+            out.copy_from_slice(&prepared[at * fit.slice_len()..][..fit.slice_len()]);
         }
-        intensity.apply(&mut window, width * height);
-        fit.prepare(&window, out);
     }
     for (slice, out) in
         labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width))
