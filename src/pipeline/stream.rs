@@ -17,8 +17,8 @@ use crate::measure::{Clock, Stage, StageTimes, Thinning};
 use crate::package::{FitPlan, Intensity};
 use crate::volume::{SliceSource, VolumeError};
 
-/// Slots of a lane: one being filled, one in the net, one being written.
-pub const DEPTH: usize = 3;
+/// Slots of a lane: one in the net, one being written and then filled, both of which take less time than the net.
+pub const DEPTH: usize = 2;
 
 /// How slices are made ready for the net, the same for all of a volume.
 #[derive(Debug, Clone, Copy)]
