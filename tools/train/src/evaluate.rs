@@ -4,6 +4,7 @@ use anyhow::Result;
 use monet::measure;
 use monet::package::{Manifest, Output};
 use monet::volume::Geometry;
+use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::dataset::Subject;
@@ -13,13 +14,15 @@ use crate::net;
 const BATCH: usize = 32;
 
 /// One label's scores in one subject; `None` where undefined.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
     /// Overlap, 0 to 1.
     pub dice: Option<f64>,
     /// Largest of the surface distances, mm.
+    #[serde(rename = "hausdorff_mm")]
     pub hausdorff: Option<f64>,
     /// 95th percentile of surface distances, mm.
+    #[serde(rename = "hd95_mm")]
     pub hd95: Option<f64>,
 }
 
