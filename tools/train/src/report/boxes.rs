@@ -11,6 +11,9 @@ const HEIGHT: f64 = 380.0;
 const TOP: f64 = 78.0;
 const BOTTOM: f64 = 336.0;
 
+/// Between the frame and the first and last mark, so that nothing lies on the frame.
+const PAD: f64 = 8.0;
+
 /// Room for the numbers of the axis.
 const LEFT: f64 = 64.0;
 
@@ -66,13 +69,31 @@ impl Quartiles {
     }
 }
 
-/// The values' range, widened to whole marks.
-fn axis(values: &[f64]) -> [f64; 2] {
-    let [low, high] = range(values.iter().copied());
-    let steps = marks([low, high]);
-    let step = if let [first, second, ..] = steps[..] { second - first } else { high - low };
-    // What lies on a mark but for rounding stays there.
-    [(low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step]
+/// The values that a picture shows: whole marks around the data.
+#[derive(Debug, Clone, PartialEq)]
+struct Axis {
+    marks: Vec<f64>,
+}
+
+impl Axis {
+    /// From 0, unless a value lies below or all lie far above it.
+    fn of(values: &[f64]) -> Self {
+        let [mut low, high] = range(values.iter().copied());
+        if low < high / 2.0 && values.iter().all(|&v| v >= 0.0) {
+            low = 0.0;
+        }
+        let steps = marks([low, high]);
+        let step = if let [first, second, ..] = steps[..] { second - first } else { high - low };
+        // What lies on a mark but for rounding stays there.
+        let [first, last] = [(low / step + 1e-9).floor(), (high / step - 1e-9).ceil()].map(|n| n as i64);
+        Self { marks: (first..=last).map(|n| n as f64 * step).collect() }
+    }
+
+    /// Where a value stands between the first mark, 0, and the last, 1.
+    fn part(&self, value: f64) -> f64 {
+        let (low, high) = (self.marks[0], self.marks[self.marks.len() - 1]);
+        (value - low) / (high - low)
+    }
 }
 
 /// The plot of one figure of merit, on whole volumes.
@@ -87,7 +108,7 @@ pub(super) fn plot(findings: &Findings, metric: &Metric) -> String {
         .flat_map(|c| (0..models).flat_map(move |m| (0..labels).map(move |l| (c, m, l))))
         .flat_map(|(c, m, l)| values(c, m, l))
         .collect();
-    let mut picture = Picture { body: String::new(), axis: axis(&all) };
+    let mut picture = Picture { body: String::new(), axis: Axis::of(&all) };
     let mut x = LEFT;
     for (c, cohort) in findings.cohorts.iter().enumerate() {
         let names = findings.labels.iter().map(|l| l.name.as_str());
@@ -125,13 +146,12 @@ fn width(text: &str) -> f64 {
 /// An SVG drawing with an axis of values.
 struct Picture {
     body: String,
-    axis: [f64; 2],
+    axis: Axis,
 }
 
 impl Picture {
     fn y(&self, value: f64) -> f64 {
-        let [low, high] = self.axis;
-        BOTTOM - (value - low) / (high - low) * (BOTTOM - TOP)
+        BOTTOM - PAD - self.axis.part(value) * (BOTTOM - TOP - 2.0 * PAD)
     }
 
     fn text(&mut self, [x, y]: [f64; 2], anchor: &str, size: usize, text: &str) {
@@ -153,7 +173,7 @@ impl Picture {
     fn panel(&mut self, x: f64, width: f64, [name, part]: [&str; 2], numbers: bool) {
         self.text([x + width / 2.0, TOP - 28.0], "middle", 12, name);
         self.text([x + width / 2.0, TOP - 12.0], "middle", 11, part);
-        for mark in marks(self.axis) {
+        for mark in self.axis.marks.clone() {
             let y = self.y(mark);
             self.line([x, y], [x + width, y], "#e1e1e1");
             if numbers {
@@ -254,13 +274,18 @@ mod tests {
 
     #[test]
     fn the_axis_ends_at_marks() {
-        let near = |found: [f64; 2], expected: [f64; 2]| {
-            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9), "{found:?} {expected:?}");
+        let ends = |values: &[f64]| {
+            let Axis { marks } = Axis::of(values);
+            assert!((3..=12).contains(&marks.len()), "{values:?}: {marks:?}");
+            assert!(values.iter().all(|v| (marks[0]..=marks[marks.len() - 1] + 1e-9).contains(v)));
+            [short(marks[0]), short(marks[marks.len() - 1])]
         };
-        near(axis(&[0.71, 0.93]), [0.7, 0.95]);
-        near(axis(&[1.0, 10.0]), [0.0, 10.0]);
-        near(axis(&[2.0]), [1.4, 2.6]);
-        near(axis(&[]), [0.0, 1.0]);
+        assert_eq!(ends(&[0.73, 0.935]), ["0.7", "0.95"]);
+        assert_eq!(ends(&[1.0, 10.0]), ["0", "10"]);
+        assert_eq!(ends(&[0.0, 1.0]), ["0", "1"]);
+        assert_eq!(ends(&[2.0]), ["1.4", "2.6"]);
+        assert_eq!(ends(&[0.0, 0.0]), ["0", "0.5"]);
+        assert_eq!(ends(&[]), ["0", "1"]);
     }
 
     #[test]

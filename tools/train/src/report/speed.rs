@@ -133,11 +133,17 @@ impl Binary {
             .arg(package);
         command.args(["--threads", "1", "--force", "--quiet", "--stats"]).arg(&stats);
         let ran = command.output().with_context(|| self.path.display().to_string())?;
-        ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr).trim());
+        ensure!(ran.status.success(), "{}", told(&ran.stderr));
         let stats: Stats = serde_json::from_slice(&fs::read(&stats)?).context("monet segment --stats")?;
         ensure!(stats.slices == SLICES, "segmented {} slices, expected {SLICES}", stats.slices);
         Ok(stats)
     }
+}
+
+/// What the binary says of its failure.
+fn told(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.trim().trim_start_matches("monet: error: ").to_owned()
 }
 
 /// Writes noise as an int16 NIfTI-1 volume of the package's channels and size, so that every slice fits the network exactly

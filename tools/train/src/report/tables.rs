@@ -149,8 +149,9 @@ fn cost(findings: &Findings) -> String {
 
 /// How times were measured, or why not.
 fn timing(findings: &Findings) -> String {
-    let mut out = String::new();
-    if let Some(version) = &findings.monet {
+    let mut out = String::from("\n");
+    let any = findings.models.iter().any(|m| m.speed.is_some());
+    if let Some(version) = findings.monet.as_ref().filter(|_| any) {
         let host = findings.host.cpu.as_deref().unwrap_or("an unknown processor");
         let _ = write!(
             out,
@@ -162,7 +163,6 @@ fn timing(findings: &Findings) -> String {
             None => writeln!(out, "."),
         };
     }
-    // The same for many packages, or each one's own.
     for model in &findings.models {
         let _ = match (&model.speed, &model.not_measured) {
             (Some(speed), _) => {
@@ -197,7 +197,7 @@ pub(super) fn page(findings: &Findings) -> String {
     let _ = writeln!(out, "Written by monet-train {}:\n\n    {}\n", findings.version, findings.command);
     out += &text(findings);
     out += "\n## Box plots\n\n";
-    out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box lengths; circles: values beyond; diamond: mean.\n\n";
+    out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box lengths; circles: values beyond; diamond: mean.\nUndefined distances are not drawn; the tables count them.\n\n";
     for metric in &METRICS {
         let _ = writeln!(out, "![{}]({}.svg)", metric.title, metric.key);
     }
