@@ -10,13 +10,14 @@ mod scores;
 mod speed;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use monet::measure::Machine;
-use monet::package::{Label, Net, Package};
+use monet::package::{Label, Net, Package, sha256};
 use serde::Serialize;
 use tch::Device;
 
@@ -69,10 +70,19 @@ struct Model {
 struct Cohort {
     /// Of the data set's folder.
     name: String,
-    /// Which of its subjects.
+    /// Which of its subjects: a split, or `independent`.
     part: String,
     #[serde(rename = "subjects", serialize_with = "count")]
     pairs: Vec<Pair>,
+    /// Subjects of an independent set whose image is in the first set, too.
+    shared: usize,
+}
+
+impl Cohort {
+    /// As people read it.
+    fn told(&self) -> String {
+        format!("{} ({}, {} subjects)", self.name, self.part, self.pairs.len())
+    }
 }
 
 fn count<S: serde::Serializer>(pairs: &[Pair], to: S) -> Result<S::Ok, S::Error> {
@@ -119,7 +129,7 @@ impl Report {
         let binary = Binary::find(self.monet.as_deref())?;
         let cohorts = self.cohorts()?;
         for cohort in &cohorts {
-            eprintln!("reading {} ({})", cohort.name, cohort.part);
+            eprintln!("reading {}", cohort.told());
             scores::check(cohort, &models[0].package.manifest)?;
         }
 
@@ -139,7 +149,7 @@ impl Report {
         };
         for (c, cohort) in findings.cohorts.iter().enumerate() {
             for (m, model) in models.iter().enumerate() {
-                eprintln!("{} on {} ({})", model.name, cohort.name, cohort.part);
+                eprintln!("{} on {}", model.name, cohort.told());
                 findings.evaluations.push(scores::evaluate([c, m], model, cohort, device)?);
             }
         }
@@ -154,10 +164,11 @@ impl Report {
             self.split != Split::Train,
             "--split train: the networks were trained on these; report the validation or the test split"
         );
-        let pairs = dataset::split(&dataset::list(&self.data)?, self.split, self.fold)?;
+        let all = dataset::list(&self.data)?;
+        let pairs = dataset::split(&all, self.split, self.fold)?;
         let fold = self.fold.map(|fold| format!(" of fold {}", String::from(fold))).unwrap_or_default();
-        let part = format!("{:?} split{fold}, {} subjects", self.split, pairs.len()).to_lowercase();
-        let mut cohorts = vec![Cohort { name: folder_name(&self.data)?, part, pairs }];
+        let part = format!("{:?} split{fold}", self.split).to_lowercase();
+        let mut cohorts = vec![Cohort { name: folder_name(&self.data)?, part, pairs, shared: 0 }];
         if let Some(folder) = &self.independent {
             ensure!(
                 folder.canonicalize().ok() != self.data.canonicalize().ok(),
@@ -165,8 +176,8 @@ impl Report {
             );
             let pairs = dataset::list(folder)?;
             ensure!(!pairs.is_empty(), "{}: dataset.json names no subjects", folder.display());
-            let part = format!("independent, all {} subjects", pairs.len());
-            cohorts.push(Cohort { name: folder_name(folder)?, part, pairs });
+            let shared = shared(&all, &pairs)?;
+            cohorts.push(Cohort { name: folder_name(folder)?, part: "independent".into(), pairs, shared });
         }
         Ok(cohorts)
     }
@@ -264,6 +275,19 @@ fn load(paths: &[PathBuf], device: Device) -> Result<Vec<Model>> {
         );
     }
     Ok(models)
+}
+
+/// How many of `others` have an image that one of `all` has, too; only files of equal length are read.
+fn shared(all: &[Pair], others: &[Pair]) -> Result<usize> {
+    let length = |pair: &Pair| fs::metadata(&pair.image).map(|m| m.len());
+    let hash = |pair: &&Pair| Ok(sha256(&fs::read(&pair.image)?));
+    let with = |pairs: &'_ [Pair], lengths: &BTreeSet<u64>| -> Result<Vec<String>> {
+        let near = pairs.iter().filter(|p| length(p).is_ok_and(|n| lengths.contains(&n)));
+        near.collect::<Vec<_>>().iter().map(hash).collect()
+    };
+    let lengths = |pairs: &[Pair]| pairs.iter().map(length).collect::<std::io::Result<BTreeSet<u64>>>();
+    let known: BTreeSet<String> = with(all, &lengths(others)?)?.into_iter().collect();
+    Ok(with(others, &lengths(all)?)?.iter().filter(|hash| known.contains(*hash)).count())
 }
 
 /// What packages are called: their file's name without its ending, the whole path where that is not one package's alone.

@@ -114,8 +114,9 @@ pub(super) fn plot(findings: &Findings, metric: &Metric) -> String {
         let names = findings.labels.iter().map(|l| l.name.as_str());
         let widths: Vec<f64> = names.map(|n| width(n).max(SLOT * models as f64)).collect();
         let inner = widths.iter().sum::<f64>() + GAP * (labels + 1) as f64;
-        let panel = inner.max(width(&cohort.name) + GAP).max(width(&cohort.part) + GAP);
-        picture.panel(x, panel, [&cohort.name, &cohort.part], c == 0);
+        let part = format!("{}, {} subjects", cohort.part, cohort.pairs.len());
+        let panel = inner.max(width(&cohort.name) + GAP).max(width(&part) + GAP);
+        picture.panel(x, panel, [&cohort.name, &part], c == 0);
         let mut left = x + (panel - inner) / 2.0 + GAP;
         for (l, label) in findings.labels.iter().enumerate() {
             let middle = left + widths[l] / 2.0;

@@ -55,7 +55,14 @@ pub(super) fn text(findings: &Findings) -> String {
     let mut out = String::new();
     for (n, cohort) in findings.cohorts.iter().enumerate() {
         let evaluations: Vec<&Evaluation> = findings.evaluations.iter().filter(|e| e.cohort == n).collect();
-        let _ = writeln!(out, "## Table {}: {} ({})\n", n + 1, cohort.name, cohort.part);
+        let _ = writeln!(out, "## Table {}: {}\n", n + 1, cohort.told());
+        if cohort.shared > 0 {
+            let _ = writeln!(
+                out,
+                "Not independent: {} of its images are in {}, too.\n",
+                cohort.shared, findings.cohorts[0].name
+            );
+        }
         out += "Whole volumes, mean ± standard deviation over subjects.\n\n";
         out += &scores(findings, &evaluations, Protocol::Whole);
         out += &cropped(findings, cohort, &evaluations);
@@ -182,7 +189,7 @@ fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
