@@ -1,7 +1,8 @@
-"""Outside judge of Dice, HD95 and volumes: nibabel, numpy and scipy score the same files, written independently of monet.
+"""Outside judge of Dice, Hausdorff distances and volumes: nibabel, numpy and scipy score the same files, written independently of monet.
 
 Usage: judge_measure.py PRED_DIR TRUTH_DIR SCORES.json, the JSON being that of `monet evaluate --json`. Surfaces come from a
-binary erosion and distances from a k-d tree of points in mm, so that no distance transform is shared. Fails where a score
+binary erosion and distances from a k-d tree of points in mm, so that no distance transform is shared; the largest is scipy's own `directed_hausdorff`
+both ways. Fails where a score
 differs by more than rounding, or is defined for one side only.
 """
 import json
@@ -27,12 +28,14 @@ def judge(pred, truth, spacing, voxel_ml):
     p, t = surface(pred, spacing), surface(truth, spacing)
     volumes = pred.sum() * voxel_ml, truth.sum() * voxel_ml
     both = (pred & truth).sum()
-    hd95 = None
+    hd95 = hausdorff = None
     if len(p) and len(t):
         there, back = spatial.cKDTree(t).query(p)[0], spatial.cKDTree(p).query(t)[0]
         hd95 = numpy.percentile(numpy.concatenate([there, back]), 95)
+        hausdorff = max(spatial.distance.directed_hausdorff(*way)[0] for way in ((p, t), (t, p)))
     return {
         "dice": 2 * both / (pred.sum() + truth.sum()) if len(p) or len(t) else None,
+        "hausdorff_mm": hausdorff,
         "hd95_mm": hd95,
         "pred_ml": volumes[0],
         "truth_ml": volumes[1],

@@ -46,7 +46,7 @@ fn folders(root: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// scipy must find the same Dice, HD95 and volumes: real hippocampi, shifted, swapped between labels and missed, at spacings
+/// scipy must find the same Dice, Hausdorff distances and volumes: real hippocampi, shifted, swapped between labels and missed, at spacings
 /// from isotropic to thick slices.
 #[test]
 fn scipy_finds_the_same_scores_on_real_labels() {
@@ -103,11 +103,12 @@ fn undefined_scores_are_counted_and_told() {
     let of = |score: &str, what: &str| json["summary"][0][score][what].clone();
     assert_eq!((of("dice", "count"), of("dice", "undefined")), (2.into(), 1.into()));
     assert_eq!((of("hd95_mm", "count"), of("hd95_mm", "undefined")), (1.into(), 2.into()));
+    assert_eq!((of("hausdorff_mm", "count"), of("hausdorff_mm", "undefined")), (1.into(), 2.into()));
     assert_eq!(of("dice", "mean"), 0.5);
     assert_eq!(json["subjects"][1]["labels"][0]["difference_percent"], -100.0);
     assert_eq!(json["subjects"][2]["labels"][0]["difference_percent"], Value::Null);
     let table = String::from_utf8(monet(&args).stdout).unwrap();
-    assert!(table.contains("HD95 of spot: undefined for 2 of 3, not in its mean"), "{table}");
+    assert!(table.contains("HD95 and HD of spot: undefined for 2 of 3, not in its mean"), "{table}");
     assert!(table.contains("Dice of spot: undefined for 1 of 3, not in its mean"), "{table}");
 }
 

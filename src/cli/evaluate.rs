@@ -19,10 +19,10 @@ Examples:
 
 With folders, files of the same name are compared; a predicted file without truth, or the other way, is an error.
 Means leave out subjects where a score is undefined, and the number of these is reported: Dice where neither volume
-has the label, HD95 where either lacks it, percent where the truth lacks it.
+has the label, Hausdorff distances (HD the largest, HD95 the 95th percentile) where either lacks it, percent where the truth lacks it.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed.";
 
-/// Compare label volumes with the truth: Dice, HD95 and volume difference per label and subject
+/// Compare label volumes with the truth: Dice, Hausdorff distances and volume difference per label and subject
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EvaluateArgs {
@@ -188,20 +188,21 @@ fn signed(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:+.digits$}"))
 }
 
-/// A line of the table: subject, label, and four scores.
-fn row(subject: &str, label: &str, scores: [String; 4]) -> String {
-    let [dice, hd95, ml, percent] = scores;
-    format!("{subject:<24} {label:<16} {dice:>17} {hd95:>15} {ml:>16} {percent:>15}\n")
+/// A line of the table: subject, label, and five scores.
+fn row(subject: &str, label: &str, scores: [String; 5]) -> String {
+    let [dice, hd95, hd, ml, percent] = scores;
+    format!("{subject:<24} {label:<16} {dice:>15} {hd95:>13} {hd:>13} {ml:>16} {percent:>13}\n")
 }
 
 fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Named]) -> String {
-    let titles = ["Dice", "HD95 mm", "volume diff ml", "volume diff %"].map(str::to_owned);
+    let titles = ["Dice", "HD95 mm", "HD mm", "volume diff ml", "diff %"].map(str::to_owned);
     let mut out = row("subject", "label", titles);
     for s in subjects {
         for l in &s.labels {
             let scores = [
                 cell(l.dice, 4),
                 cell(l.hd95_mm, 2),
+                cell(l.hausdorff_mm, 2),
                 signed(Some(l.difference_ml), 3),
                 signed(l.difference_percent, 1),
             ];
@@ -216,6 +217,7 @@ fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Named]) ->
         let scores = [
             spread(cell(c.dice.mean, 4), &c.dice, 4),
             spread(cell(c.hd95_mm.mean, 2), &c.hd95_mm, 2),
+            spread(cell(c.hausdorff_mm.mean, 2), &c.hausdorff_mm, 2),
             spread(signed(c.difference_ml.mean, 3), &c.difference_ml, 3),
             spread(signed(c.difference_percent.mean, 1), &c.difference_percent, 1),
         ];
@@ -228,8 +230,11 @@ fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &[Named]) ->
 fn undefined(summary: &[Comparison], labels: &[Named]) -> String {
     let mut out = String::new();
     for c in summary {
-        let scores =
-            [("Dice", &c.dice), ("HD95", &c.hd95_mm), ("volume difference in %", &c.difference_percent)];
+        let scores = [
+            ("Dice", &c.dice),
+            ("HD95 and HD", &c.hd95_mm),
+            ("volume difference in %", &c.difference_percent),
+        ];
         for (score, s) in scores.into_iter().filter(|(_, s)| s.undefined > 0) {
             let all = s.count + s.undefined;
             let label = name(c.label, labels);
@@ -244,7 +249,8 @@ fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     let mut out =
-        "subject,label,name,dice,hd95_mm,pred_ml,truth_ml,difference_ml,difference_percent\n".to_owned();
+        "subject,label,name,dice,hausdorff_mm,hd95_mm,pred_ml,truth_ml,difference_ml,difference_percent\n"
+            .to_owned();
     for s in subjects {
         for l in &s.labels {
             out += &[
@@ -252,6 +258,7 @@ fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
                 l.label.to_string(),
                 quoted(&name(l.label, labels)),
                 number(l.dice),
+                number(l.hausdorff_mm),
                 number(l.hd95_mm),
                 l.pred_ml.to_string(),
                 l.truth_ml.to_string(),

@@ -1,4 +1,4 @@
-//! Figures and pictures a person reads: label statistics, Dice and HD95, previews, timings.
+//! Figures and pictures a person reads: label statistics, Dice and Hausdorff distances, previews, timings.
 //!
 //! Everything here looks at volumes that are already segmented; nothing changes them. What streams (statistics, preview)
 //! holds memory that does not depend on the number of slices; scores compare two whole label volumes.
@@ -19,7 +19,7 @@ pub use preview::{Preview, Thinning};
 pub use score::{
     Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
 };
-pub use surface::hd95;
+pub use surface::{Hausdorff, hausdorff};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
 
 /// A report as indented JSON, ending in a new line.

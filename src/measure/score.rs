@@ -1,11 +1,11 @@
-//! Predicted label volumes against true ones: Dice, HD95 and volume difference, per subject and over subjects.
+//! Predicted label volumes against true ones: Dice, Hausdorff distances and volume difference, per subject and over subjects.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{dice, hd95};
+use super::{dice, hausdorff};
 use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeError};
 
 /// Affines may differ by this much, in mm at the volume's corners, and still be the same grid.
@@ -81,7 +81,9 @@ pub struct LabelScore {
     pub label: u8,
     /// Dice; `None` where neither volume has the label.
     pub dice: Option<f64>,
-    /// 95th percentile Hausdorff distance in mm; `None` where either volume lacks the label.
+    /// Hausdorff distance, the largest between the surfaces, in mm; `None` where either volume lacks the label.
+    pub hausdorff_mm: Option<f64>,
+    /// 95th percentile Hausdorff distance in mm, likewise.
     pub hd95_mm: Option<f64>,
     /// Predicted volume.
     pub pred_ml: f64,
@@ -113,8 +115,8 @@ pub struct Summary {
     pub std: Option<f64>,
     /// Subjects that count.
     pub count: usize,
-    /// Subjects left out because the score is undefined there. A label missed altogether has no HD95, so that a mean
-    /// HD95 without this number looks better than it is.
+    /// Subjects left out because the score is undefined there. A label missed altogether has no distance, so that a
+    /// mean distance without this number looks better than it is.
     pub undefined: usize,
 }
 
@@ -125,6 +127,8 @@ pub struct Comparison {
     pub label: u8,
     /// Of Dice.
     pub dice: Summary,
+    /// Of the Hausdorff distance.
+    pub hausdorff_mm: Summary,
     /// Of HD95.
     pub hd95_mm: Summary,
     /// Of the volume difference.
@@ -158,10 +162,12 @@ pub fn compare(
     let score = |label: u8| {
         let [pred_ml, truth_ml] = counts.map(|c| c[usize::from(label)] as f64 * truth.geometry.voxel_ml());
         let difference_ml = pred_ml - truth_ml;
+        let distance = hausdorff(&pred.voxels, &truth.voxels, label, &truth.geometry);
         LabelScore {
             label,
             dice: dice(&pred.voxels, &truth.voxels, label),
-            hd95_mm: hd95(&pred.voxels, &truth.voxels, label, &truth.geometry),
+            hausdorff_mm: distance.map(|d| d.max),
+            hd95_mm: distance.map(|d| d.p95),
             pred_ml,
             truth_ml,
             difference_ml,
@@ -199,6 +205,7 @@ pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
     let comparison = |label| Comparison {
         label,
         dice: of(label, &|s| s.dice),
+        hausdorff_mm: of(label, &|s| s.hausdorff_mm),
         hd95_mm: of(label, &|s| s.hd95_mm),
         difference_ml: of(label, &|s| Some(s.difference_ml)),
         difference_percent: of(label, &|s| s.difference_percent),
@@ -234,6 +241,7 @@ mod tests {
             labels: vec![LabelScore {
                 label: 1,
                 dice,
+                hausdorff_mm: None,
                 hd95_mm: None,
                 pred_ml: 3.0,
                 truth_ml: 2.0,

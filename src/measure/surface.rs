@@ -10,14 +10,22 @@ use crate::volume::Geometry;
 /// The percentile that leaves out the farthest stray voxels.
 const PERCENTILE: f64 = 0.95;
 
-/// 95th percentile Hausdorff distance of one label in millimetres: from every surface voxel of either volume the distance
-/// to the nearest surface voxel of the other, both directions pooled, and of these the 95th percentile with linear
-/// interpolation between ranks. `None` where either volume lacks the label, since there is no distance to nothing.
+/// How far apart two surfaces are, in millimetres. From every surface voxel of either volume the distance to the nearest
+/// surface voxel of the other is taken, both directions pooled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hausdorff {
+    /// The largest of the distances: the Hausdorff distance. One stray voxel decides it.
+    pub max: f64,
+    /// Their 95th percentile, with linear interpolation between ranks: HD95.
+    pub p95: f64,
+}
+
+/// Hausdorff distances of one label. `None` where either volume lacks the label, since there is no distance to nothing.
 ///
 /// # Panics
 /// When a volume has not the geometry's number of voxels.
 #[must_use]
-pub fn hd95(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> Option<f64> {
+pub fn hausdorff(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> Option<Hausdorff> {
     let voxels: usize = geometry.size.iter().product();
     assert!(
         pred.len() == voxels && truth.len() == voxels,
@@ -34,12 +42,12 @@ pub fn hd95(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> Option
         let at_surface = surfaces[from].iter().zip(squared).filter(|(surface, _)| **surface);
         distances.extend(at_surface.map(|(_, d)| d.sqrt()));
     }
-    Some(percentile(&mut distances, PERCENTILE))
+    distances.sort_by(f64::total_cmp);
+    Some(Hausdorff { max: *distances.last()?, p95: percentile(&distances, PERCENTILE) })
 }
 
-/// Percentile with linear interpolation between ranks; `values` are not empty.
-fn percentile(values: &mut [f64], part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
+/// Percentile with linear interpolation between ranks; `values` are in ascending order and not empty.
+fn percentile(values: &[f64], part: f64) -> f64 {
     let rank = part * (values.len() - 1) as f64;
     let (below, above) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
     below + (above - below) * rank.fract()
@@ -184,20 +192,31 @@ mod tests {
             labels[(z * 4 + y) * 5 + x] = 1;
             labels
         };
-        assert_eq!(hd95(&at(1, 1, 1), &at(2, 1, 1), 1, &geometry), Some(0.5));
-        assert_eq!(hd95(&at(1, 1, 1), &at(1, 2, 1), 1, &geometry), Some(2.0));
-        assert_eq!(hd95(&at(1, 1, 1), &at(1, 1, 0), 1, &geometry), Some(3.0));
+        let apart = |mm| Some(Hausdorff { max: mm, p95: mm });
+        assert_eq!(hausdorff(&at(1, 1, 1), &at(2, 1, 1), 1, &geometry), apart(0.5));
+        assert_eq!(hausdorff(&at(1, 1, 1), &at(1, 2, 1), 1, &geometry), apart(2.0));
+        assert_eq!(hausdorff(&at(1, 1, 1), &at(1, 1, 0), 1, &geometry), apart(3.0));
+    }
+
+    #[test]
+    fn a_stray_voxel_decides_the_maximum_alone() {
+        let geometry = geometry([100, 1, 1], [1.0; 3]);
+        // A row is all surface: 40 distances of 0 one way, 40 and one of 60 the other.
+        let truth: Vec<u8> = (0..100).map(|x| u8::from(x < 40)).collect();
+        let mut pred = truth.clone();
+        pred[99] = 1;
+        assert_eq!(hausdorff(&pred, &truth, 1, &geometry), Some(Hausdorff { max: 60.0, p95: 0.0 }));
     }
 
     #[test]
     fn no_label_has_no_distance() {
         let geometry = geometry([2, 2, 1], [1.0; 3]);
-        assert_eq!(hd95(&[0; 4], &[0, 1, 0, 0], 1, &geometry), None);
-        assert_eq!(hd95(&[0; 4], &[0; 4], 1, &geometry), None);
+        assert_eq!(hausdorff(&[0; 4], &[0, 1, 0, 0], 1, &geometry), None);
+        assert_eq!(hausdorff(&[0; 4], &[0; 4], 1, &geometry), None);
     }
 
     /// Straight from the definition.
-    fn brute_force(pred: &[u8], truth: &[u8], geometry: &Geometry) -> Option<f64> {
+    fn brute_force(pred: &[u8], truth: &[u8], geometry: &Geometry) -> Option<Hausdorff> {
         let [w, h, d] = geometry.size;
         let at = |v: &[u8], x: isize, y: isize, z: isize| {
             let inside = x >= 0 && y >= 0 && z >= 0 && x < w as isize && y < h as isize && z < d as isize;
@@ -226,7 +245,9 @@ mod tests {
             |a: &[f64; 3], to: &[[f64; 3]]| to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min);
         let mut all: Vec<f64> =
             p.iter().map(|a| nearest(a, &t)).chain(t.iter().map(|a| nearest(a, &p))).collect();
-        (!p.is_empty() && !t.is_empty()).then(|| percentile(&mut all, PERCENTILE))
+        all.sort_by(f64::total_cmp);
+        let both = !p.is_empty() && !t.is_empty();
+        both.then(|| Hausdorff { max: all[all.len() - 1], p95: percentile(&all, PERCENTILE) })
     }
 
     fn volumes() -> impl Strategy<Value = ([usize; 3], [f64; 3], Vec<u8>, Vec<u8>)> {
@@ -242,19 +263,22 @@ mod tests {
         #[test]
         fn the_fast_way_equals_the_definition((size, spacing, pred, truth) in volumes()) {
             let geometry = geometry(size, spacing);
-            let (fast, slow) = (hd95(&pred, &truth, 1, &geometry), brute_force(&pred, &truth, &geometry));
+            let (fast, slow) = (hausdorff(&pred, &truth, 1, &geometry), brute_force(&pred, &truth, &geometry));
             prop_assert_eq!(fast.is_some(), slow.is_some());
             if let (Some(fast), Some(slow)) = (fast, slow) {
-                prop_assert!((fast - slow).abs() < 1e-9, "{} {}", fast, slow);
+                prop_assert!((fast.p95 - slow.p95).abs() < 1e-9, "{fast:?} {slow:?}");
+                prop_assert!((fast.max - slow.max).abs() < 1e-9, "{fast:?} {slow:?}");
             }
         }
 
         #[test]
         fn it_is_symmetric_and_nought_on_itself((size, spacing, pred, truth) in volumes()) {
             let geometry = geometry(size, spacing);
-            prop_assert_eq!(hd95(&pred, &truth, 1, &geometry), hd95(&truth, &pred, 1, &geometry));
+            let there = hausdorff(&pred, &truth, 1, &geometry);
+            prop_assert_eq!(there, hausdorff(&truth, &pred, 1, &geometry));
+            prop_assert!(there.is_none_or(|d| d.p95 <= d.max));
             if pred.contains(&1) {
-                prop_assert_eq!(hd95(&pred, &pred, 1, &geometry), Some(0.0));
+                prop_assert_eq!(hausdorff(&pred, &pred, 1, &geometry), Some(Hausdorff { max: 0.0, p95: 0.0 }));
             }
         }
     }

@@ -408,7 +408,7 @@ fn batches(subject: &Subject, package: &Manifest, device: Device) -> Vec<Tensor>
 }
 
 /// Something whose labels are those of the file's probabilities: their logarithm or logit.
-fn logits(file: &Interpreter, x: &Tensor) -> Result<Tensor> {
+pub fn logits(file: &Interpreter, x: &Tensor) -> Result<Tensor> {
     let p = file.run(x)?;
     Ok(if p.size()[1] == 1 { net::logit(&p) } else { p.log() })
 }

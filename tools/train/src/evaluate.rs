@@ -1,8 +1,10 @@
-//! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and HD95 per label.
+//! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and Hausdorff distances per label.
 
 use anyhow::Result;
 use monet::measure;
 use monet::package::{Manifest, Output};
+use monet::volume::Geometry;
+use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::dataset::Subject;
@@ -12,12 +14,29 @@ use crate::net;
 const BATCH: usize = 32;
 
 /// One label's scores in one subject; `None` where undefined.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
     /// Overlap, 0 to 1.
     pub dice: Option<f64>,
+    /// Largest of the surface distances, mm.
+    #[serde(rename = "hausdorff_mm")]
+    pub hausdorff: Option<f64>,
     /// 95th percentile of surface distances, mm.
+    #[serde(rename = "hd95_mm")]
     pub hd95: Option<f64>,
+}
+
+impl Score {
+    /// Of one label in two volumes; distances only when wanted, since they take longer than the network.
+    #[must_use]
+    pub fn of(labels: &[u8], truth: &[u8], value: u8, geometry: &Geometry, distances: bool) -> Self {
+        let distance = distances.then(|| measure::hausdorff(labels, truth, value, geometry)).flatten();
+        Self {
+            dice: measure::dice(labels, truth, value),
+            hausdorff: distance.map(|d| d.max),
+            hd95: distance.map(|d| d.p95),
+        }
+    }
 }
 
 /// Mean and standard deviation over the subjects for which a score is defined.
@@ -67,7 +86,7 @@ pub fn threshold(package: &Manifest) -> f64 {
     }
 }
 
-/// Scores of each subject and label; HD95 only when `distances`, since it takes longer than the network.
+/// Scores of each subject and label; see [`Score::of`].
 ///
 /// # Errors
 /// Those of `predict`.
@@ -82,12 +101,7 @@ pub fn scores(
         .iter()
         .map(|subject| {
             let labels = segment(subject, package, device, predict)?;
-            let score = |value| Score {
-                dice: measure::dice(&labels, &subject.labels, value),
-                hd95: distances
-                    .then(|| measure::hd95(&labels, &subject.labels, value, &subject.geometry))
-                    .flatten(),
-            };
+            let score = |value| Score::of(&labels, &subject.labels, value, &subject.geometry, distances);
             Ok(package.labels.iter().map(|label| score(label.value)).collect())
         })
         .collect()

@@ -19,6 +19,7 @@ mod optim;
 mod plot;
 mod preset;
 mod quantize;
+mod report;
 mod settings;
 mod topology;
 mod train;
@@ -60,6 +61,11 @@ enum Command {
         after_help = "Example:\n  monet-train evaluate --model models/hippocampus.int8.toml --data Task04_Hippocampus --split test"
     )]
     Evaluate(commands::Evaluate),
+    /// The paper's tables: packages side by side in Dice, Hausdorff distances, size and time, with box plots
+    #[command(
+        after_help = "Example:\n  monet-train report --model models/hippocampus.int8.toml --model models/hippocampus.f32.toml --data Task04_Hippocampus --split test --out report"
+    )]
+    Report(report::Report),
     /// Shows a task, derived from a data set or known by name, as a task file to be changed
     #[command(after_help = "Example:\n  monet-train task --data Task20_SarcomaMR --task auto > sarcoma.toml")]
     Task(commands::Task),
@@ -83,6 +89,7 @@ fn main() -> Result<()> {
         Command::Export(it) => it.run(device),
         Command::Quantize(it) => it.run(device),
         Command::Evaluate(it) => it.run(device),
+        Command::Report(it) => it.run(device),
         Command::Task(it) => it.run(),
         Command::Params(it) => it.run(),
         Command::BenchNet(it) => it.run(device),

@@ -1,4 +1,4 @@
-//! Plots as PNG: curves over steps and boxes over groups, drawn dot by dot.
+//! Plots as PNG: curves over steps, drawn dot by dot.
 
 use font8x8::UnicodeFonts;
 
@@ -19,7 +19,7 @@ type Rgb = [u8; 3];
 const INK: Rgb = [40, 40, 40];
 const GRID: Rgb = [225, 225, 225];
 /// Colours of curves and boxes in turn (Okabe and Ito 2008: told apart by the colour-blind, too).
-const COLOURS: [Rgb; 6] =
+pub const COLOURS: [Rgb; 6] =
     [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
 
 /// A curve: its name and its points.
@@ -128,7 +128,8 @@ impl Plot {
 }
 
 /// Least and most, never equal.
-fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
+#[must_use]
+pub fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let [low, high] =
         values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], v| [low.min(v), high.max(v)]);
     match low.partial_cmp(&high) {
@@ -139,7 +140,8 @@ fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
 }
 
 /// Round values within a range.
-fn marks([low, high]: [f64; 2]) -> Vec<f64> {
+#[must_use]
+pub fn marks([low, high]: [f64; 2]) -> Vec<f64> {
     let rough = (high - low) / MARKS as f64;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|&s| s >= rough).unwrap_or(rough);
@@ -148,7 +150,8 @@ fn marks([low, high]: [f64; 2]) -> Vec<f64> {
 }
 
 /// A number in as few digits as tell marks apart.
-fn short(value: f64) -> String {
+#[must_use]
+pub fn short(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.into() }

@@ -1,0 +1,265 @@
+//! The report as text: tables in Markdown that read well on a terminal too, and a row for each score as CSV.
+
+use std::fmt::Write;
+
+use monet::measure::Summary;
+
+use super::scores::{Evaluation, METRICS, Metric, Protocol};
+use super::speed::SLICES;
+use super::{Cohort, Findings, ModelReport};
+
+/// A table in the making; the first columns hold words, the others numbers.
+struct Table {
+    words: usize,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(words: usize, head: &[&str]) -> Self {
+        Self { words, rows: vec![head.iter().map(|&h| h.to_owned()).collect()] }
+    }
+
+    /// Columns aligned, numbers to the right.
+    fn markdown(&self) -> String {
+        let columns = self.rows[0].len();
+        let width = |column: usize| {
+            self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default().max(3)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut out = String::new();
+        for (n, row) in self.rows.iter().enumerate() {
+            for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let _ = match i < self.words {
+                    true => write!(out, "| {cell:<width$} "),
+                    false => write!(out, "| {cell:>width$} "),
+                };
+            }
+            out += "|\n";
+            if n == 0 {
+                for (i, &width) in widths.iter().enumerate() {
+                    out += &if i < self.words {
+                        format!("| {} ", "-".repeat(width))
+                    } else {
+                        format!("| {}: ", "-".repeat(width - 1))
+                    };
+                }
+                out += "|\n";
+            }
+        }
+        out
+    }
+}
+
+/// All tables, as printed and in the page.
+pub(super) fn text(findings: &Findings) -> String {
+    let mut out = String::new();
+    for (n, cohort) in findings.cohorts.iter().enumerate() {
+        let evaluations: Vec<&Evaluation> = findings.evaluations.iter().filter(|e| e.cohort == n).collect();
+        let _ = writeln!(out, "## Table {}: {}\n", n + 1, cohort.told());
+        if cohort.shared > 0 {
+            let _ = writeln!(
+                out,
+                "Not independent: {} of its images are in {}, too.\n",
+                cohort.shared, findings.cohorts[0].name
+            );
+        }
+        out += "Whole volumes, mean ± standard deviation over subjects.\n\n";
+        out += &scores(findings, &evaluations, Protocol::Whole);
+        out += &cropped(findings, cohort, &evaluations);
+        out.push('\n');
+    }
+    out + &cost(findings)
+}
+
+fn scores(findings: &Findings, evaluations: &[&Evaluation], protocol: Protocol) -> String {
+    let mut table = Table::new(2, &["package", "label"]);
+    table.rows[0].extend(METRICS.iter().map(|m| m.title.to_owned()));
+    let mut notes = String::new();
+    for evaluation in evaluations {
+        let model = &findings.models[evaluation.model].name;
+        for (i, label) in findings.labels.iter().enumerate() {
+            let mut row = vec![model.clone(), label.name.clone()];
+            for metric in &METRICS {
+                let summary = evaluation.summary(protocol, i, metric);
+                row.push(spread(&summary, metric));
+                if summary.undefined > 0 {
+                    let _ = writeln!(
+                        notes,
+                        "- {} of {} by {model}: undefined for {} of {}, not in its mean",
+                        metric.title,
+                        label.name,
+                        summary.undefined,
+                        summary.undefined + summary.count
+                    );
+                }
+            }
+            table.rows.push(row);
+        }
+    }
+    let gap = if notes.is_empty() { "" } else { "\n" };
+    table.markdown() + gap + &notes
+}
+
+/// The paper's protocol, or that it is the same here.
+fn cropped(findings: &Findings, cohort: &Cohort, evaluations: &[&Evaluation]) -> String {
+    let margin = findings.margin_slices;
+    if !evaluations.iter().any(|e| e.crops()) {
+        return format!(
+            "\nCropped to the label ± {margin} slices, as in the paper: the same, as that is all of every volume ({} subjects).\n",
+            cohort.pairs.len()
+        );
+    }
+    format!(
+        "\nCropped to the label ± {margin} slices, as in the paper. It hides what is found farther away, which a device without the\nlabel cannot.\n\n{}",
+        scores(findings, evaluations, Protocol::Cropped)
+    )
+}
+
+/// `0.864 ± 0.041`; a dash where nothing is defined.
+fn spread(summary: &Summary, metric: &Metric) -> String {
+    let digits = metric.digits;
+    match (summary.mean, summary.std) {
+        (Some(mean), Some(std)) => format!("{mean:.digits$} ± {std:.digits$}"),
+        (Some(mean), None) => format!("{mean:.digits$}"),
+        _ => "—".into(),
+    }
+}
+
+fn cost(findings: &Findings) -> String {
+    let mut out = format!("## Table {}: cost\n\n", findings.cohorts.len() + 1);
+    let seconds = format!("s / {SLICES} slices");
+    let mut table = Table::new(
+        3,
+        &["package", "network", "type", "parameters", "MB", "slice", &seconds, "net alone", "peak MB"],
+    );
+    for model in &findings.models {
+        let megabytes = |bytes: f64| bytes / 1e6;
+        let speed = |of: &dyn Fn(&super::Speed) -> String| model.speed.as_ref().map_or("—".into(), of);
+        table.rows.push(vec![
+            model.name.clone(),
+            model.cost.network.clone().unwrap_or_else(|| "—".into()),
+            model.cost.kind.into(),
+            grouped(model.cost.parameters.unwrap_or(model.cost.stored)),
+            format!("{:.2}", megabytes(model.cost.bytes as f64)),
+            speed(&|s| format!("{}×{}", s.size[0], s.size[1])),
+            speed(&|s| format!("{:.2}", s.seconds)),
+            speed(&|s| format!("{:.2}", s.net_seconds)),
+            speed(&|s| {
+                s.peak_memory_bytes.map_or("—".into(), |bytes| format!("{:.0}", megabytes(bytes as f64)))
+            }),
+        ]);
+    }
+    out += &table.markdown();
+    out += "\nParameters as the paper counts them, batch normalisation included; MB of the ONNX file, where it is folded away.\n";
+    out + &timing(findings)
+}
+
+/// How times were measured, or why not.
+fn timing(findings: &Findings) -> String {
+    let mut out = String::from("\n");
+    let any = findings.models.iter().any(|m| m.speed.is_some());
+    if let Some(version) = findings.monet.as_ref().filter(|_| any) {
+        let host = findings.host.cpu.as_deref().unwrap_or("an unknown processor");
+        let _ = write!(
+            out,
+            "Times: `monet {version} segment`, one thread, {host}, {} cores",
+            findings.host.cores
+        );
+        let _ = match findings.load_average {
+            Some(load) => writeln!(out, ", load average {load:.1} before."),
+            None => writeln!(out, "."),
+        };
+    }
+    for model in &findings.models {
+        let _ = match (&model.speed, &model.not_measured) {
+            (Some(speed), _) => {
+                writeln!(out, "- {}: {}, the middle of {} run(s)", model.name, speed.engine, speed.runs)
+            }
+            (None, why) => {
+                let why = why.as_deref().unwrap_or_default();
+                writeln!(out, "- {}: not measured: {why}", model.name)
+            }
+        };
+    }
+    out
+}
+
+/// `403,556`.
+fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `report.md`.
+pub(super) fn page(findings: &Findings) -> String {
+    let names: Vec<&str> = findings.models.iter().map(|m: &ModelReport| m.name.as_str()).collect();
+    let mut out = format!("# {}\n\n", names.join(", "));
+    let _ = writeln!(out, "Written by monet-train {}:\n\n    {}\n", findings.version, findings.command);
+    out += &text(findings);
+    out += "\n## Box plots\n\n";
+    out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box lengths; circles: values beyond; diamond: mean.\nUndefined distances are not drawn; the tables count them.\n\n";
+    for metric in &METRICS {
+        let _ = writeln!(out, "![{}]({}.svg)", metric.title, metric.key);
+    }
+    out
+}
+
+/// `subjects.csv`: a row for each data set, package, protocol, subject and label; undefined scores are empty fields.
+pub(super) fn csv(findings: &Findings) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
+    let mut out = "data,part,package,protocol,subject,label,name,dice,hausdorff_mm,hd95_mm\n".to_owned();
+    for evaluation in &findings.evaluations {
+        let (cohort, model) = (&findings.cohorts[evaluation.cohort], &findings.models[evaluation.model]);
+        for protocol in [Protocol::Whole, Protocol::Cropped] {
+            for subject in &evaluation.subjects {
+                for (label, score) in findings.labels.iter().zip(subject.of(protocol)) {
+                    let words = [&cohort.name, &cohort.part, &model.name].map(|text| quoted(text));
+                    let _ = writeln!(
+                        out,
+                        "{},{},{},{},{},{},{},{}",
+                        words.join(","),
+                        protocol.name(),
+                        quoted(&subject.subject),
+                        label.value,
+                        quoted(&label.name),
+                        number(score.dice),
+                        number(score.hausdorff),
+                        number(score.hd95)
+                    );
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_and_numbers_grouped() {
+        let mut table = Table::new(1, &["package", "Dice"]);
+        table.rows.push(vec!["a".into(), "0.864 ± 0.041".into()]);
+        let expected =
+            "| package |          Dice |\n| ------- | ------------: |\n| a       | 0.864 ± 0.041 |\n";
+        assert_eq!(table.markdown(), expected);
+        assert_eq!([1, 403_556, 31_054_145].map(grouped), ["1", "403,556", "31,054,145"]);
+    }
+
+    #[test]
+    fn spreads_say_what_is_not_known() {
+        let [dice, hausdorff, _] = &METRICS;
+        assert_eq!(spread(&Summary::of(&[Some(0.5), Some(1.0), None]), dice), "0.750 ± 0.354");
+        assert_eq!(spread(&Summary::of(&[Some(2.0)]), hausdorff), "2.00");
+        assert_eq!(spread(&Summary::of(&[None]), dice), "—");
+    }
+}
