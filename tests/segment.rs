@@ -170,6 +170,41 @@ fn neighbours_reach_the_net() {
     }
 }
 
+/// The net that the binary embeds, run by tract as it comes: nearly the same labels, and the report says who made them.
+#[test]
+fn tract_alone_is_an_outside_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, theirs, stats] = ["ours.nii", "theirs.nii", "s.json"].map(|name| folder.path().join(name));
+    segment(&sample(), &ours, &[]);
+    segment(&sample(), &theirs, &["--engine", "tract", "--stats", text(&stats)]);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
+    assert!(report["engine"].as_str().unwrap().starts_with("tract"), "{}", report["engine"]);
+    let [ours, theirs] = [ours, theirs].map(|path| support::read(&path));
+    let same = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();
+    assert!(same as f64 >= 0.999 * ours.len() as f64, "{same} of {}", ours.len());
+    assert!(ours.iter().any(|&v| v > 0.0));
+}
+
+#[test]
+fn an_onnx_file_without_manifest_is_inspected_and_profiled_at_the_size_asked_for() {
+    let net = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bench/monet-256.int8.onnx");
+    for (command, more) in [("inspect", &["--json"][..]), ("profile", &["--runs", "2", "--json", "-"])] {
+        let ran = monet(&[&[command, text(&net), "--size", "32x48"], more].concat());
+        assert!(ran.status.success(), "{command}: {}", stderr(&ran));
+        let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let macs = if command == "inspect" { &json["net"]["macs"] } else { &json["macs"] };
+        // 4.757 GMAC for 256 x 256, in proportion.
+        let expected = 4.757e9 * (32 * 48) as f64 / (256 * 256) as f64;
+        assert!((macs.as_f64().unwrap() / expected - 1.0).abs() < 1e-3, "{command}: {macs}");
+    }
+    // It says nothing of labels or intensities.
+    let folder = tempfile::tempdir().unwrap();
+    let ran =
+        monet(&["segment", text(&sample()), "-o", text(&folder.path().join("m.nii")), "--model", text(&net)]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(stderr(&ran).contains("manifest"), "{}", stderr(&ran));
+}
+
 #[test]
 fn evaluate_and_inspect_speak_to_people_and_machines() {
     let folder = tempfile::tempdir().unwrap();
