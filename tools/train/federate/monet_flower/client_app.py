@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from . import weights
@@ -54,7 +54,7 @@ def hold(message, context):
         tensors = weights.of_whole(context.state["weights"])
         if version != base:
             tensors = weights.of_update(arrays, tensors)
-    context.state["weights"] = ArrayRecord(weights.whole(tensors))
+    context.state["weights"] = weights.whole(tensors)
     context.state["held"] = ConfigRecord({"version": version})
     return tensors
 

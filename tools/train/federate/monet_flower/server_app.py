@@ -34,13 +34,12 @@ class Failed(RuntimeError):
 class Rounds(FedAvg):
     """FedAvg over a run's folder: reads its settings and first weights, keeps its newest weights and `rounds.json` there.
 
-    With `strict` a site's failure ends the federation, else it goes on with the others while there are any. With `keep` every
-    weight file of every round is kept in the run's folder.
+    Where a site fails, the round goes on with the others. With `keep` every weight file of every round is kept in the run's folder.
     """
 
-    def __init__(self, run, sites, update, *, strict=False, keep=False):
+    def __init__(self, run, sites, update, *, keep=False):
         super().__init__(min_train_nodes=sites, min_evaluate_nodes=sites, min_available_nodes=sites)
-        self.run, self.update, self.strict, self.keep = run, update, strict, keep
+        self.run, self.update, self.keep = run, update, keep
         self.settings = json.loads((run / "run.json").read_text())
         self.rounds = -(-self.settings["steps"] // self.settings["epoch"])
         self.log = []
@@ -136,12 +135,10 @@ class Rounds(FedAvg):
             entry = self.log[-1]["sites"][node]
             entry["site"] = site
             entry.update({f"{kind}_{k}".replace("-", "_"): v for k, v in reply.content["metrics"].items()})
-        if failures and (self.strict or not valid):
-            raise Failed("; ".join(failures))
         for failure in failures:
             print(f"left out of this round: {failure}", flush=True)
         if not valid:
-            raise Failed("no site answered")
+            raise Failed("; ".join(failures) or "no site answered")
         return dict(sorted(valid.items()))
 
     def decode(self, reply):

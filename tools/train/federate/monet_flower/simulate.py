@@ -8,7 +8,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.common.serde import message_from_proto, message_to_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import Grid
@@ -54,7 +54,7 @@ class LocalGrid(Grid):
         return [self.call(message) for message in sorted(messages, key=lambda m: m.metadata.dst_node_id)]
 
     def call(self, message):
-        """One site's reply, or the error that it ended with."""
+        """One site's reply; its failure is the simulation's."""
         node, kind = message.metadata.dst_node_id, message.metadata.message_type
         self.sent += 1
         message.metadata.__dict__["_message_id"] = str(self.sent)
@@ -62,7 +62,7 @@ class LocalGrid(Grid):
         try:
             reply = client_app.app(arrived, self.contexts[node])
         except Exception as error:
-            return Message(Error(code=0, reason=f"{error}"), reply_to=arrived)
+            raise Failed(f"site {self.contexts[node].node_config['site']}: {error}") from error
         return self.transport(reply, f"{self.sent:04}_site_{node}_{kind}_up")
 
     def transport(self, message, name):
@@ -88,7 +88,7 @@ def main():
         wire.mkdir()
     node = {"data": given.data, "trainer": given.trainer, "options": given.options}
     nodes = [node | {"site": f"{k}/{given.sites}"} for k in range(1, given.sites + 1)]
-    strategy = Rounds(given.run, given.sites, given.update, strict=True, keep=given.keep)
+    strategy = Rounds(given.run, given.sites, given.update, keep=given.keep)
     try:
         strategy.start(LocalGrid(nodes, wire), strategy.initial(), num_rounds=strategy.rounds)
     except Failed as failure:
