@@ -50,7 +50,7 @@ impl Federate {
             Self::Simulate(it) => it.run(device, threads),
             Self::Server(it) => it.run(device),
             Self::Client(it) => it.run(device, threads),
-            Self::Bytes(it) => it.run(device),
+            Self::Bytes(it) => it.run(),
             Self::Fit(it) => it.run(device),
             Self::Score(it) => it.run(device),
         }

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -30,7 +30,8 @@ const APP: [(&str, &str); 7] = [
 /// A Python with Flower, and the app unpacked for it.
 pub struct Flower {
     python: PathBuf,
-    app: TempDir,
+    /// Holds the app, and what Flower keeps while it runs; gone when this is dropped.
+    folder: TempDir,
 }
 
 impl Flower {
@@ -51,18 +52,24 @@ impl Flower {
             let reason = text.trim().lines().last().unwrap_or_default();
             bail!("{PYTHON}={} has no Flower ({reason}): {HOW}", python.display());
         }
-        let app = tempfile::tempdir()?;
+        let flower = Self { python, folder: tempfile::tempdir()? };
+        fs::create_dir(flower.home())?;
         for (name, text) in APP {
-            let path = app.path().join(name);
+            let path = flower.app().join(name);
             fs::create_dir_all(path.parent().context("the app's files are in folders")?)?;
             fs::write(&path, text).with_context(|| path.display().to_string())?;
         }
-        Ok(Self { python, app })
+        Ok(flower)
     }
 
-    /// The app's folder, gone when this is dropped.
-    pub fn app(&self) -> &Path {
-        self.app.path()
+    /// The app's folder.
+    pub fn app(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    /// The folder that Flower keeps its things in.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
     }
 
     /// One of the app's modules as a program.
@@ -84,7 +91,7 @@ impl Flower {
         let mut command = Command::new(folder.join(name));
         let rest = env::var_os("PATH").unwrap_or_default();
         let paths = [folder.to_owned()].into_iter().chain(env::split_paths(&rest));
-        command.env("PATH", env::join_paths(paths)?);
+        command.env("PATH", env::join_paths(paths)?).env("FLWR_HOME", self.home());
         quietly(&mut command);
         Ok(command)
     }

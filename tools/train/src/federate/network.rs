@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tch::Device;
 
 use super::flower::{self, Flower};
+use super::report::Course;
 use super::simulate::Update;
 use super::site::{self, Place};
 use crate::checkpoint::Run;
@@ -67,11 +68,17 @@ impl Server {
         let link = self.link(&flower)?;
         self.submit(&flower, &run)?;
         drop(link);
-        ensure!(
-            run.0.join("rounds.json").exists(),
-            "the federation ended before its first round, as said above"
+        // Flower's program ends well even where the app failed.
+        let (done, rounds) = (
+            Course::read(&run.0).map_or(0, |c| c.count()),
+            self.settings.steps.div_ceil(self.settings.epoch),
         );
-        println!("{}: the weights of the last round", self.out.display());
+        ensure!(
+            done as u64 == rounds,
+            "the federation failed, as said above, with {done} of {rounds} rounds done; {} holds the weights of the last",
+            self.out.display()
+        );
+        println!("{}: the weights after {rounds} rounds", self.out.display());
         Ok(())
     }
 
@@ -88,7 +95,7 @@ impl Server {
         );
         let mut command = flower.program("flower-superlink")?;
         command.args(["--host", &self.host, "--port", &self.port.to_string()]);
-        command.arg("--disable-runtime-dependency-installation").env("FLWR_HOME", home(flower)?);
+        command.arg("--disable-runtime-dependency-installation");
         match &self.tls {
             None => command.arg("--insecure"),
             Some(files) => {
@@ -113,7 +120,6 @@ impl Server {
 
     /// Has the server run the app, and shows its log to the end.
     fn submit(&self, flower: &Flower, run: &Run) -> Result<()> {
-        let home = home(flower)?;
         let security = match self.tls.as_deref().and_then(|files| files.first()) {
             None => "insecure = true".to_owned(),
             Some(ca) => format!("root-certificates = {}", flower::quoted(site::absolute(ca)?)),
@@ -122,7 +128,7 @@ impl Server {
             "[superlink]\ndefault = \"here\"\n\n[superlink.here]\naddress = \"{}\"\n{security}\n",
             self.address()
         );
-        fs::write(home.join("config.toml"), link)?;
+        fs::write(flower.home().join("config.toml"), link)?;
         let config = format!(
             "run={} sites={} update={}",
             flower::quoted(site::absolute(&run.0)?),
@@ -131,7 +137,7 @@ impl Server {
         );
         let mut command = flower.program("flwr")?;
         command.arg("run").arg(flower.app()).args(["here", "--stream", "--run-config", &config]);
-        flower::finish(command.env("FLWR_HOME", home), "the federation")
+        flower::finish(&mut command, "the federation")
     }
 }
 
@@ -176,15 +182,8 @@ impl Client {
         );
         command.args(["--superlink", &self.superlink, "--node-config", &node]);
         command.args(["--port", &self.port.to_string(), "--max-retries", "5"]);
-        flower::finish(command.env("FLWR_HOME", home(&flower)?), "flower-supernode")
+        flower::finish(&mut command, "flower-supernode")
     }
-}
-
-/// Flower's own folder, one for each process, beside the app.
-fn home(flower: &Flower) -> Result<PathBuf> {
-    let home = flower.app().with_extension("home");
-    fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
-    Ok(home)
 }
 
 /// Whether somebody listens at an address.

@@ -28,7 +28,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    pub fn run(self, _device: Device) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         ensure!(self.channels > 0 && self.classes > 0, "both must be positive");
         print!("{}", bytes_table(&bytes(&Flower::find()?, self.channels, self.classes)?));
         Ok(())
@@ -142,6 +142,12 @@ struct SiteRound {
 }
 
 impl Course {
+    /// Rounds done.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rounds.len()
+    }
+
     /// Reads a run's rounds.
     ///
     /// # Errors
