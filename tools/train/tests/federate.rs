@@ -5,10 +5,11 @@
 mod synthetic;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 
 use serde_json::Value;
 use tch::{Kind, Tensor};
@@ -151,14 +152,88 @@ fn two_sites_average_their_weights_and_learn_and_every_byte_is_counted() {
     assert!(model.exists());
 }
 
-/// A process that is stopped when the test ends, however it ends.
+/// A process that is stopped with those that it started when the test ends, however it ends.
 struct Stopped(Child);
+
+impl Stopped {
+    fn start(mut command: Command, log: &Path) -> Self {
+        let log = File::create(log).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        Self(command.spawn().unwrap())
+    }
+}
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
         let _ = self.0.wait();
     }
+}
+
+/// Ports that nobody listens at.
+fn ports<const N: usize>() -> [String; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|l| l.local_addr().unwrap().port().to_string())
+}
+
+#[test]
+#[ignore = "starts six of Flower's processes: some 30 s on two idle cores; cargo test --release --test federate -- --ignored"]
+fn two_sites_train_over_the_network() {
+    if !has_flower("two_sites_train_over_the_network") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 11);
+    let (data, out) = (data.to_str().unwrap(), folder.path().join("run"));
+    let [port, first, second] = ports();
+    let mut command = monet_train(&["server", "--sites", "2", "--update", "int8", "--port", &port, "--out"]);
+    command.arg(&out).args(SETTINGS.split(' '));
+    let mut server = Stopped::start(command, &folder.path().join("server.log"));
+    let log = || fs::read_to_string(folder.path().join("server.log")).unwrap();
+    let address = format!("127.0.0.1:{port}");
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(server.0.try_wait().unwrap().is_none(), "{}", log());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let untrained = fs::read(out.join("best.safetensors")).unwrap();
+    let _sites = [("1/2", first), ("2/2", second)].map(|(site, port)| {
+        let mut command = monet_train(&["client", "--superlink", &address, "--data", data]);
+        command.args(["--site", site, "--port", &port]);
+        Stopped::start(command, &folder.path().join(format!("client{port}.log")))
+    });
+    let status = server.0.wait().unwrap();
+    assert!(status.success(), "{}", log());
+    assert!(untrained != fs::read(out.join("best.safetensors")).unwrap());
+
+    let rounds = json(&out.join("rounds.json"));
+    let rounds = rounds["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    let mut names: Vec<&str> =
+        rounds[1]["sites"].as_object().unwrap().values().map(|s| s["site"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["1/2", "2/2"]);
+    for site in rounds[1]["sites"].as_object().unwrap().values() {
+        // The sites held the weights: only settings were sent, and the update came after.
+        let bytes = |name: &str| site[name].as_u64().unwrap();
+        assert!(bytes("train_down") < bytes("train_up"), "{site}");
+        assert!(bytes("evaluate_down") < 2 * bytes("train_up"), "{site}");
+    }
+    let dice = rounds[1]["dice"].as_object().unwrap().values().map(|d| d.as_f64().unwrap());
+    assert!(dice.sum::<f64>() > 0.6, "{}", log());
+}
+
+/// The app's own tests.
+#[test]
+fn updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit() {
+    if !has_flower("updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit") {
+        return;
+    }
+    let mut command = Command::new(std::env::var_os("MONET_FLOWER_PYTHON").unwrap());
+    command.args(["-m", "unittest", "-q", "test_weights"]);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("federate"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    succeed(command);
 }
 
 #[test]
@@ -212,6 +287,10 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
         assert!(message.contains("another topology") && message.contains("wide"), "{message}");
     }
 
+    // What a site is asked for before Flower is looked for.
+    let message =
+        refuse(monet_train(&["client", "--superlink", "127.0.0.1:9", "--data", data, "--site", "9/9"]));
+    assert!(message.contains("site 9/9"), "{message}");
     if has_flower("no server answers") {
         let message = refuse(monet_train(&["client", "--superlink", "127.0.0.1:9", "--data", data]));
         assert!(message.contains("no server answers at 127.0.0.1:9"), "{message}");
