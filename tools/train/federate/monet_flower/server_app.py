@@ -7,6 +7,7 @@ as one does to a site that is new or whose last answer is missing.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
@@ -78,7 +79,7 @@ class Rounds(FedAvg):
         part.write_text(json.dumps({"update": self.update, "rounds": self.log}, indent=1))
         part.replace(self.run / "rounds.json")
         dice = "  ".join(f"{name} {value:.4f}" for name, value in entry["dice"].items())
-        print(f"round {server_round} of {self.rounds}  Dice on the sites' validation subjects: {dice}", flush=True)
+        print(f"round {server_round} of {self.rounds}  Dice on the sites' validation subjects: {dice}", file=sys.stderr, flush=True)
         return metrics
 
     def announce(self, arrays):
@@ -136,7 +137,7 @@ class Rounds(FedAvg):
             entry["site"] = site
             entry.update({f"{kind}_{k}".replace("-", "_"): v for k, v in reply.content["metrics"].items()})
         for failure in failures:
-            print(f"left out of this round: {failure}", flush=True)
+            print(f"left out of this round: {failure}", file=sys.stderr, flush=True)
         if not valid:
             raise Failed("; ".join(failures) or "no site answered")
         return dict(sorted(valid.items()))
