@@ -38,12 +38,7 @@ pub struct State {
 impl State {
     /// The first state, from scratch or with the best weights of the run `from`.
     fn new(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Self> {
-        tch::manual_seed(settings.seed as i64);
-        let topology = settings.topology(package);
-        let net = match from {
-            None => Net::new(topology, device),
-            Some(earlier) => Run(earlier.clone()).net(topology, device)?,
-        };
+        let net = begin(settings, package, device, from)?;
         let averaged = net.duplicate();
         let adam = Adam::new(&net, settings.weight_decay);
         Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY, best_step: 0, seconds: 0.0 })
@@ -84,8 +79,32 @@ impl State {
     }
 }
 
+/// The first weights, from scratch or the best of the run `from`.
+fn begin(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Net> {
+    tch::manual_seed(settings.seed as i64);
+    let topology = settings.topology(package);
+    match from {
+        None => Ok(Net::new(topology, device)),
+        Some(earlier) => Run(earlier.clone()).net(topology, device),
+    }
+}
+
+/// A net with the weights of a file.
+///
+/// # Errors
+/// Where the file is none, or of another topology.
+pub fn read(path: &Path, topology: Topology, device: Device) -> Result<Net> {
+    let tensors = Tensor::read_safetensors(path).with_context(|| path.display().to_string())?;
+    let mut net = Net::new(topology, device);
+    net.load("", &tensors).with_context(|| path.display().to_string())?;
+    Ok(net)
+}
+
 /// Writes tensors so that a kill leaves either the old file or the new one.
-fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
     let part = path.with_extension("part");
     let cpu: Vec<(&str, Tensor)> =
         tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(Device::Cpu).contiguous())).collect();
@@ -133,11 +152,36 @@ impl Run {
     /// # Errors
     /// Where there is no checkpoint or it is of another topology.
     pub fn net(&self, topology: Topology, device: Device) -> Result<Net> {
-        let path = self.best();
-        let tensors = Tensor::read_safetensors(&path).with_context(|| path.display().to_string())?;
-        let mut net = Net::new(topology, device);
-        net.load("", &tensors).with_context(|| path.display().to_string())?;
+        read(&self.best(), topology, device)
+    }
+
+    /// Makes the folder of a run whose steps are others' to do, with the first weights as its best, and returns these.
+    ///
+    /// # Errors
+    /// An unwritable folder, or one that holds something.
+    pub fn create(
+        &self,
+        settings: &Settings,
+        package: &Manifest,
+        fingerprint: Option<&Fingerprint>,
+        device: Device,
+    ) -> Result<Net> {
+        let net = begin(settings, package, device, settings.from.as_ref())?;
+        let shown = self.0.display();
+        fs::create_dir_all(&self.0).with_context(|| shown.to_string())?;
+        ensure!(fs::read_dir(&self.0)?.next().is_none(), "{shown} is not empty: choose another --out");
+        fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
+        self.keep_task(package, fingerprint)?;
+        self.keep_best(&net)?;
         Ok(net)
+    }
+
+    /// Keeps a net as the run's best.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn keep_best(&self, net: &Net) -> Result<()> {
+        save(&net.named(""), &self.best())
     }
 
     /// Begins the run, or takes it up where its last checkpoint left it.
@@ -244,7 +288,7 @@ impl Run {
         if dice > state.best {
             state.best = dice;
             state.best_step = state.step;
-            save(&state.averaged.named(""), &self.best())?;
+            self.keep_best(&state.averaged)?;
         }
         state.save(&self.last(), timed)
     }

@@ -34,6 +34,20 @@ pub struct Fold {
     of: usize,
 }
 
+impl Fold {
+    /// Which part, from 1.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.part
+    }
+
+    /// Whether the `i`-th, from 0, is of this part.
+    #[must_use]
+    pub fn has(self, i: usize) -> bool {
+        i % self.of == self.part - 1
+    }
+}
+
 impl FromStr for Fold {
     type Err = String;
 
@@ -42,7 +56,7 @@ impl FromStr for Fold {
         match numbers {
             Some((part, of)) if of >= 2 && (1..=of).contains(&part) => Ok(Self { part, of }),
             _ => Err(format!(
-                "`{text}` is no fold: write k/n with n of 2 or more and k from 1 to n, as in 1/5"
+                "`{text}` is no part: write k/n with n of 2 or more and k from 1 to n, as in 1/5"
             )),
         }
     }
@@ -231,7 +245,7 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
     let rest = pairs.len() - test;
     let validates = |i: usize| match fold {
         None => i >= rest - validation,
-        Some(fold) => i % fold.of == fold.part - 1,
+        Some(fold) => fold.has(i),
     };
     let found: Vec<Pair> = (0..pairs.len())
         .filter(|&i| match which {
@@ -242,6 +256,22 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
         .map(|i| pairs[i].clone())
         .collect();
     ensure!(!found.is_empty(), "{rest} subjects that are not for testing make fewer folds than that");
+    Ok(found)
+}
+
+/// A site's share of a split: every n-th subject from the k-th on, so that all sites together have each subject once.
+///
+/// # Errors
+/// Where there are too few subjects for every site to have one.
+pub fn share(pairs: &[Pair], site: Fold) -> Result<Vec<Pair>> {
+    let found: Vec<Pair> =
+        pairs.iter().enumerate().filter(|&(i, _)| site.has(i)).map(|(_, pair)| pair.clone()).collect();
+    ensure!(
+        !found.is_empty(),
+        "site {}: no subject is left for it, as the split has only {}: take fewer sites",
+        String::from(site),
+        pairs.len()
+    );
     Ok(found)
 }
 
@@ -367,6 +397,18 @@ mod tests {
             assert!(bad.parse::<Fold>().is_err(), "{bad}");
         }
         assert!(split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).is_err());
+    }
+
+    #[test]
+    fn sites_share_no_subject_and_leave_none_out() {
+        let all = pairs(7);
+        let site = |k| share(&all, format!("{k}/4").parse().unwrap()).unwrap();
+        assert_eq!(site(4), [all[3].clone()]);
+        let mut together = [1, 2, 3, 4].map(site).concat();
+        together.sort();
+        assert_eq!(together, all);
+        let error = share(&all, "8/8".parse().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("site 8/8") && error.contains("only 7"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod device;
 mod evaluate;
 mod events;
 mod export;
+mod federate;
 mod fingerprint;
 mod interpret;
 mod loss;
@@ -72,6 +73,9 @@ enum Command {
     /// Counts the parameters of a network
     #[command(after_help = "Example:\n  monet-train params --arch unet16 --channels 1 --classes 1")]
     Params(commands::Params),
+    /// Trains with other sites in a Flower federation, or simulates one
+    #[command(subcommand)]
+    Federate(federate::Federate),
     /// Writes the untrained full-size MoNet that speed is measured with, f32 and int8
     #[command(after_help = "Example:\n  monet-train bench-net --out models/bench")]
     BenchNet(commands::BenchNet),
@@ -92,6 +96,7 @@ fn main() -> Result<()> {
         Command::Report(it) => it.run(device),
         Command::Task(it) => it.run(),
         Command::Params(it) => it.run(),
+        Command::Federate(it) => it.run(device, arguments.threads),
         Command::BenchNet(it) => it.run(device),
     }
 }

@@ -16,7 +16,7 @@ use crate::checkpoint::{Run, State};
 use crate::dataset::{self, Split, Subject};
 use crate::evaluate;
 use crate::loss::loss;
-use crate::net::Pass;
+use crate::net::{Net, Pass};
 use crate::optim;
 use crate::settings::Settings;
 
@@ -108,20 +108,14 @@ impl<'a> Course<'a> {
     /// One step; returns its loss.
     fn step(&self, state: &mut State) -> f64 {
         let settings = self.settings;
-        tch::manual_seed((settings.seed as i64) << 32 | state.step as i64);
-        let (images, labels) = self.slices.draw(settings);
-        let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
-        let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
-        let pass = Pass::Training { drop: settings.drop, kind };
-        let value = loss(&state.net.forward(&images, pass), &labels);
-        value.backward();
+        let value = gradients(&state.net, &self.slices, settings, state.step);
         let rate = self.rate(state);
         state.step += 1;
         state.adam.step(&state.net, state.step, rate);
         // A short average at first, so that the random start is soon forgotten.
         let decay = settings.average.min((1.0 + state.step as f64) / (10.0 + state.step as f64));
         optim::average(&state.averaged, &state.net, decay);
-        value.double_value(&[])
+        value
     }
 
     /// Validates the averaged weights, logs, and keeps the last and the best; returns a line for the terminal.
@@ -137,6 +131,17 @@ impl<'a> Course<'a> {
         let named: Vec<String> = labels.map(|(label, dice)| format!("{} {dice:.4}", label.name)).collect();
         Ok(format!("step {:5}  loss {loss:.4}  Dice {}", state.step, named.join("  ")))
     }
+}
+
+/// Loss of the batch that belongs to a step, with its gradients added to the net's.
+pub fn gradients(net: &Net, slices: &Slices, settings: &Settings, step: u64) -> f64 {
+    tch::manual_seed((settings.seed as i64) << 32 | step as i64);
+    let (images, labels) = slices.draw(settings);
+    let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
+    let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
+    let value = loss(&net.forward(&images, Pass::Training { drop: settings.drop, kind }), &labels);
+    value.backward();
+    value.double_value(&[])
 }
 
 fn progress(step: u64, steps: u64) -> Result<ProgressBar> {

@@ -1,0 +1,84 @@
+"""A site: takes weights from a message, has the trainer do its step with them, and answers with what came out.
+
+The node's configuration says where the site's data are (`data`, and `site` as k/n where it has a part of them only), which trainer
+to call (`trainer`) and with which options (`options`). No image, label or path leaves the site.
+"""
+
+import json
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from . import weights
+
+app = ClientApp()
+
+
+@app.train()
+def train(message, context):
+    """One round of steps from the global weights; answers with the site's."""
+    config, tensors = message.content["config"], hold(message, context)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.safetensors"
+        found = trainer("fit", Path(folder), tensors, message, context, "--step", config["step"], "--out", out)
+        trained = weights.read(out)
+    arrays = weights.update(trained, tensors) if config["update"] == weights.INT8 else weights.whole(trained)
+    metrics = {"num-examples": found["examples"], "loss": found["loss"]}
+    return answer(message, context, metrics, arrays)
+
+
+@app.evaluate()
+def evaluate(message, context):
+    """Dice of the global weights on the site's validation subjects."""
+    tensors = hold(message, context)
+    with tempfile.TemporaryDirectory() as folder:
+        found = trainer("score", Path(folder), tensors, message, context, "--split", "validation")
+    metrics = {"num-examples": found["examples"]} | {f"dice/{k}": v for k, v in found["dice"].items()}
+    return answer(message, context, metrics)
+
+
+def hold(message, context):
+    """The global weights: sent whole, as a difference to those that the site holds, or not at all where it holds them."""
+    config, arrays = message.content["config"], message.content["arrays"]
+    version, base = config["version"], config["base"]
+    if base == 0:
+        tensors = weights.of_whole(arrays)
+    else:
+        held = context.state.config_records.get("held", {"version": 0})["version"]
+        if held != base:
+            raise ValueError(f"the message builds on weights {base}, this site holds {held}")
+        tensors = weights.of_whole(context.state["weights"])
+        if version != base:
+            tensors = weights.of_update(arrays, tensors)
+    context.state["weights"] = weights.whole(tensors)
+    context.state["held"] = ConfigRecord({"version": version})
+    return tensors
+
+
+def trainer(verb, folder, tensors, message, context, *arguments):
+    """Calls `monet-train federate VERB` with the settings that the message brought; returns its line of JSON."""
+    config, node = message.content["config"], context.node_config
+    for name in ("run.json", "task.toml"):
+        (folder / name).write_text(config[name])
+    weights.write(tensors, folder / "in.safetensors")
+    command = [node["trainer"], *shlex.split(str(node.get("options", "")))]
+    command += ["federate", verb, "--run", folder, "--data", node["data"], "--weights", folder / "in.safetensors"]
+    if node.get("site"):
+        command += ["--site", node["site"]]
+    done = subprocess.run([*map(str, command), *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip() or f"{node['trainer']} ended with {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def answer(message, context, metrics, arrays=None):
+    """The reply, with the site's name."""
+    about = ConfigRecord({"site": str(context.node_config.get("site", ""))})
+    content = RecordDict({"metrics": MetricRecord(metrics), "about": about})
+    if arrays is not None:
+        content["arrays"] = arrays
+    return Message(content, reply_to=message)
