@@ -1,0 +1,51 @@
+//! 32-bit ARM: on a CPU below the triple's floor, ARMv7 with VFPv3, the program ends with one message and exit code 1.
+//!
+//! Even the C library's start and Rust's `main` are made of instructions that such a CPU lacks, so the check is the ELF entry point
+//! (`build.rs` names it), in instructions of ARMv4, and goes on to the C library's. It looks at what the kernel hands every program
+//! (getauxval(3)): the platform, as `v6l`, and the hardware capabilities. 64-bit ARM and x86-64 have no CPU below their floors.
+
+core::arch::global_asm!(
+    ".pushsection .text.monet_entry,\"ax\",%progbits",
+    ".arm",
+    ".globl monet_entry",
+    ".type monet_entry, %function",
+    "monet_entry:",
+    // On the stack: count of arguments, arguments, 0, environment, 0, pairs of kind and value, 0. r0 is the C library's.
+    "ldr r1, [sp]",
+    "add r1, sp, r1, lsl #2",
+    "add r1, r1, #8",
+    "1: ldr r2, [r1], #4",
+    "cmp r2, #0",
+    "bne 1b",
+    "2: ldr r2, [r1], #4",
+    "ldr r3, [r1], #4",
+    "cmp r2, #0",
+    "beq _start",
+    "cmp r2, #{capabilities}",
+    "beq 3f",
+    "cmp r2, #{platform}",
+    "bne 2b",
+    "ldrb r2, [r3, #1]",
+    "cmp r2, #'7'",
+    "bhs 2b",
+    "b 4f",
+    "3: tst r3, #{vfpv3}",
+    "bne 2b",
+    "4: mov r0, #2",
+    "adr r1, 5f",
+    "mov r2, #(6f - 5f)",
+    "mov r7, #{write}",
+    "svc #0",
+    "mov r0, #1",
+    "mov r7, #{exit}",
+    "svc #0",
+    "5: .ascii \"monet: error: this CPU is older than ARMv7 with VFPv3, which this build is made for: run it on a newer board\\n\"",
+    "6: .balign 4",
+    ".size monet_entry, . - monet_entry",
+    ".popsection",
+    platform = const 15,
+    capabilities = const 16,
+    vfpv3 = const 1 << 13,
+    write = const 4,
+    exit = const 1,
+);
