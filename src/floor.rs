@@ -1,8 +1,15 @@
-//! 32-bit ARM: on a CPU below the triple's floor, ARMv7 with VFPv3, the program ends with one message and exit code 1.
+//! 32-bit ARM: on a CPU below this build's floor, ARMv7 with NEON, the program ends with one message and exit code 1.
 //!
-//! Even the C library's start and Rust's `main` are made of instructions that such a CPU lacks, so the check is the ELF entry point
-//! (`build.rs` names it), in instructions of ARMv4, and goes on to the C library's. It looks at what the kernel hands every program
-//! (getauxval(3)): the platform, as `v6l`, and the hardware capabilities. 64-bit ARM and x86-64 have no CPU below their floors.
+//! Even the C library's start and Rust's `main` are made of instructions that an ARMv6 lacks, and the standard library's arithmetic
+//! uses the 32 registers that come with NEON. So the check is the ELF entry point (`build.rs` names it), in instructions of ARMv4,
+//! and goes on to the C library's. It asks what the kernel tells every program at its start (getauxval(3), AT_HWCAP).
+//! 64-bit ARM and x86-64 have no CPU below their floors.
+
+macro_rules! message {
+    () => {
+        "monet: error: this CPU is no ARMv7 with NEON, which this build is made for: run it on a newer board"
+    };
+}
 
 core::arch::global_asm!(
     ".pushsection .text.monet_entry,\"ax\",%progbits",
@@ -22,30 +29,24 @@ core::arch::global_asm!(
     "cmp r2, #0",
     "beq _start",
     "cmp r2, #{capabilities}",
-    "beq 3f",
-    "cmp r2, #{platform}",
     "bne 2b",
-    "ldrb r2, [r3, #1]",
-    "cmp r2, #'7'",
-    "bhs 2b",
-    "b 4f",
-    "3: tst r3, #{vfpv3}",
-    "bne 2b",
-    "4: mov r0, #2",
-    "adr r1, 5f",
-    "mov r2, #(6f - 5f)",
+    "tst r3, #{neon}",
+    "bne _start",
+    "mov r0, #2",
+    "adr r1, 3f",
+    "mov r2, #{length}",
     "mov r7, #{write}",
     "svc #0",
     "mov r0, #1",
     "mov r7, #{exit}",
     "svc #0",
-    "5: .ascii \"monet: error: this CPU is older than ARMv7 with VFPv3, which this build is made for: run it on a newer board\\n\"",
-    "6: .balign 4",
+    concat!("3: .ascii \"", message!(), "\\n\""),
+    ".balign 4",
     ".size monet_entry, . - monet_entry",
     ".popsection",
-    platform = const 15,
     capabilities = const 16,
-    vfpv3 = const 1 << 13,
+    neon = const 1 << 12,
+    length = const message!().len() + 1,
     write = const 4,
     exit = const 1,
 );
