@@ -248,8 +248,8 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
     let float = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hippocampus.f32.toml");
     let float = String::from_utf8(monet(&["inspect", text(&float)]).stdout).unwrap();
     assert!(float.contains("engine   tract") && float.contains("not int8: Conv \"enc0_in\": "), "{float}");
-    // Folded weights and biases of MoNet with three classes; multiply-accumulates at 64×64.
-    assert_eq!(json["net"]["parameters"], 400_755);
+    // Folded weights and biases of MoNet with three planes and three classes.
+    assert_eq!(json["net"]["parameters"], 401_043);
     assert_eq!(json["net"]["size"], serde_json::json!([64, 64]));
 }
 
