@@ -69,7 +69,9 @@ fn error_of_mean(folder: &Path, round: &Value) -> f64 {
         let sum = parts
             .iter()
             .fold(mean.to_kind(Kind::Double) * 0.0, |sum, (w, n)| sum + w[name].to_kind(Kind::Double) * *n);
-        (sum / total - mean.to_kind(Kind::Double)).abs().max().double_value(&[])
+        // Relative, as running variances are not small.
+        let mean = mean.to_kind(Kind::Double);
+        ((sum / total - &mean).abs() / mean.abs().clamp_min(1.0)).max().double_value(&[])
     };
     mean.iter().map(error).fold(0.0, f64::max)
 }
