@@ -2,6 +2,7 @@
 //!
 //! `MONET_FLOWER_PYTHON` names a Python with what `federate/requirements.txt` lists; without it these tests are skipped by name.
 
+mod ran;
 mod synthetic;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,9 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command};
 
+use ran::{refuse, succeed};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -29,18 +31,6 @@ fn has_flower(test: &str) -> bool {
         eprintln!("skipped: {test}, as MONET_FLOWER_PYTHON names no Python with Flower");
     }
     has
-}
-
-fn succeed(mut command: Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-fn refuse(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{command:?} was not refused");
-    String::from_utf8(output.stderr).unwrap()
 }
 
 fn json(path: &Path) -> Value {

@@ -1,12 +1,14 @@
 //! `monet-train report` through the real binary on a made-up data set: two packages side by side, a second data set, and what
 //! is refused.
 
+mod ran;
 mod synthetic;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use ran::{refuse, succeed};
 use serde_json::Value;
 
 fn monet_train(arguments: &[&str]) -> Command {
@@ -15,18 +17,6 @@ fn monet_train(arguments: &[&str]) -> Command {
     // No `monet` that happens to be there: what is timed is said by --monet alone.
     command.env("PATH", "");
     command
-}
-
-fn succeed(mut command: Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-fn refuse(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{command:?} was not refused");
-    String::from_utf8(output.stderr).unwrap()
 }
 
 fn text(path: &Path) -> &str {

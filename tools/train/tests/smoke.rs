@@ -1,13 +1,16 @@
 //! The whole way through the real binary on a made-up data set: train, kill, resume, export, quantize, evaluate; and bad
 //! data, refused before training begins.
 
+mod ran;
 mod synthetic;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use ran::{refuse, succeed};
 
 /// Enough of a net and of a run to find the boxes.
 const RUN: &str = "--task hippocampus --width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
@@ -24,18 +27,6 @@ fn train(data: &Path, out: &Path) -> Command {
         monet_train(&["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
     command.args(RUN.split(' '));
     command
-}
-
-fn succeed(mut command: Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
-}
-
-fn refuse(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{command:?} was not refused");
-    String::from_utf8(output.stderr).unwrap()
 }
 
 /// Kills a run once it has kept a checkpoint.
