@@ -19,7 +19,7 @@ pub use preview::{Preview, Thinning};
 pub use score::{
     Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
 };
-pub use surface::{Hausdorff, hausdorff};
+pub use surface::{Hausdorff, hausdorff, percentile};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
 
 /// A report as indented JSON, ending in a new line.

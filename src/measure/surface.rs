@@ -46,8 +46,12 @@ pub fn hausdorff(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> O
     Some(Hausdorff { max: *distances.last()?, p95: percentile(&distances, PERCENTILE) })
 }
 
-/// Percentile with linear interpolation between ranks; `values` are in ascending order and not empty.
-fn percentile(values: &[f64], part: f64) -> f64 {
+/// The percentile `part`, 0 to 1, with linear interpolation between ranks, of values in ascending order.
+///
+/// # Panics
+/// Without values, or with a part beyond 0 to 1.
+#[must_use]
+pub fn percentile(values: &[f64], part: f64) -> f64 {
     let rank = part * (values.len() - 1) as f64;
     let (below, above) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
     below + (above - below) * rank.fract()

@@ -33,6 +33,13 @@ pub struct Preparation<'a> {
     pub thinning: Option<Thinning>,
 }
 
+impl Preparation<'_> {
+    /// Pixels of the picture that are kept.
+    fn grey_len(&self) -> usize {
+        self.thinning.map_or(0, |thinning| thinning.len())
+    }
+}
+
 /// A slice at the end of its way.
 #[derive(Debug, Clone, Copy)]
 pub struct Labelled<'a> {
@@ -80,7 +87,7 @@ impl Lane {
                 index: 0,
                 input: vec![0.0; preparation.fit.net_len()],
                 labels: vec![0; height * width],
-                grey: vec![0; preparation.thinning.map_or(0, |thinning| thinning.len())],
+                grey: vec![0; preparation.grey_len()],
             }));
         }
         lane
@@ -173,10 +180,7 @@ fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) 
     let mut times = StageTimes::default();
     let [width, height, slices] = source.geometry().size;
     let mut voxels = vec![0.0; source.slice_len()];
-    let empty = Prepared {
-        values: vec![0.0; fit.slice_len()],
-        grey: vec![0; thinning.map_or(0, |thinning| thinning.len())],
-    };
+    let empty = Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] };
     let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, &empty);
     let mut take_in = |slice: &mut Prepared, times: &mut StageTimes| {
         let clock = Clock::start();

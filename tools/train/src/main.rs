@@ -22,6 +22,7 @@ mod preset;
 mod quantize;
 mod report;
 mod settings;
+mod text;
 mod topology;
 mod train;
 mod tune;

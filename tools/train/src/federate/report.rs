@@ -14,6 +14,7 @@ use super::flower::Flower;
 use crate::checkpoint;
 use crate::net::Net;
 use crate::settings::Settings;
+use crate::text::grouped;
 use crate::topology::Arch;
 
 /// Bytes.
@@ -277,18 +278,6 @@ impl Report {
 fn range(values: impl Iterator<Item = u64> + Clone) -> String {
     let (least, most) = (values.clone().min().unwrap_or(0), values.max().unwrap_or(0));
     if least == most { grouped(least) } else { format!("{} to {}", grouped(least), grouped(most)) }
-}
-
-/// With a comma every three digits.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let parts: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|part| std::str::from_utf8(part).unwrap_or_default())
-        .collect();
-    parts.join(",")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use monet::measure::percentile;
+
 use super::Findings;
 use super::scores::{Metric, Protocol};
 use crate::plot::{COLOURS, marks, range, short};
@@ -47,14 +49,10 @@ impl Quartiles {
     /// `None` of no values.
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        // Linear interpolation between ranks, as for HD95.
-        let part = |p: f64| {
-            let rank = p * last as f64;
-            let (below, above) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
-            below + (above - below) * rank.fract()
-        };
-        let parts = [part(0.25), part(0.5), part(0.75)];
+        if values.is_empty() {
+            return None;
+        }
+        let parts = [0.25, 0.5, 0.75].map(|part| percentile(&values, part));
         let reach = WHISKER * (parts[2] - parts[0]);
         let within = |v: &f64| (parts[0] - reach..=parts[2] + reach).contains(v);
         let inner: Vec<f64> = values.iter().copied().filter(within).collect();

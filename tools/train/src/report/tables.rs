@@ -7,6 +7,7 @@ use monet::measure::Summary;
 use super::scores::{Evaluation, METRICS, Metric, Protocol};
 use super::speed::SLICES;
 use super::{Cohort, Findings, ModelReport};
+use crate::text::grouped;
 
 /// A table in the making; the first columns hold words, the others numbers.
 struct Table {
@@ -139,7 +140,7 @@ fn cost(findings: &Findings) -> String {
             model.name.clone(),
             model.cost.network.clone().unwrap_or_else(|| "—".into()),
             model.cost.kind.into(),
-            grouped(model.cost.parameters.unwrap_or(model.cost.stored)),
+            grouped(model.cost.parameters.unwrap_or(model.cost.stored) as u64),
             format!("{:.2}", megabytes(model.cost.bytes as f64)),
             speed(&|s| format!("{}×{}", s.size[0], s.size[1])),
             speed(&|s| format!("{:.2}", s.seconds)),
@@ -180,19 +181,6 @@ fn timing(findings: &Findings) -> String {
                 writeln!(out, "- {}: not measured: {why}", model.name)
             }
         };
-    }
-    out
-}
-
-/// `403,556`.
-fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
     }
     out
 }
