@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+/// Pixels between the knots of an elastic deformation.
+const KNOTS: i64 = 8;
+
 /// Strength of each change; zero switches it off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Augment {
@@ -22,6 +25,10 @@ pub struct Augment {
     /// Largest shift, as a part of the slice
     #[arg(long, default_value_t = 0.08)]
     pub shift: f64,
+    /// Elastic deformation: standard deviation in pixels of the displacements that are drawn for every eighth pixel and joined smoothly
+    #[arg(long, default_value_t = 0.0)]
+    #[serde(default)]
+    pub elastic: f64,
     /// Largest relative change of intensity
     #[arg(long, default_value_t = 0.2)]
     pub gain: f64,
@@ -39,7 +46,8 @@ pub struct Augment {
 impl Augment {
     /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
     pub fn apply(&self, images: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
-        let grid = Tensor::affine_grid_generator(&self.transforms(images), images.size(), false);
+        let affine = Tensor::affine_grid_generator(&self.transforms(images), images.size(), false);
+        let grid = if self.elastic > 0.0 { affine + self.displacements(images) } else { affine };
         let moved = images.grid_sampler(&grid, 0, 0, false);
         // Nearest neighbour keeps labels whole; 0 outside is background in both.
         let float = labels.unsqueeze(1).to_kind(Kind::Float);
@@ -62,6 +70,17 @@ impl Augment {
         let row_x = [&cos * &mirror, &sin * -aspect, shift()];
         let row_y = [&sin * &mirror / aspect, cos, shift()];
         Tensor::stack(&[Tensor::stack(&row_x, 1), Tensor::stack(&row_y, 1)], 1)
+    }
+
+    /// Displacements `[n, h, w, 2]` in the unit square, x before y as `grid_sampler` takes them.
+    fn displacements(&self, images: &Tensor) -> Tensor {
+        let (n, device) = (images.size()[0], images.device());
+        let sides = &images.size()[2..];
+        let knots = [n, 2, sides[0].div_euclid(KNOTS) + 2, sides[1].div_euclid(KNOTS) + 2];
+        let changed = chosen(&[n, 1, 1, 1], self.chance, device);
+        let coarse = Tensor::randn(knots, (Kind::Float, device)) * self.elastic * changed;
+        let smooth = coarse.upsample_bicubic2d(sides, true, None, None).permute([0, 2, 3, 1]);
+        smooth * Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32]).to_device(device)
     }
 
     fn intensities(&self, images: &Tensor) -> Tensor {
@@ -100,6 +119,7 @@ mod tests {
         rotate: 0.0,
         scale: 0.0,
         shift: 0.0,
+        elastic: 0.0,
         gain: 0.0,
         offset: 0.0,
         gamma: 0.0,
@@ -146,6 +166,21 @@ mod tests {
         let (i, l) = Augment { chance: 0.0, ..strong }.apply(&images, &labels);
         assert!((i - images).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels);
+    }
+
+    #[test]
+    fn an_elastic_deformation_moves_image_and_label_alike_by_about_what_is_asked() {
+        let rows = Tensor::arange(64, (Kind::Float, Device::Cpu)) / 64.0 + 1e-3;
+        let images = rows.reshape([1, 1, 64, 1]).expand([4, 1, 64, 40], false).contiguous();
+        let labels = (&images * 64.0).squeeze_dim(1).to_kind(Kind::Int64);
+        tch::manual_seed(1);
+        let (i, l) = Augment { elastic: 2.0, ..OFF }.apply(&images, &labels);
+        let inner = |t: Tensor| t.narrow(-2, 16, 32).narrow(-1, 8, 24);
+        let moved = inner((&i - &images) * 64.0);
+        let deviation = moved.std(false).double_value(&[]);
+        assert!((0.8..2.5).contains(&deviation), "{deviation} pixels");
+        let apart = inner(i.squeeze_dim(1) * 64.0) - inner(l.to_kind(Kind::Float));
+        assert!(apart.abs().max().double_value(&[]) < 1.1);
     }
 
     #[test]
