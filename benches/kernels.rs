@@ -74,7 +74,7 @@ fn slice(
     let mut labels = vec![0; plan.output_size().iter().product()];
     group.throughput(Throughput::Elements(plan.macs()));
     group.bench_function(id, |b| {
-        b.iter(|| plan.run(&mut arena, black_box(&input), &mut labels).expect("a run"))
+        b.iter(|| plan.run(&mut arena, black_box(&[&input]), &mut labels).expect("a run"))
     });
 }
 
@@ -104,7 +104,7 @@ fn table() {
             let mut seconds = f64::INFINITY;
             for _ in 0..10 {
                 let mut clock = Instant::now();
-                let timed = plan.run_observed(&mut arena, &input, &mut labels, |step| {
+                let timed = plan.run_observed(&mut arena, &[&input], &mut labels, |step| {
                     if step == 1 {
                         seconds = seconds.min(clock.elapsed().as_secs_f64());
                         macs = plan.steps()[step].macs;

@@ -50,7 +50,7 @@ fn stages(c: &mut Criterion) {
     let mut engines =
         engine::engines(&package, fit.net_size(), 1, Kernel::best()).expect("the embedded net loads");
     one.bench_function("infer", |b| {
-        b.iter(|| engines[0].segment(black_box(&input), &mut labels).expect("the embedded net runs"));
+        b.iter(|| engines[0].segment(black_box(&[&input]), &mut labels).expect("the embedded net runs"));
     });
     let mut restored = vec![0; width * height];
     one.bench_function("restore", |b| b.iter(|| fit.restore(black_box(&labels), &mut restored)));

@@ -60,8 +60,8 @@ impl Engine for Brighter {
     fn name(&self) -> String {
         "brighter".to_owned()
     }
-    fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
-        labels.iter_mut().zip(input).for_each(|(label, value)| *label = u8::from(*value > 0.5));
+    fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
+        labels.iter_mut().zip(input[0]).for_each(|(label, value)| *label = u8::from(*value > 0.5));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ fn logits(graph: &QuantGraph, size: [usize; 2], kernel: Kernel, input: &[f32], r
     let plan = Plan::new(graph, size[0], size[1], kernel).expect("a plan for a valid net");
     let mut arena = vec![rubbish; plan.arena_len()];
     let mut out = vec![f32::NAN; plan.classes() * plan.output_size().iter().product::<usize>()];
-    plan.run_probabilities(&mut arena, input, &mut out).expect("buffers of the plan's sizes");
+    plan.run_probabilities(&mut arena, &[input], &mut out).expect("buffers of the plan's sizes");
     out.into_iter().map(f32::to_bits).collect()
 }
 
@@ -137,11 +137,11 @@ fn buffers_of_other_sizes_are_errors() {
     let plan = Plan::new(&small(), 4, 4, Kernel::best()).expect("a plan for a valid net");
     let mut arena = vec![0; plan.arena_len()];
     let mut labels = [0; 16];
-    assert!(plan.run(&mut arena, &[0.0; 16], &mut labels).is_ok());
+    assert!(plan.run(&mut arena, &[&[0.0; 16]], &mut labels).is_ok());
     let runs = [
-        plan.run(&mut arena[1..], &[0.0; 16], &mut labels),
-        plan.run(&mut arena, &[0.0; 15], &mut labels),
-        plan.run(&mut arena, &[0.0; 16], &mut labels[1..]),
+        plan.run(&mut arena[1..], &[&[0.0; 16]], &mut labels),
+        plan.run(&mut arena, &[&[0.0; 15]], &mut labels),
+        plan.run(&mut arena, &[&[0.0; 16]], &mut labels[1..]),
     ];
     for (run, name) in runs.into_iter().zip(["arena", "input", "labels"]) {
         assert!(matches!(run, Err(RunError::Length { what, .. }) if what == name), "{name}: {run:?}");

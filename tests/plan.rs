@@ -188,7 +188,7 @@ proptest! {
             }
             let mut arena = vec![0; plan.arena_len()];
             let mut labels = vec![0; plan.output_size().iter().product()];
-            plan.run(&mut arena, &vec![0.5; plan.input_len()], &mut labels).unwrap();
+            plan.run(&mut arena, &[&vec![0.5; plan.input_len()]], &mut labels).unwrap();
         }
     }
 }

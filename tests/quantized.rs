@@ -67,9 +67,9 @@ fn agrees_with_stock_tract(name: &str) {
     let plan = Plan::new(&region.graph, shape[2], shape[3], Kernel::best()).expect("a plan");
     let mut arena = vec![0; plan.arena_len()];
     let mut own = vec![0.0; plan.classes() * pixels];
-    plan.run_probabilities(&mut arena, &input, &mut own).expect("a run");
+    plan.run_probabilities(&mut arena, &[&input], &mut own).expect("a run");
     let mut own_labels = vec![0; pixels];
-    plan.run(&mut arena, &input, &mut own_labels).expect("a run");
+    plan.run(&mut arena, &[&input], &mut own_labels).expect("a run");
 
     assert_eq!(own_labels, labels(&region, &own, pixels));
     let mean = expected.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;

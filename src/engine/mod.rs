@@ -37,12 +37,12 @@ pub trait Engine: Send {
     /// What it is, for reports: `int8 avx512-vnni`.
     fn name(&self) -> String;
 
-    /// Segments a slice: `input` is channels × height × width as [`FitPlan::prepare`](crate::package::FitPlan::prepare)
-    /// makes it, `labels` height × width.
+    /// Segments a slice: `input` is planes × height × width, each part of it as [`FitPlan::prepare`](crate::package::FitPlan::prepare)
+    /// makes it from the slice or a neighbour, `labels` height × width.
     ///
     /// # Errors
     /// [`EngineError::Run`]
-    fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError>;
+    fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError>;
 }
 
 /// Which engine runs a net.

@@ -81,7 +81,7 @@ impl Engine for QuantizedEngine {
         format!("int8 {}", self.plan.kernel())
     }
 
-    fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
+    fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
         self.plan.run(&mut self.arena, input, labels).map_err(|e| EngineError::Run(e.to_string()))
     }
 }

@@ -37,7 +37,7 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
         let mut engine = QuantizedEngine::new(&package, size, kernel)?.ok_or_else(needs_tract)?;
         let mut labels = vec![0; size[0] * size[1]];
         let clock = Instant::now();
-        engine.segment(&input, &mut labels)?;
+        engine.segment(&[&input], &mut labels)?;
         let ms = clock.elapsed().as_secs_f64() * 1e3;
         let labels_sha256 = sha256(&labels);
         Ok(KernelCheck { kernel: kernel.name(), healthy: labels_sha256 == LABELS, labels_sha256, ms })
@@ -83,7 +83,7 @@ mod tests {
         let size = [package.manifest.input.height, package.manifest.input.width];
         let mut engine = QuantizedEngine::new(&package, size, Kernel::best()).unwrap().unwrap();
         let mut labels = vec![0; size[0] * size[1]];
-        engine.segment(&slice(package.manifest.input.planes(), size), &mut labels).unwrap();
+        engine.segment(&[&slice(package.manifest.input.planes(), size)], &mut labels).unwrap();
         for class in 0..package.manifest.classes() {
             let count = labels.iter().filter(|label| usize::from(**label) == class).count();
             assert!(count > 20, "{count} pixels of class {class}: choose another slice");

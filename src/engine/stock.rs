@@ -64,10 +64,11 @@ impl Engine for StockEngine {
         self.name.clone()
     }
 
-    fn segment(&mut self, input: &[f32], labels: &mut [u8]) -> Result<(), EngineError> {
+    fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
         let failed = |e: TractError| EngineError::Run(format!("{e:#}"));
         let [height, width] = self.size;
-        let tensor = Tensor::from_shape(&[1, self.channels, height, width], input).map_err(failed)?;
+        let tensor =
+            Tensor::from_shape(&[1, self.channels, height, width], &input.concat()).map_err(failed)?;
         let outputs = self.state.run(tvec!(tensor.into())).map_err(failed)?;
         let view = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
         let probabilities =

@@ -23,7 +23,7 @@ const MAX_SIDE: usize = 4096;
 const MAX_CHANNELS: usize = 16;
 
 /// No net may see more slices on either side of a slice.
-const MAX_NEIGHBOURS: usize = 4;
+pub const MAX_NEIGHBOURS: usize = 4;
 
 /// A model package's manifest. See `models/` for commented examples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,8 @@ pub use colour::Colour;
 pub use fit::{FitError, FitPlan};
 pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{
-    Data, FORMAT, Fit, Input, Label, Manifest, ManifestError, Metric, Normalise, Output, SIZE_STEP,
+    Data, FORMAT, Fit, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric, Normalise, Output,
+    SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};
 pub use plan::PlanFileError;

@@ -5,16 +5,16 @@
 //! that order needs no sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
 //! filled → done → free. All are allocated before the first slice, none after.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::PipelineError;
 use super::queue::Queue;
 use super::window::Window;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::measure::{Clock, Stage, StageTimes, Thinning};
-use crate::package::{FitPlan, Intensity};
+use crate::package::{FitPlan, Intensity, MAX_NEIGHBOURS};
 use crate::volume::{SliceSource, VolumeError};
 
 /// Slots of a lane: one in the net, one being written and then filled, both of which take less time than the net.
@@ -55,11 +55,10 @@ pub struct Labelled<'a> {
 #[derive(Debug)]
 struct Slot {
     index: usize,
-    /// What the net takes.
-    input: Vec<f32>,
+    /// What the net takes: the slice between its neighbours, shared with the slots of these.
+    input: heapless::Vec<Arc<Prepared>, { 2 * MAX_NEIGHBOURS + 1 }>,
     /// What it gives, in its own grid.
     labels: Vec<u8>,
-    grey: Vec<u8>,
 }
 
 /// A slice that is read, normalised and fitted.
@@ -85,9 +84,8 @@ impl Lane {
         for _ in 0..DEPTH {
             lane.free.push(Box::new(Slot {
                 index: 0,
-                input: vec![0.0; preparation.fit.net_len()],
+                input: heapless::Vec::new(),
                 labels: vec![0; height * width],
-                grey: vec![0; preparation.grey_len()],
             }));
         }
         lane
@@ -154,7 +152,8 @@ pub fn stream(
             let clock = Clock::start();
             preparation.fit.restore(&slot.labels, &mut labels);
             let clock = times.add(Stage::Restore, clock);
-            if let Err(error) = write(Labelled { index: slot.index, labels: &labels, grey: &slot.grey }) {
+            let grey = &slot.input[preparation.neighbours].grey;
+            if let Err(error) = write(Labelled { index: slot.index, labels: &labels, grey }) {
                 outcome.fail(error.into());
             }
             times.add(Stage::Write, clock);
@@ -180,9 +179,13 @@ fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) 
     let mut times = StageTimes::default();
     let [width, height, slices] = source.geometry().size;
     let mut voxels = vec![0.0; source.slice_len()];
-    let empty = Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] };
-    let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, &empty);
-    let mut take_in = |slice: &mut Prepared, times: &mut StageTimes| {
+    let empty =
+        || Arc::new(Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] });
+    // Slots that are under way hold the slices before this one; whoever takes slice i's place finds that its slots are back.
+    let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
+    let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, ring);
+    let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {
+        let slice = Arc::make_mut(slice);
         let clock = Clock::start();
         if source.next_into(&mut voxels)?.is_none() {
             return Ok(false);
@@ -198,6 +201,7 @@ fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) 
     };
     for lane in outcome.lanes.iter().cycle() {
         let Some(mut slot) = lane.free.pop() else { break };
+        slot.input.clear();
         match window.advance(|slice| take_in(slice, &mut times)) {
             Ok(true) => {}
             Ok(false) => break,
@@ -207,10 +211,7 @@ fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) 
             }
         }
         slot.index = window.index();
-        slot.grey.copy_from_slice(&window.centre().grey);
-        for (plane, input) in window.planes().zip(slot.input.chunks_exact_mut(fit.slice_len())) {
-            input.copy_from_slice(&plane.values);
-        }
+        slot.input.extend(window.slices().cloned());
         lane.filled.push(slot);
     }
     outcome.lanes.iter().for_each(|lane| lane.filled.close());
@@ -222,7 +223,7 @@ fn work(lane: &Lane, outcome: &Outcome, engine: &mut dyn Engine) -> StageTimes {
     let mut times = StageTimes::default();
     while let Some(mut slot) = lane.filled.pop() {
         let clock = Clock::start();
-        if let Err(source) = engine.segment(&slot.input, &mut slot.labels) {
+        if let Err(source) = infer(&mut slot, engine) {
             outcome.fail(PipelineError::Engine { slice: slot.index, source });
             break;
         }
@@ -231,4 +232,11 @@ fn work(lane: &Lane, outcome: &Outcome, engine: &mut dyn Engine) -> StageTimes {
     }
     lane.done.close();
     times
+}
+
+/// Labels of a slot's slice.
+fn infer(slot: &mut Slot, engine: &mut dyn Engine) -> Result<(), EngineError> {
+    let input: heapless::Vec<&[f32], { 2 * MAX_NEIGHBOURS + 1 }> =
+        slot.input.iter().map(|slice| &slice.values[..]).collect();
+    engine.segment(&input, &mut slot.labels)
 }

@@ -1,7 +1,7 @@
 //! A slice with its neighbours: what a net sees that looks at a slice and a few on either side of it.
 
-/// A window over a volume's slices that moves by one. Holds `2 n + 1` prepared slices, whatever the volume's length; beyond the
-/// volume's ends its last slice stands again.
+/// A window over a volume's slices that moves by one. Holds as many prepared slices as it is given room for, at least the `2 n + 1` that
+/// it shows, whatever the volume's length; beyond the volume's ends its last slice stands again.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     /// Slices on either side.
@@ -18,10 +18,12 @@ pub(super) struct Window<T> {
     given: usize,
 }
 
-impl<T: Clone> Window<T> {
-    /// A window of `side` slices on either side over a volume of `slices`, none of them read; `empty` is what a slice is read into.
-    pub(super) fn new(side: usize, slices: usize, descending: bool, empty: &T) -> Self {
-        Self { side, slices, descending, ring: vec![empty.clone(); 2 * side + 1], read: 0, given: 0 }
+impl<T> Window<T> {
+    /// A window of `side` slices on either side over a volume of `slices`, none of them read; `ring` is what slices are read into, at
+    /// least `2 * side + 1`. A slice's place is taken again after as many slices as there are places.
+    pub(super) fn new(side: usize, slices: usize, descending: bool, ring: Vec<T>) -> Self {
+        debug_assert!(ring.len() > 2 * side, "no room for a slice and its neighbours");
+        Self { side, slices, descending, ring, read: 0, given: 0 }
     }
 
     /// Takes in what the next position needs, by `read`, which tells whether there was a slice. Returns false when all slices have
@@ -47,14 +49,9 @@ impl<T: Clone> Window<T> {
         if self.descending { self.slices - 1 - number } else { number }
     }
 
-    /// The slice in the middle.
-    pub(super) fn centre(&self) -> &T {
-        &self.ring[(self.given - 1) % self.ring.len()]
-    }
-
     /// The slice and its neighbours, by rising index whatever the order in which they came.
-    pub(super) fn planes(&self) -> impl Iterator<Item = &T> {
-        (0..self.ring.len()).map(|i| {
+    pub(super) fn slices(&self) -> impl Iterator<Item = &T> {
+        (0..=2 * self.side).map(|i| {
             let later = if self.descending { 2 * self.side - i } else { i };
             let number = (self.given - 1 + later).saturating_sub(self.side).min(self.slices - 1);
             &self.ring[number % self.ring.len()]
@@ -70,11 +67,13 @@ mod tests {
 
     #[test]
     fn neighbours_stand_in_ascending_order_and_the_ends_repeat() {
-        for (slices, side, descending) in
-            (1..6).flat_map(|n| (0..3).flat_map(move |s| [(n, s, false), (n, s, true)]))
+        let sides = |n| (0..3).flat_map(move |s| [(n, s, false), (n, s, true)]);
+        for ((slices, side, descending), spare) in
+            (1..6).flat_map(sides).flat_map(|case| (0..3).map(move |spare| (case, spare)))
         {
             let index = |number: usize| if descending { slices - 1 - number } else { number };
-            let (mut window, mut next) = (Window::new(side, slices, descending, &usize::MAX), 0);
+            let (mut window, mut next) =
+                (Window::new(side, slices, descending, vec![usize::MAX; 2 * side + 1 + spare]), 0);
             let mut read = |slot: &mut usize| {
                 *slot = index(next);
                 next += 1;
@@ -83,10 +82,10 @@ mod tests {
             for number in 0..slices {
                 assert_eq!(window.advance(&mut read), Ok(true));
                 let at = index(number);
-                assert_eq!((window.index(), *window.centre()), (at, at));
+                assert_eq!(window.index(), at);
                 let expected: Vec<usize> =
                     (0..=2 * side).map(|i| (at + i).saturating_sub(side).min(slices - 1)).collect();
-                let found: Vec<usize> = window.planes().copied().collect();
+                let found: Vec<usize> = window.slices().copied().collect();
                 assert_eq!(found, expected, "slice {at} of {slices}, {side} on either side");
             }
             assert_eq!(window.advance(&mut read), Ok(false));
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_slice_that_cannot_be_read_ends_it() {
-        let mut window = Window::new(1, 4, false, &0);
+        let mut window = Window::new(1, 4, false, vec![0; 3]);
         assert_eq!(window.advance(|_| Ok::<_, u8>(false)), Ok(false));
         assert_eq!(window.advance(|_| Err(7)), Err(7));
     }

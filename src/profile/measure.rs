@@ -157,7 +157,7 @@ pub fn first_slice(package: &Package, size: [usize; 2], engine: Choice) -> Resul
     let clock = Instant::now();
     let mut engine = engines(package, size, 1, engine)?;
     let mut labels = vec![0; size[0] * size[1]];
-    engine[0].segment(&slice(package.manifest.input.planes(), size), &mut labels)?;
+    engine[0].segment(&[&slice(package.manifest.input.planes(), size)], &mut labels)?;
     std::hint::black_box(labels);
     Ok(clock.elapsed().as_secs_f64() * 1e3)
 }
@@ -178,7 +178,7 @@ fn latencies(engine: &mut dyn Engine, input: &[f32], runs: usize) -> Result<Vec<
     let mut seconds = Vec::with_capacity(runs);
     for run in 0..WARM_UP + runs {
         let clock = Instant::now();
-        engine.segment(input, &mut labels)?;
+        engine.segment(&[input], &mut labels)?;
         if run >= WARM_UP {
             seconds.push(clock.elapsed().as_secs_f64());
         }
@@ -194,11 +194,11 @@ fn steps(plan: &Plan, input: &[f32], runs: usize) -> Result<(Overhead, Vec<StepP
     let (mut plain, mut observed) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
     for run in 0..WARM_UP + runs {
         let whole = Instant::now();
-        plan.run(&mut arena, input, &mut labels).map_err(|e| EngineError::Run(e.to_string()))?;
+        plan.run(&mut arena, &[input], &mut labels).map_err(|e| EngineError::Run(e.to_string()))?;
         let first = whole.elapsed().as_secs_f64();
         let start = Instant::now();
         let mut clock = start;
-        let timed = plan.run_observed(&mut arena, input, &mut labels, |step| {
+        let timed = plan.run_observed(&mut arena, &[input], &mut labels, |step| {
             let now = Instant::now();
             seconds[step].push((now - clock).as_secs_f64());
             clock = now;

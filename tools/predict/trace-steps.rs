@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut labels = vec![0; plan.output_size().iter().product()];
     // Ends the trace's first part, which is no step.
     monet_step_done(usize::MAX);
-    plan.run_observed(&mut arena, &input, &mut labels, |step| {
+    plan.run_observed(&mut arena, &[&input], &mut labels, |step| {
         monet_step_done(step);
     })?;
     black_box(labels);

@@ -23,7 +23,7 @@
 //! let plan = Plan::new(&graph, 1, 2, Kernel::Scalar)?;
 //! let mut arena = vec![0; plan.arena_len()];
 //! let mut labels = [9; 2];
-//! plan.run(&mut arena, &[0.25, 0.75], &mut labels)?;
+//! plan.run(&mut arena, &[&[0.25, 0.75]], &mut labels)?;
 //! assert_eq!(labels, [0, 1]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -37,6 +37,7 @@ mod kernels;
 mod onnx;
 #[cfg(feature = "tract")]
 mod op;
+mod overlay;
 mod plan;
 pub mod requant;
 mod run;

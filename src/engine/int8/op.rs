@@ -70,7 +70,7 @@ impl OpState for Arena {
             let slices = view.as_slice_mut().context("the output is not contiguous")?;
             let each = op.plan.classes() * height * width;
             for (slice, out) in input.chunks_exact(op.plan.input_len()).zip(slices.chunks_exact_mut(each)) {
-                op.plan.run_probabilities(&mut self.0, slice, out)?;
+                op.plan.run_probabilities(&mut self.0, &[slice], out)?;
             }
         }
         Ok(tvec!(output.into_tvalue()))

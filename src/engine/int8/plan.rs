@@ -10,10 +10,13 @@ use super::arena::{Lifetime, place};
 use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source};
 use super::kernels::winograd::{self, FEEDS, POINTS};
 use super::kernels::{BLOCK, GROUP, Kernel, KernelError, PANEL_PIXELS, Packed, Packing, pack};
+use super::overlay::{Descent, Overlay};
 use super::requant::{RequantError, Stage, Sum, logit};
 
 /// Largest height, width, channel count and window, so that no product of them overflows.
 const LIMIT: usize = 1 << 14;
+/// Rows that a step does together at most, for each row from one tap to the next: whole tiles of three taps and of two.
+const GROUP_ROWS: usize = winograd::tile(2)[0] * winograd::tile(3)[0];
 /// Largest arena, in bytes; offsets of taps are 32-bit.
 const ARENA_LIMIT: usize = 1 << 30;
 
@@ -138,6 +141,8 @@ pub(super) enum Step {
 pub(super) struct ConvStep {
     pub(super) inputs: Vec<usize>,
     pub(super) phases: Vec<Phase>,
+    /// Rows of a phase that are done before the next phase's: whole tiles of each.
+    pub(super) span: usize,
     pub(super) result: ConvResult,
     pub(super) scratch: Range<usize>,
 }
@@ -162,6 +167,24 @@ pub(super) struct Phase {
     pub(super) size: [usize; 2],
     pub(super) way: Way,
     pub(super) bias: Vec<i32>,
+}
+
+impl Phase {
+    /// Rows that are done together.
+    pub(super) fn granularity(&self) -> usize {
+        match &self.way {
+            Way::Rows(_) => 1,
+            Way::Tiles(tiles) => winograd::tile(tiles.taps)[0] * tiles.dilation[0],
+        }
+    }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
 }
 
 /// How a phase is computed.
@@ -745,7 +768,7 @@ fn lay_out(
         let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
         return Err(PlanError::Size { height, width, found });
     }
-    let (offsets, arena_len) = place(&blocks);
+    let (offsets, arena_len) = place(&blocks, &overlays(grids, fused, shapes, &blocks));
     for (grid, &offset) in grids.iter_mut().zip(&offsets) {
         grid.offset = offset;
     }
@@ -753,6 +776,34 @@ fn lay_out(
     let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len;
     let ranges = (0..fused.len()).map(|i| [range(own + 2 * i), range(own + 2 * i + 1)]).collect();
     Ok(Scratches { ranges, arena_len })
+}
+
+/// Where a convolution's result may overlay an input or summand that it is the last to read.
+fn overlays(grids: &[Grid], fused: &[Fused], shapes: &Shapes, blocks: &[Lifetime]) -> Vec<Overlay> {
+    let mut overlays = Vec::new();
+    for (step, f) in (1..).zip(fused) {
+        let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
+        let Some(Source(output)) = f.output() else { continue };
+        let out_step = if transposed { conv.stride[0] } else { 1 };
+        let summand = f.residual.map(|(other, _)| (other, out_step));
+        let in_step = if transposed { 1 } else { conv.stride[0] };
+        let inputs = f.node.operation.inputs().iter().map(|&source| (source, in_step));
+        for (Source(input), in_step) in inputs.chain(summand) {
+            if blocks[input].to != step || input == output {
+                continue;
+            }
+            let descent = Descent {
+                group: GROUP_ROWS * conv.dilation[0],
+                rows: shapes.made(f.node)[0],
+                out_step,
+                in_step,
+                above: grids[output].halo[0],
+                row: [grids[output].row(), grids[input].row()],
+            };
+            overlays.push(Overlay { input, output, lag: descent.lag() });
+        }
+    }
+    overlays
 }
 
 fn final_logits(
@@ -825,7 +876,9 @@ impl Builder<'_> {
         };
         let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|s| s.0).collect();
         let phases = sieves(conv, transposed, shapes.made(f.node));
-        let phases = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
+        let phases: Vec<Phase> = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
+        let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
+        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
         let result = match activation {
             Some(activation) => self.counts(f, conv, activation, inputs[0])?,
             None => {
@@ -837,7 +890,7 @@ impl Builder<'_> {
                 ConvResult::Logits { stage, row }
             }
         };
-        Ok(ConvStep { inputs, phases, result, scratch })
+        Ok(ConvStep { inputs, phases, span, result, scratch })
     }
 
     /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps; `offset` is what the

@@ -35,9 +35,9 @@ enum Sink<'a> {
 impl Plan {
     /// Labels of one slice.
     ///
-    /// `input` is planar (channel, row, column), `labels` height × width of [`Plan::output_size`], `arena` at least
+    /// `input` is planar (channel, row, column), in as many parts of whole planes as the caller has it in; `labels` height × width of [`Plan::output_size`], `arena` at least
     /// [`Plan::arena_len`] bytes of any content.
-    pub fn run(&self, arena: &mut [u8], input: &[f32], labels: &mut [u8]) -> Result<(), RunError> {
+    pub fn run(&self, arena: &mut [u8], input: &[&[f32]], labels: &mut [u8]) -> Result<(), RunError> {
         self.run_observed(arena, input, labels, |_| ())
     }
 
@@ -45,7 +45,7 @@ impl Plan {
     pub fn run_observed(
         &self,
         arena: &mut [u8],
-        input: &[f32],
+        input: &[&[f32]],
         labels: &mut [u8],
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
@@ -58,7 +58,7 @@ impl Plan {
     pub fn run_probabilities(
         &self,
         arena: &mut [u8],
-        input: &[f32],
+        input: &[&[f32]],
         probabilities: &mut [f32],
     ) -> Result<(), RunError> {
         let [height, width] = self.output_size;
@@ -69,11 +69,14 @@ impl Plan {
     fn execute(
         &self,
         arena: &mut [u8],
-        input: &[f32],
+        input: &[&[f32]],
         mut sink: Sink,
         mut done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        expect("input", input.len(), self.input_len())?;
+        let plane = self.size[0] * self.size[1];
+        let whole: usize = input.iter().map(|part| part.len() / plane * plane).sum();
+        expect("input", input.iter().map(|part| part.len()).sum(), self.input_len())?;
+        expect("input in whole planes", whole, self.input_len())?;
         if arena.len() < self.arena_len() {
             return Err(RunError::Length { what: "arena", found: arena.len(), expected: self.arena_len() });
         }
@@ -110,28 +113,37 @@ impl Plan {
     }
 
     fn convolve(&self, arena: &mut [u8], step: &ConvStep, sink: &mut Sink) {
-        for phase in &step.phases {
-            match &phase.way {
-                Way::Rows(rows) => {
-                    for y in 0..phase.size[0] {
-                        self.row(arena, step, phase, rows, y);
-                        if let ConvResult::Logits { row, .. } = &step.result {
-                            self.decide(&arena[row.clone()], y, sink);
-                        }
-                    }
-                }
-                Way::Tiles(tiles) => {
-                    let down = tiles.dilation[0];
-                    for span in (0..phase.size[0]).step_by(tile(tiles.taps)[0] * down) {
-                        for y in span..(span + down).min(phase.size[0]) {
-                            self.strip(arena, step, phase, tiles, y);
-                        }
-                    }
-                }
+        let rows = step.phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
+        // Phase by phase within a few rows, as a result may overlay what is above them, and finds its input in the cache.
+        for top in (0..rows).step_by(step.span) {
+            for phase in &step.phases {
+                self.rows(arena, step, phase, top..(top + step.span).min(phase.size[0]), sink);
             }
         }
         if let ConvResult::Counts { output, .. } = &step.result {
             border(arena, &self.grids[*output]);
+        }
+    }
+
+    /// Some rows of a phase, whole tiles of it.
+    fn rows(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, range: Range<usize>, sink: &mut Sink) {
+        match &phase.way {
+            Way::Rows(rows) => {
+                for y in range {
+                    self.row(arena, step, phase, rows, y);
+                    if let ConvResult::Logits { row, .. } = &step.result {
+                        self.decide(&arena[row.clone()], y, sink);
+                    }
+                }
+            }
+            Way::Tiles(tiles) => {
+                let down = tiles.dilation[0];
+                for span in range.clone().step_by(phase.granularity()) {
+                    for y in span..(span + down).min(range.end) {
+                        self.strip(arena, step, phase, tiles, y);
+                    }
+                }
+            }
         }
     }
 
@@ -267,9 +279,9 @@ fn largest(pixel: &[u8], classes: usize) -> u8 {
     best as u8
 }
 
-fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[f32]) {
+fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[&[f32]]) {
     let [height, width] = grid.size;
-    for (c, plane) in input.chunks_exact(height * width).enumerate() {
+    for (c, plane) in input.iter().flat_map(|part| part.chunks_exact(height * width)).enumerate() {
         for (y, values) in plane.chunks_exact(width).enumerate() {
             let start = grid.at(y, 0);
             let row = &mut arena[start..start + width * grid.step];
