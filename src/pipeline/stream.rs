@@ -4,6 +4,9 @@
 //! as the net's own grid, however large a slice is. Slice number i goes to worker i mod n and is collected from there in the same turn, so
 //! that order needs no sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
 //! filled → done → free. All are allocated before the first slice, none after.
+//!
+//! Threads share out slices, not the rows of one: the latter measured 5 to 36 % slower at two threads (256×256: 24.1 against 25.9 ms a
+//! slice, 128×128: 6.1 against 8.3, 512×512: 86 against 91; best of 20, AVX2 on Zen 3), and the next step would have to wait for all rows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
