@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batches::Slices;
 use crate::checkpoint::Run;
-use crate::dataset::{self, Fold, Pair, Split, Subject};
+use crate::dataset::{self, Pair, Split, Subject, Subset};
 use crate::evaluate::{self, Score};
 use crate::export::{self, Scales};
 use crate::interpret::Interpreter;
@@ -200,15 +200,8 @@ pub struct Evaluate {
     /// A package's manifest
     #[arg(long)]
     model: PathBuf,
-    /// Folder in the layout of the Medical Segmentation Decathlon
-    #[arg(long)]
-    data: PathBuf,
-    /// Which subjects
-    #[arg(long, value_enum, default_value = "validation")]
-    split: Split,
-    /// The fold of the run, so that its validation split is meant
-    #[arg(long, value_name = "K/N")]
-    fold: Option<Fold>,
+    #[command(flatten)]
+    subset: Subset,
     /// Write the figures into the manifest
     #[arg(long)]
     record: bool,
@@ -218,12 +211,8 @@ impl Evaluate {
     pub fn run(self, device: Device) -> Result<()> {
         let mut package = Package::load(&self.model)?;
         let net = Interpreter::new(package.net.bytes(), device)?;
-        let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
-        let subjects = dataset::split(&pairs, self.split, self.fold)?
-            .iter()
-            .map(|p| dataset::load(p, manifest))
-            .collect::<Result<Vec<_>>>()?;
+        let subjects = self.subset.subjects(manifest)?;
         let scores = evaluate::scores(&subjects, manifest, device, true, &|x| logits(&net, x))?;
         print_scores(&subjects, manifest, &scores);
         if self.record {
@@ -235,15 +224,16 @@ impl Evaluate {
     }
 
     fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
-        let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
+        let Subset { data, split, fold } = &self.subset;
+        let subjects = format!("{}, {} subjects, whole volumes", split.name(), scores.len());
         let file =
             |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let fold = self.fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
+        let fold = fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
         let command = format!(
             "monet-train evaluate --model {} --data {} --split {}{fold}",
             file(&self.model),
-            file(&self.data),
-            format!("{:?}", self.split).to_lowercase()
+            file(data),
+            split.name()
         );
         let rounded = |v: f64| (v * 1e4).round() / 1e4;
         let metric = |name: &str, label: &Label, s: evaluate::Summary| Metric {
@@ -251,7 +241,7 @@ impl Evaluate {
             label: label.name.clone(),
             mean: rounded(s.mean),
             std: rounded(s.std),
-            split: split.clone(),
+            split: subjects.clone(),
             command: command.clone(),
         };
         let labels = manifest.labels.iter().enumerate();
