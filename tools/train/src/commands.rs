@@ -10,9 +10,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batches::Slices;
 use crate::checkpoint::Run;
-use crate::dataset::{self, Fold, Pair, Split, Subject};
+use crate::dataset::{self, Pair, Split, Subject, Subset};
 use crate::evaluate::{self, Score};
-use crate::export::{self, Scales};
+use crate::export::{self, Limits, Scales};
 use crate::interpret::Interpreter;
 use crate::net::{self, Net, Pass};
 use crate::onnx::Model;
@@ -107,6 +107,9 @@ pub struct Quantize {
     /// Bits of a weight: 7 for devices whose kernels add pairs of products in 16 bits
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
     weight_bits: u8,
+    /// Bits of a value between the layers: 7 for the same kernels, with the whole range left to the weights
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
+    activation_bits: u8,
     /// Show what each tensor's quantization alone does to the result, the most harmful first
     #[arg(long)]
     sensitivity: bool,
@@ -135,8 +138,8 @@ impl Quantize {
         let batches: Vec<Tensor> =
             load(&calibration)?.iter().flat_map(|s| batches(s, &package, device)).collect();
         let folded = export::fold(&net)?;
-        let mut scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
-        scales.weight_limit = if self.weight_bits == 7 { 63 } else { 127 };
+        let limits = Limits::bits(self.activation_bits, self.weight_bits);
+        let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method, limits)?;
         if self.sensitivity {
             let threshold = evaluate::threshold(&package);
             let rows = quantize::sensitivity(&net.topology, &folded, &scales, &batches[0], threshold)?;
@@ -200,15 +203,8 @@ pub struct Evaluate {
     /// A package's manifest
     #[arg(long)]
     model: PathBuf,
-    /// Folder in the layout of the Medical Segmentation Decathlon
-    #[arg(long)]
-    data: PathBuf,
-    /// Which subjects
-    #[arg(long, value_enum, default_value = "validation")]
-    split: Split,
-    /// The fold of the run, so that its validation split is meant
-    #[arg(long, value_name = "K/N")]
-    fold: Option<Fold>,
+    #[command(flatten)]
+    subset: Subset,
     /// Write the figures into the manifest
     #[arg(long)]
     record: bool,
@@ -218,12 +214,8 @@ impl Evaluate {
     pub fn run(self, device: Device) -> Result<()> {
         let mut package = Package::load(&self.model)?;
         let net = Interpreter::new(package.net.bytes(), device)?;
-        let pairs = dataset::list(&self.data)?;
         let manifest = &package.manifest;
-        let subjects = dataset::split(&pairs, self.split, self.fold)?
-            .iter()
-            .map(|p| dataset::load(p, manifest))
-            .collect::<Result<Vec<_>>>()?;
+        let subjects = self.subset.subjects(manifest)?;
         let scores = evaluate::scores(&subjects, manifest, device, true, &|x| logits(&net, x))?;
         print_scores(&subjects, manifest, &scores);
         if self.record {
@@ -235,15 +227,16 @@ impl Evaluate {
     }
 
     fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
-        let split = format!("{:?}, {} subjects, whole volumes", self.split, scores.len()).to_lowercase();
+        let Subset { data, split, fold } = &self.subset;
+        let subjects = format!("{}, {} subjects, whole volumes", split.name(), scores.len());
         let file =
             |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let fold = self.fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
+        let fold = fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
         let command = format!(
             "monet-train evaluate --model {} --data {} --split {}{fold}",
             file(&self.model),
-            file(&self.data),
-            format!("{:?}", self.split).to_lowercase()
+            file(data),
+            split.name()
         );
         let rounded = |v: f64| (v * 1e4).round() / 1e4;
         let metric = |name: &str, label: &Label, s: evaluate::Summary| Metric {
@@ -251,7 +244,7 @@ impl Evaluate {
             label: label.name.clone(),
             mean: rounded(s.mean),
             std: rounded(s.std),
-            split: split.clone(),
+            split: subjects.clone(),
             command: command.clone(),
         };
         let labels = manifest.labels.iter().enumerate();
@@ -364,7 +357,8 @@ impl BenchNet {
             (0..8).for_each(|_| drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float })))
         });
         let folded = export::fold(&net)?;
-        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
+        let limits = Limits::bits(8, 8);
+        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax, limits)?;
         for (kind, scales) in [("f32", None), ("int8", Some(&scales))] {
             let model = export::build(&net.topology, &folded, scales, &package.task)?;
             let path = self.out.join(format!("monet-{}.{kind}.toml", self.size));

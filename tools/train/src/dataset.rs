@@ -48,6 +48,18 @@ impl Fold {
     }
 }
 
+impl Split {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 impl FromStr for Fold {
     type Err = String;
 
@@ -73,6 +85,38 @@ impl TryFrom<String> for Fold {
 impl From<Fold> for String {
     fn from(fold: Fold) -> Self {
         format!("{}/{}", fold.part, fold.of)
+    }
+}
+
+/// Which subjects of a data set.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Subset {
+    /// Folder in the layout of the Medical Segmentation Decathlon
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Which subjects of it
+    #[arg(long, value_enum, default_value = "validation")]
+    pub split: Split,
+    /// The fold of the run, so that its validation split is meant
+    #[arg(long, value_name = "K/N")]
+    pub fold: Option<Fold>,
+}
+
+impl Subset {
+    /// The subjects.
+    ///
+    /// # Errors
+    /// Those of [`list`] and [`split`].
+    pub fn pairs(&self) -> Result<Vec<Pair>> {
+        split(&list(&self.data)?, self.split, self.fold)
+    }
+
+    /// The same, read.
+    ///
+    /// # Errors
+    /// Those of [`Subset::pairs`], and unreadable subjects.
+    pub fn subjects(&self, package: &Manifest) -> Result<Vec<Subject>> {
+        self.pairs()?.iter().map(|pair| load(pair, package)).collect()
     }
 }
 

@@ -21,7 +21,7 @@ use monet::package::{Label, Net, Package, sha256};
 use serde::Serialize;
 use tch::Device;
 
-use crate::dataset::{self, Fold, Pair, Split};
+use crate::dataset::{self, Pair, Split, Subset};
 use crate::interpret::Interpreter;
 use cost::Cost;
 use scores::{Evaluation, METRICS};
@@ -36,15 +36,8 @@ pub struct Report {
     /// A package's manifest; name several to compare them, an int8 package and its f32 twin for instance
     #[arg(long = "model", required = true, value_name = "FILE.toml")]
     models: Vec<PathBuf>,
-    /// Folder in the layout of the Medical Segmentation Decathlon
-    #[arg(long)]
-    data: PathBuf,
-    /// Which subjects of it
-    #[arg(long, value_enum, default_value = "validation")]
-    split: Split,
-    /// The fold of the run, so that its validation split is meant
-    #[arg(long, value_name = "K/N")]
-    fold: Option<Fold>,
+    #[command(flatten)]
+    subset: Subset,
     /// A second data set of the same labels, from elsewhere: all of its subjects
     #[arg(long, value_name = "DATA")]
     independent: Option<PathBuf>,
@@ -160,23 +153,23 @@ impl Report {
     }
 
     fn cohorts(&self) -> Result<Vec<Cohort>> {
+        let Subset { data, split, fold } = &self.subset;
         ensure!(
-            self.split != Split::Train,
+            *split != Split::Train,
             "--split train: the networks were trained on these; report the validation or the test split"
         );
-        let all = dataset::list(&self.data)?;
-        let pairs = dataset::split(&all, self.split, self.fold)?;
-        let fold = self.fold.map(|fold| format!(" of fold {}", String::from(fold))).unwrap_or_default();
-        let part = format!("{:?} split{fold}", self.split).to_lowercase();
-        let mut cohorts = vec![Cohort { name: folder_name(&self.data)?, part, pairs, shared: 0 }];
+        let fold = fold.map(|fold| format!(" of fold {}", String::from(fold))).unwrap_or_default();
+        let part = format!("{} split{fold}", split.name());
+        let pairs = self.subset.pairs()?;
+        let mut cohorts = vec![Cohort { name: folder_name(data)?, part, pairs, shared: 0 }];
         if let Some(folder) = &self.independent {
             ensure!(
-                folder.canonicalize().ok() != self.data.canonicalize().ok(),
+                folder.canonicalize().ok() != data.canonicalize().ok(),
                 "--independent names the same folder as --data: expected data from elsewhere"
             );
             let pairs = dataset::list(folder)?;
             ensure!(!pairs.is_empty(), "{}: dataset.json names no subjects", folder.display());
-            let shared = shared(&all, &pairs)?;
+            let shared = shared(&dataset::list(data)?, &pairs)?;
             cohorts.push(Cohort { name: folder_name(folder)?, part: "independent".into(), pairs, shared });
         }
         Ok(cohorts)

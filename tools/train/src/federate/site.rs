@@ -37,11 +37,8 @@ impl Place {
         let pairs = dataset::split(&dataset::list(&self.data)?, split, fold)?;
         match self.site {
             None => Ok(pairs),
-            Some(site) => {
-                let split = format!("{split:?}").to_lowercase();
-                dataset::share(&pairs, site)
-                    .with_context(|| format!("{}, {split} split", self.data.display()))
-            }
+            Some(site) => dataset::share(&pairs, site)
+                .with_context(|| format!("{}, {} split", self.data.display(), split.name())),
         }
     }
 
