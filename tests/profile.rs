@@ -105,7 +105,15 @@ fn a_difference_is_told_step_by_step_and_over_time() {
     let output = monet(&["profile", "--history", text(folder.path()), "--step", step, "--html", text(&html)]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
-    assert!(plots(&fs::read_to_string(&html).unwrap(), p.steps[1].median_ms));
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(plots(&page, p.steps[1].median_ms) && page.contains("class=\"curve\""));
+    // Beside measurements a prediction stands apart: named, and joined to nothing.
+    p.kind = monet::profile::Kind::Predicted;
+    fs::write(&other, monet::measure::json(&p)).unwrap();
+    let output = monet(&["profile", "--history", text(folder.path()), "--step", step, "--html", text(&html)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<td class=\"left\">predicted, not measured") && !page.contains("class=\"curve\""));
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<Outcome> {
     let mut out = format!("{:<11} {:>10}  {step}\n", "date", "ms");
     for run in &runs {
         let Some(ms) = time(run) else { continue };
-        points.push((run.unix_s, ms));
+        points.push((run, ms));
         let kind = if run.kind == Kind::Predicted { ", predicted" } else { "" };
         let cpu = run.cpu.as_deref().unwrap_or("an unnamed processor");
         out += &format!(

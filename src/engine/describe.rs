@@ -151,8 +151,13 @@ fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Lay
         .filter(|(cost, _)| matches!(cost, Cost::FMA(_)))
         .map(|(_, count)| count.to_i64().unwrap_or(0).unsigned_abs())
         .sum();
-    // tract counts nothing for a transposed convolution, whose every input value meets each of its channel's weights.
-    let macs = if node.op.name() == "Deconv" { transposed_macs(&inputs) } else { counted };
+    let macs = match &*node.op.name() {
+        "Conv" | "EinSum" => counted,
+        // tract counts nothing for a transposed convolution, whose every input value meets each of its channel's weights.
+        "Deconv" => transposed_macs(&inputs),
+        // The polynomials of activations, which tract counts as well, are no products with weights.
+        _ => 0,
+    };
     Ok(Layer {
         name: node.name.clone(),
         op: node.op.name().into_owned(),

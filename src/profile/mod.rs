@@ -251,7 +251,7 @@ pub enum ProfileError {
     },
     /// No cost of that kernel on that core is known.
     #[error(
-        "target \"{target}\": no costs of kernel \"{kernel}\" on core \"{core}\"; there are {known}. `tools/predict/predict {kernel} {core}` adds them where qemu has the kernel's instructions; --kernel takes another of the target's kernels"
+        "target \"{target}\": no costs of kernel \"{kernel}\" on core \"{core}\"; there are {known}. `tools/predict/predict {kernel} {core}` adds them; --kernel takes another of the target's kernels"
     )]
     NoCosts {
         /// The target.

@@ -1,6 +1,6 @@
 //! A profile as one self-contained page: figures, roofline, steps, histogram. Opens offline, in light and dark.
 
-use super::plot::{Axis, Svg, escape, number};
+use super::plot::{Axis, Svg, escape, mark, number};
 use super::{Kind, Profile, StepProfile, date};
 
 const STYLE: &str = include_str!("page.css");
@@ -28,29 +28,58 @@ pub fn page(p: &Profile) -> String {
     document(&title, &body)
 }
 
-/// The history of a figure as HTML: days and values in milliseconds, oldest first.
+/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only measurements of one net on one
+/// processor are joined by a line.
 #[must_use]
-pub fn history_page(title: &str, points: &[(u64, f64)]) -> String {
-    let top = points.iter().map(|p| p.1).fold(0.0, f64::max).max(1e-9);
-    let x =
-        Axis { low: 0.0, high: (points.len().max(2) - 1) as f64, from: 70.0, to: WIDTH - 30.0, log: false };
+pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
+    let top = runs.iter().map(|r| r.1).fold(0.0, f64::max).max(1e-9);
+    let x = Axis { low: 0.0, high: (runs.len().max(2) - 1) as f64, from: 90.0, to: WIDTH - 60.0, log: false };
     let y = Axis { low: 0.0, high: top * 1.1, from: 300.0, to: 16.0, log: false };
     let mut svg = Svg::new(WIDTH, 340.0, title);
     for tick in y.ticks() {
-        svg.line("grid", [x.from, y.at(tick)], [x.to, y.at(tick)]);
-        svg.text("soft end", [x.from - 8.0, y.at(tick) + 4.0], &number(tick));
+        svg.line("grid", [x.from - 30.0, y.at(tick)], [x.to + 30.0, y.at(tick)]);
+        svg.text("soft end", [x.from - 38.0, y.at(tick) + 4.0], &mark(tick));
     }
-    let places: Vec<[f64; 2]> = points.iter().enumerate().map(|(i, p)| [x.at(i as f64), y.at(p.1)]).collect();
-    svg.path("curve", &places);
-    let every = points.len().div_ceil(10).max(1);
-    for (i, (&place, &(day, ms))) in places.iter().zip(points).enumerate() {
-        svg.point("conv", place, 4.5, ms, &format!("{}: {} ms", date(day), number(ms)));
+    let place = |i: usize| [x.at(i as f64), y.at(runs[i].1)];
+    let alike = |a: &Profile, b: &Profile| {
+        [a, b].iter().all(|p| p.kind == Kind::Measured) && (&a.model, &a.cpu) == (&b.model, &b.cpu)
+    };
+    for (i, _) in runs.windows(2).enumerate().filter(|(_, pair)| alike(pair[0].0, pair[1].0)) {
+        svg.path("curve", &[place(i), place(i + 1)]);
+    }
+    let every = runs.len().div_ceil(10).max(1);
+    let mut rows = String::from(
+        "<div class=\"wide\"><table><tr><th>date</th><th>ms</th><th class=\"left\">model</th><th class=\"left\">engine</th>\
+         <th class=\"left\">processor</th><th class=\"left\">kind</th></tr>\n",
+    );
+    for (i, &(p, ms)) in runs.iter().enumerate() {
+        let (class, kind) = match p.kind {
+            Kind::Measured => ("conv", "measured"),
+            Kind::Predicted => ("up", "predicted, not measured"),
+        };
+        let (day, cpu) = (date(p.unix_s), self::place(p));
+        svg.point(
+            class,
+            place(i),
+            5.0,
+            ms,
+            &format!("{day}: {} ms, {kind}, {} on {cpu}", number(ms), p.model),
+        );
         if i % every == 0 {
-            svg.text("soft mid", [place[0], 322.0], &date(day));
+            svg.text("soft mid", [place(i)[0], 322.0], &day);
         }
+        let cells =
+            [&p.model, &p.engine, cpu, kind].map(|t| format!("<td class=\"left\">{}</td>", escape(t)));
+        rows += &format!("<tr><td>{day}</td><td>{}</td>{}</tr>\n", number(ms), cells.concat());
     }
+    let key = "<div class=\"key\"><span><i class=\"conv\"></i>measured</span><span><i class=\"up\"></i>predicted, not measured</span></div>\n";
     let body = format!("<h1>{}</h1>\n", escape(title))
-        + &section("Milliseconds by run", "Each point is one run of the folder.", &svg.finish());
+        + &section(
+            "Milliseconds by run",
+            "Each point is one run of the folder; a line joins what one processor measured of one net.",
+            &(key.to_owned() + &svg.finish()),
+        )
+        + &section("All runs", "", &(rows + "</table></div>\n"));
     document(title, &body)
 }
 
@@ -238,7 +267,7 @@ fn bars(p: &Profile) -> String {
     let mut svg = Svg::new(WIDTH, height, "Milliseconds of each step");
     for tick in x.ticks() {
         svg.line("grid", [x.at(tick), top], [x.at(tick), height - 22.0]);
-        svg.text("soft mid", [x.at(tick), height - 6.0], &format!("{} ms", number(tick)));
+        svg.text("soft mid", [x.at(tick), height - 6.0], &format!("{} ms", mark(tick)));
     }
     for (i, s) in p.steps.iter().enumerate() {
         let y = top + row * i as f64;
@@ -273,9 +302,14 @@ fn roofline_note(p: &Profile) -> String {
         Kind::Measured => "Dashed: what one core copies from each level of memory, measured.",
         Kind::Predicted => "Dashed: what one core is assumed to copy from each level of memory.",
     };
+    let above = if p.steps.iter().any(|s| s.gmac_per_s > p.peak_gmac_per_s) {
+        " A step above it saves products by Winograd's filtering: its multiply-accumulates are those of the definition."
+    } else {
+        ""
+    };
     format!(
-        "Each point is a step; its area is its time. The red line is what the kernel's instruction reaches on registers alone ({} GMAC/s). \
-         A step above it saves products by Winograd's filtering: its multiply-accumulates are those of the definition. {speeds}",
+        "Each point is a step; its area is its time. The red line is what the kernel's instruction reaches on registers alone ({} GMAC/s).\
+         {above} {speeds}",
         number(p.peak_gmac_per_s)
     )
 }
@@ -296,11 +330,11 @@ fn roofline(p: &Profile) -> String {
         Svg::new(WIDTH, 430.0, "Roofline: multiply-accumulates a second against multiply-accumulates a byte");
     for tick in y.ticks() {
         svg.line("grid", [x.from, y.at(tick)], [x.to, y.at(tick)]);
-        svg.text("soft end", [x.from - 8.0, y.at(tick) + 4.0], &number(tick));
+        svg.text("soft end", [x.from - 8.0, y.at(tick) + 4.0], &mark(tick));
     }
     for tick in x.ticks() {
         svg.line("grid", [x.at(tick), y.to], [x.at(tick), y.from]);
-        svg.text("soft mid", [x.at(tick), y.from + 18.0], &number(tick));
+        svg.text("soft mid", [x.at(tick), y.from + 18.0], &mark(tick));
     }
     svg.text("soft mid", [(x.from + x.to) / 2.0, y.from + 38.0], "multiply-accumulates per byte moved");
     svg.text("soft", [x.from + 6.0, y.to + 12.0], "GMAC/s");
@@ -335,18 +369,19 @@ fn roofline(p: &Profile) -> String {
 
 /// The slopes that memory allows, each up to the instruction's roof.
 fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
+    let roof = p.peak_gmac_per_s;
     for (i, b) in p.bandwidth.iter().enumerate() {
         // GMAC/s = GB/s times MAC/byte.
-        let knee = (p.peak_gmac_per_s / b.gb_per_s).clamp(x.low, x.high);
+        let knee = (roof / b.gb_per_s).clamp(x.low, x.high);
         let start = (y.low / b.gb_per_s).clamp(x.low, x.high);
         if start >= knee {
             continue;
         }
         svg.line("band", [x.at(start), y.at(start * b.gb_per_s)], [x.at(knee), y.at(knee * b.gb_per_s)]);
-        // Neighbouring slopes have their names at different heights.
-        let middle = start * (knee / start).powf(0.2 + 0.2 * i as f64);
+        // Each name at a height of its own, however close the slopes.
+        let height = (y.low / roof).powf(0.75 - 0.18 * i as f64) * roof;
         let text = format!("{} {} GB/s", b.level, number(b.gb_per_s));
-        svg.text("soft", [x.at(middle) + 8.0, y.at(middle * b.gb_per_s) + 12.0], &text);
+        svg.text("soft", [x.at(height / b.gb_per_s) + 10.0, y.at(height) + 4.0], &text);
     }
 }
 
@@ -374,7 +409,7 @@ fn latency(p: &Profile) -> String {
         );
     }
     for tick in x.ticks() {
-        svg.text("soft mid", [x.at(tick), y.from + 18.0], &format!("{} ms", number(tick)));
+        svg.text("soft mid", [x.at(tick), y.from + 18.0], &format!("{} ms", mark(tick)));
     }
     let l = p.latency_ms;
     for (i, (name, value)) in [("median", l.median), ("p95", l.p95), ("p99", l.p99)].into_iter().enumerate() {

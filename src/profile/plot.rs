@@ -19,6 +19,12 @@ pub(super) fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// A mark of an axis: a number without zeros that tell nothing.
+pub(super) fn mark(value: f64) -> String {
+    let text = number(value);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
 /// A drawing of fixed size that scales with the page.
 pub(super) struct Svg(String);
 
@@ -119,6 +125,14 @@ mod tests {
         let linear = Axis { low: 0.0, high: 3.0, from: 10.0, to: 0.0, log: false };
         assert!((linear.at(1.5) - 5.0).abs() < 1e-9);
         assert_eq!(linear.ticks(), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
+    }
+
+    #[test]
+    fn marks_are_short() {
+        assert_eq!(
+            [0.0, 0.2, 0.5, 1.0, 2.5, 10.0, 100.0].map(mark),
+            ["0", "0.2", "0.5", "1", "2.5", "10", "100"]
+        );
     }
 
     #[test]
