@@ -28,7 +28,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod arena;
 mod graph;
 #[cfg(feature = "tract")]
 mod import;
@@ -37,7 +36,6 @@ mod kernels;
 mod onnx;
 #[cfg(feature = "tract")]
 mod op;
-mod overlay;
 mod plan;
 pub mod requant;
 mod run;

@@ -1,0 +1,61 @@
+//! Which additions ride in the epilogue of the convolution that feeds them.
+
+use super::super::graph::{Node, Operation, QuantGraph, Source};
+use super::{PlanError, fault};
+
+/// A node, and the addition that has become part of it.
+pub(super) struct Fused<'a> {
+    pub(super) node: &'a Node,
+    /// The other summand and the sum.
+    pub(super) residual: Option<(Source, Source)>,
+}
+
+impl Fused<'_> {
+    pub(super) fn output(&self) -> Option<Source> {
+        self.residual.map(|(_, sum)| sum).or(self.node.operation.output())
+    }
+
+    pub(super) fn inputs(&self) -> impl Iterator<Item = Source> + '_ {
+        self.node.operation.inputs().iter().copied().chain(self.residual.map(|(other, _)| other))
+    }
+}
+
+/// Checks the order of the graph and moves each addition into the convolution that feeds it alone.
+pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
+    let mut writer: Vec<Option<usize>> = vec![None; graph.tensors.len()];
+    let mut readers = vec![0usize; graph.tensors.len()];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for &Source(t) in node.operation.inputs() {
+            if t != 0 && writer.get(t).copied().flatten().is_none() {
+                return Err(fault(node, format!("reads tensor {t}, which no earlier node writes")));
+            }
+            readers[t] += 1;
+        }
+        if let Some(Source(t)) = node.operation.output() {
+            match writer.get_mut(t) {
+                Some(w) if w.is_none() && t != 0 => *w = Some(i),
+                _ => return Err(fault(node, format!("writes tensor {t}, which is not there to be written"))),
+            }
+        }
+    }
+    let mut fused: Vec<Option<Fused>> =
+        graph.nodes.iter().map(|node| Some(Fused { node, residual: None })).collect();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let Operation::Add { inputs, output } = &node.operation else { continue };
+        for (own, other) in [(inputs[1], inputs[0]), (inputs[0], inputs[1])] {
+            let Some(w) = writer[own.0] else { continue };
+            let sole = readers[own.0] == 1 && other != Source(0) && writer[other.0].is_some_and(|o| o < w);
+            let same = graph.tensors[own.0].channels == graph.tensors[other.0].channels;
+            let Some(target) = fused[w].as_mut().filter(|f| f.residual.is_none()) else { continue };
+            if sole
+                && same
+                && matches!(target.node.operation, Operation::Convolve { .. } | Operation::Transpose { .. })
+            {
+                target.residual = Some((other, *output));
+                fused[i] = None;
+                break;
+            }
+        }
+    }
+    Ok(fused.into_iter().flatten().collect())
+}

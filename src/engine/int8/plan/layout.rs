@@ -1,0 +1,115 @@
+//! Where each tensor, and each step's own memory, lies in the arena.
+
+use core::ops::Range;
+
+use super::super::graph::{Node, Operation, QuantGraph, Source};
+use super::super::kernels::{BLOCK, Kernel, PANEL_PIXELS, Packing, winograd};
+use super::arena::{Lifetime, place};
+use super::fuse::Fused;
+use super::overlay::{Descent, Overlay};
+use super::shapes::{Shapes, convolution};
+use super::taps::{Sieve, combs, sieves};
+use super::{ARENA_LIMIT, GROUP_ROWS, Grid, PlanError};
+
+/// Bytes of scratch memory that a kernel wants for a node.
+pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
+    let Some((conv, transposed)) = convolution(&node.operation) else { return 0 };
+    let step: usize = node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
+    let rows = match kernel.packing() {
+        Packing::Words => conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2,
+        Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
+    };
+    let size = shapes.made(node);
+    let phase = |sieve: &Sieve| match combs(node, sieve, grids, kernel) {
+        Some([down, across]) => winograd::scratch_len(step / BLOCK * down.combs.len() * across.combs.len()),
+        None => rows,
+    };
+    sieves(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
+}
+
+/// Where the steps' own memory lies.
+pub(super) struct Scratches {
+    pub(super) ranges: Vec<[Range<usize>; 2]>,
+    pub(super) arena_len: usize,
+}
+
+/// Places all tensors, and the scratch memory and logit row of each step.
+pub(super) fn lay_out(
+    grids: &mut [Grid],
+    graph: &QuantGraph,
+    fused: &[Fused],
+    shapes: &Shapes,
+    kernel: Kernel,
+) -> Result<Scratches, PlanError> {
+    let mut blocks: Vec<Lifetime> =
+        grids.iter().map(|g| Lifetime { len: g.len(), from: usize::MAX, to: 0 }).collect();
+    blocks[0].from = 0;
+    for (i, f) in fused.iter().enumerate() {
+        for Source(t) in f.inputs() {
+            blocks[t].to = i + 1;
+        }
+        if let Some(Source(t)) = f.output() {
+            blocks[t].from = i + 1;
+            blocks[t].to = i + 1;
+        }
+    }
+    // A tensor that lives in an epilogue's registers only.
+    for block in blocks.iter_mut().filter(|b| b.from == usize::MAX) {
+        *block = Lifetime { len: 0, from: 0, to: 0 };
+    }
+    for (i, f) in fused.iter().enumerate() {
+        let [channels, _, width] = shapes.outputs[i];
+        let scratch = scratch_len(f.node, grids, shapes, kernel);
+        let logits = matches!(f.node.operation, Operation::Logits { .. } | Operation::Dequantize { .. });
+        let row = if logits { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
+        for len in [scratch, row] {
+            blocks.push(Lifetime { len, from: i + 1, to: i + 1 });
+        }
+    }
+    if blocks.iter().any(|b| b.len > ARENA_LIMIT) {
+        let [height, width] = shapes.tensors[0];
+        let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
+        return Err(PlanError::Size { height, width, found });
+    }
+    let (offsets, arena_len) = place(&blocks, &overlays(grids, fused, shapes, &blocks));
+    for (grid, &offset) in grids.iter_mut().zip(&offsets) {
+        grid.offset = offset;
+    }
+    let own = graph.tensors.len();
+    let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len;
+    let ranges = (0..fused.len()).map(|i| [range(own + 2 * i), range(own + 2 * i + 1)]).collect();
+    Ok(Scratches { ranges, arena_len })
+}
+
+/// Where a convolution's result may overlay an input or summand that it is the last to read.
+pub(super) fn overlays(
+    grids: &[Grid],
+    fused: &[Fused],
+    shapes: &Shapes,
+    blocks: &[Lifetime],
+) -> Vec<Overlay> {
+    let mut overlays = Vec::new();
+    for (step, f) in (1..).zip(fused) {
+        let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
+        let Some(Source(output)) = f.output() else { continue };
+        let out_step = if transposed { conv.stride[0] } else { 1 };
+        let summand = f.residual.map(|(other, _)| (other, out_step));
+        let in_step = if transposed { 1 } else { conv.stride[0] };
+        let inputs = f.node.operation.inputs().iter().map(|&source| (source, in_step));
+        for (Source(input), in_step) in inputs.chain(summand) {
+            if blocks[input].to != step || input == output {
+                continue;
+            }
+            let descent = Descent {
+                group: GROUP_ROWS * conv.dilation[0],
+                rows: shapes.made(f.node)[0],
+                out_step,
+                in_step,
+                above: grids[output].halo[0],
+                row: [grids[output].row(), grids[input].row()],
+            };
+            overlays.push(Overlay { input, output, lag: descent.lag() });
+        }
+    }
+    overlays
+}

@@ -1,0 +1,269 @@
+//! Sizes of all tensors and of their borders, from the size of the slice; also the check of every operation's geometry.
+
+use super::super::graph::{Convolution, Node, Operation, Output, QuantGraph, Source};
+use super::super::kernels::{BLOCK, GROUP};
+use super::fuse::Fused;
+use super::taps::sieves;
+use super::{ARENA_LIMIT, Grid, LIMIT, PlanError, fault};
+
+/// Sizes of all tensors.
+pub(super) struct Shapes {
+    /// Height and width per tensor.
+    pub(super) tensors: Vec<[usize; 2]>,
+    /// Channels, height and width that each node makes.
+    pub(super) outputs: Vec<[usize; 3]>,
+}
+
+impl Shapes {
+    pub(super) fn new(graph: &QuantGraph, fused: &[Fused], size: [usize; 2]) -> Result<Self, PlanError> {
+        let channels = graph.tensors.first().map_or(0, |t| t.channels);
+        if size.iter().any(|&n| n == 0 || n > LIMIT) || channels == 0 {
+            let found = format!("sides must be 1 to {LIMIT}, and the net needs an input with channels");
+            return Err(PlanError::Size { height: size[0], width: size[1], found });
+        }
+        let mut tensors = vec![[0, 0]; graph.tensors.len()];
+        tensors[0] = size;
+        let mut outputs = Vec::with_capacity(fused.len());
+        for f in fused {
+            let (channels, out) = shape(graph, f.node, &tensors)?;
+            for t in
+                f.residual.iter().flat_map(|r| [r.0.0, r.1.0]).chain(f.node.operation.output().map(|s| s.0))
+            {
+                if graph.tensors[t].channels != channels || (tensors[t] != [0, 0] && tensors[t] != out) {
+                    return Err(fault(
+                        f.node,
+                        format!("makes {channels} x {out:?}, tensor {t} is otherwise"),
+                    ));
+                }
+            }
+            if let Some((other, _)) = f.residual
+                && tensors[other.0] != out
+            {
+                return Err(fault(f.node, "adds tensors of different sizes"));
+            }
+            for Source(t) in f.output().into_iter().chain(f.node.operation.output()) {
+                tensors[t] = out;
+            }
+            outputs.push([channels, out[0], out[1]]);
+        }
+        Ok(Self { tensors, outputs })
+    }
+
+    /// Height and width of what a node makes.
+    pub(super) fn made(&self, node: &Node) -> [usize; 2] {
+        match node.operation.output() {
+            Some(Source(t)) => self.tensors[t],
+            // The head, which comes last.
+            None => {
+                let [_, h, w] = self.outputs[self.outputs.len() - 1];
+                [h, w]
+            }
+        }
+    }
+
+    /// The tensors with the borders that their readers need, not yet placed.
+    pub(super) fn grids(&self, graph: &QuantGraph, fused: &[Fused]) -> Result<Vec<Grid>, PlanError> {
+        let mut grids: Vec<Grid> = graph
+            .tensors
+            .iter()
+            .zip(&self.tensors)
+            .enumerate()
+            .map(|(i, (tensor, &size))| Grid {
+                size,
+                channels: tensor.channels,
+                // Kernels store whole blocks, so only the input may have fewer.
+                step: if i == 0 && tensor.channels <= GROUP {
+                    GROUP
+                } else {
+                    tensor.channels.next_multiple_of(BLOCK)
+                },
+                halo: [0; 4],
+                offset: 0,
+                quant: tensor.quant,
+            })
+            .collect();
+        for (f, &[_, h, w]) in fused.iter().zip(&self.outputs) {
+            let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
+            for sieve in sieves(conv, transposed, [h, w]) {
+                for &Source(t) in f.node.operation.inputs() {
+                    let grid = &mut grids[t];
+                    for axis in 0..2 {
+                        let Some([low, high]) = sieve.extent(axis) else { continue };
+                        let beyond = high - (grid.size[axis] as isize - 1);
+                        grid.halo[axis] = grid.halo[axis].max(low.min(0).unsigned_abs());
+                        grid.halo[axis + 2] = grid.halo[axis + 2].max(beyond.max(0).unsigned_abs());
+                    }
+                }
+            }
+        }
+        // In 64 bits, as on a 32-bit machine the product of what is allowed singly may overflow.
+        let bytes = |g: &Grid| {
+            let [top, left, bottom, right] = g.halo.map(|n| n as u64);
+            (top + g.size[0] as u64 + bottom) * (left + g.size[1] as u64 + right) * g.step as u64
+        };
+        if grids.iter().any(|g| bytes(g) > ARENA_LIMIT as u64) {
+            let [height, width] = self.tensors[0];
+            let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
+            return Err(PlanError::Size { height, width, found });
+        }
+        Ok(grids)
+    }
+}
+
+/// Channels and size that a node makes.
+pub(super) fn shape(
+    graph: &QuantGraph,
+    node: &Node,
+    sizes: &[[usize; 2]],
+) -> Result<(usize, [usize; 2]), PlanError> {
+    let inputs = node.operation.inputs();
+    let first = *inputs.first().ok_or_else(|| fault(node, "has no input"))?;
+    let size = sizes[first.0];
+    if inputs.iter().any(|s| sizes[s.0] != size) {
+        return Err(fault(node, "has inputs of different sizes"));
+    }
+    let channels = graph.tensors[first.0].channels;
+    match &node.operation {
+        Operation::Add { inputs, .. } if graph.tensors[inputs[1].0].channels != channels => {
+            Err(fault(node, "adds tensors of different channel counts"))
+        }
+        Operation::Add { .. } | Operation::Lookup { .. } | Operation::Dequantize { .. } => {
+            Ok((channels, size))
+        }
+        Operation::MaxPool { pool, .. } => {
+            let window = Convolution {
+                kernel: pool.kernel,
+                stride: pool.stride,
+                pads: pool.pads,
+                ..Convolution::default()
+            };
+            if (0..4).any(|i| pool.pads[i] >= pool.kernel[i % 2]) {
+                return Err(fault(node, "has a border as large as its window"));
+            }
+            Ok((channels, window_size(node, &window, size)?))
+        }
+        Operation::Convolve { conv, .. } | Operation::Logits { conv, .. } => {
+            check_weights(graph, node, conv)?;
+            Ok((conv.cout, window_size(node, conv, size)?))
+        }
+        Operation::Transpose { conv, .. } => {
+            check_weights(graph, node, conv)?;
+            Ok((conv.cout, transposed_size(node, conv, size)?))
+        }
+    }
+}
+
+pub(super) fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution) -> Result<(), PlanError> {
+    let inputs = node.operation.inputs();
+    if inputs.len() > 2 {
+        return Err(fault(node, format!("has {} inputs, at most 2 are supported", inputs.len())));
+    }
+    let quant = graph.tensors[inputs[0].0].quant;
+    if inputs.iter().any(|s| graph.tensors[s.0].quant != quant) {
+        return Err(fault(node, "has inputs of different quantization; put a lookup before one of them"));
+    }
+    let cin: usize = inputs.iter().map(|s| graph.tensors[s.0].channels).sum();
+    if conv.cout == 0 || conv.cout > LIMIT || cin > LIMIT || conv.kernel.iter().any(|&k| k == 0 || k > 64) {
+        return Err(fault(node, "has a channel count or window that is not supported"));
+    }
+    let window = conv.kernel[0] * conv.kernel[1];
+    let expected = conv.cout.checked_mul(cin).and_then(|n| n.checked_mul(window)).unwrap_or(usize::MAX);
+    let found = [conv.weights.len(), conv.scales.len(), conv.bias.len()];
+    if found != [expected, conv.cout, conv.cout] {
+        return Err(fault(
+            node,
+            format!(
+                "has {found:?} weights, scales and biases, expected {:?}",
+                [expected, conv.cout, conv.cout]
+            ),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn check_window(node: &Node, conv: &Convolution) -> Result<(), PlanError> {
+    let positive = conv.kernel.iter().chain(&conv.stride).chain(&conv.dilation).all(|&n| n > 0 && n <= 64);
+    let border = conv.pads.iter().chain(&conv.output_padding).all(|&n| n <= 4096);
+    if positive && border {
+        Ok(())
+    } else {
+        Err(fault(node, "has a window, stride, dilation or border out of range"))
+    }
+}
+
+pub(super) fn window_size(
+    node: &Node,
+    conv: &Convolution,
+    size: [usize; 2],
+) -> Result<[usize; 2], PlanError> {
+    check_window(node, conv)?;
+    let mut out = [0; 2];
+    for axis in 0..2 {
+        let span = conv.dilation[axis] * (conv.kernel[axis] - 1) + 1;
+        let padded = size[axis] + conv.pads[axis] + conv.pads[axis + 2];
+        let Some(room) = padded.checked_sub(span) else {
+            return Err(fault(node, format!("has a window of {span} over {padded} rows or columns")));
+        };
+        out[axis] = room / conv.stride[axis] + 1;
+        if out[axis] > LIMIT {
+            return Err(fault(node, format!("makes {} rows or columns, the limit is {LIMIT}", out[axis])));
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn transposed_size(
+    node: &Node,
+    conv: &Convolution,
+    size: [usize; 2],
+) -> Result<[usize; 2], PlanError> {
+    check_window(node, conv)?;
+    let mut out = [0; 2];
+    for axis in 0..2 {
+        let full = (size[axis] - 1) * conv.stride[axis]
+            + conv.dilation[axis] * (conv.kernel[axis] - 1)
+            + 1
+            + conv.output_padding[axis];
+        match full.checked_sub(conv.pads[axis] + conv.pads[axis + 2]) {
+            Some(n) if n > 0 && n <= LIMIT => out[axis] = n,
+            _ => return Err(fault(node, format!("makes {full} rows or columns, then removes its border"))),
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn convolution(operation: &Operation) -> Option<(&Convolution, bool)> {
+    match operation {
+        Operation::Convolve { conv, .. } | Operation::Logits { conv, .. } => Some((conv, false)),
+        Operation::Transpose { conv, .. } => Some((conv, true)),
+        _ => None,
+    }
+}
+
+pub(super) fn final_logits(
+    graph: &QuantGraph,
+    shapes: &Shapes,
+    [height, width]: [usize; 2],
+) -> Result<(usize, [usize; 2]), PlanError> {
+    let heads = |n: &&Node| n.operation.output().is_none();
+    let found =
+        match (graph.nodes.last().filter(heads), graph.nodes.iter().filter(heads).count(), graph.output) {
+            (Some(_), 1, output) => {
+                let [channels, h, w] = shapes.outputs[shapes.outputs.len() - 1];
+                match output {
+                    Output::Sigmoid { .. } if channels != 1 => {
+                        format!("a sigmoid over {channels} channels; exactly 1 is supported")
+                    }
+                    Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
+                        format!("a threshold of {threshold}; it must lie between 0 and 1")
+                    }
+                    _ if channels > 256 && output != Output::Identity => {
+                        format!("{channels} classes; labels hold at most 256")
+                    }
+                    _ => return Ok((channels, [h, w])),
+                }
+            }
+            _ => "the net must end in its logits, and nowhere else".into(),
+        };
+    Err(PlanError::Size { height, width, found })
+}
