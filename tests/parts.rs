@@ -2,7 +2,7 @@
 
 mod nets;
 
-use monet::engine::int8::{Kernel, import};
+use monet::engine::int8::{Kernel, Operation, import};
 use monet::engine::{self, Choice, EngineError};
 use nets::Random;
 use prost::Message;
@@ -209,6 +209,55 @@ fn a_part_ends_where_nothing_leads_past_its_end() {
     check(&model, 2, &["Tanh", "Add", "Conv"]);
     let regions = import(&model).regions;
     assert_eq!((&*regions[0].input, &*regions[1].output), ("image", &*x));
+}
+
+#[test]
+fn a_minimum_before_a_quantization_is_part_of_it_and_cuts_the_counts() {
+    // Values of 7 bits: of the input, of a convolution and of a sum.
+    let mut net = Net::new();
+    net.floats("most", &[], &[(127.0 - 60.0) * SCALE]);
+    let x = net.node("Min", &["image", "most"], vec![]);
+    let input = net.round(&x);
+    let x = net.conv(&input, 1, 8);
+    let x = net.node("Min", &[&x, "most"], vec![]);
+    let first = net.round(&x);
+    let x = net.conv(&first, 8, 8);
+    let second = net.round(&x);
+    let x = net.node("Add", &[&first, &second], vec![]);
+    let x = net.node("Min", &["most", &x], vec![]);
+    let x = net.round(&x);
+    let x = net.conv(&x, 8, 4);
+    let x = net.node("Tanh", &[&x], vec![]);
+    let x = net.softmax(&x);
+    let model = net.finish(&x);
+    check(&model, 1, &["Tanh", "Softmax"]);
+    let region = import(&model).regions.remove(0);
+    assert_eq!(region.input, "image");
+    assert_eq!([0, 1].map(|tensor: usize| region.graph.tensors[tensor].channels), [1, 1]);
+    let tables = region.graph.nodes.iter().filter_map(|node| match &node.operation {
+        Operation::Lookup { table, .. } => Some(table),
+        _ => None,
+    });
+    let tables: Vec<_> = tables.collect();
+    assert_eq!(tables.len(), 3);
+    let mut counts = (0..=255u8).zip(0..256);
+    assert!(counts.all(|(count, i)| tables.iter().all(|table| table[i] == count.min(127))));
+}
+
+#[test]
+fn a_minimum_that_cuts_nothing_costs_nothing_and_one_of_two_tensors_stays_outside() {
+    let mut net = Net::new();
+    net.floats("most", &[], &[(255.0 - 60.0) * SCALE]);
+    let x = net.node("Min", &["image", "most"], vec![]);
+    let x = net.round(&x);
+    let x = net.block(&x, 1, 8);
+    let x = net.conv(&x, 8, 4);
+    let x = net.node("Min", &[&x, &x], vec![]);
+    let x = net.softmax(&x);
+    let model = net.finish(&x);
+    check(&model, 1, &["Min", "Softmax"]);
+    let graph = import(&model).regions.remove(0).graph;
+    assert!(!graph.nodes.iter().any(|node| matches!(node.operation, Operation::Lookup { .. })));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tract_onnx::tensor::load_tensor;
 
 use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source};
 use super::onnx::{argument, float, floats, four, has, int, integers, pair, text};
-use super::requant::table;
+use super::requant::{self, table};
 
 /// A node that the engine does not take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,10 +113,17 @@ struct Weights {
 
 #[derive(Debug, Clone)]
 enum Pending {
-    Convolution { inputs: Vec<Source>, conv: Convolution, activation: Activation, transposed: bool },
+    Convolution {
+        inputs: Vec<Source>,
+        conv: Convolution,
+        activation: Activation,
+        transposed: bool,
+    },
     Add([Source; 2]),
     Pool(Source, Pool),
     Function(Source, Activation),
+    /// Of what waits, or of the part's input, nothing above a real value.
+    Cut(Option<Box<Pending>>, f32),
 }
 
 /// Where a part can end: nothing made before this tensor is read after it.
@@ -240,6 +247,7 @@ impl<'a> Importer<'a> {
                     "Add" => self.add(node)?,
                     "Concat" => self.concat(node)?,
                     "MaxPool" => self.pool(node)?,
+                    "Min" => self.minimum(node)?,
                     _ => return Err("this operator has no integer form here".into()),
                 };
                 self.keep(index, output, value);
@@ -319,19 +327,11 @@ impl<'a> Importer<'a> {
         let quant = self.quant(node)?;
         let name = argument(node, 0)?;
         if !self.values.contains_key(name) {
-            if self.input.is_some() || self.constants.contains_key(name) {
-                return Err(format!(
-                    "a second input, \"{name}\", beside \"{}\"",
-                    self.input.unwrap_or_default()
-                ));
-            }
-            self.input = Some(name);
-            // The first convolution will say how many channels there are.
-            self.graph = QuantGraph { output: Output::Identity, ..QuantGraph::new(0, quant) };
-            return Ok(Value::Counts(vec![Source(0)]));
+            self.open(name)?;
+            return Ok(Value::Counts(vec![self.begin(quant)]));
         }
         match self.value(node, 0)?.clone() {
-            Value::Pending(pending) => self.settle(node, pending, quant),
+            Value::Pending(pending) => Ok(Value::Counts(vec![self.settle(node, pending, quant)?])),
             Value::Reals(sources) => {
                 let sources = sources.into_iter().map(|s| self.requantize(node, s, quant)).collect();
                 Ok(Value::Counts(sources))
@@ -340,9 +340,25 @@ impl<'a> Importer<'a> {
         }
     }
 
+    /// Takes a real-valued tensor for the input of a part.
+    fn open(&mut self, name: &'a str) -> Outcome {
+        if self.input.is_some() || self.constants.contains_key(name) {
+            return Err(format!("a second input, \"{name}\", beside \"{}\"", self.input.unwrap_or_default()));
+        }
+        self.input = Some(name);
+        Ok(())
+    }
+
+    /// The part's input as integers.
+    fn begin(&mut self, quant: Quant) -> Source {
+        // The first convolution will say how many channels there are.
+        self.graph = QuantGraph { output: Output::Identity, ..QuantGraph::new(0, quant) };
+        Source(0)
+    }
+
     /// Turns a waiting operation into one with an integer result.
-    fn settle(&mut self, node: &pb::NodeProto, pending: Pending, quant: Quant) -> Result<Value, String> {
-        let output = match pending {
+    fn settle(&mut self, node: &pb::NodeProto, pending: Pending, quant: Quant) -> Result<Source, String> {
+        Ok(match pending {
             Pending::Convolution { inputs, conv, activation, transposed } => {
                 let output = self.graph.tensor(conv.cout, quant);
                 let operation = if transposed {
@@ -371,8 +387,21 @@ impl<'a> Importer<'a> {
                 self.graph.push(argument(node, 0)?, Operation::Lookup { input, table, output });
                 output
             }
-        };
-        Ok(Value::Counts(vec![output]))
+            Pending::Cut(inner, most) => {
+                let input = match inner {
+                    Some(inner) => self.settle(node, *inner, quant)?,
+                    None => self.begin(quant),
+                };
+                let top = requant::quantize(most, quant);
+                if top == u8::MAX {
+                    return Ok(input);
+                }
+                let table = Box::new(std::array::from_fn(|i| top.min(i as u8)));
+                let output = self.graph.tensor(self.channels(input), quant);
+                self.graph.push(node.name.as_str(), Operation::Lookup { input, table, output });
+                output
+            }
+        })
     }
 
     fn channels(&self, source: Source) -> usize {
@@ -437,8 +466,11 @@ impl<'a> Importer<'a> {
         } else {
             (weights.shape[1], weights.shape[0])
         };
-        if self.channels(Source(0)) == 0 && inputs == [Source(0)] {
-            self.graph.tensors[0].channels = cin;
+        if let [input] = inputs[..]
+            && self.channels(input) == 0
+        {
+            // It is the part's input, or that through a table.
+            self.graph.tensors.iter_mut().filter(|t| t.channels == 0).for_each(|t| t.channels = cin);
         }
         let found: usize = inputs.iter().map(|&s| self.channels(s)).sum();
         if found != cin {
@@ -548,6 +580,24 @@ impl<'a> Importer<'a> {
             pads: four(node, "pads")?,
         };
         Ok(Value::Pending(Pending::Pool(input, pool)))
+    }
+
+    /// The smaller of a constant and of what waits for its QuantizeLinear, or the part's input.
+    fn minimum(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
+        let constant = usize::from(!self.constants.contains_key(argument(node, 0)?));
+        let name = argument(node, 1 - constant)?;
+        let most = match floats(&self.constant(node, constant)?)?[..] {
+            [most] if most.is_finite() && node.input.len() == 2 => most,
+            _ => return Err("only the minimum of a tensor and one number is supported".into()),
+        };
+        if !self.values.contains_key(name) {
+            self.open(name)?;
+            return Ok(Value::Pending(Pending::Cut(None, most)));
+        }
+        match self.value(node, 1 - constant)?.clone() {
+            Value::Pending(pending) => Ok(Value::Pending(Pending::Cut(Some(Box::new(pending)), most))),
+            _ => Err("stands behind nothing that waits to be quantized".into()),
+        }
     }
 
     /// Ends the quantized part.
