@@ -169,18 +169,50 @@ fn ports<const N: usize>() -> [String; N] {
     listeners.map(|l| l.local_addr().unwrap().port().to_string())
 }
 
+/// Makes an authority, and a certificate of it for a server on this machine, as the README says: `ca.pem`, `server.pem`, `server.key`.
+fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.current_dir(folder).args(["req", "-x509", "-newkey", "ec", "-pkeyopt"]);
+        command.args(["ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]).args(arguments.split(' '));
+        succeed(command);
+    };
+    openssl("-subj /CN=authority -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem");
+    openssl(
+        "-subj /CN=server -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \
+         -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem",
+    );
+}
+
 #[test]
 #[ignore = "starts six of Flower's processes: some 30 s on two idle cores; cargo test --release --test federate -- --ignored"]
 fn two_sites_train_over_the_network() {
-    if !has_flower("two_sites_train_over_the_network") {
-        return;
+    if has_flower("two_sites_train_over_the_network") {
+        train_over_the_network(false);
     }
+}
+
+#[test]
+#[ignore = "as the test before it, and makes certificates with openssl 3"]
+fn two_sites_train_over_an_encrypted_network() {
+    if has_flower("two_sites_train_over_an_encrypted_network") {
+        train_over_the_network(true);
+    }
+}
+
+fn train_over_the_network(encrypted: bool) {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 11);
     let (data, out) = (data.to_str().unwrap(), folder.path().join("run"));
     let [port, first, second] = ports();
     let mut command = monet_train(&["server", "--sites", "2", "--update", "int8", "--port", &port, "--out"]);
     command.arg(&out).args(SETTINGS.split(' '));
+    let file = |name: &str| folder.path().join(name);
+    if encrypted {
+        certificates(folder.path());
+        command.args(["--host", "0.0.0.0", "--tls"]);
+        command.args(["ca.pem", "server.pem", "server.key"].map(file));
+    }
     let mut server = Stopped::start(command, &folder.path().join("server.log"));
     let log = || fs::read_to_string(folder.path().join("server.log")).unwrap();
     let address = format!("127.0.0.1:{port}");
@@ -192,6 +224,9 @@ fn two_sites_train_over_the_network() {
     let _sites = [("1/2", first), ("2/2", second)].map(|(site, port)| {
         let mut command = monet_train(&["client", "--superlink", &address, "--data", data]);
         command.args(["--site", site, "--port", &port]);
+        if encrypted {
+            command.arg("--tls").arg(file("ca.pem"));
+        }
         Stopped::start(command, &folder.path().join(format!("client{port}.log")))
     });
     let status = server.0.wait().unwrap();

@@ -82,8 +82,10 @@ impl Server {
         Ok(())
     }
 
+    /// Where this machine reaches the server: as Flower's own programs do, by the loopback where it listens at every address.
     fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let host = if self.host == "0.0.0.0" { "127.0.0.1" } else { &self.host };
+        format!("{host}:{}", self.port)
     }
 
     /// Starts Flower's server, and waits until it listens.
