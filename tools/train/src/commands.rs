@@ -12,7 +12,7 @@ use crate::batches::Slices;
 use crate::checkpoint::Run;
 use crate::dataset::{self, Pair, Split, Subject, Subset};
 use crate::evaluate::{self, Score};
-use crate::export::{self, Scales};
+use crate::export::{self, Limits, Scales};
 use crate::interpret::Interpreter;
 use crate::net::{self, Net, Pass};
 use crate::onnx::Model;
@@ -107,6 +107,9 @@ pub struct Quantize {
     /// Bits of a weight: 7 for devices whose kernels add pairs of products in 16 bits
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
     weight_bits: u8,
+    /// Bits of a value between the layers: 7 for the same kernels, with the whole range left to the weights
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
+    activation_bits: u8,
     /// Show what each tensor's quantization alone does to the result, the most harmful first
     #[arg(long)]
     sensitivity: bool,
@@ -135,8 +138,8 @@ impl Quantize {
         let batches: Vec<Tensor> =
             load(&calibration)?.iter().flat_map(|s| batches(s, &package, device)).collect();
         let folded = export::fold(&net)?;
-        let mut scales = quantize::calibrate(&net.topology, &folded, &batches, self.method)?;
-        scales.weight_limit = if self.weight_bits == 7 { 63 } else { 127 };
+        let limits = Limits::bits(self.activation_bits, self.weight_bits);
+        let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method, limits)?;
         if self.sensitivity {
             let threshold = evaluate::threshold(&package);
             let rows = quantize::sensitivity(&net.topology, &folded, &scales, &batches[0], threshold)?;
@@ -354,7 +357,8 @@ impl BenchNet {
             (0..8).for_each(|_| drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float })))
         });
         let folded = export::fold(&net)?;
-        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax)?;
+        let limits = Limits::bits(8, 8);
+        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax, limits)?;
         for (kind, scales) in [("f32", None), ("int8", Some(&scales))] {
             let model = export::build(&net.topology, &folded, scales, &package.task)?;
             let path = self.out.join(format!("monet-{}.{kind}.toml", self.size));

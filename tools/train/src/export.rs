@@ -3,7 +3,7 @@
 //! Both forms come from one walk over the topology. In the quantized form a pair of QuantizeLinear and DequantizeLinear
 //! stands where the device keeps an integer tensor: after the input, each activation (or convolution without one), each sum, product
 //! and maximum; the two tensors that meet in a concatenation share one scale, and a maximum keeps its input's. Weights are int8 per output channel and symmetric, biases int32 at the product
-//! of the input's and the weight's scale.
+//! of the input's and the weight's scale. A byte saturates at 255 of itself; where values have fewer bits, a Min before the pair cuts them.
 
 use std::path::Path;
 
@@ -44,14 +44,39 @@ pub struct Scale {
     pub zero: u8,
 }
 
+impl Scale {
+    /// The value that a byte stands for.
+    #[must_use]
+    pub fn value(self, byte: u8) -> f32 {
+        self.scale * (f32::from(byte) - f32::from(self.zero))
+    }
+}
+
+/// The largest integers in use. Kernels that add pairs of products in 16 bits, as AVX2's `vpmaddubsw`, need 7 bits on one side:
+/// 2 · 255 · 63 and 2 · 127 · 127 just fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Values lie in 0 to this: 255 or 127.
+    pub activation: u8,
+    /// Weights lie within ± this: 127 or 63.
+    pub weight: i8,
+}
+
+impl Limits {
+    /// Of values and weights with 7 or 8 bits.
+    #[must_use]
+    pub fn bits(activation: u8, weight: u8) -> Self {
+        Self { activation: u8::MAX >> (8 - activation), weight: i8::MAX >> (8 - weight) }
+    }
+}
+
 /// What turns a network into integers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scales {
     /// One per topology node that holds an integer tensor.
     pub activations: Vec<Option<Scale>>,
-    /// Weights lie within ± this: 127, or 63 for kernels that add pairs of products in 16 bits, as AVX2's `vpmaddubsw`, where
-    /// 2 · 255 · 63 just fits.
-    pub weight_limit: i8,
+    /// The range of the integers.
+    pub limits: Limits,
 }
 
 /// Folds every block, in f64.
@@ -154,7 +179,8 @@ pub fn build(
             (Op::MaxPool, _) => {
                 let square = |name| Attribute::ints(name, &[2, 2]);
                 writer.op("MaxPool", &node.name, &inputs, vec![square("kernel_shape"), square("strides")]);
-                writer.quantize(index, &node.name)?
+                // A maximum of what was cut needs no cut.
+                writer.pair(index, &node.name, &node.name)?
             }
             (Op::Concat, _) => {
                 writer.op("Concat", &node.name, &inputs, vec![Attribute::int("axis", 1)]);
@@ -226,15 +252,32 @@ impl Writer<'_> {
         name
     }
 
-    /// A Q/DQ pair behind `value`; in the float form nothing.
+    /// `value` as integers of the range in use: cut above where a byte's own range is not meant, then a Q/DQ pair; in the float form
+    /// nothing.
     fn quantize(&mut self, node: usize, value: &str) -> Result<String> {
+        let Some(Scales { activations, limits }) = self.scales else { return Ok(value.to_owned()) };
+        let (Some(scale), true) = (activations[node], limits.activation < u8::MAX) else {
+            return self.pair(node, value, value);
+        };
+        let most = self.constant(TensorProto::floats(
+            &format!("{value}_most"),
+            &[],
+            &[scale.value(limits.activation)],
+        ));
+        let cut = format!("{value}_cut");
+        self.op("Min", &cut, &[value, &most], vec![]);
+        self.pair(node, value, &cut)
+    }
+
+    /// A Q/DQ pair behind `from`, under the name of `value`; in the float form nothing.
+    fn pair(&mut self, node: usize, value: &str, from: &str) -> Result<String> {
         let Some(scales) = self.scales else { return Ok(value.to_owned()) };
         let Scale { scale, zero } =
             scales.activations[node].with_context(|| format!("no scale for {value}"))?;
         let scale = self.constant(TensorProto::floats(&format!("{value}_scale"), &[], &[scale]));
         let zero = self.constant(TensorProto::bytes(&format!("{value}_zero"), &[], UINT8, vec![zero]));
         let (q, dq) = (format!("{value}_q"), format!("{value}_dq"));
-        self.op("QuantizeLinear", &q, &[value, &scale, &zero], vec![]);
+        self.op("QuantizeLinear", &q, &[from, &scale, &zero], vec![]);
         self.op("DequantizeLinear", &dq, &[&q, &scale, &zero], vec![]);
         Ok(dq)
     }
@@ -255,9 +298,9 @@ impl Writer<'_> {
                 let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
                 (self.constant(weight), self.constant(bias))
             }
-            Some(Scales { weight_limit, .. }) => {
+            Some(Scales { limits, .. }) => {
                 let scale = scale.with_context(|| format!("no scale for the input of {name}"))?;
-                self.quantized_weights(name, conv, folded, scale, f32::from(*weight_limit))
+                self.quantized_weights(name, conv, folded, scale, f32::from(limits.weight))
             }
         };
         let [k, p, s, d] = [conv.kernel, conv.padding(), conv.stride, conv.dilation].map(|v| v as i64);
@@ -393,7 +436,11 @@ mod tests {
     }
 
     fn scales(net: &Net) -> Scales {
-        quantize::calibrate(&net.topology, &fold(net).unwrap(), &[slices()], Method::Minmax).unwrap()
+        narrowed(net, Limits::bits(8, 8))
+    }
+
+    fn narrowed(net: &Net, limits: Limits) -> Scales {
+        quantize::calibrate(&net.topology, &fold(net).unwrap(), &[slices()], Method::Minmax, limits).unwrap()
     }
 
     fn quantized(net: &Net) -> Model {
@@ -472,7 +519,7 @@ mod tests {
     fn weights_are_symmetric_and_scaled_by_output_channel() {
         let net = net(3);
         let mut narrow = scales(&net);
-        narrow.weight_limit = 63;
+        narrow.limits = Limits::bits(8, 7);
         let folded = fold(&net).unwrap();
         let narrow = build(&net.topology, &folded, Some(&narrow), "").unwrap().graph.unwrap();
         let extremes = narrow.initializer.iter().filter(|t| t.data_type == INT8);
@@ -491,5 +538,52 @@ mod tests {
             let node = graph.node.iter().find(|n| n.name == format!("{name}_weight_dq")).unwrap();
             assert_eq!(node.attribute[0].i, i64::from(conv.transposed), "{name}");
         }
+    }
+
+    /// The largest of all bytes that a file makes of the slices, and how many of its tensors reach it.
+    fn largest_byte(file: &Model, x: &Tensor) -> (f64, usize) {
+        let mut all = vec![];
+        let interpreter = Interpreter::new(&file.encode_to_vec(), Device::Cpu).unwrap();
+        let _ = interpreter.visit(x, |name, value| {
+            if name.ends_with("_q") {
+                all.push(value.max().double_value(&[]));
+            }
+            Ok(None)
+        });
+        let most = all.iter().copied().fold(0.0, f64::max);
+        (most, all.iter().filter(|&&v| v == most).count())
+    }
+
+    #[test]
+    fn values_of_seven_bits_are_cut_at_127_whatever_comes_and_scaled_for_it() {
+        for (arch, classes) in every() {
+            let (net, x) = (of(arch, classes), slices());
+            let folded = fold(&net).unwrap();
+            let mut scales = narrowed(&net, Limits::bits(7, 8));
+            let file = |scales: &Scales| build(&net.topology, &folded, Some(scales), "").unwrap();
+
+            let found =
+                Interpreter::new(&file(&scales).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
+            let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
+            let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
+            assert!(error > 0.0 && error < 0.05, "{arch:?}: {error}");
+            let (most, reached) = largest_byte(&file(&scales), &x);
+            assert!(most == 127.0 && reached > 3, "{arch:?}: {most} in {reached}");
+
+            // Values far beyond what calibration saw.
+            for scale in scales.activations.iter_mut().flatten() {
+                scale.scale /= 3.0;
+            }
+            let (most, reached) = largest_byte(&file(&scales), &x);
+            assert!(most == 127.0 && reached > 10, "{arch:?}: {most} in {reached}");
+            scales.limits = Limits::bits(8, 8);
+            assert!(largest_byte(&file(&scales), &x).0 > 127.0);
+        }
+    }
+
+    #[test]
+    fn bits_give_the_largest_integers() {
+        assert_eq!(Limits::bits(8, 8), Limits { activation: 255, weight: 127 });
+        assert_eq!(Limits::bits(7, 7), Limits { activation: 127, weight: 63 });
     }
 }

@@ -102,6 +102,7 @@ impl Interpreter {
             "Relu" => input(0)?.relu(),
             "Add" => input(0)? + input(1)?,
             "Mul" => input(0)? * input(1)?,
+            "Min" => input(0)?.minimum(input(1)?),
             "MaxPool" => {
                 ensure!(
                     ints("kernel_shape")? == [2, 2] && ints("strides")? == [2, 2],

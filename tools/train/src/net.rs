@@ -241,7 +241,7 @@ impl Net {
             let value = match (node.op, block) {
                 (Op::Input, _) => channels_last(&x.to_kind(kind)),
                 (Op::Conv(conv), Some(block)) => {
-                    block.forward(input(0), &conv, training, kind, scales.map(|s| s.weight_limit))
+                    block.forward(input(0), &conv, training, kind, scales.map(|s| s.limits.weight))
                 }
                 (Op::Conv(_), None) => unreachable!("Net::new gives every convolution a block"),
                 (Op::Drop, _) => input(0).feature_dropout(drop, training),
@@ -251,10 +251,10 @@ impl Net {
                 (Op::MaxPool, _) => max_pool(input(0)),
                 (Op::Concat, _) => Tensor::cat(&[input(0), input(1)], 1),
             };
-            let scale = scales.and_then(|s| s.activations[values.len()]);
-            values.push(match scale {
+            let rounded = scales.and_then(|s| Some((s.activations[values.len()]?, s.limits.activation)));
+            values.push(match rounded {
                 None => value,
-                Some(scale) => tune::round_value(&value, scale),
+                Some((scale, most)) => tune::round_value(&value, scale, most),
             });
         }
         values.pop().expect("a topology has nodes").to_kind(Kind::Float)

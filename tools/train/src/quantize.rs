@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor};
 
-use crate::export::{self, Folded, Scale, Scales};
+use crate::export::{self, Folded, Limits, Scale, Scales};
 use crate::interpret::Interpreter;
 use crate::topology::{Op, Topology};
 use crate::tune;
@@ -39,7 +39,7 @@ struct Seen {
     histogram: Vec<f64>,
 }
 
-/// Scales for every topology node that holds an integer tensor; weights take the whole of 8 bits.
+/// Scales for every topology node that holds an integer tensor.
 ///
 /// # Errors
 /// Where a value is not finite.
@@ -48,6 +48,7 @@ pub fn calibrate(
     folded: &[Option<Folded>],
     batches: &[Tensor],
     method: Method,
+    limits: Limits,
 ) -> Result<Scales> {
     ensure!(!batches.is_empty(), "no calibration slices");
     let float = export::build(topology, folded, None, "")?;
@@ -57,9 +58,9 @@ pub fn calibrate(
     let mut activations = vec![None; topology.nodes.len()];
     for (name, node) in value_names(topology) {
         let group = groups[&name];
-        activations[node] = Some(seen[group].scale(method));
+        activations[node] = Some(seen[group].scale(method, limits.activation));
     }
-    Ok(Scales { activations, weight_limit: i8::MAX })
+    Ok(Scales { activations, limits })
 }
 
 /// What one quantized tensor alone does to the result.
@@ -96,11 +97,12 @@ pub fn sensitivity(
     };
     let expected = float.run(batch)?;
     let (there, wanted) = labels(&expected);
+    let most = scales.limits.activation;
     let mut rows = Vec::new();
     for (name, node) in value_names(topology) {
         let Some(scale) = scales.activations[node] else { continue };
         let found =
-            float.visit(batch, |n, value| Ok((n == name).then(|| tune::round_value(value, scale))))?;
+            float.visit(batch, |n, value| Ok((n == name).then(|| tune::round_value(value, scale, most))))?;
         let (here, got) = labels(&found);
         let sum = |t: Tensor| t.sum(Kind::Double).double_value(&[]);
         let both = sum(got.eq_tensor(&wanted).logical_and(&there));
@@ -174,39 +176,40 @@ fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usi
 }
 
 impl Seen {
-    fn scale(&self, method: Method) -> Scale {
+    /// For bytes of 0 to `most`.
+    fn scale(&self, method: Method, most: u8) -> Scale {
         match method {
-            Method::Minmax => scale(self.low, self.high),
+            Method::Minmax => scale(self.low, self.high, most),
             Method::Percentile => {
                 let outermost = |bins: &mut dyn Iterator<Item = &f64>| {
-                    let most = TAIL * self.histogram.iter().sum::<f64>();
+                    let tail = TAIL * self.histogram.iter().sum::<f64>();
                     let mut left = 0.0;
                     bins.take_while(|count| {
                         left += **count;
-                        left <= most
+                        left <= tail
                     })
                     .count() as f64
                 };
                 let width = (self.high - self.low) / BINS as f64;
                 let low = self.low + width * outermost(&mut self.histogram.iter());
                 let high = self.high - width * outermost(&mut self.histogram.iter().rev());
-                scale(low.min(0.0), high.max(0.0))
+                scale(low.min(0.0), high.max(0.0), most)
             }
             Method::Mse => (1..=CANDIDATES)
-                .map(|i| scale(self.low, self.high * i as f64 / CANDIDATES as f64))
-                .min_by(|a, b| self.error(*a).total_cmp(&self.error(*b)))
-                .unwrap_or_else(|| scale(self.low, self.high)),
+                .map(|i| scale(self.low, self.high * i as f64 / CANDIDATES as f64, most))
+                .min_by(|a, b| self.error(*a, most).total_cmp(&self.error(*b, most)))
+                .unwrap_or_else(|| scale(self.low, self.high, most)),
         }
     }
 
     /// Sum of squared errors of quantization over the histogram.
-    fn error(&self, Scale { scale, zero }: Scale) -> f64 {
-        let (step, zero) = (f64::from(scale), f64::from(zero));
+    fn error(&self, Scale { scale, zero }: Scale, most: u8) -> f64 {
+        let (step, zero, most) = (f64::from(scale), f64::from(zero), f64::from(most));
         let width = (self.high - self.low) / BINS as f64;
         let bins = self.histogram.iter().enumerate();
         bins.map(|(i, count)| {
             let x = self.low + width * (i as f64 + 0.5);
-            let q = ((x / step).round_ties_even() + zero).clamp(0.0, 255.0);
+            let q = ((x / step).round_ties_even() + zero).clamp(0.0, most);
             let outside = (x - (q - zero) * step).powi(2);
             // Within a step the error is spread evenly, which bins as wide as a step would miss.
             count * outside.max(step * step / 12.0)
@@ -215,10 +218,10 @@ impl Seen {
     }
 }
 
-/// Scale and zero point of a range that holds 0.
-fn scale(low: f64, high: f64) -> Scale {
-    let step = ((high - low) / 255.0).max(1e-8);
-    let zero = (-low / step).round_ties_even().clamp(0.0, 255.0);
+/// Scale and zero point of a range that holds 0, for bytes of 0 to `most`.
+fn scale(low: f64, high: f64, most: u8) -> Scale {
+    let step = ((high - low) / f64::from(most)).max(1e-8);
+    let zero = (-low / step).round_ties_even().clamp(0.0, f64::from(most));
     Scale { scale: step as f32, zero: zero as u8 }
 }
 
@@ -253,9 +256,13 @@ mod tests {
     #[test]
     fn zero_is_represented_exactly() {
         for (low, high) in [(-1.0, 5.0), (0.0, 1.0), (-0.3, 0.2), (0.0, 0.0)] {
-            let Scale { scale, zero } = scale(low, high);
-            assert!(scale > 0.0);
-            assert!((f64::from(scale) * -f64::from(zero) - low).abs() <= f64::from(scale));
+            for most in [127, 255] {
+                let found = scale(low, high, most);
+                let step = f64::from(found.scale);
+                assert!(step > 0.0 && found.zero <= most);
+                assert!((f64::from(found.value(0)) - low).abs() <= step);
+                assert!(low == high || (f64::from(found.value(most)) - high).abs() <= step);
+            }
         }
     }
 
@@ -281,9 +288,9 @@ mod tests {
         histogram[..BINS / 8].fill(1e6);
         histogram[BINS - 1] = 1.0;
         let seen = Seen { low: 0.0, high: 8.0, histogram };
-        assert!(seen.scale(Method::Mse).scale * 255.0 < 2.0);
-        assert!(seen.scale(Method::Percentile).scale * 255.0 < 2.0);
-        assert!(seen.scale(Method::Minmax).scale * 255.0 > 7.9);
+        assert!(seen.scale(Method::Mse, 255).scale * 255.0 < 2.0);
+        assert!(seen.scale(Method::Percentile, 255).scale * 255.0 < 2.0);
+        assert!(seen.scale(Method::Minmax, 255).scale * 255.0 > 7.9);
     }
 
     #[test]
@@ -292,8 +299,14 @@ mod tests {
         let net = Net::new(Topology::monet(1, 3, 4), Device::Cpu);
         let folded = export::fold(&net).unwrap();
         let batch = Tensor::rand([2, 1, 16, 16], (Kind::Float, Device::Cpu));
-        let mut scales =
-            calibrate(&net.topology, &folded, std::slice::from_ref(&batch), Method::Minmax).unwrap();
+        let mut scales = calibrate(
+            &net.topology,
+            &folded,
+            std::slice::from_ref(&batch),
+            Method::Minmax,
+            Limits::bits(8, 8),
+        )
+        .unwrap();
         let spoilt = net.topology.nodes.iter().position(|n| n.name == "mid_out").unwrap();
         scales.activations[spoilt].as_mut().unwrap().scale *= 40.0;
         let rows = sensitivity(&net.topology, &folded, &scales, &batch, 0.5).unwrap();

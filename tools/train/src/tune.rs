@@ -65,10 +65,10 @@ pub fn tune(
     Ok(losses)
 }
 
-/// A value as its bytes stand for it.
-pub fn round_value(value: &Tensor, Scale { scale, zero }: Scale) -> Tensor {
+/// A value as its bytes, 0 to `most`, stand for it.
+pub fn round_value(value: &Tensor, Scale { scale, zero }: Scale, most: u8) -> Tensor {
     let (scale, zero) = (f64::from(scale), f64::from(zero));
-    let inside = value.clamp(-zero * scale, (255.0 - zero) * scale);
+    let inside = value.clamp(-zero * scale, (f64::from(most) - zero) * scale);
     straight(&inside, |v| (v / scale).round() * scale)
 }
 
@@ -93,6 +93,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
+    use crate::export::Limits;
     use crate::net::{self, Pass};
     use crate::quantize::{self, Method};
     use crate::topology::Arch;
@@ -109,7 +110,9 @@ mod tests {
         no_grad(|| (0..10).for_each(|_| drop(net.forward(&slices(), pass))));
         let folded = folded(&net).unwrap();
         let weights = export::fold(&folded).unwrap();
-        let scales = quantize::calibrate(&folded.topology, &weights, &[slices()], Method::Minmax).unwrap();
+        let limits = Limits::bits(8, 8);
+        let scales =
+            quantize::calibrate(&folded.topology, &weights, &[slices()], Method::Minmax, limits).unwrap();
         (net, folded, scales)
     }
 
@@ -130,7 +133,7 @@ mod tests {
     fn weights_are_rounded_as_in_the_file() {
         for limit in [63, 127] {
             let (_, net, mut scales) = example(Arch::Unet16);
-            scales.weight_limit = limit;
+            scales.limits.weight = limit;
             let file = export::build(&net.topology, &export::fold(&net).unwrap(), Some(&scales), "").unwrap();
             let graph = file.graph.unwrap();
             let tensor = |name: String| graph.initializer.iter().find(|t| t.name == name).unwrap();
@@ -161,15 +164,17 @@ mod tests {
     #[test]
     fn values_are_rounded_to_their_steps_and_cut_to_their_range() {
         let x = Tensor::from_slice(&[-9.0f32, -1.0, -0.26, 0.0, 0.24, 0.26, 1.2, 200.0]);
-        let rounded = round_value(&x, Scale { scale: 0.5, zero: 2 });
-        let expected = Tensor::from_slice(&[-1.0f32, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 126.5]);
-        assert!((rounded - expected).abs().max().double_value(&[]) < 1e-5);
+        for (most, end) in [(255, 126.5), (127, 62.5)] {
+            let rounded = round_value(&x, Scale { scale: 0.5, zero: 2 }, most);
+            let expected = Tensor::from_slice(&[-1.0f32, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, end]);
+            assert!((rounded - expected).abs().max().double_value(&[]) < 1e-5);
+        }
     }
 
     #[test]
     fn tuning_wins_back_what_coarse_weights_lose() {
         let (_, net, mut scales) = example(Arch::Monet);
-        scales.weight_limit = 3;
+        scales.limits.weight = 3;
         let x = slices();
         let labels = no_grad(|| net.forward(&x, Pass::Inference)).argmax(1, false);
         let draw = |_| (x.shallow_clone(), labels.shallow_clone());

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """An outside judge of an exported package: ONNX Runtime, nibabel and NumPy, and none of this project's code.
 
-    check_onnx.py MODEL.toml DATA f32|int8 SUBJECT...
-    check_onnx.py MODEL.toml DATA f32|int8 --masks FOLDER SUBJECT...
+    check_onnx.py MODEL.toml DATA f32|int8|int8-7 SUBJECT...
+    check_onnx.py MODEL.toml DATA f32|int8|int8-7 --masks FOLDER SUBJECT...
 
-Checks that the file has the form that its kind promises, segments the subjects, and prints each one's Dice per label in the
+Checks that the file has the form that its kind promises (int8-7: no byte between the layers is ever above 127), segments the subjects, and prints each one's Dice per label in the
 columns of `monet-train evaluate` (with a dash for HD95). With a folder of masks, such as the device's, the voxels where a mask of the
 subject's name says otherwise are counted: more than 1 in 200 (an int8 step here and there) is an error. Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
 """
@@ -81,17 +81,22 @@ def main() -> None:
     manifest = tomllib.loads(pathlib.Path(manifest_path).read_text())
     path = pathlib.Path(manifest_path).parent / manifest["model"]
     check_form(path, kind)
+    model = onnx.load(path)
+    bytes_ = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None) for name in bytes_)
     options = onnxruntime.SessionOptions()
     # As written: fused integer kernels may round differently.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    most = []
     for subject in subjects:
         def load(part: str) -> np.ndarray:
             file = next(pathlib.Path(data, part).glob(f"{subject}.nii*"))
             return nibabel.as_closest_canonical(nibabel.load(file)).get_fdata(dtype=np.float32)
 
         net, inside = prepare(load("imagesTr"), manifest)
-        (probabilities,) = session.run(["probabilities"], {"image": net})
+        probabilities, *tensors = session.run(["probabilities", *bytes_], {"image": net})
+        most += [tensor.max() for tensor in tensors]
         found = probabilities.argmax(axis=1)[:, inside[0], inside[1]].transpose(2, 1, 0)
         if masks:
             mask = nibabel.as_closest_canonical(nibabel.load(masks / f"{subject}.nii.gz")).get_fdata(dtype=np.float32)
@@ -103,6 +108,8 @@ def main() -> None:
             a, b = found == label, truth == label
             scores.append(f"{2 * (a & b).sum() / (a.sum() + b.sum()):.4f} —")
         print(subject, *scores)
+    if bytes_:
+        assert max(most) == (127 if kind == "int8-7" else 255), f"{kind}: the largest byte is {max(most)}"
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ fn a_run_killed_and_resumed_ends_with_the_same_bits_and_becomes_a_package() {
     assert_eq!(log.lines().next().unwrap(), "step,rate,loss,dice_anterior,dice_posterior");
     assert_eq!(log.lines().count(), 1 + 10, "{log}");
 
-    for kind in ["f32", "int8"] {
+    for kind in ["f32", "int8", "int8-7"] {
         package(&data, &straight, folder.path(), kind, 0.7);
     }
 }
@@ -83,8 +83,8 @@ fn the_baselines_are_trained_exported_quantized_and_run_alike() {
     }
 }
 
-/// The device's masks of subjects, where `MONET_BIN` names its binary.
-fn device_masks(data: &Path, model: &str, folder: &Path, subjects: &[&str]) -> bool {
+/// The device's masks of subjects by one of its engines, where `MONET_BIN` names its binary.
+fn device_masks(data: &Path, model: &str, folder: &Path, subjects: &[&str], engine: &str) -> bool {
     let Some(monet) = std::env::var_os("MONET_BIN") else {
         eprintln!("skipped: the device's masks, as MONET_BIN names no monet binary");
         return false;
@@ -92,14 +92,15 @@ fn device_masks(data: &Path, model: &str, folder: &Path, subjects: &[&str]) -> b
     for subject in subjects {
         let mut command = Command::new(&monet);
         command.arg("segment").arg(data.join(format!("imagesTr/{subject}.nii"))).arg("-o");
-        command.arg(folder.join(format!("{subject}.nii.gz"))).args(["--force", "--quiet", "--model", model]);
+        command.arg(folder.join(format!("{subject}.nii.gz")));
+        command.args(["--force", "--quiet", "--engine", engine, "--model", model]);
         succeed(command);
     }
     true
 }
 
-/// Makes a package of a run, evaluates it (every Dice is above `least`), runs it on the device, and has the outside judge agree with
-/// both.
+/// Makes a package of a run, evaluates it (every Dice is above `least`), runs it on the device's own engine and on stock tract, and has
+/// the outside judge agree with all. The kind `int8-7` has values of 7 bits.
 fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
     let model = folder.join(format!("boxes.{kind}.toml"));
     let (data, run, out) = (root.to_str().unwrap(), run.to_str().unwrap(), model.to_str().unwrap());
@@ -121,6 +122,8 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
             "--tune-above=-1",
             "--tune-steps",
             "5",
+            "--activation-bits",
+            if kind == "int8-7" { "7" } else { "8" },
         ]));
         let table = String::from_utf8(quantized.stdout).unwrap();
         for part in ["anterior", "posterior", "quantized alone", "mid_", "after 5 steps"] {
@@ -135,25 +138,26 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
     assert!(fs::read_to_string(&model).unwrap().contains("[[metrics]]"));
 
     let subjects = ["box_08", "box_09"];
-    let masked = device_masks(root, out, folder, &subjects);
     let Some(python) = std::env::var_os("MONET_PYTHON") else {
         eprintln!(
             "skipped: check_onnx.py ({kind}), as MONET_PYTHON names no Python with onnxruntime and nibabel"
         );
         return;
     };
-    let mut judge = Command::new(python);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_onnx.py");
-    judge.arg(script).args([out, data, kind]);
-    if masked {
-        judge.arg("--masks").arg(folder);
-    }
-    judge.args(subjects);
-    let judged = dice(&String::from_utf8(succeed(judge).stdout).unwrap());
-    assert_eq!(judged.len(), found.len());
-    for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
-        // One voxel of a box's half is worth 0.002.
-        assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+    for engine in ["auto", "tract"] {
+        let mut judge = Command::new(&python);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check_onnx.py");
+        judge.arg(script).args([out, data, kind]);
+        if device_masks(root, out, folder, &subjects, engine) {
+            judge.arg("--masks").arg(folder);
+        }
+        judge.args(subjects);
+        let judged = dice(&String::from_utf8(succeed(judge).stdout).unwrap());
+        assert_eq!(judged.len(), found.len());
+        for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
+            // One voxel of a box's half is worth 0.002.
+            assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+        }
     }
 }
 
