@@ -378,8 +378,9 @@ fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
             continue;
         }
         svg.line("band", [x.at(start), y.at(start * b.gb_per_s)], [x.at(knee), y.at(knee * b.gb_per_s)]);
-        // Each name at a height of its own, however close the slopes.
-        let height = (y.low / roof).powf(0.75 - 0.18 * i as f64) * roof;
+        // Each name at a height of its own, the fastest highest, however close the slopes.
+        let height = roof * (y.low / roof).powf(0.12 + 0.14 * i as f64);
+        let height = height.max(start * b.gb_per_s);
         let text = format!("{} {} GB/s", b.level, number(b.gb_per_s));
         svg.text("soft", [x.at(height / b.gb_per_s) + 10.0, y.at(height) + 4.0], &text);
     }
