@@ -133,7 +133,7 @@ fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
         let input: Vec<f32> = (0..size[0] * size[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
         let mut labels = vec![0; input.len()];
         let mut engine = engine::engines(&package, size, 2, choice).unwrap().pop().unwrap();
-        engine.segment(&input, &mut labels).unwrap();
+        engine.segment(&[&input], &mut labels).unwrap();
         (engine.name(), labels)
     };
     let (stock, expected) = run(Choice::Tract);
