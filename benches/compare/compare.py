@@ -74,9 +74,9 @@ def build():
 class Outside:
     """An engine in a worker process, see worker.py."""
 
-    def __init__(self, name, net, engine, path, threads, way, settings=None, size=SIZE):
+    def __init__(self, name, net, engine, path, threads, way, settings=None, size=(1, *SIZE)):
         self.name, self.net, self.threads, self.way = name, net, threads, way
-        command = [sys.executable, HERE / "worker.py", engine, path, str(threads), way, f"{size[0]}x{size[1]}"]
+        command = [sys.executable, HERE / "worker.py", engine, path, str(threads), way, "x".join(map(str, size))]
         environment = {**os.environ, **(settings or {})}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -240,9 +240,9 @@ def agreement(binary, quantized, folder):
     import nets
     import numpy
 
-    def outside(engine, path, volume):
-        numpy.save(folder / "in.npy", volume[:, None])
-        worker = Outside(engine, "", engine, path, 1, "split", size=volume.shape[1:])
+    def outside(engine, path, planes):
+        numpy.save(folder / "in.npy", planes)
+        worker = Outside(engine, "", engine, path, 1, "split", size=planes.shape[1:])
         worker.ask(input=str(folder / "in.npy"), output=str(folder / "out.npy"))
         worker.close()
         return numpy.load(folder / "out.npy")
@@ -271,16 +271,17 @@ def agreement(binary, quantized, folder):
         path = manifest.with_suffix(".onnx")
         own = nets.unit_package(manifest, folder)
         nets.write_nifti(folder / "volume.nii", volume)
-        reference = outside("onnxruntime", path, volume)
-        found = outside("openvino", path, volume)
+        planes = nets.beside(volume, manifest)
+        reference = outside("onnxruntime", path, planes)
+        found = outside("openvino", path, planes)
         rows.append(row(name, "OpenVINO", reference, label(found), found))
         for engine in [["--engine", "tract"], *(["--kernel", kernel] for kernel in kernels(binary))]:
             labels, _ = segmented(binary, own, folder / "volume.nii", folder, engine)
             rows.append(row(name, "stock tract" if "tract" in engine else f"monet {engine[1]}", reference, labels))
         if manifest == INT8:
-            float_reference = outside("onnxruntime", FLOAT.with_suffix(".onnx"), volume)
+            float_reference = outside("onnxruntime", FLOAT.with_suffix(".onnx"), planes)
             rows.append(row("bench, int8 against f32", "ONNX Runtime", float_reference, label(reference), reference))
-            found = outside("openvino", FLOAT.with_suffix(".onnx"), volume)
+            found = outside("openvino", FLOAT.with_suffix(".onnx"), planes)
             rows.append(row("bench f32", "OpenVINO", float_reference, label(found), found))
             labels, _ = segmented(binary, nets.unit_package(FLOAT, folder), folder / "volume.nii", folder, [])
             rows.append(row("bench f32", "stock tract", float_reference, labels))

@@ -81,6 +81,14 @@ def write_nifti(path, voxels, spacing=1.0):
     open(path, "wb").write(gzip.compress(data, 1) if path.name.endswith(".gz") else data)
 
 
+def beside(volume, manifest):
+    """Each slice between the neighbours that a package's net sees, [slices, planes, height, width]; the last ones stand again beyond the ends."""
+    found = re.search(r"^neighbours = (\d+)", manifest.read_text(), re.M)
+    side = int(found[1]) if found else 0
+    at = numpy.arange(len(volume))
+    return numpy.stack([volume[numpy.clip(at + i, 0, len(volume) - 1)] for i in range(-side, side + 1)], 1)
+
+
 def unit_package(manifest, folder):
     """A package of the same net that takes intensities from 0 to 1 as they are."""
     text = manifest.read_text()

@@ -39,7 +39,7 @@ def openvino_runners(net, threads, sides, size):
 
     core = openvino.Core()
     model = core.read_model(net)
-    model.reshape([1, 1, *size])
+    model.reshape([1, *size])
     hint = "LATENCY" if sides == 1 else "THROUGHPUT"
     settings = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": sides}
     # Pinned threads suffer from whatever else runs on their core; the other engines do not pin theirs.
@@ -54,10 +54,11 @@ def openvino_runners(net, threads, sides, size):
 
 
 def blobs(size):
-    """The slice that `monet profile` measures with."""
-    y, x = numpy.mgrid[: size[0], : size[1]].astype(numpy.float32)
+    """The slice that `monet profile` measures with, the same in all planes."""
+    planes, *sides = size
+    y, x = numpy.mgrid[: sides[0], : sides[1]].astype(numpy.float32)
     value = 0.5 + 0.4 * numpy.sin(y * 0.11) * numpy.cos(x * 0.07 + 1) + 0.1 * numpy.sin(x * 0.9)
-    return numpy.clip(value, 0, 1).astype(numpy.float32)[None, None]
+    return numpy.clip(value, 0, 1).astype(numpy.float32)[None, None].repeat(planes, 1)
 
 
 def measure(runners, x, slices):
