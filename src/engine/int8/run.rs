@@ -157,6 +157,7 @@ impl Plan {
                 taps: &rows.taps[i],
                 reach: rows.reach[i],
                 groups: grid.step.min(BLOCK) / GROUP,
+                chunks: grid.step.div_ceil(BLOCK),
             }
         };
         let row = Row {

@@ -288,6 +288,23 @@ pub(super) struct Feed<'a> {
     pub(super) reach: [i32; 2],
     /// Groups of 4 channels in a chunk: 4 or 1.
     pub(super) groups: usize,
+    /// Chunks of a pixel.
+    pub(super) chunks: usize,
+}
+
+impl Feed<'_> {
+    /// How many output pixels the taps of each row of the window lie apart, where these are three, from left to right and equally far.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn apart(&self) -> Option<usize> {
+        let (&first, &second) = (self.taps.first()?, self.taps.get(self.chunks)?);
+        let bytes = usize::try_from(second - first).ok().filter(|b| b.is_multiple_of(self.step))?;
+        let even = |window_row: &[i32]| {
+            window_row.iter().zip(&window_row[self.chunks..]).all(|(a, b)| b - a == second - first)
+        };
+        let rows = self.taps.chunks_exact(3 * self.chunks);
+        let whole = rows.remainder().is_empty();
+        (whole && rows.clone().all(even)).then_some(bytes / self.step)
+    }
 }
 
 /// What becomes of the sums.

@@ -1,12 +1,17 @@
 //! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or 8 × 32 where there are two blocks, sums in zmm registers.
 //!
 //! Each weight vector meets the activations of every pixel of the tile as broadcast 32-bit groups (`vpdpbusd`, which does not
-//! saturate). The epilogue packs the sums of two pixels to 16 bits and works on 32 counts at a time.
+//! saturate). A tile's sums then wait in memory while the next tile's products are made: between these, four vectors of them at a
+//! time, they become counts. Products keep two of the core's vector pipes busy, requantization mostly the others.
+//!
+//! What runs between products must be inlined there, or every sum would leave its register at each call. `#[inline(always)]`
+//! does not go with `#[target_feature]`, so it is a macro of small functions.
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Stage};
-use super::{BLOCK, GROUP, Packed, Row, Target};
+use super::{BLOCK, Feed, GROUP, Packed, Row, Target};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
 const VECTOR: usize = BLOCK * GROUP;
@@ -52,6 +57,20 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
+/// Requantizes and stores the next four vectors that wait, or as many as there are.
+macro_rules! quad {
+    ($waiting:expr) => {{
+        let count = $waiting.vectors.len().min(4);
+        if count > 0 {
+            let mut words = $waiting.rules.curve($waiting.words(count));
+            if let Some(sum) = &$waiting.rules.sum {
+                words = $waiting.add(sum, words, count);
+            }
+            $waiting.store(words, count);
+        }
+    }};
+}
+
 /// All blocks of output channels, two at a time while there are two.
 ///
 /// # Safety
@@ -60,23 +79,24 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let block_len = row.depth() * VECTOR;
     let rules = Rules::new(row.stage());
+    let apart = row.feeds.map(|feed| feed.apart());
     let mut block = 0;
     while block < row.blocks() {
         // SAFETY: blocks below `row.blocks()` have their weights; the caller vouches for the rest.
         unsafe {
             let weights = weights.add(block * block_len);
             if block + 2 <= row.blocks() {
-                tiles::<8, 2>(arena, weights, row, &rules, block);
+                tiles::<8, 2>(arena, weights, row, apart, &rules, block);
                 block += 2;
             } else {
-                tiles::<16, 1>(arena, weights, row, &rules, block);
+                tiles::<16, 1>(arena, weights, row, apart, &rules, block);
                 block += 1;
             }
         }
     }
 }
 
-/// A row in tiles of `P` pixels and what remains in smaller ones.
+/// A row in tiles of `P` pixels × `N` blocks, and what remains in smaller ones.
 ///
 /// # Safety
 /// As [`convolve`].
@@ -86,24 +106,27 @@ unsafe fn tiles<const P: usize, const N: usize>(
     arena: *mut u8,
     weights: *const i8,
     row: &Row,
+    apart: [Option<usize>; 2],
     rules: &Rules,
     block: usize,
 ) {
+    let mut waiting = Waiting::<N>::new(arena, row, rules, block);
     let mut x = 0;
     // SAFETY: every tile ends at or before `row.width`.
     unsafe {
         while x + P <= row.width {
-            tile::<P, N>(arena, weights, row, rules, block, x);
+            tile::<P, N>(arena, weights, row, apart, &mut waiting, block, x);
             x += P;
         }
         while x + 4 <= row.width {
-            tile::<4, N>(arena, weights, row, rules, block, x);
+            tile::<4, N>(arena, weights, row, [None; 2], &mut waiting, block, x);
             x += 4;
         }
         while x < row.width {
-            tile::<1, N>(arena, weights, row, rules, block, x);
+            tile::<1, N>(arena, weights, row, [None; 2], &mut waiting, block, x);
             x += 1;
         }
+        waiting.finish();
     }
 }
 
@@ -117,7 +140,8 @@ unsafe fn tile<const P: usize, const N: usize>(
     arena: *mut u8,
     mut weights: *const i8,
     row: &Row,
-    rules: &Rules,
+    apart: [Option<usize>; 2],
+    waiting: &mut Waiting<N>,
     block: usize,
     x: usize,
 ) {
@@ -131,32 +155,35 @@ unsafe fn tile<const P: usize, const N: usize>(
                 pixel[n] = bias;
             }
         }
-        for feed in row.feeds() {
-            let source = arena.add(feed.start + x * feed.step);
-            weights = match (feed.groups, feed.step) {
-                (4, 16) => accumulate::<P, N, 4, 16>(&mut sums, source, 16, feed.taps, weights, block_len),
-                (4, 32) => accumulate::<P, N, 4, 32>(&mut sums, source, 32, feed.taps, weights, block_len),
-                (4, 64) => accumulate::<P, N, 4, 64>(&mut sums, source, 64, feed.taps, weights, block_len),
-                (4, step) => accumulate::<P, N, 4, 0>(&mut sums, source, step, feed.taps, weights, block_len),
-                (_, step) => accumulate::<P, N, 1, 0>(&mut sums, source, step, feed.taps, weights, block_len),
+        for (feed, apart) in row.feeds().iter().zip(apart) {
+            let source = arena.add(feed.start + x * feed.step).cast_const();
+            macro_rules! add {
+                ($way:ident $(, $known:literal)*) => {
+                    $way::<P, N $(, $known)*>(&mut sums, source, feed, weights, block_len, waiting)
+                };
+            }
+            weights = match (apart, feed.step) {
+                (Some(1), 4) if N == 1 => add!(glide, 1, 4),
+                (Some(1), 16) if N == 1 => add!(glide, 1, 16),
+                (Some(2), 16) if N == 1 => add!(glide, 2, 16),
+                (Some(3), 16) if N == 1 => add!(glide, 3, 16),
+                (Some(4), 16) if N == 1 => add!(glide, 4, 16),
+                (Some(1), 32) if N == 1 => add!(glide, 1, 32),
+                (_, 16) => add!(accumulate, 16),
+                (_, 32) => add!(accumulate, 32),
+                (_, 64) => add!(accumulate, 64),
+                _ => add!(accumulate, 0),
             };
         }
         match row.target {
-            Target::Counts { stage, start, step, residual } => {
-                let out = arena.add(start + x * step + block * BLOCK);
-                let residual = [residual[0] + x * residual[1] + block * BLOCK, residual[1]];
-                let scales = stage.scales.as_ptr().add(block * BLOCK);
-                counts::<P, N>(&sums, rules, scales, out, step, arena.add(residual[0]), residual[1]);
-            }
+            Target::Counts { .. } => waiting.take(&sums),
             Target::Reals { stage, start } => {
                 for (p, pixel) in sums.iter().enumerate() {
                     let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
                     for (n, &sum) in pixel.iter().enumerate() {
                         let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + n) * BLOCK));
-                        _mm512_storeu_ps(
-                            out.add(n * 64).cast(),
-                            _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale),
-                        );
+                        let real = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+                        _mm512_storeu_ps(out.add(n * 64).cast(), real);
                     }
                 }
             }
@@ -164,96 +191,269 @@ unsafe fn tile<const P: usize, const N: usize>(
     }
 }
 
-/// Adds the products of one input whose chunks have `G` groups; `STEP` is the step between pixels where it is known at compile
-/// time, else 0. Returns the weights that remain.
+/// Adds the products of one input; `STEP` is the step between pixels where it is known at compile time, else 0. Returns the weights
+/// that remain.
 ///
 /// # Safety
 /// As [`convolve`]; `source` is the input of the tile's first pixel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn accumulate<const P: usize, const N: usize, const G: usize, const STEP: usize>(
+unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     sums: &mut [[__m512i; N]; P],
     source: *const u8,
-    step: usize,
-    taps: &[i32],
+    feed: &Feed,
     mut weights: *const i8,
     block_len: usize,
+    waiting: &mut Waiting<N>,
 ) -> *const i8 {
-    let step = if STEP == 0 { step } else { STEP };
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of weights per block.
+    let step = if STEP == 0 { feed.step } else { STEP };
+    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * groups` vectors of weights per block.
     unsafe {
-        for &tap in taps {
+        for &tap in feed.taps {
             let source = source.offset(tap as isize);
-            for g in 0..G {
-                let mut w = [_mm512_setzero_si512(); N];
-                for (n, w) in w.iter_mut().enumerate() {
-                    *w = _mm512_loadu_si512(weights.add(n * block_len + g * VECTOR).cast());
-                }
+            // Not unrolled: all groups' loads would come first, and not find room in registers.
+            for g in 0..feed.groups {
+                let w = vectors::<N>(weights, block_len);
+                weights = weights.add(VECTOR);
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let group = source.add(p * step + g * GROUP).cast::<i32>().read_unaligned();
-                    let group = _mm512_set1_epi32(group);
+                    let group = broadcast(source.add(p * step + g * GROUP));
                     for (sum, &w) in sums.iter_mut().zip(&w) {
                         *sum = _mm512_dpbusd_epi32(*sum, group, w);
                     }
                 }
             }
-            weights = weights.add(G * VECTOR);
+            if P * N == TILE {
+                quad!(waiting);
+            }
         }
     }
     weights
 }
 
-/// Vectors of sums that a tile has at most.
-const TILE: usize = 16;
-
-/// Requantizes and stores `P` pixels × `N` blocks. Each operation is applied to the whole tile before the next, so that none waits for
-/// another's latency.
+/// As [`accumulate`] for windows of three taps across, `D` pixels apart: each activation is loaded once for the three pixels that see
+/// it through one tap each. With one block to a tile, loads would else be what the products wait for.
 ///
 /// # Safety
-/// As [`convolve`]; `out` and `residual` are the places of the tile's first pixel and block.
+/// As [`accumulate`], with `feed.apart() == Some(D)` and `feed.step == STEP`: what is read is what the taps of the tile's pixels read.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn counts<const P: usize, const N: usize>(
-    sums: &[[__m512i; N]; P],
-    rules: &Rules,
-    scales: *const f32,
+unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usize>(
+    sums: &mut [[__m512i; N]; P],
+    source: *const u8,
+    feed: &Feed,
+    mut weights: *const i8,
+    block_len: usize,
+    waiting: &mut Waiting<N>,
+) -> *const i8 {
+    // From one tap's weights to the next's.
+    let tap_len = feed.chunks * feed.groups * VECTOR;
+    let mut taps = feed.taps;
+    // SAFETY: the caller vouches for the activations; there are `taps.len() * groups` vectors of weights per block.
+    unsafe {
+        while let Some((window_row, below)) = taps.split_at_checked(3 * feed.chunks) {
+            taps = below;
+            for &first in &window_row[..feed.chunks] {
+                let source = source.offset(first as isize);
+                for g in 0..feed.groups {
+                    let w = [0, 1, 2].map(|k| vectors::<N>(weights.add(k * tap_len), block_len));
+                    weights = weights.add(VECTOR);
+                    let mut products = |i: usize| {
+                        let group = broadcast(source.add(i * STEP + g * GROUP));
+                        for (k, w) in w.iter().enumerate() {
+                            let p = i.wrapping_sub(k * D);
+                            if p < P {
+                                for (sum, &w) in sums[p].iter_mut().zip(w) {
+                                    *sum = _mm512_dpbusd_epi32(*sum, group, w);
+                                }
+                            }
+                        }
+                    };
+                    // A loop of so many turns would not be unrolled, and its sums not be kept in registers.
+                    macro_rules! unroll {
+                        ($($i:literal)*) => { $( if $i < P + 2 * D { products($i) } )* };
+                    }
+                    unroll!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+                }
+                if P * N == TILE {
+                    quad!(waiting);
+                }
+            }
+            weights = weights.add(2 * tap_len);
+        }
+    }
+    weights
+}
+
+/// A vector of weights of each block.
+///
+/// # Safety
+/// They are there.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn vectors<const N: usize>(weights: *const i8, block_len: usize) -> [__m512i; N] {
+    let mut w = [_mm512_setzero_si512(); N];
+    for (n, w) in w.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for it.
+        *w = unsafe { _mm512_loadu_si512(weights.add(n * block_len).cast()) };
+    }
+    w
+}
+
+/// Four channels, for all outputs.
+///
+/// # Safety
+/// They are there.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn broadcast(group: *const u8) -> __m512i {
+    // SAFETY: the caller vouches for it.
+    _mm512_set1_epi32(unsafe { group.cast::<i32>().read_unaligned() })
+}
+
+/// Vectors of sums of a whole tile.
+const TILE: usize = 16;
+
+/// Sums of the tile before, pixel by pixel and of its `N` blocks in turn, and where their counts go.
+struct Waiting<'a, const N: usize> {
+    sums: [__m512i; TILE],
+    /// Those that still wait.
+    vectors: Range<usize>,
+    rules: &'a Rules,
+    scales: [__m512; 2],
+    /// The place of the first vector that waits, or of the next that comes, and bytes from one pixel to the next.
     out: *mut u8,
     step: usize,
     residual: *const u8,
     residual_step: usize,
-) {
-    let vectors = P * N;
-    let (pairs, quads) = (vectors.div_ceil(2), vectors.div_ceil(4));
-    let place = |step: usize, i: usize| i / N * step + i % N * BLOCK;
-    // SAFETY: vector i is pixel i / N, block i % N of the tile; only `vectors` of them are read or written.
-    unsafe {
-        let mut fixed = [_mm512_setzero_si512(); TILE];
-        for (i, fixed) in fixed.iter_mut().enumerate().take(vectors) {
-            let scale = _mm512_loadu_ps(scales.add(i % N * BLOCK));
-            *fixed = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i / N][i % N]), scale));
+}
+
+impl<'a, const N: usize> Waiting<'a, N> {
+    /// None yet, of a row's blocks from `block` on.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn new(arena: *mut u8, row: &'a Row, rules: &'a Rules, block: usize) -> Self {
+        let (start, step, residual) = match row.target {
+            Target::Counts { start, step, residual, .. } => (start, step, residual),
+            Target::Reals { start, .. } => (start, 0, [0, 0]),
+        };
+        let scales = &row.stage().scales[block * BLOCK..(block + N) * BLOCK];
+        // SAFETY: a block has 16 scales.
+        let scales = [0, N - 1].map(|n| unsafe { _mm512_loadu_ps(scales[n * BLOCK..].as_ptr()) });
+        Self {
+            sums: [_mm512_setzero_si512(); TILE],
+            vectors: 0..0,
+            rules,
+            scales,
+            out: arena.wrapping_add(start + block * BLOCK),
+            step,
+            residual: arena.wrapping_add(residual[0] + block * BLOCK),
+            residual_step: residual[1],
         }
-        let mut words = [_mm512_setzero_si512(); TILE / 2];
-        for i in 0..pairs {
-            words[i] = _mm512_packs_epi32(fixed[2 * i], fixed[2 * i + 1]);
+    }
+
+    /// Lets the sums of the next `P` pixels wait, after what waits.
+    ///
+    /// # Safety
+    /// As [`convolve`]: what waits, and these pixels, lie in the row.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.finish() };
+        for (place, sum) in self.sums.iter_mut().zip(sums.as_flattened()) {
+            *place = *sum;
         }
-        rules.curve(&mut words, pairs);
-        if let Some(sum) = &rules.sum {
-            let zero = _mm512_setzero_si512();
-            let mut others = [zero; TILE / 2];
-            for quad in 0..quads {
-                let other = load::<N>(residual, residual_step, 4 * quad, vectors);
-                others[2 * quad] = _mm512_unpacklo_epi8(zero, other);
-                others[2 * quad + 1] = _mm512_unpackhi_epi8(zero, other);
+        self.vectors = 0..P * N;
+    }
+
+    /// All that wait.
+    ///
+    /// # Safety
+    /// As [`convolve`]: they lie in the row.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn finish(&mut self) {
+        while !self.vectors.is_empty() {
+            // SAFETY: the caller vouches for it.
+            unsafe { quad!(self) };
+        }
+    }
+
+    /// Takes the next `count`, at most four, for fixed-point counts.
+    ///
+    /// # Safety
+    /// So many wait.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn words(&mut self, count: usize) -> [__m512i; 2] {
+        // SAFETY: a tile has a multiple of four vectors.
+        let sums = unsafe { self.sums.as_ptr().add(self.vectors.start).cast::<[__m512i; 4]>().read() };
+        self.vectors.start += count;
+        let fixed =
+            |i: usize| _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), self.scales[i % 2]));
+        [_mm512_packs_epi32(fixed(0), fixed(1)), _mm512_packs_epi32(fixed(2), fixed(3))]
+    }
+
+    /// Adds the residual of the next `count` vectors.
+    ///
+    /// # Safety
+    /// It lies in the arena.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn add(&mut self, sum: &Residual, words: [__m512i; 2], count: usize) -> [__m512i; 2] {
+        // SAFETY: the caller vouches for it.
+        let other = unsafe {
+            if count == 4 && self.residual_step == N * BLOCK {
+                _mm512_loadu_si512(self.residual.cast())
+            } else {
+                self.gather(count)
             }
-            sum.add(&mut words, &others, pairs);
+        };
+        self.residual = self.residual.wrapping_add(count / N * self.residual_step);
+        let (zero, other) = (_mm512_setzero_si512(), _mm512_permutexvar_epi32(order(), other));
+        [
+            sum.add(words[0], _mm512_unpacklo_epi8(zero, other)),
+            sum.add(words[1], _mm512_unpackhi_epi8(zero, other)),
+        ]
+    }
+
+    /// Stores the counts of the next `count` vectors.
+    ///
+    /// # Safety
+    /// Their place lies in the arena.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn store(&mut self, words: [__m512i; 2], count: usize) {
+        let [first, second] = words.map(|r| self.rules.finish(r));
+        let bytes = _mm512_permutexvar_epi32(order(), _mm512_packus_epi16(first, second));
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            if count == 4 && self.step == N * BLOCK {
+                _mm512_storeu_si512(self.out.cast(), bytes);
+            } else {
+                self.scatter(bytes, count);
+            }
         }
-        rules.finish(&mut words, pairs);
-        for quad in 0..quads {
-            let bytes = _mm512_packus_epi16(words[2 * quad], words[2 * quad + 1]);
-            let bytes = _mm512_permutexvar_epi32(order(), bytes);
-            if vectors >= 4 && step == N * BLOCK {
-                _mm512_storeu_si512(out.add(place(step, 4 * quad)).cast(), bytes);
-                continue;
+        self.out = self.out.wrapping_add(count / N * self.step);
+    }
+
+    /// Bytes from the first vector's place to that of vector `i`.
+    #[inline]
+    fn offset(step: usize, i: usize) -> usize {
+        i / N * step + i % N * BLOCK
+    }
+
+    /// Stores the counts of up to four vectors one by one; two blocks of a pixel together.
+    ///
+    /// # Safety
+    /// They lie in the arena.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn scatter(&self, bytes: __m512i, count: usize) {
+        // SAFETY: the caller vouches for these places.
+        unsafe {
+            if N == 2 && count == 4 {
+                _mm256_storeu_si256(self.out.cast(), _mm512_castsi512_si256(bytes));
+                _mm256_storeu_si256(self.out.add(self.step).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+                return;
             }
             let parts = [
                 _mm512_castsi512_si128(bytes),
@@ -261,10 +461,27 @@ unsafe fn counts<const P: usize, const N: usize>(
                 _mm512_extracti32x4_epi32::<2>(bytes),
                 _mm512_extracti32x4_epi32::<3>(bytes),
             ];
-            for (i, &part) in parts.iter().take(vectors).enumerate() {
-                _mm_storeu_si128(out.add(place(step, 4 * quad + i)).cast(), part);
+            for (i, &part) in parts.iter().take(count).enumerate() {
+                _mm_storeu_si128(self.out.add(Self::offset(self.step, i)).cast(), part);
             }
         }
+    }
+
+    /// The residual's bytes of up to four vectors, one by one.
+    ///
+    /// # Safety
+    /// They lie in the arena.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn gather(&self, count: usize) -> __m512i {
+        let mut parts = [_mm_setzero_si128(); 4];
+        for (i, part) in parts.iter_mut().take(count).enumerate() {
+            // SAFETY: the caller vouches for these places.
+            *part = unsafe { _mm_loadu_si128(self.residual.add(Self::offset(self.residual_step, i)).cast()) };
+        }
+        let v = _mm512_castsi128_si512(parts[0]);
+        let v = _mm512_inserti32x4::<1>(v, parts[1]);
+        let v = _mm512_inserti32x4::<2>(v, parts[2]);
+        _mm512_inserti32x4::<3>(v, parts[3])
     }
 }
 
@@ -273,39 +490,6 @@ unsafe fn counts<const P: usize, const N: usize>(
 #[inline]
 fn order() -> __m512i {
     _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
-}
-
-/// The residual's bytes of four vectors from the `first` on, in the order that packing gives; of a tile smaller than four, as many as there are.
-///
-/// # Safety
-/// As [`counts`].
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-unsafe fn load<const N: usize>(residual: *const u8, step: usize, first: usize, vectors: usize) -> __m512i {
-    let place = |i: usize| (first + i) / N * step + (first + i) % N * BLOCK;
-    // SAFETY: the caller vouches for these places.
-    let bytes = unsafe {
-        if vectors >= 4 && step == N * BLOCK {
-            _mm512_loadu_si512(residual.add(place(0)).cast())
-        } else {
-            let mut parts = [_mm_setzero_si128(); 4];
-            for (i, part) in parts.iter_mut().take(vectors).enumerate() {
-                *part = _mm_loadu_si128(residual.add(place(i)).cast());
-            }
-            gather(parts)
-        }
-    };
-    _mm512_permutexvar_epi32(order(), bytes)
-}
-
-/// Four 128-bit parts as one vector.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn gather(parts: [__m128i; 4]) -> __m512i {
-    let v = _mm512_castsi128_si512(parts[0]);
-    let v = _mm512_inserti32x4::<1>(v, parts[1]);
-    let v = _mm512_inserti32x4::<2>(v, parts[2]);
-    _mm512_inserti32x4::<3>(v, parts[3])
 }
 
 /// A [`Stage`] as vectors, each function the twin of the scalar one of `requant`, on 32 counts.
@@ -376,37 +560,31 @@ impl Rules {
     /// The activation.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn curve(&self, words: &mut [__m512i; TILE / 2], pairs: usize) {
-        let zero = _mm512_setzero_si512();
+    fn curve(&self, words: [__m512i; 2]) -> [__m512i; 2] {
         let Shape { kind, cubic, squarings, one, depth } = &self.curve;
+        let zero = _mm512_setzero_si512();
         match kind {
-            Kind::Linear => (),
-            Kind::Relu => each(words, pairs, |_, t| _mm512_max_epi16(t, zero)),
+            Kind::Linear => words,
+            Kind::Relu => words.map(|t| _mm512_max_epi16(t, zero)),
             Kind::Elu => {
-                let mut e = *words;
-                each(&mut e, pairs, |_, t| {
+                let mut exp = words.map(|t| {
                     let n = _mm512_min_epi16(t, zero);
-                    _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1])
+                    let e = _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1]);
+                    let e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2]);
+                    let e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
+                    // Three squarings at least, and mostly no more.
+                    let e = _mm512_mulhrs_epi16(e, e);
+                    let e = _mm512_mulhrs_epi16(e, e);
+                    _mm512_mulhrs_epi16(e, e)
                 });
-                each(&mut e, pairs, |i, e| {
-                    let n = _mm512_min_epi16(words[i], zero);
-                    _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2])
-                });
-                each(&mut e, pairs, |i, e| {
-                    let n = _mm512_min_epi16(words[i], zero);
-                    _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX))
-                });
-                // Three at least, and mostly no more.
-                for _ in 0..MIN_SQUARINGS {
-                    each(&mut e, pairs, |_, e| _mm512_mulhrs_epi16(e, e));
-                }
                 for _ in MIN_SQUARINGS..*squarings {
-                    each(&mut e, pairs, |_, e| _mm512_mulhrs_epi16(e, e));
+                    exp = exp.map(|e| _mm512_mulhrs_epi16(e, e));
                 }
-                each(words, pairs, |i, t| {
-                    let fall = _mm512_mulhrs_epi16(_mm512_sub_epi16(*one, e[i]), *depth);
+                let ends = |t, e| {
+                    let fall = _mm512_mulhrs_epi16(_mm512_sub_epi16(*one, e), *depth);
                     _mm512_sub_epi16(_mm512_max_epi16(t, zero), fall)
-                });
+                };
+                [ends(words[0], exp[0]), ends(words[1], exp[1])]
             }
         }
     }
@@ -414,8 +592,8 @@ impl Rules {
     /// Removes the fraction and adds the zero point; packing saturates.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn finish(&self, words: &mut [__m512i; TILE / 2], pairs: usize) {
-        each(words, pairs, |_, r| _mm512_add_epi16(_mm512_mulhrs_epi16(r, self.round), self.zero_point));
+    fn finish(&self, r: __m512i) -> __m512i {
+        _mm512_add_epi16(_mm512_mulhrs_epi16(r, self.round), self.zero_point)
     }
 }
 
@@ -423,25 +601,12 @@ impl Residual {
     /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    fn add(&self, words: &mut [__m512i; TILE / 2], others: &[__m512i; TILE / 2], pairs: usize) {
-        let middle = _mm512_set1_epi16(i16::MIN);
-        each(words, pairs, |_, r| {
-            let value = _mm512_mulhrs_epi16(r, self.round);
-            _mm512_min_epi16(_mm512_max_epi16(value, self.low), self.high)
-        });
-        each(words, pairs, |i, value| {
-            let second = _mm512_mulhrs_epi16(_mm512_xor_si512(others[i], middle), self.second);
-            let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), self.first);
-            _mm512_adds_epi16(first, _mm512_adds_epi16(second, self.offset))
-        });
-    }
-}
-
-/// Applies `f` to the first `n` vectors.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn each(words: &mut [__m512i; TILE / 2], n: usize, f: impl Fn(usize, __m512i) -> __m512i) {
-    for (i, word) in words.iter_mut().enumerate().take(n) {
-        *word = f(i, *word);
+    fn add(&self, r: __m512i, other: __m512i) -> __m512i {
+        let value = _mm512_mulhrs_epi16(r, self.round);
+        let value = _mm512_min_epi16(_mm512_max_epi16(value, self.low), self.high);
+        let second = _mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN));
+        let second = _mm512_adds_epi16(_mm512_mulhrs_epi16(second, self.second), self.offset);
+        let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), self.first);
+        _mm512_adds_epi16(first, second)
     }
 }
