@@ -27,7 +27,7 @@
 //! };
 //! let mut model = Model::new(Package::embedded(), 2, Kernel::best());
 //! let report = pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| {})?;
-//! assert_eq!(report.slices, 36);
+//! assert_eq!(report.slices, 52);
 //! assert!(report.labels.iter().all(|label| label.ml > 0.1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -277,7 +277,7 @@ fn a_full_disk_leaves_nothing() {
 #[test]
 fn an_interrupt_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let input = Nifti::blob([64, 64, 4000]).write(&folder.path().join("in.nii"));
+    let input = Nifti::blob([128, 1500, 128]).write(&folder.path().join("in.nii"));
     let output = folder.path().join("o.nii.gz");
     let before = listing(folder.path());
     let child = Command::new(env!("CARGO_BIN_EXE_monet"))

@@ -21,16 +21,16 @@ for mask_path in sorted(pathlib.Path(masks).glob("*.nii.gz")):
     ordered = numpy.sort(x, axis=None)
     low, high = (ordered[int(numpy.floor(p / 100 * (x.size - 1) + 0.5))] for p in (0.5, 99.5))
     x = numpy.clip((x - low) / (high - low), 0, 1)
-    w, h, n = x.shape
-    padded = numpy.zeros((n, 1, max(64, -(-h // 4) * 4), max(64, -(-w // 4) * 4)), numpy.float32)
+    w, n, h = x.shape  # Coronal slices: columns R, rows S, slice by slice A.
+    padded = numpy.zeros((n, 1, max(48, -(-h // 4) * 4), max(48, -(-w // 4) * 4)), numpy.float32)
     top, left = (padded.shape[2] - h) // 2, (padded.shape[3] - w) // 2
-    padded[:, 0, top : top + h, left : left + w] = x.transpose(2, 1, 0)
-    # A net of three planes sees the slices below and above, at the ends the slice itself.
+    padded[:, 0, top : top + h, left : left + w] = x.transpose(1, 2, 0)
+    # A net of three planes sees the slices behind and before, at the ends the slice itself.
     reach = session.get_inputs()[0].shape[1] // 2
     planes = [padded[numpy.clip(numpy.arange(n) + i, 0, n - 1), 0] for i in range(-reach, reach + 1)]
     padded = numpy.stack(planes, axis=1)
     found = session.run(None, {session.get_inputs()[0].name: padded})[0].argmax(1)
-    found = found[:, top : top + h, left : left + w].transpose(2, 1, 0)
+    found = found[:, top : top + h, left : left + w].transpose(2, 0, 1)
     mask = numpy.asarray(nibabel.as_closest_canonical(nibabel.load(mask_path)).dataobj)
     truth = numpy.asarray(nibabel.as_closest_canonical(nibabel.load(pathlib.Path(labels) / mask_path.name)).dataobj)
     equal += (mask == found).sum()

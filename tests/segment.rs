@@ -249,7 +249,7 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
     assert!(float.contains("engine   tract") && float.contains("not int8: Conv \"enc0_in\": "), "{float}");
     // Folded weights and biases of MoNet with three planes and three classes.
     assert_eq!(json["net"]["parameters"], 401_043);
-    assert_eq!(json["net"]["size"], serde_json::json!([64, 64]));
+    assert_eq!(json["net"]["size"], serde_json::json!([48, 48]));
 }
 
 #[test]

@@ -271,10 +271,10 @@ def agreement(binary, quantized, folder):
         return found
 
     random = numpy.random.default_rng(2)
-    sample = nets.read_nifti(SAMPLE)
+    sample = nets.read_nifti(SAMPLE).transpose(1, 0, 2)  # Coronal slices, as the net was trained on.
     low, high = numpy.percentile(sample, [0.5, 99.5])
-    padded = numpy.zeros((len(sample), 64, 64), numpy.float32)
-    padded[:, : sample.shape[1], : sample.shape[2]] = numpy.clip((sample - low) / (high - low), 0, 1)[:, :64, :64]
+    padded = numpy.zeros((len(sample), 48, 48), numpy.float32)
+    padded[:, : sample.shape[1], : sample.shape[2]] = numpy.clip((sample - low) / (high - low), 0, 1)
     rows = []
     for name, manifest, volume in (
         ("hippocampus int8", HIPPOCAMPUS, padded),

@@ -90,8 +90,8 @@ def beside(volume, manifest):
 
 
 def unit_package(manifest, folder):
-    """A package of the same net that takes intensities from 0 to 1 as they are."""
-    text = manifest.read_text()
+    """A package of the same net that takes intensities from 0 to 1, and slices of a volume in RAS, as they are."""
+    text = re.sub(r"^orientation = .*", 'orientation = "RAS"', manifest.read_text(), flags=re.M)
     text = re.sub(r"\[normalise\][^\[]*", '[normalise]\nkind = "window"\nlow = 0.0\nhigh = 1.0\n\n', text)
     net = re.search(r'^model = "(.*)"', text, re.M)[1]
     if not (folder / net).exists():
