@@ -1,7 +1,9 @@
-//! Random changes to a training batch, all drawn from tch's seeded generator, a set per slice.
+//! Random changes to a training batch, all drawn from tch's seeded generator on the CPU, a set per slice.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
+
+use crate::device::send;
 
 /// Pixels between the knots of an elastic deformation.
 const KNOTS: i64 = 8;
@@ -46,7 +48,11 @@ pub struct Augment {
 impl Augment {
     /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
     pub fn apply(&self, images: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
-        let affine = Tensor::affine_grid_generator(&self.transforms(images), images.size(), false);
+        let affine = Tensor::affine_grid_generator(
+            &send(&self.transforms(images), images.device()),
+            images.size(),
+            false,
+        );
         let grid = if self.elastic > 0.0 { affine + self.displacements(images) } else { affine };
         let moved = images.grid_sampler(&grid, 0, 0, false);
         // Nearest neighbour keeps labels whole; 0 outside is background in both.
@@ -57,14 +63,14 @@ impl Augment {
 
     /// Affine matrices `[n, 2, 3]` in the unit square, from the result back to the image.
     fn transforms(&self, images: &Tensor) -> Tensor {
-        let (n, device) = (images.size()[0], images.device());
         let size = images.size();
+        let n = [size[0]];
         let aspect = size[2] as f64 / size[3] as f64;
-        let changed = chosen(&[n], self.chance, device);
-        let angle = uniform(&[n], self.rotate.to_radians(), device) * &changed;
-        let zoom = (uniform(&[n], self.scale, device) * &changed).exp();
-        let shift = || uniform(&[n], 2.0 * self.shift, device) * &changed;
-        let mirror = chosen(&[n], self.flip, device) * -2.0 + 1.0;
+        let changed = chosen(&n, self.chance);
+        let angle = uniform(&n, self.rotate.to_radians()) * &changed;
+        let zoom = (uniform(&n, self.scale) * &changed).exp();
+        let shift = || uniform(&n, 2.0 * self.shift) * &changed;
+        let mirror = chosen(&n, self.flip) * -2.0 + 1.0;
         let (cos, sin) = (angle.cos() * &zoom, angle.sin() * &zoom);
         // Pixels are square, the unit square need not be: rotate in pixels.
         let row_x = [&cos * &mirror, &sin * -aspect, shift()];
@@ -74,25 +80,26 @@ impl Augment {
 
     /// Displacements `[n, h, w, 2]` in the unit square, x before y as `grid_sampler` takes them.
     fn displacements(&self, images: &Tensor) -> Tensor {
-        let (n, device) = (images.size()[0], images.device());
+        let n = images.size()[0];
         let sides = &images.size()[2..];
         let knots = [n, 2, sides[0].div_euclid(KNOTS) + 2, sides[1].div_euclid(KNOTS) + 2];
-        let changed = chosen(&[n, 1, 1, 1], self.chance, device);
-        let coarse = Tensor::randn(knots, (Kind::Float, device)) * self.elastic * changed;
-        let smooth = coarse.upsample_bicubic2d(sides, true, None, None).permute([0, 2, 3, 1]);
-        smooth * Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32]).to_device(device)
+        let changed = chosen(&[n, 1, 1, 1], self.chance);
+        let pixel = Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32]).reshape([1, 2, 1, 1]);
+        let coarse = Tensor::randn(knots, (Kind::Float, Device::Cpu)) * self.elastic * changed * pixel;
+        send(&coarse, images.device()).upsample_bicubic2d(sides, true, None, None).permute([0, 2, 3, 1])
     }
 
     fn intensities(&self, images: &Tensor) -> Tensor {
-        let (n, device) = (images.size()[0], images.device());
-        let shape = [n, 1, 1, 1];
-        let changed = chosen(&shape, self.chance, device);
-        let gain = uniform(&shape, self.gain, device) * &changed + 1.0;
-        let gamma = (uniform(&shape, self.gamma, device) * &changed).exp();
-        let offset = uniform(&shape, self.offset, device) * &changed;
-        let sigma = Tensor::rand(shape, (Kind::Float, device)) * self.noise * &changed;
+        let drawn = (Kind::Float, Device::Cpu);
+        let to = |t: Tensor| send(&t, images.device());
+        let shape = [images.size()[0], 1, 1, 1];
+        let changed = chosen(&shape, self.chance);
+        let gain = to(uniform(&shape, self.gain) * &changed + 1.0);
+        let gamma = to((uniform(&shape, self.gamma) * &changed).exp());
+        let offset = to(uniform(&shape, self.offset) * &changed);
+        let sigma = to(Tensor::rand(shape, drawn) * self.noise * &changed);
         let curved = images.clamp(0.0, 1.0).pow(&gamma);
-        let noise = images.randn_like() * sigma;
+        let noise = to(Tensor::randn(images.size(), drawn)) * sigma;
         // Padding stays what it is on the device: exactly 0.
         let inside = images.gt(0.0).to_kind(Kind::Float);
         ((curved * gain + offset + noise) * inside).clamp(0.0, 1.0)
@@ -100,13 +107,13 @@ impl Augment {
 }
 
 /// Uniform in `[-most, most]`.
-fn uniform(shape: &[i64], most: f64, device: Device) -> Tensor {
-    (Tensor::rand(shape, (Kind::Float, device)) * 2.0 - 1.0) * most
+fn uniform(shape: &[i64], most: f64) -> Tensor {
+    (Tensor::rand(shape, (Kind::Float, Device::Cpu)) * 2.0 - 1.0) * most
 }
 
 /// 1 with the given chance, else 0.
-fn chosen(shape: &[i64], chance: f64, device: Device) -> Tensor {
-    Tensor::rand(shape, (Kind::Float, device)).lt(chance).to_kind(Kind::Float)
+fn chosen(shape: &[i64], chance: f64) -> Tensor {
+    Tensor::rand(shape, (Kind::Float, Device::Cpu)).lt(chance).to_kind(Kind::Float)
 }
 
 #[cfg(test)]

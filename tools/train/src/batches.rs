@@ -10,6 +10,7 @@ use crate::settings::Settings;
 /// Slices on the training device.
 pub struct Slices {
     images: Vec<Tensor>,
+    /// As bytes, an eighth of what a batch has.
     labels: Vec<Tensor>,
     /// Numbers of the slices that have a label.
     foreground: Vec<usize>,
@@ -32,8 +33,7 @@ impl Slices {
                     foreground.push(images.len());
                 }
                 images.push(Tensor::from_slice(image).reshape(shape).to_device(device));
-                let truth = Tensor::from_slice(truth).reshape(&shape[1..]);
-                labels.push(truth.to_kind(Kind::Int64).to_device(device));
+                labels.push(Tensor::from_slice(truth).reshape(&shape[1..]).to_device(device));
             }
         }
         ensure!(
@@ -42,6 +42,14 @@ impl Slices {
         );
         let size = [package.input.height as i64, package.input.width as i64];
         Ok(Self { images, labels, foreground, size })
+    }
+
+    /// Slices of one size: images `[n, channels, h, w]` and labels `[n, h, w]`, as bytes.
+    #[must_use]
+    pub fn of(images: &Tensor, labels: &Tensor) -> Self {
+        let size = labels.size();
+        let [images, labels] = [images, labels].map(|t| t.unbind(0));
+        Self { foreground: (0..images.len()).collect(), images, labels, size: [size[1], size[2]] }
     }
 
     /// Number of slices.
@@ -76,7 +84,7 @@ impl Slices {
             images.push(image);
             labels.push(label);
         }
-        (Tensor::stack(&images, 0), Tensor::stack(&labels, 0))
+        (Tensor::stack(&images, 0), Tensor::stack(&labels, 0).to_kind(Kind::Int64))
     }
 }
 

@@ -80,7 +80,10 @@ impl State {
 }
 
 /// The first weights, from scratch or the best of the run `from`.
-fn begin(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Net> {
+///
+/// # Errors
+/// Where that run has none, or they are of another topology.
+pub fn begin(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Net> {
     tch::manual_seed(settings.seed as i64);
     let topology = settings.topology(package);
     match from {

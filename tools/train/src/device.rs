@@ -1,7 +1,9 @@
 //! The device that tensors live on: a CUDA GPU where libtorch has one, else the CPU.
+//!
+//! Whatever is random is drawn on the CPU and sent, so that a seed means the same on every device.
 
 use anyhow::{Result, bail, ensure};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Tensor};
 
 /// Chooses a device; `None` takes a GPU when there is one.
 ///
@@ -24,6 +26,11 @@ pub fn choose(name: Option<&str>) -> Result<Device> {
         "--device cuda:{number}: libtorch sees {count} GPU(s); is a CUDA libtorch on LD_LIBRARY_PATH?"
     );
     Ok(Device::Cuda(number))
+}
+
+/// The tensor on a device, without waiting for what the device still has to do.
+pub fn send(tensor: &Tensor, device: Device) -> Tensor {
+    tensor.to_dtype_layout((tensor.kind(), device), true, false)
 }
 
 /// Loads libtorch's CUDA half, where there is one. A program linked against a CPU libtorch does not name it, and it must

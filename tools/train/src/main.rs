@@ -2,6 +2,7 @@
 
 mod augment;
 mod batches;
+mod check;
 mod checkpoint;
 mod commands;
 mod dataset;
@@ -13,6 +14,7 @@ mod federate;
 mod fingerprint;
 mod interpret;
 mod loss;
+mod losses;
 mod memory;
 mod net;
 mod onnx;
@@ -22,6 +24,7 @@ mod preset;
 mod quantize;
 mod report;
 mod settings;
+mod speed;
 mod text;
 mod topology;
 mod train;
@@ -71,6 +74,12 @@ enum Command {
     /// Shows a task, derived from a data set or known by name, as a task file to be changed
     #[command(after_help = "Example:\n  monet-train task --data Task20_SarcomaMR --task auto > sarcoma.toml")]
     Task(commands::Task),
+    /// Takes the first steps of a run on the CPU and on the device and compares their losses
+    #[command(after_help = "Example:\n  monet-train --device cuda check --data Task04_Hippocampus")]
+    Check(Box<check::Check>),
+    /// Measures how many slices a second training takes
+    #[command(after_help = "Example:\n  monet-train --device cuda speed --arch unet16 --batch 16 --size 256")]
+    Speed(Box<speed::Speed>),
     /// Counts the parameters of a network
     #[command(after_help = "Example:\n  monet-train params --arch unet16 --channels 1 --classes 1")]
     Params(commands::Params),
@@ -96,6 +105,8 @@ fn main() -> Result<()> {
         Command::Evaluate(it) => it.run(device),
         Command::Report(it) => it.run(device),
         Command::Task(it) => it.run(),
+        Command::Check(it) => it.run(device),
+        Command::Speed(it) => it.run(device),
         Command::Params(it) => it.run(),
         Command::Federate(it) => it.run(device, arguments.threads),
         Command::BenchNet(it) => it.run(device),

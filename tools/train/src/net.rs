@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
 
+use crate::device::send;
 use crate::export::Scales;
 use crate::topology::{Activation, Conv, Op, Topology};
 use crate::tune;
@@ -70,7 +71,7 @@ impl Block {
             let _ = offset.get(0).fill_(HEAD_BETA);
         }
         Self {
-            weight: Tensor::randn(conv.weight_shape(), (Kind::Float, device)) * std,
+            weight: send(&Tensor::randn(conv.weight_shape(), (Kind::Float, Device::Cpu)), device) * std,
             bias: conv.bias.then(|| offset.copy()),
             norm: conv.norm.then(|| Norm {
                 gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
@@ -95,8 +96,12 @@ impl Block {
 
     /// All tensors with their names' endings.
     fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
-        let running = self.norm.iter().flat_map(|n| [("mean", &n.mean), ("var", &n.var)]);
-        self.trained().chain(running)
+        self.trained().chain(self.running())
+    }
+
+    /// The running statistics with their names' endings.
+    fn running(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        self.norm.iter().flat_map(|n| [("mean", &n.mean), ("var", &n.var)])
     }
 
     /// A copy that shares no memory.
@@ -147,6 +152,8 @@ pub struct Net {
     pub topology: Topology,
     /// One block per node; `None` for nodes without weights.
     pub blocks: Vec<Option<Block>>,
+    /// Where the blocks' tensors lie: those that are trained, then the running statistics.
+    values: Tensor,
 }
 
 impl Net {
@@ -163,14 +170,33 @@ impl Net {
                 _ => None,
             })
             .collect();
-        Self { topology, blocks }
+        Self::of(topology, blocks)
+    }
+
+    /// A network of blocks, whose tensors move into one vector, so that an optimizer changes all layers at once: on a GPU starting an
+    /// operation costs more than running it on a small tensor.
+    #[must_use]
+    pub fn of(topology: Topology, blocks: Vec<Option<Block>>) -> Self {
+        let trained = blocks.iter().flatten().flat_map(Block::trained);
+        let running = blocks.iter().flatten().flat_map(Block::running);
+        let parts: Vec<Tensor> = trained.chain(running).map(|(_, t)| t.shallow_clone()).collect();
+        let values = joined(&parts);
+        let places = parted(&values, &parts);
+        parts.into_iter().zip(&places).for_each(|(mut part, place)| part.set_data(place));
+        Self { topology, blocks, values }
     }
 
     /// A copy that shares no memory.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         let blocks = self.blocks.iter().map(|b| b.as_ref().map(Block::duplicate)).collect();
-        Self { topology: self.topology.clone(), blocks }
+        Self::of(self.topology.clone(), blocks)
+    }
+
+    /// The values of all tensors in one vector; to change it is to change them.
+    #[must_use]
+    pub fn values(&self) -> Tensor {
+        self.values.shallow_clone()
     }
 
     /// All tensors by name, trained and running, each name `prefix` + node + `/` + part.
@@ -244,7 +270,8 @@ impl Net {
                     block.forward(input(0), &conv, training, kind, scales.map(|s| s.limits.weight))
                 }
                 (Op::Conv(_), None) => unreachable!("Net::new gives every convolution a block"),
-                (Op::Drop, _) => input(0).feature_dropout(drop, training),
+                (Op::Drop, _) if drop > 0.0 => drop_channels(input(0), drop),
+                (Op::Drop, _) => input(0).shallow_clone(),
                 (Op::Add, _) => input(0) + input(1),
                 (Op::Relu, _) => input(0).relu(),
                 (Op::Scale, _) => input(0) * input(1),
@@ -267,6 +294,29 @@ fn channels_last(x: &Tensor) -> Tensor {
     let size = x.size();
     let [c, h, w] = [size[1], size[2], size[3]];
     x.permute([0, 2, 3, 1]).contiguous().as_strided(&size, [h * w * c, 1, w * c, c], None::<i64>)
+}
+
+/// Spatial dropout: each slice loses each channel with a chance, and what stays is raised to the same sum.
+fn drop_channels(x: &Tensor, chance: f64) -> Tensor {
+    let shape = [x.size()[0], x.size()[1], 1, 1];
+    let kept = Tensor::empty(shape, (Kind::Float, Device::Cpu)).bernoulli_float_(1.0 - chance);
+    x * send(&(kept / (1.0 - chance).max(f64::MIN_POSITIVE)).to_kind(x.kind()), x.device())
+}
+
+/// Tensors one after another in a new vector.
+pub fn joined(parts: &[Tensor]) -> Tensor {
+    Tensor::cat(&parts.iter().map(|t| t.detach().reshape([-1])).collect::<Vec<_>>(), 0)
+}
+
+/// Views of a vector in the shapes of the tensors that it was joined from.
+pub fn parted(joined: &Tensor, shapes: &[Tensor]) -> Vec<Tensor> {
+    let mut at = 0;
+    let part = |like: &Tensor| {
+        let length = like.numel() as i64;
+        at += length;
+        joined.narrow(0, at - length, length).view_(like.size()).detach()
+    };
+    shapes.iter().map(part).collect()
 }
 
 /// The convolution alone.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
-use crate::net::Net;
+use crate::net::{self, Net};
 
 /// Decay of the running mean and of the running square of gradients (Kingma and Ba 2015).
 const BETAS: [f64; 2] = [0.9, 0.999];
@@ -12,12 +12,15 @@ const BETAS: [f64; 2] = [0.9, 0.999];
 /// Keeps the quotient finite.
 const EPSILON: f64 = 1e-8;
 
-/// AdamW (Loshchilov and Hutter 2019) over a net's trained tensors.
+/// AdamW (Loshchilov and Hutter 2019) over a net's trained tensors, which it changes as one vector.
 #[derive(Debug)]
 pub struct Adam {
-    mean: Vec<Tensor>,
-    square: Vec<Tensor>,
-    weight_decay: f64,
+    mean: Tensor,
+    square: Tensor,
+    /// Weight decay of each value.
+    decay: Tensor,
+    /// The net's trained tensors.
+    trained: Vec<Tensor>,
 }
 
 impl Adam {
@@ -26,41 +29,32 @@ impl Adam {
     pub fn new(net: &Net, weight_decay: f64) -> Self {
         let trained = net.trained();
         trained.iter().for_each(|t| drop(t.set_requires_grad(true)));
-        let zeros = || trained.iter().map(|t| t.detach().zeros_like()).collect();
-        Self { mean: zeros(), square: zeros(), weight_decay }
+        // Decay is for weights; biases and batch normalisation's vectors are left alone.
+        let decay = |t: &Tensor| t.detach().full_like(if t.dim() > 1 { weight_decay } else { 0.0 });
+        let decay = net::joined(&trained.iter().map(decay).collect::<Vec<_>>());
+        Self { mean: decay.zeros_like(), square: decay.zeros_like(), decay, trained }
     }
 
-    /// One step (counted from 1) at a learning rate, from the gradients, which are cleared.
-    pub fn step(&mut self, net: &Net, step: u64, rate: f64) {
+    /// One step (counted from 1) of a net at a learning rate, along gradients in the order of its trained tensors.
+    pub fn step(&mut self, net: &Net, gradients: &[Tensor], step: u64, rate: f64) {
         let exponent = i32::try_from(step).unwrap_or(i32::MAX);
         let [c1, c2] = BETAS.map(|b| 1.0 - b.powi(exponent));
         no_grad(|| {
-            for ((mut weight, mean), square) in
-                net.trained().into_iter().zip(&mut self.mean).zip(&mut self.square)
-            {
-                let mut grad = weight.grad();
-                let _ = mean.g_mul_scalar_(BETAS[0]).g_add_(&(&grad * (1.0 - BETAS[0])));
-                let _ = square.g_mul_scalar_(BETAS[1]).g_add_(&(&grad * &grad * (1.0 - BETAS[1])));
-                let update = &*mean / c1 / ((&*square / c2).sqrt() + EPSILON);
-                // Decay is for weights; batch normalisation's vectors are left alone.
-                if weight.dim() > 1 {
-                    let _ = weight.g_mul_scalar_(1.0 - rate * self.weight_decay);
-                }
-                let _ = weight.g_sub_(&(update * rate));
-                let _ = grad.zero_();
-            }
+            let gradient = net::joined(gradients);
+            let _ = self.mean.lerp_(&gradient, 1.0 - BETAS[0]);
+            let _ = self.square.lerp_(&gradient.square(), 1.0 - BETAS[1]);
+            let update = &self.mean / ((&self.square / c2).sqrt() + EPSILON) / c1;
+            let mut values = net.values().narrow(0, 0, gradient.size()[0]);
+            let _ = values.g_sub_(&((update + &self.decay * &values) * rate));
         });
     }
 
     /// The state as named tensors.
     #[must_use]
     pub fn named(&self) -> Vec<(String, Tensor)> {
-        let part = |name: &'static str, tensors: &[Tensor]| {
-            tensors
-                .iter()
-                .enumerate()
-                .map(|(i, t)| (format!("adam/{name}/{i}"), t.shallow_clone()))
-                .collect::<Vec<_>>()
+        let part = |name: &'static str, joined: &Tensor| {
+            let parts = net::parted(joined, &self.trained).into_iter().enumerate();
+            parts.map(|(i, t)| (format!("adam/{name}/{i}"), t)).collect::<Vec<_>>()
         };
         [part("mean", &self.mean), part("square", &self.square)].into_iter().flatten().collect()
     }
@@ -87,11 +81,7 @@ impl Adam {
 
 /// Moves `average` towards `net` by `1 - decay`: an exponential moving average of weights and running statistics.
 pub fn average(average: &Net, net: &Net, decay: f64) {
-    no_grad(|| {
-        for ((_, mut to), (_, from)) in average.named("").into_iter().zip(net.named("")) {
-            let _ = to.g_mul_scalar_(decay).g_add_(&(from.detach() * (1.0 - decay)));
-        }
-    });
+    no_grad(|| drop(average.values().lerp_(&net.values(), 1.0 - decay)));
 }
 
 /// How the learning rate falls.
@@ -142,8 +132,9 @@ mod tests {
         let net = Net::new(Topology::monet(1, 1, 2), Device::Cpu);
         let mut adam = Adam::new(&net, 0.0);
         let before: Vec<Tensor> = net.trained().iter().map(|t| t.detach().copy()).collect();
-        net.trained().iter().fold(Tensor::from(0f32), |sum, t| sum + t.sum(Kind::Float)).backward();
-        adam.step(&net, 1, 0.01);
+        let sum = net.trained().iter().fold(Tensor::from(0f32), |sum, t| sum + t.sum(Kind::Float));
+        let gradients = Tensor::run_backward(&[sum], &net.trained(), false, false);
+        adam.step(&net, &gradients, 1, 0.01);
         for (before, after) in before.iter().zip(net.trained()) {
             // The gradient of a sum is 1, and Adam's first step is rate · sign of the gradient.
             assert!((before - after.detach() - 0.01).abs().max().double_value(&[]) < 1e-5);

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::package::Manifest;
 use tch::{Device, Kind, Tensor};
@@ -16,6 +16,7 @@ use crate::checkpoint::{Run, State};
 use crate::dataset::{self, Split, Subject};
 use crate::evaluate;
 use crate::loss::loss;
+use crate::losses::Losses;
 use crate::net::{Net, Pass};
 use crate::optim;
 use crate::settings::Settings;
@@ -66,23 +67,17 @@ impl<'a> Course<'a> {
         let bar = progress(state.step, steps)?;
         let end =
             stop_after.map_or(steps, |n| state.step.saturating_add(n).div_ceil(epoch).saturating_mul(epoch));
-        let mut sum = 0.0;
+        let mut losses = Losses::default();
         let (clock, before) = (Instant::now(), state.seconds);
         while state.step < end.min(steps) && !self.is_over(&state) {
-            let value = self.step(&mut state);
+            losses.push(self.step(&mut state), state.step)?;
             state.seconds = before + clock.elapsed().as_secs_f64();
-            ensure!(value.is_finite(), "the loss is {value} at step {}: lower --rate", state.step);
-            sum += value;
             bar.set_position(state.step);
             if state.step.is_multiple_of(epoch) || state.step == steps {
-                let count = (state.step - 1) % epoch + 1;
-                let line = self.checkpoint(run, &mut state, sum / count as f64)?;
-                if bar.is_hidden() {
-                    eprintln!("{line}")
-                } else {
-                    bar.println(line)
-                }
-                sum = 0.0;
+                let losses = losses.take(state.step)?;
+                let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+                let line = self.checkpoint(run, &mut state, mean)?;
+                if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
             }
         }
         bar.finish();
@@ -106,12 +101,12 @@ impl<'a> Course<'a> {
     }
 
     /// One step; returns its loss.
-    fn step(&self, state: &mut State) -> f64 {
+    fn step(&self, state: &mut State) -> Tensor {
         let settings = self.settings;
-        let value = gradients(&state.net, &self.slices, settings, state.step);
+        let (value, gradients) = gradients(&state.net, &self.slices, settings, state.step);
         let rate = self.rate(state);
         state.step += 1;
-        state.adam.step(&state.net, state.step, rate);
+        state.adam.step(&state.net, &gradients, state.step, rate);
         // A short average at first, so that the random start is soon forgotten.
         let decay = settings.average.min((1.0 + state.step as f64) / (10.0 + state.step as f64));
         optim::average(&state.averaged, &state.net, decay);
@@ -133,15 +128,21 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Loss of the batch that belongs to a step, with its gradients added to the net's.
-pub fn gradients(net: &Net, slices: &Slices, settings: &Settings, step: u64) -> f64 {
+/// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a GPU neither is waited for.
+pub fn gradients(net: &Net, slices: &Slices, settings: &Settings, step: u64) -> (Tensor, Vec<Tensor>) {
     tch::manual_seed((settings.seed as i64) << 32 | step as i64);
     let (images, labels) = slices.draw(settings);
     let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
+    descend(net, &images, &labels, settings)
+}
+
+/// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked for, and hand it on; batch
+/// statistics, logits, loss, weights and what becomes of them are f32 always.
+pub fn descend(net: &Net, images: &Tensor, labels: &Tensor, settings: &Settings) -> (Tensor, Vec<Tensor>) {
     let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
-    let value = loss(&net.forward(&images, Pass::Training { drop: settings.drop, kind }), &labels);
-    value.backward();
-    value.double_value(&[])
+    let value = loss(&net.forward(images, Pass::Training { drop: settings.drop, kind }), labels);
+    let gradients = Tensor::run_backward(&[&value], &net.trained(), false, false);
+    (value.detach(), gradients)
 }
 
 fn progress(step: u64, steps: u64) -> Result<ProgressBar> {

@@ -36,7 +36,7 @@ pub fn folded(net: &Net) -> Result<Net> {
         .collect::<Vec<_>>();
     let mut all: Vec<Option<Block>> = topology.nodes.iter().map(|_| None).collect();
     blocks.into_iter().for_each(|(node, block)| all[node] = Some(block));
-    Ok(Net { topology, blocks: all })
+    Ok(Net::of(topology, all))
 }
 
 /// Trains a folded network in place, on batches of images `[n, channels, h, w]` and labels `[n, h, w]`; returns the loss of the first and
@@ -58,8 +58,8 @@ pub fn tune(
         let value = loss(&net.rounded(&images, scales), &labels);
         losses[usize::from(step > 0)] = value.double_value(&[]);
         ensure!(losses[usize::from(step > 0)].is_finite(), "the loss is no number at step {step}");
-        value.backward();
-        adam.step(net, step + 1, optim::rate(step, steps, rate, Decay::Cosine));
+        let gradients = Tensor::run_backward(&[value], &net.trained(), false, false);
+        adam.step(net, &gradients, step + 1, optim::rate(step, steps, rate, Decay::Cosine));
     }
     net.trained().iter().for_each(|t| drop(t.set_requires_grad(false)));
     Ok(losses)

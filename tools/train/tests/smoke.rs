@@ -286,6 +286,42 @@ fn a_run_ends_when_patience_or_time_is_over_and_leaves_curves() {
 }
 
 #[test]
+fn the_first_steps_are_the_same_on_both_sides_of_a_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let check = |options: &[&str]| {
+        let mut command = monet_train(&["check", "--data", data.to_str().unwrap()]);
+        command.args(RUN.split(' ')).args(options);
+        command
+    };
+    let table = String::from_utf8(succeed(check(&[])).stdout).unwrap();
+    assert!(
+        table.contains("CPU, 2 thread(s), Float") && table.contains("CPU, 1 thread(s), Float"),
+        "{table}"
+    );
+    let steps =
+        table.lines().filter(|l| l.split_whitespace().next().is_some_and(|w| w.parse::<u64>().is_ok()));
+    assert_eq!(steps.count(), 20, "{table}");
+    // bf16 has 8 bits: near enough to be the same training, too far to be the same numbers.
+    succeed(check(&["--bf16", "--tolerance", "0.1"]));
+    assert!(refuse(check(&["--bf16", "--tolerance", "1e-6"])).contains("--tolerance"));
+}
+
+#[test]
+fn the_speed_of_training_is_measured() {
+    let options = ["--size", "32", "--batch", "2", "--count", "1", "--width", "2", "--json"];
+    let mut command = monet_train(&["speed", "--arch", "unet16"]);
+    command.args(options);
+    let json = String::from_utf8(succeed(command).stdout).unwrap();
+    let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(
+        measured["same_batch"].as_f64().unwrap() > 0.0 && measured["as_in_a_run"].as_f64().unwrap() > 0.0
+    );
+    assert_eq!(measured["parameters"], 31_267);
+    assert!(refuse(monet_train(&["speed", "--size", "30"])).contains("multiple of 4"));
+}
+
+#[test]
 fn a_folder_with_another_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 5);

@@ -12,6 +12,7 @@ use crate::batches::Slices;
 use crate::checkpoint::{self, Run};
 use crate::dataset::{self, Fold, Pair, Split, Subject};
 use crate::evaluate;
+use crate::losses::Losses;
 use crate::net::{Net, Pass};
 use crate::optim::{self, Adam};
 use crate::settings::Settings;
@@ -122,14 +123,14 @@ pub fn fit(net: &Net, settings: &Settings, package: &Manifest, place: &Place, be
     let own = Settings { seed: settings.seed.wrapping_mul(1009).wrapping_add(number), ..settings.clone() };
     let mut adam = Adam::new(net, settings.weight_decay);
     let end = begin.saturating_add(epoch).min(steps);
-    let mut sum = 0.0;
+    let mut losses = Losses::default();
     for step in begin..end {
-        let loss = train::gradients(net, &slices, &own, step);
-        ensure!(loss.is_finite(), "the loss is {loss} at step {step}: lower --rate");
-        sum += loss;
-        adam.step(net, step - begin + 1, optim::rate(step, steps, rate, decay));
+        let (loss, gradients) = train::gradients(net, &slices, &own, step);
+        losses.push(loss, step)?;
+        adam.step(net, &gradients, step - begin + 1, optim::rate(step, steps, rate, decay));
     }
-    Ok(Fitted { examples: slices.len(), loss: sum / (end - begin) as f64 })
+    let losses = losses.take(end - 1)?;
+    Ok(Fitted { examples: slices.len(), loss: losses.iter().sum::<f64>() / losses.len() as f64 })
 }
 
 /// Scores.
