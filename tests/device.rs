@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Most memory resident while 512 × 512 slices are segmented by the embedded net at 256 × 256, one thread. Of it 3.3 MB are the
-/// arena, 3 MB slices on their way, up to 2.5 MB the weights as AVX2 wants them, the rest the program (larger here than the one
+/// arena, 2 MB slices on their way, up to 2.5 MB the weights as AVX2 wants them, the rest the program (larger here than the one
 /// that ships) and its libraries.
-const MOST_MEMORY: u64 = if cfg!(feature = "tract") { 24 << 20 } else { 17 << 20 };
+const MOST_MEMORY: u64 = if cfg!(feature = "tract") { 24 << 20 } else { 16 << 20 };
 
 /// SHA-256 of the embedded model's labels of the sample, the same on every kernel, triple and build.
 const SAMPLE_LABELS: &str = "4f68ec9b5a4ee3c74764922db4bbd44918a8954992f6feb73cc7e5548e72deb0";

@@ -67,7 +67,7 @@ fn text(e: &Examination) -> String {
     let mut line = |key: &str, value: String| out += &format!("{key:<10} {value}\n");
     line("processor", format!("{}, {} core(s)", machine.cpu.clone().unwrap_or_else(unknown), machine.cores));
     line("features", machine.features.join(" "));
-    line("kernel    ", format!("{} of {}", e.kernel, e.kernels.join(", ")));
+    line("kernel", format!("{} of {}", e.kernel, e.kernels.join(", ")));
     line(
         "memory",
         format!("{}, {} available", mib(machine.memory_bytes), mib(machine.available_memory_bytes)),

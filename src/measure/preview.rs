@@ -65,14 +65,18 @@ impl Thinning {
         self.len() == 0
     }
 
-    /// Greys of a slice that is normalised to [0, 1].
+    /// Sets what is kept of a slice's row `y`, which is normalised to [0, 1].
     ///
     /// # Panics
-    /// When `grey` is not [`Thinning::len`] long.
-    pub fn apply(&self, voxels: &[f32], grey: &mut [u8]) {
-        assert_eq!(grey.len(), self.len(), "length of a thinned slice");
-        grey.iter_mut()
-            .zip(self.pick(voxels))
+    /// When there is no such row in `grey`, which is to be [`Thinning::len`] long.
+    pub fn apply(&self, y: usize, row: &[f32], grey: &mut [u8]) {
+        if !y.is_multiple_of(self.step) {
+            return;
+        }
+        let kept = self.width.div_ceil(self.step);
+        grey[y / self.step * kept..][..kept]
+            .iter_mut()
+            .zip(row.iter().step_by(self.step))
             .for_each(|(grey, v)| *grey = (v.clamp(0.0, 1.0) * 255.0) as u8);
     }
 
@@ -387,7 +391,8 @@ mod tests {
             let mut preview = Preview::new(&geometry(size), &[]);
             let n = size[0] * size[1];
             let mut grey = vec![1; preview.thinning().len()];
-            preview.thinning().apply(&vec![f32::NAN; n], &mut grey);
+            let row = vec![f32::NAN; size[0]];
+            (0..size[1]).for_each(|y| preview.thinning().apply(y, &row, &mut grey));
             assert!(grey.iter().all(|&v| v == 0));
             (0..size[2]).for_each(|i| preview.add(i, &grey, &vec![0; n]));
             assert!(

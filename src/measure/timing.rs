@@ -8,9 +8,9 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 
 pub enum Stage {
-    /// Reading, decompressing, turning into the model's orientation.
+    /// Reading and decompressing.
     Read,
-    /// Normalising and fitting to the net.
+    /// Turning into the model's orientation, normalising, fitting to the net.
     Prepare,
     /// The net.
     Infer,

@@ -118,15 +118,45 @@ impl FitPlan {
     /// # Panics
     /// When the lengths are not those planned for.
     pub fn prepare(&self, slice: &[f32], net: &mut [f32]) {
-        let (source_plane, net_plane) = (self.x.source * self.y.source, self.x.net * self.y.net);
-        assert_eq!(slice.len(), self.channels * source_plane, "slice length");
+        assert_eq!(slice.len(), self.channels * self.x.source * self.y.source, "slice length");
+        let width = self.x.source;
+        self.prepare_rows(&mut self.row_pair(), net, |channel, y, row| {
+            row.copy_from_slice(&slice[(channel * self.y.source + y) * width..][..width]);
+        });
+    }
+
+    /// Room for the two rows that [`FitPlan::prepare_rows`] holds at a time.
+    #[must_use]
+    pub fn row_pair(&self) -> [Vec<f32>; 2] {
+        [(); 2].map(|()| vec![0.0; self.x.source])
+    }
+
+    /// Brings a slice to the net's size as [`FitPlan::prepare`] does, without ever holding it whole: `read(channel, y, row)` is asked
+    /// for every normalised row once, in order.
+    ///
+    /// # Panics
+    /// When the lengths are not those planned for.
+    pub fn prepare_rows(
+        &self,
+        pair: &mut [Vec<f32>; 2],
+        net: &mut [f32],
+        mut read: impl FnMut(usize, usize, &mut [f32]),
+    ) {
+        let net_plane = self.x.net * self.y.net;
         assert_eq!(net.len(), self.channels * net_plane, "net input length");
         net.fill(BACKGROUND);
-        for (plane, out) in slice.chunks_exact(source_plane).zip(net.chunks_exact_mut(net_plane)) {
-            for (y, row) in self.y.taps.iter().zip(out.chunks_exact_mut(self.x.net).skip(self.y.before)) {
-                let [above, below] = y.at.map(|at| &plane[at * self.x.source..][..self.x.source]);
-                for (x, value) in self.x.taps.iter().zip(&mut row[self.x.before..]) {
-                    *value = y.mix(x.sample(above), x.sample(below));
+        for (channel, out) in net.chunks_exact_mut(net_plane).enumerate() {
+            let rows = out.chunks_exact_mut(self.x.net).skip(self.y.before);
+            let mut due = self.y.taps.iter().zip(rows).peekable();
+            for y in 0..self.y.source {
+                pair.swap(0, 1);
+                read(channel, y, &mut pair[1]);
+                // The lower of the two rows that a net's row comes from never goes back up.
+                while let Some((tap, row)) = due.next_if(|(tap, _)| tap.at[1] == y) {
+                    let [above, below] = tap.at.map(|at| &pair[usize::from(at == y)]);
+                    for (x, value) in self.x.taps.iter().zip(&mut row[self.x.before..]) {
+                        *value = tap.mix(x.sample(above), x.sample(below));
+                    }
                 }
             }
         }
@@ -317,6 +347,35 @@ mod tests {
             let mut back = vec![9; w * h];
             plan.restore(&net, &mut back);
             prop_assert_eq!(back, labels);
+        }
+
+        /// Rows that stream by, each asked for once and in order, become what the taps say of whole planes.
+        #[test]
+        fn streamed_rows_give_the_values_of_whole_planes(
+            (w, h) in (1usize..40, 1usize..40),
+            spacing in (0.2f64..3.0, 0.2f64..3.0),
+        ) {
+            let mut manifest = example();
+            manifest.input.channels = 2;
+            let plan = FitPlan::new(&manifest, 2, [w, h], spacing.into()).unwrap();
+            let slice: Vec<f32> = (0..2 * w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
+            let mut expected = vec![BACKGROUND; plan.slice_len()];
+            for (channel, plane) in slice.chunks_exact(w * h).enumerate() {
+                for (i, y) in plan.y.taps.iter().enumerate() {
+                    for (j, x) in plan.x.taps.iter().enumerate() {
+                        let [above, below] = y.at.map(|at| x.sample(&plane[at * w..][..w]));
+                        let row = channel * plan.y.net + plan.y.before + i;
+                        expected[row * plan.x.net + plan.x.before + j] = y.mix(above, below);
+                    }
+                }
+            }
+            let (mut net, mut asked) = (vec![9.0; plan.slice_len()], Vec::new());
+            plan.prepare_rows(&mut plan.row_pair(), &mut net, |channel, y, row| {
+                asked.push(channel * h + y);
+                row.copy_from_slice(&slice[(channel * h + y) * w..][..w]);
+            });
+            prop_assert_eq!(net, expected);
+            prop_assert_eq!(asked, (0..2 * h).collect::<Vec<_>>());
         }
 
         /// A sampled value never leaves the range of the slice.

@@ -104,11 +104,18 @@ impl Intensity {
     /// Normalises planes of so many `pixels` in place, the channels of one slice after those of another; what is not finite
     /// becomes [`BACKGROUND`].
     pub fn apply(&self, planes: &mut [f32], pixels: usize) {
-        for (map, voxels) in self.0.iter().cycle().zip(planes.chunks_exact_mut(pixels)) {
-            for voxel in voxels {
-                *voxel = map.apply(*voxel);
-            }
+        for (i, plane) in planes.chunks_exact_mut(pixels).enumerate() {
+            self.apply_to(i % self.0.len(), plane);
         }
+    }
+
+    /// Normalises voxels of one channel in place, as [`Intensity::apply`] does.
+    ///
+    /// # Panics
+    /// When there is no such channel.
+    pub fn apply_to(&self, channel: usize, voxels: &mut [f32]) {
+        let map = self.0[channel];
+        voxels.iter_mut().for_each(|voxel| *voxel = map.apply(*voxel));
     }
 }
 

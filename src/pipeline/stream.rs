@@ -180,25 +180,28 @@ pub fn stream(
 fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
     let Preparation { intensity, fit, neighbours, thinning } = *preparation;
     let mut times = StageTimes::default();
-    let [width, height, slices] = source.geometry().size;
-    let mut voxels = vec![0.0; source.slice_len()];
+    let slices = source.geometry().size[2];
+    let mut pair = fit.row_pair();
     let empty =
         || Arc::new(Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] });
     // Slots that are under way hold the slices before this one; whoever takes slice i's place finds that its slots are back.
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
     let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, ring);
     let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {
-        let slice = Arc::make_mut(slice);
+        let Prepared { values, grey } = Arc::make_mut(slice);
         let clock = Clock::start();
-        if source.next_into(&mut voxels)?.is_none() {
+        if source.advance()?.is_none() {
             return Ok(false);
         }
         let clock = times.add(Stage::Read, clock);
-        intensity.apply(&mut voxels, width * height);
-        fit.prepare(&voxels, &mut slice.values);
-        if let Some(thinning) = thinning {
-            thinning.apply(&voxels[..width * height], &mut slice.grey);
-        }
+        // Row by row, as a slice of f32 would be the largest buffer beside the net's.
+        fit.prepare_rows(&mut pair, values, |channel, y, row| {
+            source.row(channel, y, row);
+            intensity.apply_to(channel, row);
+            if let (Some(thinning), 0) = (thinning, channel) {
+                thinning.apply(y, row, grey);
+            }
+        });
         times.add(Stage::Prepare, clock);
         Ok(true)
     };

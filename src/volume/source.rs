@@ -121,24 +121,37 @@ impl SliceSource {
         self.header.channels * self.placement.len()
     }
 
-    /// Voxels that were not finite in the current pass.
+    /// Voxels read in the current pass that were not finite.
     #[must_use]
     pub fn non_finite(&self) -> u64 {
         self.non_finite
     }
 
-    /// Reads the next slice into `out`, channel after channel, row after row, slope and intercept applied; what is not
-    /// finite becomes NaN. Returns the slice's index along the third axis, `None` after the last. Slices come in the
-    /// file's order: ascending, or descending where the file stores that axis the other way. After an error there are
-    /// no more slices until [`SliceSource::rewind`].
+    /// Reads the next slice into `out`, channel after channel, row after row: [`SliceSource::advance`] and each
+    /// [`SliceSource::row`].
     ///
     /// # Errors
-    /// [`VolumeError::Data`], [`VolumeError::Open`], [`VolumeError::Spool`]
+    /// As [`SliceSource::advance`].
     ///
     /// # Panics
     /// When `out` is not [`SliceSource::slice_len`] long.
     pub fn next_into(&mut self, out: &mut [f32]) -> Result<Option<usize>, VolumeError> {
         assert_eq!(out.len(), self.slice_len(), "slice length");
+        let Some(index) = self.advance()? else { return Ok(None) };
+        let [width, height, _] = self.geometry.size;
+        for (i, row) in out.chunks_exact_mut(width).enumerate() {
+            self.row(i / height, i % height, row);
+        }
+        Ok(Some(index))
+    }
+
+    /// Goes on to the next slice, whose rows can then be read. Returns its index along the third axis, `None` after the
+    /// last. Slices come in the file's order: ascending, or descending where the file stores that axis the other way.
+    /// After an error there are no more slices until [`SliceSource::rewind`].
+    ///
+    /// # Errors
+    /// [`VolumeError::Data`], [`VolumeError::Open`], [`VolumeError::Spool`]
+    pub fn advance(&mut self) -> Result<Option<usize>, VolumeError> {
         let slices = self.geometry.size[2];
         if self.next == slices {
             return Ok(None);
@@ -154,13 +167,21 @@ impl SliceSource {
         if let Way::Straight(planes) = &self.way {
             planes.warn(&mut self.header.warnings);
         }
-        let plane_bytes = self.placement.len() * self.header.data_type.size();
-        for (raw, out) in self.raw.chunks_exact(plane_bytes).zip(out.chunks_exact_mut(self.placement.len())) {
-            self.non_finite += self.decoder.decode(raw, &self.placement, out);
-        }
         let index = self.next;
         self.next += 1;
         Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
+    }
+
+    /// Row `y` of a channel of the slice that [`SliceSource::advance`] went on to, slope and intercept applied; what is
+    /// not finite becomes NaN and is counted, each time that it is read.
+    ///
+    /// # Panics
+    /// When there is no such slice, channel or row, or `out` is not as long as a row.
+    pub fn row(&mut self, channel: usize, y: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.placement.width(), "row length");
+        let plane_bytes = self.placement.len() * self.header.data_type.size();
+        let raw = &self.raw[channel * plane_bytes..][..plane_bytes];
+        self.non_finite += self.decoder.row(raw, &self.placement, y, out);
     }
 
     /// Starts over, for a further pass.

@@ -5,56 +5,56 @@
 use super::geometry::AxisMap;
 use super::header::{DataType, VolumeHeader};
 
-/// Where the voxels of a file's plane (fast axis first) go in the model's plane (x first).
+/// Where the voxels of the model's plane (x first) lie in the file's plane (fast axis first).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
-    /// Voxels along the plane's fast and slow axis in the file.
-    pub(super) fast: usize,
-    pub(super) slow: usize,
-    /// Index in the model's plane of the file plane's first voxel, and what a step along each file axis adds.
+    /// Voxels along the model's axes.
+    width: usize,
+    height: usize,
+    /// Index in the file's plane of the model's first voxel, and what a step along each model axis adds.
     origin: isize,
-    fast_step: isize,
-    slow_step: isize,
+    x_step: isize,
+    y_step: isize,
 }
 
 impl Placement {
     /// The placement for a file of this size, whose axes map so.
     pub(super) fn new(size: [usize; 3], map: AxisMap) -> Self {
         let [x, y, through] = map.0;
-        let width = size[x.axis] as isize;
-        let [fast_axis, slow_axis] = match through.axis {
-            0 => [1, 2],
-            1 => [0, 2],
-            _ => [0, 1],
-        };
-        let mut placement =
-            Self { fast: size[fast_axis], slow: size[slow_axis], origin: 0, fast_step: 0, slow_step: 0 };
-        for (from, stride) in [(x, 1), (y, width)] {
-            let step = if from.reversed { -stride } else { stride };
+        let fast = if through.axis == 0 { 1 } else { 0 };
+        let mut origin = 0;
+        let [x_step, y_step] = [x, y].map(|from| {
+            let stride = if from.axis == fast { 1 } else { size[fast] as isize };
             if from.reversed {
-                placement.origin += stride * (size[from.axis] as isize - 1);
+                origin += stride * (size[from.axis] as isize - 1);
+                -stride
+            } else {
+                stride
             }
-            *if from.axis == fast_axis { &mut placement.fast_step } else { &mut placement.slow_step } = step;
-        }
-        placement
+        });
+        Self { width: size[x.axis], height: size[y.axis], origin, x_step, y_step }
     }
 
     /// Voxels of the plane.
     pub(super) fn len(&self) -> usize {
-        self.fast * self.slow
+        self.width * self.height
     }
 
-    /// For each row of the file's plane: the model index of its first voxel.
-    fn rows(&self) -> impl Iterator<Item = isize> + '_ {
-        (0..self.slow as isize).map(|row| self.origin + row * self.slow_step)
+    /// Voxels of a row of the model's plane.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Indices in the file's plane of a row of the model's.
+    fn row(&self, y: usize) -> impl Iterator<Item = usize> {
+        let (first, step) = (self.origin + y as isize * self.y_step, self.x_step);
+        (0..self.width as isize).map(move |x| (first + x * step) as usize)
     }
 
     /// Moves labels from the model's plane to the file's.
     pub(super) fn labels_to_file(&self, model: &[u8], file: &mut [u8]) {
-        for (first, out) in self.rows().zip(file.chunks_exact_mut(self.fast)) {
-            for (step, value) in (0..).zip(out) {
-                *value = model[(first + step * self.fast_step) as usize];
-            }
+        for (y, labels) in model.chunks_exact(self.width).enumerate() {
+            self.row(y).zip(labels).for_each(|(at, label)| file[at] = *label);
         }
     }
 }
@@ -74,14 +74,14 @@ impl Decoder {
         Self { data_type, big_endian, slope, intercept }
     }
 
-    /// Decodes a file's plane into the model's; returns how many voxels are not finite. Those become NaN.
-    pub(super) fn decode(&self, raw: &[u8], placement: &Placement, out: &mut [f32]) -> u64 {
+    /// Decodes a row of the model's plane from the file's plane; returns how many voxels are not finite. Those become NaN.
+    pub(super) fn row(&self, raw: &[u8], placement: &Placement, y: usize, out: &mut [f32]) -> u64 {
         macro_rules! decode {
             ($type:ty) => {
                 if self.big_endian {
-                    self.place(raw, placement, out, |bytes| <$type>::from_be_bytes(bytes) as f64)
+                    self.place(raw, placement, y, out, |bytes| <$type>::from_be_bytes(bytes) as f64)
                 } else {
-                    self.place(raw, placement, out, |bytes| <$type>::from_le_bytes(bytes) as f64)
+                    self.place(raw, placement, y, out, |bytes| <$type>::from_le_bytes(bytes) as f64)
                 }
             };
         }
@@ -104,19 +104,17 @@ impl Decoder {
         &self,
         raw: &[u8],
         placement: &Placement,
+        y: usize,
         out: &mut [f32],
         read: impl Fn([u8; N]) -> f64,
     ) -> u64 {
         let (voxels, _) = raw.as_chunks::<N>();
         let mut odd = 0;
-        for (first, row) in placement.rows().zip(voxels.chunks_exact(placement.fast)) {
-            for (step, &bytes) in (0..).zip(row) {
-                // In f64, because 32-bit integers times a slope lose bits in f32.
-                let value = (read(bytes) * self.slope + self.intercept) as f32;
-                odd += u64::from(!value.is_finite());
-                out[(first + step * placement.fast_step) as usize] =
-                    if value.is_finite() { value } else { f32::NAN };
-            }
+        for (at, out) in placement.row(y).zip(out) {
+            // In f64, because 32-bit integers times a slope lose bits in f32.
+            let value = (read(voxels[at]) * self.slope + self.intercept) as f32;
+            odd += u64::from(!value.is_finite());
+            *out = if value.is_finite() { value } else { f32::NAN };
         }
         odd
     }
