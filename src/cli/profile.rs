@@ -103,6 +103,13 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         println!("{FIRST_SLICE}");
         return Ok(Outcome::Done);
     }
+    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    let outputs = [&args.json, &args.csv, &args.html, &args.trace];
+    let printed = outputs.iter().filter(|path| to_output(path)).count();
+    ensure!(
+        printed <= 1,
+        "- stands for standard output, which can take one of --json, --csv, --html and --trace"
+    );
     let mut profile = match &target {
         Some(target) if args.predict => predict(args, &package, target)?,
         _ => measure(args, &package, target.as_ref())?,
@@ -111,17 +118,12 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         profile.target = Some(target.name.clone());
         profile.verdict = Some(Verdict::new(&profile, target));
     }
-    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-    if !to_output(&args.json) && !to_output(&args.csv) {
+    if printed == 0 {
         super::print(&table(&profile));
     }
-    let outputs = [
-        (&args.json, monet::measure::json(&profile)),
-        (&args.csv, profile::csv(&profile)),
-        (&args.html, profile::page(&profile)),
-        (&args.trace, trace(&profile)),
-    ];
-    for (path, text) in &outputs {
+    let texts =
+        [monet::measure::json(&profile), profile::csv(&profile), profile::page(&profile), trace(&profile)];
+    for (path, text) in outputs.into_iter().zip(&texts) {
         if let Some(path) = path {
             super::write(path, text)?;
         }

@@ -5,8 +5,8 @@ use super::plot::{Axis, Svg, mark, number};
 use super::{Change, Kind, Profile, date, diff};
 use crate::measure::escape;
 
-/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only measurements of one net on one
-/// processor are joined by a line.
+/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only measurements of one net by one
+/// engine on one processor are joined by a line.
 #[must_use]
 pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
     let top = runs.iter().map(|r| r.1).fold(0.0, f64::max).max(1e-9);
@@ -19,7 +19,8 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
     }
     let place = |i: usize| [x.at(i as f64), y.at(runs[i].1)];
     let alike = |a: &Profile, b: &Profile| {
-        [a, b].iter().all(|p| p.kind == Kind::Measured) && (&a.model, &a.cpu) == (&b.model, &b.cpu)
+        [a, b].iter().all(|p| p.kind == Kind::Measured)
+            && (&a.model, &a.engine, &a.cpu) == (&b.model, &b.engine, &b.cpu)
     };
     for (i, _) in runs.windows(2).enumerate().filter(|(_, pair)| alike(pair[0].0, pair[1].0)) {
         svg.path("curve", &[place(i), place(i + 1)]);
@@ -54,7 +55,7 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
     let body = format!("<h1>{}</h1>\n", escape(title))
         + &section(
             "Milliseconds by run",
-            "Each point is one run of the folder; a line joins what one processor measured of one net.",
+            "Each point is one run of the folder; a line joins measurements of one net by one engine on one processor.",
             &(key.to_owned() + &svg.finish()),
         )
         + &section("All runs", "", &(rows + "</table></div>\n"));
