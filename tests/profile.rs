@@ -85,7 +85,11 @@ fn a_prediction_is_labelled_everywhere_and_needs_no_such_machine() {
     assert!(json.contains("\"kind\": \"predicted\""));
     let p = Profile::parse(&json, "p.json").unwrap();
     assert_eq!((p.volume.slices, p.size), (300, [256, 256]));
-    assert!(p.prediction.is_some_and(|q| q.error_percent >= 5.0 && q.nearest_classes.is_empty()));
+    assert!(
+        p.prediction.is_some_and(|q| q.error_percent >= 5.0
+            && q.nearest_classes.is_empty()
+            && q.nearest_percent == 0.0)
+    );
     assert!(fs::read_to_string(&html).unwrap().contains("predicted, not measured"));
 }
 

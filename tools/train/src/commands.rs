@@ -432,3 +432,18 @@ fn write_package(
     fs::write(manifest_path, manifest.to_toml()).with_context(|| manifest_path.display().to_string())?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn each_network_has_a_package_to_measure_speed_with() {
+        for &arch in Arch::value_variants() {
+            let package = preset::fit(bench_manifest(arch, 256), &arch.topology(1, 1, 4)).unwrap();
+            assert_eq!(package.name, format!("{}-256", arch.name()));
+        }
+    }
+}
