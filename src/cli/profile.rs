@@ -19,7 +19,7 @@ Examples:
   monet profile models/bench/monet-256.int8.toml --runs 100 --html page.html --json profile.json --trace trace.json
   monet profile --target raspberry-pi-4                    # on the board: exit code 4 where its budget is exceeded
   monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
-  monet profile --diff before.json after.json
+  monet profile --diff before.json after.json --html diff.html
   monet profile --history benches/runs --step slice --html history.html
 
 The trace opens in chrome://tracing or ui.perfetto.dev. `monet targets` lists targets.";
@@ -60,14 +60,14 @@ pub(super) struct ProfileArgs {
     /// Write the steps as CSV; - for standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write a page with roofline, steps and histogram
+    /// Write a page with roofline, steps and histogram; of --diff and --history theirs
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write one slice's steps as a Chrome trace
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Compare two profiles, step by step
-    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], exclusive = true)]
+    /// Compare two profiles, step by step; with --html as a page too
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], conflicts_with_all = ["model", "target", "history", "json", "csv", "trace"])]
     diff: Option<Vec<PathBuf>>,
     /// Tell a step's times over the profiles of a folder, oldest first
     #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "target", "json", "csv", "trace"])]
@@ -86,7 +86,11 @@ pub(super) struct ProfileArgs {
 /// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     if let Some([a, b]) = args.diff.as_deref() {
-        super::print(&difference(&read(a)?, &read(b)?));
+        let (a, b) = (read(a)?, read(b)?);
+        super::print(&difference(&a, &b));
+        if let Some(path) = &args.html {
+            super::write(path, &profile::diff_page(&a, &b))?;
+        }
         return Ok(Outcome::Done);
     }
     if let Some(folder) = &args.history {
@@ -99,6 +103,13 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         println!("{FIRST_SLICE}");
         return Ok(Outcome::Done);
     }
+    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+    let outputs = [&args.json, &args.csv, &args.html, &args.trace];
+    let printed = outputs.iter().filter(|path| to_output(path)).count();
+    ensure!(
+        printed <= 1,
+        "- stands for standard output, which can take one of --json, --csv, --html and --trace"
+    );
     let mut profile = match &target {
         Some(target) if args.predict => predict(args, &package, target)?,
         _ => measure(args, &package, target.as_ref())?,
@@ -107,17 +118,12 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         profile.target = Some(target.name.clone());
         profile.verdict = Some(Verdict::new(&profile, target));
     }
-    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-    if !to_output(&args.json) && !to_output(&args.csv) {
+    if printed == 0 {
         super::print(&table(&profile));
     }
-    let outputs = [
-        (&args.json, monet::measure::json(&profile)),
-        (&args.csv, profile::csv(&profile)),
-        (&args.html, profile::page(&profile)),
-        (&args.trace, trace(&profile)),
-    ];
-    for (path, text) in &outputs {
+    let texts =
+        [monet::measure::json(&profile), profile::csv(&profile), profile::page(&profile), trace(&profile)];
+    for (path, text) in outputs.into_iter().zip(&texts) {
         if let Some(path) = path {
             super::write(path, text)?;
         }
@@ -211,16 +217,8 @@ fn read(path: &Path) -> Result<Profile> {
 }
 
 fn difference(a: &Profile, b: &Profile) -> String {
-    let word = |kind| match kind {
-        Kind::Measured => "measured",
-        Kind::Predicted => "predicted",
-    };
-    let name = |p: &Profile| {
-        let cpu = p.cpu.as_deref().unwrap_or("an unnamed processor");
-        format!("{} {} by {} on {cpu}, {}", profile::date(p.unix_s), p.model, p.engine, word(p.kind))
-    };
     let d = profile::diff(a, b);
-    let mut out = format!("A  {}\nB  {}\n", name(a), name(b));
+    let mut out = format!("A  {}\nB  {}\n", a.told(), b.told());
     let mut list = |heading: &str, changes: &[Change]| {
         out += &format!("\n{heading:<32} {:>10} {:>10} {:>9}\n", "A ms", "B ms", "change");
         for c in changes {
@@ -232,6 +230,9 @@ fn difference(a: &Profile, b: &Profile) -> String {
     list("", std::slice::from_ref(&d.slice));
     list("step", &d.steps);
     list("class of steps", &d.classes);
+    if let Some((class, percent)) = d.worst_class() {
+        out += &format!("\nThe class that differs most is {class}: {percent:+.1} %\n");
+    }
     out
 }
 
@@ -333,7 +334,11 @@ fn summary(p: &Profile) -> String {
             format!("{} slices in {:.1} s, between {first:.1} and {last:.1}; {nets}", v.slices, v.total_s),
         );
         if !q.nearest_classes.is_empty() {
-            line("classes", format!("not in the table, the nearest taken: {}", q.nearest_classes.join(", ")));
+            let names = q.nearest_classes.join(", ");
+            line(
+                "classes",
+                format!("for {:.0} % of a slice the nearest class's costs stand: {names}", q.nearest_percent),
+            );
         }
     } else {
         line(

@@ -28,3 +28,17 @@ pub fn json(report: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(report).expect("reports have only types that JSON has");
     text + "\n"
 }
+
+/// Text as it may stand in XML and HTML, in quotes too.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn text_cannot_break_a_page() {
+        assert_eq!(super::escape("<a b=\"c\">&"), "&lt;a b=&quot;c&quot;&gt;&amp;");
+    }
+}

@@ -30,6 +30,15 @@ pub struct Difference {
     pub classes: Vec<Change>,
 }
 
+impl Difference {
+    /// The class that changed most, and by how many percent; none where no class is in both.
+    #[must_use]
+    pub fn worst_class(&self) -> Option<(&str, f64)> {
+        let changes = self.classes.iter().filter_map(|c| Some((c.name.as_str(), c.percent?)));
+        changes.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
+    }
+}
+
 fn change(name: &str, a_ms: Option<f64>, b_ms: Option<f64>) -> Change {
     let percent = a_ms.zip(b_ms).filter(|(a, _)| *a > 0.0).map(|(a, b)| 100.0 * (b / a - 1.0));
     Change { name: name.into(), a_ms, b_ms, percent }
@@ -76,5 +85,7 @@ mod tests {
         assert!((found.steps[0].percent.expect("both") - 50.0).abs() < 1e-9);
         assert_eq!((found.steps[1].b_ms, found.steps[2].a_ms), (None, None));
         assert_eq!(found.classes.len(), 2);
+        let (class, percent) = found.worst_class().expect("both have it");
+        assert!(class.starts_with("convolve 16 x ") && (percent - 50.0).abs() < 1e-9);
     }
 }

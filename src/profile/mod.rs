@@ -2,8 +2,9 @@
 //!
 //! A [`Profile`] is the one form for both; its JSON is versioned. [`measure`](measure()) makes one of this machine, [`predict`](predict())
 //! of a [`Target`](crate::targets::Target) that need not be there; [`Verdict`] holds either against a target's budget, [`diff`](diff()) two
-//! against each other, [`page`](page()) and [`csv`](csv()) show one.
+//! against each other, [`page`](page()) and [`csv`](csv()) show one, [`diff_page`] two, [`history_page`] many.
 
+mod compared;
 mod diff;
 mod measure;
 mod page;
@@ -15,9 +16,10 @@ mod verdict;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use compared::{diff_page, history_page};
 pub use diff::{Change, Difference, diff};
 pub use measure::{Settings, first_slice, measure};
-pub use page::{history_page, page};
+pub use page::page;
 pub use predict::{Question, predict};
 pub use verdict::{Check, Verdict};
 
@@ -34,6 +36,17 @@ pub enum Kind {
     Measured,
     /// Computed, for a machine that nobody looked at.
     Predicted,
+}
+
+impl Kind {
+    /// As it is written wherever a figure is shown.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Predicted => "predicted, not measured",
+        }
+    }
 }
 
 /// A measurement or a prediction.
@@ -213,6 +226,9 @@ pub struct Prediction {
     pub basis: String,
     /// Classes of steps that the table has not: the nearest class's cost was taken.
     pub nearest_classes: Vec<String>,
+    /// Percent of a slice's time in steps of these classes, which the error bar does not cover.
+    #[serde(default)]
+    pub nearest_percent: f64,
 }
 
 /// Why there is no profile.
@@ -266,6 +282,13 @@ pub enum ProfileError {
 }
 
 impl Profile {
+    /// What it is of, in a line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let cpu = self.cpu.as_deref().unwrap_or("an unnamed processor");
+        format!("{} {} by {} on {cpu}, {}", date(self.unix_s), self.model, self.engine, self.kind.told())
+    }
+
     /// A profile from its JSON; `origin` is for errors.
     ///
     /// # Errors

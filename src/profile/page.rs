@@ -1,10 +1,11 @@
 //! A profile as one self-contained page: figures, roofline, steps, histogram. Opens offline, in light and dark.
 
-use super::plot::{Axis, Svg, escape, mark, number};
+use super::plot::{Axis, Svg, mark, number};
 use super::{Kind, Profile, StepProfile, date};
+use crate::measure::escape;
 
 const STYLE: &str = include_str!("page.css");
-const WIDTH: f64 = 1000.0;
+pub(super) const WIDTH: f64 = 1000.0;
 
 /// A profile as HTML.
 #[must_use]
@@ -28,62 +29,7 @@ pub fn page(p: &Profile) -> String {
     document(&title, &body)
 }
 
-/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only measurements of one net on one
-/// processor are joined by a line.
-#[must_use]
-pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
-    let top = runs.iter().map(|r| r.1).fold(0.0, f64::max).max(1e-9);
-    let x = Axis { low: 0.0, high: (runs.len().max(2) - 1) as f64, from: 90.0, to: WIDTH - 60.0, log: false };
-    let y = Axis { low: 0.0, high: top * 1.1, from: 300.0, to: 16.0, log: false };
-    let mut svg = Svg::new(WIDTH, 340.0, title);
-    for tick in y.ticks() {
-        svg.line("grid", [x.from - 30.0, y.at(tick)], [x.to + 30.0, y.at(tick)]);
-        svg.text("soft end", [x.from - 38.0, y.at(tick) + 4.0], &mark(tick));
-    }
-    let place = |i: usize| [x.at(i as f64), y.at(runs[i].1)];
-    let alike = |a: &Profile, b: &Profile| {
-        [a, b].iter().all(|p| p.kind == Kind::Measured) && (&a.model, &a.cpu) == (&b.model, &b.cpu)
-    };
-    for (i, _) in runs.windows(2).enumerate().filter(|(_, pair)| alike(pair[0].0, pair[1].0)) {
-        svg.path("curve", &[place(i), place(i + 1)]);
-    }
-    let every = runs.len().div_ceil(10).max(1);
-    let mut rows = String::from(
-        "<div class=\"wide\"><table><tr><th>date</th><th>ms</th><th class=\"left\">model</th><th class=\"left\">engine</th>\
-         <th class=\"left\">processor</th><th class=\"left\">kind</th></tr>\n",
-    );
-    for (i, &(p, ms)) in runs.iter().enumerate() {
-        let (class, kind) = match p.kind {
-            Kind::Measured => ("conv", "measured"),
-            Kind::Predicted => ("up", "predicted, not measured"),
-        };
-        let (day, cpu) = (date(p.unix_s), self::place(p));
-        svg.point(
-            class,
-            place(i),
-            5.0,
-            ms,
-            &format!("{day}: {} ms, {kind}, {} on {cpu}", number(ms), p.model),
-        );
-        if i % every == 0 {
-            svg.text("soft mid", [place(i)[0], 322.0], &day);
-        }
-        let cells =
-            [&p.model, &p.engine, cpu, kind].map(|t| format!("<td class=\"left\">{}</td>", escape(t)));
-        rows += &format!("<tr><td>{day}</td><td>{}</td>{}</tr>\n", number(ms), cells.concat());
-    }
-    let key = "<div class=\"key\"><span><i class=\"conv\"></i>measured</span><span><i class=\"up\"></i>predicted, not measured</span></div>\n";
-    let body = format!("<h1>{}</h1>\n", escape(title))
-        + &section(
-            "Milliseconds by run",
-            "Each point is one run of the folder; a line joins what one processor measured of one net.",
-            &(key.to_owned() + &svg.finish()),
-        )
-        + &section("All runs", "", &(rows + "</table></div>\n"));
-    document(title, &body)
-}
-
-fn document(title: &str, body: &str) -> String {
+pub(super) fn document(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -91,12 +37,12 @@ fn document(title: &str, body: &str) -> String {
     )
 }
 
-fn section(title: &str, note: &str, content: &str) -> String {
+pub(super) fn section(title: &str, note: &str, content: &str) -> String {
     let note = if note.is_empty() { String::new() } else { format!("<p>{}</p>\n", escape(note)) };
     format!("<section>\n<h2>{}</h2>\n{note}{content}</section>\n", escape(title))
 }
 
-fn place(p: &Profile) -> &str {
+pub(super) fn place(p: &Profile) -> &str {
     p.cpu.as_deref().unwrap_or("an unnamed processor")
 }
 
@@ -111,10 +57,11 @@ fn duration(seconds: f64) -> String {
 }
 
 fn head(p: &Profile) -> String {
-    let (class, word) = match p.kind {
-        Kind::Measured => ("pill", "measured"),
-        Kind::Predicted => ("pill predicted", "predicted, not measured"),
+    let class = match p.kind {
+        Kind::Measured => "pill",
+        Kind::Predicted => "pill predicted",
     };
+    let word = p.kind.told();
     let total = p.volume.total_s;
     let mut answer = format!("{} slices in {}", p.volume.slices, duration(total));
     let mut notes = format!(
@@ -134,7 +81,8 @@ fn head(p: &Profile) -> String {
         notes += &format!(" Error bar \u{b1}{} %: {}.", prediction.error_percent, prediction.basis);
         if !prediction.nearest_classes.is_empty() {
             notes += &format!(
-                " Costs taken from the nearest class of: {}.",
+                " The bar does not cover that {:.0} % of a slice are in classes of steps without costs of their own, for which the nearest class's stand: {}.",
+                prediction.nearest_percent,
                 prediction.nearest_classes.join(", ")
             );
         }

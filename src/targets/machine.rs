@@ -101,11 +101,14 @@ impl Machine {
         });
         Self {
             arch: arch.into(),
-            cpu: core.or_else(|| field(&["model name", "Model", "Hardware"])),
+            cpu: core
+                .or_else(|| Some(identified(field(&["model name"])?, &field)))
+                .or_else(|| field(&["Model", "Hardware"])),
             kernel: best_kernel(arch, &features),
             features,
             cores,
-            clock_mhz: field(&["cpu MHz"]).and_then(|mhz| mhz.parse().ok()),
+            // What `/proc/cpuinfo` tells is the frequency right now, in a virtual machine often that of the counter of time.
+            clock_mhz: None,
             caches: None,
             memory_mb: memory.map(|kb| kb / 1024),
         }
@@ -173,6 +176,16 @@ pub fn nearest<'a>(machine: &Machine, targets: &'a [Target]) -> Option<&'a Targe
         .min_by(|a, b| machine.distance(a).total_cmp(&machine.distance(b)))
 }
 
+/// The name of an x86 processor; where a hypervisor hides which one it is, as in "AMD EPYC", with the numbers that tell.
+fn identified(name: String, field: &impl Fn(&[&str]) -> Option<String>) -> String {
+    match (field(&["cpu family"]), field(&["model"])) {
+        (Some(family), Some(model)) if !name.contains(|c: char| c.is_ascii_digit()) => {
+            format!("{name} (family {family}, model {model})")
+        }
+        _ => name,
+    }
+}
+
 /// The data caches of a core, as Linux shows them (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
 fn caches(folder: &Path) -> Option<Caches> {
     let mut found = Caches { l1d_kb: 0, l2_kb: 0, l3_kb: 0 };
@@ -208,6 +221,19 @@ mod tests {
         assert_eq!(machine.lacks(&Target::find("raspberry-pi-4").expect("embedded")), []);
         let lacks = machine.lacks(&Target::find("raspberry-pi-5").expect("embedded"));
         assert_eq!(lacks.iter().map(|l| l.what).collect::<Vec<_>>(), ["features", "memory.size_mb"]);
+    }
+
+    #[test]
+    fn a_processor_whose_name_is_hidden_is_told_by_its_numbers() {
+        let of = |name: &str| {
+            let cpuinfo =
+                format!("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {name}\ncpu MHz\t\t: 2596.0\n");
+            Machine::of("x86_64", 1, &cpuinfo, "")
+        };
+        assert_eq!(of("AMD EPYC").cpu.as_deref(), Some("AMD EPYC (family 26, model 2)"));
+        assert_eq!(of("AMD EPYC 9575F").cpu.as_deref(), Some("AMD EPYC 9575F"));
+        // The frequency of the moment is no limit, and no lack.
+        assert_eq!(of("AMD EPYC").clock_mhz, None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ macro_rules! embedded {
 }
 
 /// Names and texts of the profiles that the library brings, small boards first.
-pub const EMBEDDED: [(&str, &str); 11] = embedded![
+pub const EMBEDDED: [(&str, &str); 12] = embedded![
     "armv7-cortex-a9",
     "raspberry-pi-3",
     "imx8m-plus",
@@ -38,6 +38,7 @@ pub const EMBEDDED: [(&str, &str); 11] = embedded![
     "intel-n100",
     "x86-64-v3",
     "avx512-vnni",
+    "epyc-zen5",
 ];
 
 /// A device profile.
@@ -146,7 +147,7 @@ pub enum TargetError {
         name: String,
     },
     /// The file cannot be read.
-    #[error("{origin}: cannot be read: {source}")]
+    #[error("{origin}: cannot be read")]
     Read {
         /// The file.
         origin: String,

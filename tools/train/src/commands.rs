@@ -19,7 +19,7 @@ use crate::onnx::Model;
 use crate::preset;
 use crate::quantize::{self, Method};
 use crate::settings::Settings;
-use crate::topology::{Arch, Topology};
+use crate::topology::Arch;
 use crate::train::Course;
 use crate::tune;
 
@@ -335,7 +335,10 @@ pub struct BenchNet {
     /// Folder to write to
     #[arg(long)]
     out: PathBuf,
-    /// Side of the slices, a multiple of 4
+    /// Networks
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "monet")]
+    arch: Vec<Arch>,
+    /// Side of the slices, a multiple of 4 (U-Nets: of 16)
     #[arg(long, default_value_t = 256)]
     size: usize,
     /// Seed of the weights
@@ -346,10 +349,14 @@ pub struct BenchNet {
 impl BenchNet {
     pub fn run(self, device: Device) -> Result<()> {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let package = bench_manifest(self.size);
-        package.validate()?;
+        self.arch.iter().try_for_each(|&arch| self.write(arch, device))
+    }
+
+    fn write(&self, arch: Arch, device: Device) -> Result<()> {
+        let topology = arch.topology(1, 1, arch.width());
+        let package = preset::fit(bench_manifest(arch, self.size), &topology)?;
         tch::manual_seed(self.seed);
-        let net = Net::new(Topology::monet(1, 1, 16), device);
+        let net = Net::new(topology, device);
         let side = self.size as i64;
         let slices = || Tensor::rand([2, 1, side, side], (Kind::Float, device));
         // A few forward passes in training mode give batch normalisation the statistics that keep values in range.
@@ -361,7 +368,7 @@ impl BenchNet {
         let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax, limits)?;
         for (kind, scales) in [("f32", None), ("int8", Some(&scales))] {
             let model = export::build(&net.topology, &folded, scales, &package.task)?;
-            let path = self.out.join(format!("monet-{}.{kind}.toml", self.size));
+            let path = self.out.join(format!("{}.{kind}.toml", package.name));
             let bytes = write_package(&path, &package, |path| export::write(&model, path))?;
             println!("{}: {} bytes", path.display(), bytes.len());
         }
@@ -370,9 +377,9 @@ impl BenchNet {
 }
 
 /// What the benchmark networks say of themselves.
-fn bench_manifest(size: usize) -> Manifest {
+fn bench_manifest(arch: Arch, size: usize) -> Manifest {
     let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
-    manifest.name = format!("monet-{size}");
+    manifest.name = format!("{}-{size}", arch.name());
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
     manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
@@ -424,4 +431,19 @@ fn write_package(
     manifest.validate()?;
     fs::write(manifest_path, manifest.to_toml()).with_context(|| manifest_path.display().to_string())?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn each_network_has_a_package_to_measure_speed_with() {
+        for &arch in Arch::value_variants() {
+            let package = preset::fit(bench_manifest(arch, 256), &arch.topology(1, 1, 4)).unwrap();
+            assert_eq!(package.name, format!("{}-256", arch.name()));
+        }
+    }
 }

@@ -86,8 +86,8 @@ enum Command {
     /// Trains with other sites in a Flower federation, or simulates one
     #[command(subcommand)]
     Federate(federate::Federate),
-    /// Writes the untrained full-size MoNet that speed is measured with, f32 and int8
-    #[command(after_help = "Example:\n  monet-train bench-net --out models/bench")]
+    /// Writes untrained networks that speed is measured with, f32 and int8
+    #[command(after_help = "Examples:\n  monet-train bench-net --out models/bench\n  monet-train bench-net --arch unet16,unet64,attention-unet --out baselines")]
     BenchNet(commands::BenchNet),
 }
 
