@@ -108,11 +108,25 @@ pub fn read(path: &Path, topology: Topology, device: Device) -> Result<Net> {
 /// # Errors
 /// Where the file cannot be written.
 pub fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
-    let part = path.with_extension("part");
+    let part = part(path);
     let cpu: Vec<(&str, Tensor)> =
         tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(Device::Cpu).contiguous())).collect();
     Tensor::write_safetensors(&cpu, &part).with_context(|| part.display().to_string())?;
     fs::rename(&part, path).with_context(|| path.display().to_string())
+}
+
+/// Writes a file so that a kill leaves either the old one or the new one.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let part = part(path);
+    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).with_context(|| path.display().to_string())
+}
+
+/// Where a file is until it is complete.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
 }
 
 /// A run's folder.
@@ -173,7 +187,7 @@ impl Run {
         let shown = self.0.display();
         fs::create_dir_all(&self.0).with_context(|| shown.to_string())?;
         ensure!(fs::read_dir(&self.0)?.next().is_none(), "{shown} is not empty: choose another --out");
-        fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
+        write(&self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         self.keep_task(package, fingerprint)?;
         self.keep_best(&net)?;
         Ok(net)
@@ -209,7 +223,7 @@ impl Run {
                 self.0.display()
             );
         } else {
-            fs::write(self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
+            write(&self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         }
         self.keep_task(package, fingerprint)?;
         if resumed {
@@ -231,11 +245,9 @@ impl Run {
             return Ok(());
         }
         if let Some(fingerprint) = fingerprint {
-            let path = self.0.join("fingerprint.json");
-            fs::write(&path, serde_json::to_vec_pretty(fingerprint)?)
-                .with_context(|| path.display().to_string())?;
+            write(&self.0.join("fingerprint.json"), serde_json::to_vec_pretty(fingerprint)?)?;
         }
-        fs::write(&path, preset::task_file(package)?).with_context(|| path.display().to_string())
+        write(&path, preset::task_file(package)?)
     }
 
     fn package_in(&self, path: &Path) -> Result<Manifest> {
@@ -265,7 +277,7 @@ impl Run {
         old.lines()
             .filter(|l| step(l).is_some_and(|s| s <= state.step))
             .for_each(|l| text += &format!("{l}\n"));
-        fs::write(self.log(), text).with_context(|| self.log().display().to_string())?;
+        write(&self.log(), text)?;
         events::begin(&self.events(), state.step)
     }
 
@@ -315,9 +327,7 @@ impl Run {
         for (file, title, curves) in
             [("loss.png", "Training loss", loss), ("dice.png", "Validation Dice", dice)]
         {
-            let path = self.0.join(file);
-            fs::write(&path, plot::curves(title, "step", curves))
-                .with_context(|| path.display().to_string())?;
+            write(&self.0.join(file), plot::curves(title, "step", curves))?;
         }
         Ok(())
     }

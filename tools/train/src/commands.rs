@@ -72,8 +72,9 @@ pub struct Export {
 }
 
 impl Export {
-    pub fn run(self, device: Device) -> Result<()> {
-        let (package, net) = trained(&self.run, device)?;
+    /// On the CPU always: a GPU's convolutions may round to TF32, in which file and network differ by more than a mistake would show.
+    pub fn run(self) -> Result<()> {
+        let (package, net) = trained(&self.run, Device::Cpu)?;
         let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
         let error = export::verify(&net, &bytes, [package.input.height, package.input.width])?;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -262,12 +262,15 @@ pub fn list(folder: &Path) -> Result<Vec<Pair>> {
 
 /// A path named in the description, which may not leave the folder.
 fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
-    let relative = Path::new(name);
-    let plain = relative
-        .components()
-        .all(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
-    ensure!(plain, "dataset.json names {name:?}: expected a path inside the data set");
-    Ok(folder.join(relative))
+    let mut path = folder.to_owned();
+    for component in Path::new(name).components() {
+        match component {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            _ => bail!("dataset.json names {name:?}: expected a path inside the data set"),
+        }
+    }
+    Ok(path)
 }
 
 /// The subjects of one split; with a fold, validation is that part of the subjects that are not for testing.
@@ -299,7 +302,11 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
         })
         .map(|i| pairs[i].clone())
         .collect();
-    ensure!(!found.is_empty(), "{rest} subjects that are not for testing make fewer folds than that");
+    ensure!(
+        !found.is_empty(),
+        "fold {}: only {rest} subject(s) are not for testing: take fewer folds",
+        fold.map(String::from).unwrap_or_default()
+    );
     Ok(found)
 }
 
@@ -440,7 +447,9 @@ mod tests {
         for bad in ["0/5", "6/5", "1/1", "5", "a/b"] {
             assert!(bad.parse::<Fold>().is_err(), "{bad}");
         }
-        assert!(split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).is_err());
+        let error =
+            split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).unwrap_err().to_string();
+        assert!(error.contains("fold 9/9: only 4 subject(s)"), "{error}");
     }
 
     #[test]
@@ -475,9 +484,7 @@ mod tests {
     fn a_description_may_not_name_files_elsewhere() {
         assert!(inside(Path::new("d"), "../secret.nii").is_err());
         assert!(inside(Path::new("d"), "/etc/passwd").is_err());
-        assert_eq!(
-            inside(Path::new("d"), "./imagesTr/a.nii.gz").unwrap(),
-            Path::new("d/./imagesTr/a.nii.gz")
-        );
+        let path = inside(Path::new("d"), "./imagesTr/a.nii.gz").unwrap();
+        assert_eq!(path.to_str(), Some("d/imagesTr/a.nii.gz"));
     }
 }

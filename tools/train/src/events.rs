@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use prost::Message;
 
+use crate::checkpoint;
+
 /// Name of the file in a run's folder; TensorBoard knows it by the part before the last dot.
 pub const FILE: &str = "events.out.tfevents.0.monet-train";
 
@@ -55,8 +57,7 @@ pub fn begin(path: &Path, step: u64) -> Result<()> {
             kept.extend(record(&event));
         }
     }
-    let part = path.with_extension("part");
-    fs::write(&part, kept).and_then(|()| fs::rename(&part, path)).with_context(|| path.display().to_string())
+    checkpoint::write(path, kept)
 }
 
 /// Adds one point to each curve.

@@ -219,6 +219,12 @@ pub fn value_name(topology: &Topology, node: usize) -> String {
     }
 }
 
+/// Name in the file of a convolution's weight.
+#[must_use]
+pub fn weight_name(node: &str) -> String {
+    format!("{node}_weight")
+}
+
 /// The scale in which a node's value reaches its readers: that of the integer tensor behind dropouts and concatenations.
 fn scale_of(topology: &Topology, scales: Option<&Scales>, node: usize) -> Option<Scale> {
     scales?.activations[holder(topology, node)]
@@ -293,8 +299,7 @@ impl Writer<'_> {
     ) -> Result<String> {
         let (weight, bias) = match self.scales {
             None => {
-                let weight =
-                    TensorProto::floats(&format!("{name}_weight"), &conv.weight_shape(), &folded.weight);
+                let weight = TensorProto::floats(&weight_name(name), &conv.weight_shape(), &folded.weight);
                 let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
                 (self.constant(weight), self.constant(bias))
             }
@@ -365,7 +370,7 @@ impl Writer<'_> {
             );
             out
         };
-        let values = TensorProto::bytes(&format!("{name}_weight"), &conv.weight_shape(), INT8, weight);
+        let values = TensorProto::bytes(&weight_name(name), &conv.weight_shape(), INT8, weight);
         let zero = TensorProto::bytes(&format!("{name}_weight_zero"), &channels, INT8, vec![0; conv.outputs]);
         let weight = dq(self, "weight", values, zero, &scales, axis);
         let values = TensorProto::integers(&format!("{name}_bias"), &channels, &bias);

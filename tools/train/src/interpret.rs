@@ -44,6 +44,15 @@ impl Interpreter {
         Ok(it)
     }
 
+    /// Puts another value in a constant's place and returns the old one.
+    ///
+    /// # Errors
+    /// Where there is no such constant.
+    pub fn replace(&mut self, name: &str, value: Tensor) -> Result<Tensor> {
+        let place = self.constants.get_mut(name).with_context(|| format!("no constant {name:?}"))?;
+        Ok(std::mem::replace(place, value))
+    }
+
     /// Probabilities of a batch.
     ///
     /// # Errors

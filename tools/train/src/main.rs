@@ -30,6 +30,8 @@ mod topology;
 mod train;
 mod tune;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -91,16 +93,26 @@ enum Command {
     BenchNet(commands::BenchNet),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     memory::keep();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("monet-train: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
     let device = device::choose(arguments.device.as_deref())?;
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads.max(1));
     }
     match arguments.command {
         Command::Train(it) => it.run(device),
-        Command::Export(it) => it.run(device),
+        Command::Export(it) => it.run(),
         Command::Quantize(it) => it.run(device),
         Command::Evaluate(it) => it.run(device),
         Command::Report(it) => it.run(device),

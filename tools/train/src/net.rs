@@ -194,7 +194,6 @@ impl Net {
     }
 
     /// The values of all tensors in one vector; to change it is to change them.
-    #[must_use]
     pub fn values(&self) -> Tensor {
         self.values.shallow_clone()
     }

@@ -41,7 +41,7 @@ pub fn curves(title: &str, x_name: &str, curves: &[Curve]) -> Vec<u8> {
     plot.axes(title, x_name, true);
     // Names stand beside the title, from the right.
     let mut left = SIZE[0] - MARGIN[2] + 2 * GLYPH;
-    for (i, (name, points)) in curves.iter().enumerate() {
+    for (i, (name, points)) in curves.iter().enumerate().rev() {
         let colour = COLOURS[i % COLOURS.len()];
         points.windows(2).for_each(|pair| plot.line(pair[0], pair[1], colour));
         left = left.saturating_sub(GLYPH * (name.chars().count() + 2));

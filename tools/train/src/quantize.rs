@@ -74,7 +74,7 @@ pub struct Sensitivity {
     pub dice: f64,
 }
 
-/// Quantizes one tensor at a time, the rest left in float, on one batch; the most harmful first.
+/// Quantizes one tensor at a time, value or weight, the rest left in float, on one batch; the most harmful first.
 ///
 /// # Errors
 /// Where the float file cannot be run.
@@ -86,7 +86,7 @@ pub fn sensitivity(
     threshold: f64,
 ) -> Result<Vec<Sensitivity>> {
     let float = export::build(topology, folded, None, "")?;
-    let float = Interpreter::new(&prost::Message::encode_to_vec(&float), batch.device())?;
+    let mut float = Interpreter::new(&prost::Message::encode_to_vec(&float), batch.device())?;
     let labels = |p: &Tensor| {
         let labels = if p.size()[1] == 1 {
             p.squeeze_dim(1).gt(threshold).to_kind(Kind::Int64)
@@ -97,18 +97,28 @@ pub fn sensitivity(
     };
     let expected = float.run(batch)?;
     let (there, wanted) = labels(&expected);
-    let most = scales.limits.activation;
-    let mut rows = Vec::new();
-    for (name, node) in value_names(topology) {
-        let Some(scale) = scales.activations[node] else { continue };
-        let found =
-            float.visit(batch, |n, value| Ok((n == name).then(|| tune::round_value(value, scale, most))))?;
-        let (here, got) = labels(&found);
+    let row = |name: String, found: &Tensor| {
+        let (here, got) = labels(found);
         let sum = |t: Tensor| t.sum(Kind::Double).double_value(&[]);
         let both = sum(got.eq_tensor(&wanted).logical_and(&there));
         let all = sum(here) + sum(there.shallow_clone());
-        let mse = (&found - &expected).square().mean(Kind::Double).double_value(&[]);
-        rows.push(Sensitivity { name, mse, dice: if all > 0.0 { 2.0 * both / all } else { 1.0 } });
+        let mse = (found - &expected).square().mean(Kind::Double).double_value(&[]);
+        Sensitivity { name, mse, dice: if all > 0.0 { 2.0 * both / all } else { 1.0 } }
+    };
+    let limits = scales.limits;
+    let mut rows = Vec::new();
+    for (name, node) in value_names(topology) {
+        let Some(scale) = scales.activations[node] else { continue };
+        let rounded = |value: &Tensor| tune::round_value(value, scale, limits.activation);
+        let found = float.visit(batch, |n, value| Ok((n == name).then(|| rounded(value))))?;
+        rows.push(row(name, &found));
+    }
+    for (node, conv) in topology.convs() {
+        let name = export::weight_name(&topology.nodes[node].name);
+        let weight = float.replace(&name, Tensor::new())?;
+        drop(float.replace(&name, tune::round_weight(&weight, &conv, limits.weight))?);
+        rows.push(row(name.clone(), &float.run(batch)?));
+        drop(float.replace(&name, weight)?);
     }
     rows.sort_by(|a, b| b.mse.total_cmp(&a.mse));
     Ok(rows)
@@ -310,7 +320,10 @@ mod tests {
         let spoilt = net.topology.nodes.iter().position(|n| n.name == "mid_out").unwrap();
         scales.activations[spoilt].as_mut().unwrap().scale *= 40.0;
         let rows = sensitivity(&net.topology, &folded, &scales, &batch, 0.5).unwrap();
-        assert_eq!(rows.len(), scales.activations.iter().flatten().count());
+        let weights = net.topology.convs().count();
+        assert_eq!(rows.len(), scales.activations.iter().flatten().count() + weights);
+        let harmful = rows.iter().filter(|r| r.name.ends_with("_weight") && r.mse > 0.0);
+        assert_eq!(harmful.count(), weights, "{rows:?}");
         assert_eq!(rows[0].name, "mid_out_elu");
         assert!(rows[0].mse > 10.0 * rows[1].mse, "{rows:?}");
         assert!(rows.iter().all(|r| (0.0..=1.0).contains(&r.dice)));

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batches::Slices;
 use crate::checkpoint::{Run, State};
-use crate::dataset::{self, Split, Subject};
+use crate::dataset::{self, Pair, Split, Subject};
 use crate::evaluate;
 use crate::loss::loss;
 use crate::losses::Losses;
@@ -31,20 +31,21 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// Reads and checks the training and validation subjects.
+    /// Reads the training and validation subjects, and those of the test split only to check them: better now than after hours.
     ///
     /// # Errors
     /// Bad settings, bad data (naming the subject).
     pub fn new(data: &Path, settings: &'a Settings, package: &'a Manifest, device: Device) -> Result<Self> {
         settings.check()?;
         let pairs = dataset::list(data)?;
-        let load = |which| -> Result<Vec<Subject>> {
-            dataset::split(&pairs, which, settings.fold)?
-                .iter()
-                .map(|pair| dataset::load(pair, package))
-                .collect()
+        let split = |which| dataset::split(&pairs, which, settings.fold);
+        let (training, validation, test) =
+            (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
+        let load = |pairs: &[Pair]| -> Result<Vec<Subject>> {
+            pairs.iter().map(|pair| dataset::load(pair, package)).collect()
         };
-        let training = load(Split::Train)?;
+        let (training, validation) = (load(&training)?, load(&validation)?);
+        test.iter().try_for_each(|pair| dataset::load(pair, package).map(drop))?;
         let slices = Slices::new(&training, package, device)?;
         eprintln!(
             "{} training subjects with {} slices, {} of them with labels",
@@ -52,7 +53,7 @@ impl<'a> Course<'a> {
             slices.len(),
             slices.labelled()
         );
-        Ok(Self { settings, package, device, slices, validation: load(Split::Validation)? })
+        Ok(Self { settings, package, device, slices, validation })
     }
 
     /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end of an epoch, the rest is

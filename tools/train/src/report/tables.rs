@@ -1,5 +1,6 @@
 //! The report as text: tables in Markdown that read well on a terminal too, and a row for each score as CSV.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use monet::measure::Summary;
@@ -80,21 +81,22 @@ fn scores(findings: &Findings, evaluations: &[&Evaluation], protocol: Protocol) 
         let model = &findings.models[evaluation.model].name;
         for (i, label) in findings.labels.iter().enumerate() {
             let mut row = vec![model.clone(), label.name.clone()];
+            // Scores that are undefined for as many subjects share a line.
+            let mut undefined: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
             for metric in &METRICS {
                 let summary = evaluation.summary(protocol, i, metric);
                 row.push(spread(&summary, metric));
-                if summary.undefined > 0 {
-                    let _ = writeln!(
-                        notes,
-                        "- {} of {} by {model}: undefined for {} of {}, not in its mean",
-                        metric.title,
-                        label.name,
-                        summary.undefined,
-                        summary.undefined + summary.count
-                    );
-                }
+                undefined.entry(summary.undefined).or_default().push(metric.title);
             }
             table.rows.push(row);
+            let subjects = findings.cohorts[evaluation.cohort].pairs.len();
+            for (count, titles) in undefined.into_iter().filter(|&(count, _)| count > 0) {
+                let (titles, label) = (titles.join(" and "), &label.name);
+                let _ = writeln!(
+                    notes,
+                    "- {titles} of {label} by {model}: undefined for {count} of {subjects}, in no mean"
+                );
+            }
         }
     }
     let gap = if notes.is_empty() { "" } else { "\n" };
