@@ -22,8 +22,10 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
         [a, b].iter().all(|p| p.kind == Kind::Measured)
             && (&a.model, &a.engine, &a.cpu) == (&b.model, &b.engine, &b.cpu)
     };
-    for (i, _) in runs.windows(2).enumerate().filter(|(_, pair)| alike(pair[0].0, pair[1].0)) {
-        svg.path("curve", &[place(i), place(i + 1)]);
+    for (i, run) in runs.iter().enumerate() {
+        if let Some(before) = (0..i).rev().find(|&j| alike(runs[j].0, run.0)) {
+            svg.path("curve", &[place(before), place(i)]);
+        }
     }
     let every = runs.len().div_ceil(10).max(1);
     let mut rows = String::from(

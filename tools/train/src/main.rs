@@ -89,7 +89,9 @@ enum Command {
     #[command(subcommand)]
     Federate(federate::Federate),
     /// Writes untrained networks that speed is measured with, f32 and int8
-    #[command(after_help = "Examples:\n  monet-train bench-net --out models/bench\n  monet-train bench-net --arch unet16,unet64,attention-unet --out baselines")]
+    #[command(
+        after_help = "Examples:\n  monet-train bench-net --out models/bench\n  monet-train bench-net --arch unet16,unet64,attention-unet --out baselines"
+    )]
     BenchNet(commands::BenchNet),
 }
 
