@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Most memory resident while 512 × 512 slices are segmented by the embedded net at 256 × 256, one thread. Of it 3.3 MB are the
 /// arena, 2 MB slices on their way, up to 2.5 MB the weights as AVX2 wants them, the rest the program (larger here than the one
@@ -56,6 +57,26 @@ fn volume(path: &Path, slices: i16) {
         }
     }
     file.flush().unwrap();
+}
+
+/// `nohup monet segment ... &` goes on when its terminal is closed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_that_is_ignored_at_the_start_interrupts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    volume(Path::new(&path("v.nii")), 20);
+    let mut child = Command::new("nohup")
+        .args([env!("CARGO_BIN_EXE_monet"), "segment", &path("v.nii"), "-o", &path("o.nii"), "--quiet"])
+        .spawn()
+        .unwrap();
+    // The temporary output exists once work has begun.
+    let clock = Instant::now();
+    while fs::read_dir(&folder).unwrap().count() < 2 && clock.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success() && Path::new(&path("o.nii")).exists());
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod compile;
 mod doctor;
 mod evaluate;
 mod inspect;
+mod interrupt;
 mod profile;
 mod segment;
 mod targets;

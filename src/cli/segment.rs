@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -57,10 +56,7 @@ pub(super) struct SegmentArgs {
 /// What concerns all inputs; what concerns one of several is reported and counted.
 pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     let jobs = jobs(args)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("cannot listen for interrupts")?;
+    let interrupted = super::interrupt::flag().context("cannot listen for interrupts")?;
     let mut model =
         Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.engine.choose()?);
 

@@ -1,6 +1,6 @@
 //! What the tests share: volumes and packages made on the fly, real data where it is, the binary.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part of this")]
 
 #[cfg(feature = "tract")]
 mod threshold;
