@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
+use monet::volume::Orientation;
 use prost::Message;
 use tch::{Device, Kind, Tensor};
 
@@ -382,6 +383,7 @@ fn bench_manifest(arch: Arch, size: usize) -> Manifest {
     let mut manifest = preset::manifest("hippocampus").expect("the preset exists");
     manifest.name = format!("{}-{size}", arch.name());
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
+    manifest.orientation = Orientation::default();
     manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;

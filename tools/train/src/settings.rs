@@ -148,6 +148,6 @@ mod tests {
         let settings: Settings = serde_json::from_str(text).unwrap();
         assert_eq!((settings.arch, settings.decay, settings.fold), (Arch::Monet, Decay::Cosine, None));
         let package = preset::manifest(settings.task.as_deref().unwrap()).unwrap();
-        assert_eq!(settings.topology(&package), Topology::monet(1, 3, 16));
+        assert_eq!(settings.topology(&package), Topology::monet(3, 3, 16));
     }
 }

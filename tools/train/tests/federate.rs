@@ -17,7 +17,11 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 /// Two rounds that find the boxes.
-const SETTINGS: &str = "--task hippocampus --width 4 --batch 8 --steps 60 --epoch 30 --rate 0.02 --drop 0 --gain 0.05 --gamma 0.05 --offset 0";
+const SETTINGS: &str = concat!(
+    "--task ",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/synthetic/task.toml --width 4 --batch 8 --steps 60 --epoch 30 --rate 0.02 --drop 0 --gain 0.05 --gamma 0.05 --offset 0"
+);
 
 fn monet_train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
@@ -298,7 +302,17 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
     let run = |name: &str, width: &str| {
         let run = folder.path().join(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
-        command.args(["--device", "cpu", "train", "--data", data, "--task", "hippocampus", "--width", width]);
+        command.args([
+            "--device",
+            "cpu",
+            "train",
+            "--data",
+            data,
+            "--task",
+            synthetic::TASK,
+            "--width",
+            width,
+        ]);
         command.args(["--steps", "1", "--epoch", "1", "--batch", "1", "--out"]).arg(&run);
         succeed(command);
         run

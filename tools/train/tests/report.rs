@@ -28,7 +28,11 @@ fn packages(folder: &Path) -> (PathBuf, [PathBuf; 2]) {
     let data = synthetic::dataset(folder, 10);
     let run = folder.join("run");
     let mut command = monet_train(&["train", "--data", text(&data), "--out", text(&run)]);
-    let settings = "--task hippocampus --width 4 --batch 8 --steps 40 --epoch 20 --rate 0.01 --average 0.9";
+    let settings = concat!(
+        "--task ",
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/synthetic/task.toml --width 4 --batch 8 --steps 40 --epoch 20 --rate 0.01 --average 0.9"
+    );
     command.args(settings.split(' '));
     succeed(command);
     let [float, int8] = ["boxes.f32.toml", "boxes.int8.toml"].map(|name| folder.join(name));

@@ -14,7 +14,11 @@ use std::time::{Duration, Instant};
 use ran::{refuse, succeed};
 
 /// Enough of a net and of a run to find the boxes.
-const RUN: &str = "--task hippocampus --width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
+const RUN: &str = concat!(
+    "--task ",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/synthetic/task.toml --width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0"
+);
 
 fn monet_train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
@@ -317,7 +321,7 @@ fn the_first_steps_are_the_same_on_both_sides_of_a_check() {
     let data = synthetic::dataset(folder.path(), 5);
     let check = |options: &[&str]| {
         let mut command = monet_train(&["check", "--data", data.to_str().unwrap()]);
-        command.args(["--task", "hippocampus", "--width", "2", "--batch", "2"]).args(options);
+        command.args(["--task", synthetic::TASK, "--width", "2", "--batch", "2"]).args(options);
         // Its two threads would otherwise spin while others have the cores.
         command.env("OMP_WAIT_POLICY", "passive");
         command

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The task that the data are for.
+#[allow(dead_code, reason = "not every test file names it")]
+pub const TASK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/synthetic/task.toml");
+
 /// Width, height and slices of a volume.
 pub const SIZE: [usize; 3] = [24, 20, 6];
 
