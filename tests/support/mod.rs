@@ -15,7 +15,6 @@ use flate2::write::GzEncoder;
 use monet::volume::{SliceSource, SourceOptions};
 
 #[cfg(feature = "tract")]
-#[allow(unused_imports, reason = "each test file uses its own part of this")]
 pub use threshold::threshold_package;
 
 /// A NIfTI-1 file to be: header fields as the tests need them, voxels as bytes.
