@@ -212,6 +212,45 @@ fn a_part_ends_where_nothing_leads_past_its_end() {
 }
 
 #[test]
+fn a_gate_is_integer_whichever_side_its_channel_stands_on() {
+    for turned in [false, true] {
+        let mut net = Net::new();
+        net.floats("unit", &[], &[1.0 / 255.0]);
+        net.bytes("none", &[], 2, &[0]);
+        let x = net.round("image");
+        let skip = net.block(&x, 1, 8);
+        let mask = net.conv(&skip, 8, 1);
+        let mask = net.node("Sigmoid", &[&mask], vec![]);
+        let mask = net.node("QuantizeLinear", &[&mask, "unit", "none"], vec![]);
+        let mask = net.node("DequantizeLinear", &[&mask, "unit", "none"], vec![]);
+        let x = net.node("Mul", &if turned { [&*mask, &*skip] } else { [&*skip, &*mask] }, vec![]);
+        let x = net.round(&x);
+        let x = net.conv(&x, 8, 4);
+        let x = net.node("Tanh", &[&x], vec![]);
+        let x = net.softmax(&x);
+        let model = net.finish(&x);
+        check(&model, 1, &["Tanh", "Softmax"]);
+        let graph = import(&model).regions.remove(0).graph;
+        let gates = graph.nodes.iter().filter(|n| matches!(n.operation, Operation::Scale { .. }));
+        assert_eq!(gates.count(), 1);
+    }
+}
+
+#[test]
+fn a_product_of_many_channels_stays_outside() {
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.block(&x, 1, 8);
+    let other = net.block(&x, 8, 8);
+    let x = net.node("Mul", &[&x, &other], vec![]);
+    let x = net.round(&x);
+    let x = net.conv(&x, 8, 4);
+    let x = net.softmax(&x);
+    let import = import(&net.finish(&x));
+    assert!(import.unfused.iter().any(|n| n.op == "Mul" && n.reason.contains("single channel")));
+}
+
+#[test]
 fn a_minimum_before_a_quantization_is_part_of_it_and_cuts_the_counts() {
     // Values of 7 bits: of the input, of a convolution and of a sum.
     let mut net = Net::new();
@@ -289,4 +328,21 @@ fn a_bare_file_must_say_what_its_slices_are() {
     std::fs::write(&path, b"no net").unwrap();
     assert!(matches!(engine::bare(&path, None), Err(EngineError::Load { .. })));
     assert!(matches!(engine::bare(&folder.path().join("none.onnx"), None), Err(EngineError::File(_))));
+}
+
+#[test]
+fn weights_too_many_for_tract_to_fold_are_counted() {
+    let mut net = Net::new();
+    let x = net.round("image");
+    let x = net.block(&x, 1, 256);
+    let x = net.block(&x, 256, 512);
+    let x = net.conv(&x, 512, 4);
+    let x = net.softmax(&x);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    std::fs::write(&path, net.finish(&x).encode_to_vec()).unwrap();
+    let package = engine::bare(&path, None).unwrap();
+    let summary = engine::describe(&package, [24, 32], Kernel::best()).unwrap();
+    assert_eq!(summary.parameters, 9 * (256 + 256 * 512 + 512 * 4));
+    assert!(summary.layers.iter().all(|layer| layer.op != "Cast"));
 }

@@ -129,21 +129,27 @@ fn nodes(
     };
     let model = model.into_decluttered().map_err(load)?;
     let mut layers = Vec::new();
+    // Weights beyond a size are not folded by tract: what makes them of constants alone is no layer.
+    let mut constant = vec![false; model.nodes.len()];
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
         if let Some(op) = node.op_as::<QuantizedRegion>() {
             let name = format!("int8 {}", op.plan().kernel());
             layers.extend(op.plan().steps().iter().map(|step| fused(step, &name)));
-        } else if !node.inputs.is_empty() && node.op.name() != "Const" {
-            layers.push(layer(&model, node, &runs_on).map_err(load)?);
+            continue;
+        }
+        let own: Vec<bool> = node.inputs.iter().map(|input| constant[input.node]).collect();
+        constant[id] = node.op.name() == "Const" || (!own.is_empty() && own.iter().all(|c| *c));
+        if !constant[id] && !own.is_empty() {
+            layers.push(layer(&model, node, &own, &runs_on).map_err(load)?);
         }
     }
     Ok((engine, layers))
 }
 
-/// An operator of tract.
+/// An operator of tract, and which of its inputs are constant.
 #[cfg(feature = "tract")]
-fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Layer> {
+fn layer(model: &TypedModel, node: &TypedNode, constant: &[bool], runs_on: &str) -> TractResult<Layer> {
     let inputs = model.node_input_facts(node.id)?;
     let costs = node.op.cost(&inputs)?;
     let counted: u64 = costs
@@ -162,7 +168,7 @@ fn layer(model: &TypedModel, node: &TypedNode, runs_on: &str) -> TractResult<Lay
         name: node.name.clone(),
         op: node.op.name().into_owned(),
         shape: node.outputs[0].fact.shape.as_concrete().map(<[usize]>::to_vec).unwrap_or_default(),
-        parameters: parameters(&inputs),
+        parameters: parameters(&inputs, constant),
         macs,
         runs_on: runs_on.to_owned(),
     })
@@ -175,13 +181,11 @@ fn transposed_macs(inputs: &[&TypedFact]) -> u64 {
     inputs.get(1).map_or(0, |weights| pixels as u64 * volume(weights) as u64)
 }
 
-/// Values of the constants that an operation with a signal reads; scales and zero points are not counted.
+/// Values of an operation's constant inputs; scales and zero points are not counted.
 #[cfg(feature = "tract")]
-fn parameters(inputs: &[&TypedFact]) -> usize {
-    if inputs.iter().all(|fact| fact.konst.is_some()) {
-        return 0;
-    }
-    inputs.iter().filter(|fact| fact.konst.is_some()).map(|fact| volume(fact)).filter(|&n| n > 1).sum()
+fn parameters(inputs: &[&TypedFact], constant: &[bool]) -> usize {
+    let constants = inputs.iter().zip(constant).filter(|(_, constant)| **constant);
+    constants.map(|(fact, _)| volume(fact)).filter(|&n| n > 1).sum()
 }
 
 /// Values of a tensor.

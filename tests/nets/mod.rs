@@ -205,7 +205,7 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     (graph, size)
 }
 
-/// What may follow: a residual block, a table, a maximum.
+/// What may follow: a residual block, a table, a maximum, a gate.
 fn after(
     random: &mut Random,
     graph: &mut QuantGraph,
@@ -217,7 +217,7 @@ fn after(
     let channels = graph.tensors[x.0].channels;
     let output =
         Quant { scale: quant.scale * random.pick(&[0.6, 1.0, 1.7]), zero_point: random.pick(&[0, 50, 255]) };
-    match random.below(4) {
+    match random.below(5) {
         0 => {
             let mid = graph.tensor(channels, quant);
             let mut layer = conv(random, channels, channels, [3, 3], fill, quant.scale);
@@ -238,6 +238,17 @@ fn after(
             let pool = Pool { kernel: [3, 3], stride: [1, 2], pads: [1; 4] };
             let out = graph.tensor(channels, quant);
             graph.push("pool", Operation::MaxPool { input: x, pool, output: out });
+            out
+        }
+        3 => {
+            let mask = graph.tensor(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
+            let mut layer = conv(random, channels, 1, [3, 1], fill, quant.scale);
+            layer.pads = [1, 0, 1, 0];
+            let activation = Activation::Sigmoid;
+            graph
+                .push("mask", Operation::Convolve { inputs: vec![x], conv: layer, activation, output: mask });
+            let out = graph.tensor(channels, output);
+            graph.push("gate", Operation::Scale { inputs: [x, mask], output: out });
             out
         }
         _ => x,

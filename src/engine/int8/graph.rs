@@ -37,6 +37,8 @@ pub enum Activation {
         /// Depth of the negative plateau; positive.
         alpha: f32,
     },
+    /// `1 / (1 + exp(-x))`, of the real-valued sum; not behind a transposed convolution.
+    Sigmoid,
 }
 
 /// Weights and geometry of a convolution or, with the same fields, of a transposed one.
@@ -132,6 +134,13 @@ pub enum Operation {
         /// The tensor that it fills.
         output: Source,
     },
+    /// Product of a tensor with a single channel, which weighs all of its channels alike: the gate of attention.
+    Scale {
+        /// The tensor, then the channel.
+        inputs: [Source; 2],
+        /// The tensor that it fills.
+        output: Source,
+    },
     /// Each count replaced through a table: activations after quantization, changes of scale.
     Lookup {
         /// What is read.
@@ -223,7 +232,7 @@ impl Operation {
             Self::Convolve { inputs, .. } | Self::Transpose { inputs, .. } | Self::Logits { inputs, .. } => {
                 inputs
             }
-            Self::Add { inputs, .. } => inputs,
+            Self::Add { inputs, .. } | Self::Scale { inputs, .. } => inputs,
             Self::Lookup { input, .. } | Self::MaxPool { input, .. } | Self::Dequantize { input } => {
                 core::slice::from_ref(input)
             }
@@ -236,6 +245,7 @@ impl Operation {
             Self::Convolve { output, .. }
             | Self::Transpose { output, .. }
             | Self::Add { output, .. }
+            | Self::Scale { output, .. }
             | Self::Lookup { output, .. }
             | Self::MaxPool { output, .. } => Some(*output),
             Self::Logits { .. } | Self::Dequantize { .. } => None,

@@ -6,7 +6,7 @@
 //! a node that is not recognised, at the last tensor through which all goes that comes later. What lies outside is
 //! named with its reason and stays with stock tract. Shapes of slices are not known here, nor is how tract runs the result.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use tract_onnx::data_resolver::MmapDataResolver;
@@ -120,6 +120,8 @@ enum Pending {
         transposed: bool,
     },
     Add([Source; 2]),
+    /// A tensor times a single channel.
+    Scale([Source; 2]),
     Pool(Source, Pool),
     Function(Source, Activation),
     /// Of what waits, or of the part's input, nothing above a real value.
@@ -141,6 +143,8 @@ struct Importer<'a> {
     readers: HashMap<&'a str, usize>,
     /// The last node that reads a tensor; none after a result of the file.
     last_reader: HashMap<&'a str, usize>,
+    /// Tensors that are quantized, at once or behind a minimum.
+    inner: HashSet<&'a str>,
     /// Of the part that is open, and of all weights.
     values: HashMap<&'a str, Value>,
     graph: QuantGraph,
@@ -171,7 +175,9 @@ impl<'a> Importer<'a> {
             *readers.entry(name).or_insert(0) += 1;
             last_reader.insert(name, i);
         }
+        let quantizers = graph.node.iter().filter(|n| matches!(n.op_type.as_str(), "QuantizeLinear" | "Min"));
         Self {
+            inner: quantizers.flat_map(|n| &n.input).map(String::as_str).collect(),
             constants: constants.chain(inline).collect(),
             readers,
             last_reader,
@@ -234,7 +240,10 @@ impl<'a> Importer<'a> {
         }
         let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
         match node.op_type.as_str() {
-            "Sigmoid" => self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?,
+            // One that is quantized again weighs something inside the net.
+            "Sigmoid" if !self.inner.contains(output.as_str()) => {
+                self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?
+            }
             "Softmax" if int(node, "axis", -1) == 1 => self.head(index, node, output, Output::Softmax)?,
             _ => {
                 let value = match node.op_type.as_str() {
@@ -244,7 +253,9 @@ impl<'a> Importer<'a> {
                     "ConvTranspose" => self.convolution(node, true)?,
                     "Elu" => self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?,
                     "Relu" => self.activation(node, Activation::Relu)?,
+                    "Sigmoid" => self.activation(node, Activation::Sigmoid)?,
                     "Add" => self.add(node)?,
+                    "Mul" => self.scale(node)?,
                     "Concat" => self.concat(node)?,
                     "MaxPool" => self.pool(node)?,
                     "Min" => self.minimum(node)?,
@@ -372,6 +383,11 @@ impl<'a> Importer<'a> {
             Pending::Add(inputs) => {
                 let output = self.graph.tensor(self.channels(inputs[0]), quant);
                 self.graph.push(argument(node, 0)?, Operation::Add { inputs, output });
+                output
+            }
+            Pending::Scale(inputs) => {
+                let output = self.graph.tensor(self.channels(inputs[0]), quant);
+                self.graph.push(argument(node, 0)?, Operation::Scale { inputs, output });
                 output
             }
             Pending::Pool(input, pool) => {
@@ -546,7 +562,9 @@ impl<'a> Importer<'a> {
                 conv,
                 activation: Activation::Linear,
                 transposed,
-            }) => Ok(Value::Pending(Pending::Convolution { inputs, conv, activation, transposed })),
+            }) if !(transposed && activation == Activation::Sigmoid) => {
+                Ok(Value::Pending(Pending::Convolution { inputs, conv, activation, transposed }))
+            }
             Value::Reals(sources) if sources.len() == 1 => {
                 Ok(Value::Pending(Pending::Function(sources[0], activation)))
             }
@@ -556,6 +574,17 @@ impl<'a> Importer<'a> {
 
     fn add(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
         Ok(Value::Pending(Pending::Add([self.real(node, 0)?, self.real(node, 1)?])))
+    }
+
+    /// The product with a single channel, which may stand on either side.
+    fn scale(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
+        let inputs = [self.real(node, 0)?, self.real(node, 1)?];
+        match inputs.map(|s| self.channels(s)) {
+            // Channels of the part's input that no convolution has read yet are not known.
+            [n, 1] if n > 0 => Ok(Value::Pending(Pending::Scale(inputs))),
+            [1, n] if n > 0 => Ok(Value::Pending(Pending::Scale([inputs[1], inputs[0]]))),
+            _ => Err("only the product with a tensor of a single channel is supported".into()),
+        }
     }
 
     fn concat(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
@@ -646,8 +675,9 @@ fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Linear => x,
         Activation::Relu => x.max(0.0),
-        Activation::Elu { alpha } if x < 0.0 => alpha * (super::requant::exp(x) - 1.0),
+        Activation::Elu { alpha } if x < 0.0 => alpha * (requant::exp(x) - 1.0),
         Activation::Elu { .. } => x,
+        Activation::Sigmoid => requant::sigmoid(x),
     }
 }
 

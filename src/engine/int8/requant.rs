@@ -130,6 +130,35 @@ impl Sum {
     }
 }
 
+/// Product of two u8 tensors, quantized anew.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Product {
+    /// From the product of counts without their zero points to counts of the result.
+    factor: f32,
+    /// Of the two factors.
+    zero_points: [i32; 2],
+    /// Of the result.
+    zero_point: f32,
+}
+
+impl Product {
+    /// Of tensors of quantizations `a` and `b`, as `out`.
+    pub fn new(a: Quant, b: Quant, out: Quant) -> Result<Self, RequantError> {
+        let factor = (ratio(a.scale, out.scale)? * ratio(b.scale, 1.0)?) as f32;
+        ratio(factor, 1.0)?;
+        let zero_points = [a, b].map(|q| i32::from(q.zero_point));
+        Ok(Self { factor, zero_points, zero_point: f32::from(out.zero_point) })
+    }
+
+    /// The count for two counts. Their product has 17 bits, so that only the scaling rounds: in f32, to nearest even.
+    #[inline(always)]
+    pub fn apply(&self, a: u8, b: u8) -> u8 {
+        let product = (i32::from(a) - self.zero_points[0]) * (i32::from(b) - self.zero_points[1]);
+        let counts = round_even((product as f32 * self.factor).clamp(-1024.0, 1024.0));
+        (counts + self.zero_point).clamp(0.0, 255.0) as u8
+    }
+}
+
 /// Turns a layer's sums into counts of its output tensor, and adds the residual where there is one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
@@ -156,7 +185,8 @@ impl Stage {
     ) -> Result<Self, RequantError> {
         ratio(out.scale, 1.0)?;
         let (fraction, curve) = match activation {
-            Activation::Linear => (MAX_FRACTION, Curve::Linear),
+            // A sigmoid is computed of the real-valued sums, and never gets here.
+            Activation::Linear | Activation::Sigmoid => (MAX_FRACTION, Curve::Linear),
             Activation::Relu => (MAX_FRACTION, Curve::Relu),
             Activation::Elu { alpha } => {
                 let (fraction, elu) = elu(alpha, out).ok_or(RequantError::Elu(out.scale))?;
@@ -238,6 +268,13 @@ pub fn exp(x: f32) -> f32 {
         p = p * r + c;
     }
     if x <= -87.0 { 0.0 } else { p * f32::from_bits(((n as i32 + 127) as u32) << 23) }
+}
+
+/// `1 / (1 + exp(-x))` in f32, without a large exponential.
+#[inline]
+pub fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
 }
 
 /// The logit whose sigmoid is `p`, for p between 0 and 1; exactly 0 for one half.
@@ -346,6 +383,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_of_two_tensors_follow_the_real_ones() {
+        let (a, b) = (Quant { scale: 0.03, zero_point: 30 }, Quant { scale: 1.0 / 255.0, zero_point: 0 });
+        for out in [Quant { scale: 0.025, zero_point: 25 }, Quant { scale: 0.001, zero_point: 255 }] {
+            let product = Product::new(a, b, out).unwrap();
+            for i in 0..=255u8 {
+                for j in 0..=255u8 {
+                    let real = (f32::from(i) - 30.0) * a.scale * (f32::from(j) * b.scale);
+                    let (got, want) = (product.apply(i, j), quantize(real, out));
+                    // Another order of products may meet another neighbour of a tie.
+                    assert!(got.abs_diff(want) <= 1, "{i} * {j}: {got} for {want}");
+                    assert!(
+                        got == want || ((real / out.scale).fract().abs() - 0.5).abs() < 1e-3,
+                        "{i} * {j}"
+                    );
+                }
+            }
+        }
+        let tiny = Quant { scale: 1e-14, zero_point: 0 };
+        assert!(matches!(Product::new(tiny, tiny, a), Err(RequantError::Scale(_))));
     }
 
     #[test]

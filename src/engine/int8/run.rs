@@ -8,7 +8,7 @@ use super::graph::{Output, Pool};
 use super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
 use super::kernels::{BLOCK, Feed, GROUP, Row, Target};
 use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Rows, Step, Tiles, Way};
-use super::requant::{Sum, exp, quantize};
+use super::requant::{Product, Sum, exp, quantize, sigmoid};
 
 /// Buffers that do not fit the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +92,10 @@ impl Plan {
                     add(arena, inputs.map(|t| &grids[t]), &grids[*output], sum);
                     border(arena, &grids[*output]);
                 }
+                Step::Scale { inputs, output, product } => {
+                    scale(arena, inputs.map(|t| &grids[t]), &grids[*output], product);
+                    border(arena, &grids[*output]);
+                }
                 Step::Lookup { input, output, table } => {
                     lookup(arena, &grids[*input], &grids[*output], table);
                     border(arena, &grids[*output]);
@@ -120,7 +124,7 @@ impl Plan {
                 self.rows(arena, step, phase, top..(top + step.span).min(phase.size[0]), sink);
             }
         }
-        if let ConvResult::Counts { output, .. } = &step.result {
+        if let ConvResult::Counts { output, .. } | ConvResult::Sigmoids { output, .. } = &step.result {
             border(arena, &self.grids[*output]);
         }
     }
@@ -131,8 +135,12 @@ impl Plan {
             Way::Rows(rows) => {
                 for y in range {
                     self.row(arena, step, phase, rows, y);
-                    if let ConvResult::Logits { row, .. } = &step.result {
-                        self.decide(&arena[row.clone()], y, sink);
+                    match &step.result {
+                        ConvResult::Logits { row, .. } => self.decide(&arena[row.clone()], y, sink),
+                        ConvResult::Sigmoids { row, output, .. } => {
+                            squash(arena, row, &self.grids[*output], y);
+                        }
+                        ConvResult::Counts { .. } => {}
                     }
                 }
             }
@@ -217,7 +225,9 @@ impl Plan {
                 let [start, step] = place(*output);
                 Target::Counts { stage, start, step, residual: residual.map_or([0, 0], place) }
             }
-            ConvResult::Logits { stage, row } => Target::Reals { stage, start: row.start },
+            ConvResult::Logits { stage, row } | ConvResult::Sigmoids { stage, row, .. } => {
+                Target::Reals { stage, start: row.start }
+            }
         }
     }
 
@@ -246,10 +256,7 @@ impl Plan {
 
     fn probabilities(&self, pixel: &[u8], mut put: impl FnMut(usize, f32)) {
         match self.output {
-            Output::Sigmoid { .. } => {
-                let e = exp(-real(pixel, 0).abs());
-                put(0, if real(pixel, 0) < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) });
-            }
+            Output::Sigmoid { .. } => put(0, sigmoid(real(pixel, 0))),
             Output::Softmax => {
                 let top = real(pixel, usize::from(largest(pixel, self.classes)));
                 let total: f32 = (0..self.classes).map(|class| exp(real(pixel, class) - top)).sum();
@@ -317,6 +324,35 @@ fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, sum: &Sum) {
             for c in 0..output.channels {
                 arena[o + c] = sum.apply(i16::from(arena[a + c]) - zero_point, arena[b + c]);
             }
+        }
+    }
+}
+
+/// Pixels of the first, all channels times the only channel of the second.
+fn scale(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, product: &Product) {
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let [i, mask, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
+            let mask = arena[mask];
+            // Through a block of its own, so that the compiler sees that source and result do not overlap.
+            for c in (0..output.channels).step_by(BLOCK) {
+                let len = (output.channels - c).min(BLOCK);
+                let mut counts = [0; BLOCK];
+                counts[..len].copy_from_slice(&arena[i + c..][..len]);
+                counts = counts.map(|count| product.apply(count, mask));
+                arena[o + c..][..len].copy_from_slice(&counts[..len]);
+            }
+        }
+    }
+}
+
+/// Row `y` of a tensor from the real values in `row`, which are padded to whole blocks per pixel.
+fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) {
+    let pixel = output.channels.next_multiple_of(BLOCK) * 4;
+    for x in 0..output.size[1] {
+        let (from, to) = (row.start + x * pixel, output.at(y, x));
+        for c in 0..output.channels {
+            arena[to + c] = quantize(sigmoid(real(&arena[from..], c)), output.quant);
         }
     }
 }

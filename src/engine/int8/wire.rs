@@ -13,11 +13,12 @@
 //!            4 max-pool                source, u16 × 8: window, stride, border; source
 //!            5 logits                  inputs, conv
 //!            6 dequantize              source
+//!            7 scale                   source × 3: the tensor, the channel that multiplies it, the product
 //! inputs     u8 count, 1 or 2; sources
 //! source     u16 number of a tensor
 //! conv       u16 × 13: output channels, window, stride, dilation, border, output padding;
 //!            then weights, scales and biases, each as u32 count and i8, f32 or i32
-//! activation u8: 0 linear; 1 ReLU; 2 ELU, followed by alpha as f32
+//! activation u8: 0 linear; 1 ReLU; 2 ELU, followed by alpha as f32; 3 sigmoid
 //! ```
 //!
 //! Weights stand in the net's own order: which kernel will want them otherwise, and for which size of slice, is known on the
@@ -152,6 +153,10 @@ impl Writer {
                 self.u8(2);
                 [first, second, output].into_iter().try_for_each(|s| self.source(*s))
             }
+            Operation::Scale { inputs: [tensor, channel], output } => {
+                self.u8(7);
+                [tensor, channel, output].into_iter().try_for_each(|s| self.source(*s))
+            }
             Operation::Lookup { input, table, output } => {
                 self.u8(3);
                 self.source(*input)?;
@@ -213,6 +218,7 @@ impl Writer {
                 self.u8(2);
                 self.f32(alpha);
             }
+            Activation::Sigmoid => self.u8(3),
         }
     }
 }
@@ -304,7 +310,8 @@ impl<'a> Reader<'a> {
                 Operation::Logits { inputs, conv }
             }
             6 => Operation::Dequantize { input: self.source()? },
-            kind => return self.refuse("the kind of a node", kind.into(), "0 to 6"),
+            7 => Operation::Scale { inputs: [self.source()?, self.source()?], output: self.source()? },
+            kind => return self.refuse("the kind of a node", kind.into(), "0 to 7"),
         };
         Ok(Node { name, operation })
     }
@@ -354,7 +361,8 @@ impl<'a> Reader<'a> {
             0 => Ok(Activation::Linear),
             1 => Ok(Activation::Relu),
             2 => Ok(Activation::Elu { alpha: self.f32("alpha")? }),
-            kind => self.refuse("the kind of activation", kind.into(), "0 to 2"),
+            3 => Ok(Activation::Sigmoid),
+            kind => self.refuse("the kind of activation", kind.into(), "0 to 3"),
         }
     }
 }
@@ -392,6 +400,9 @@ mod tests {
             Operation::Transpose { inputs: vec![one], conv: conv.clone(), activation, output: tensors[3] },
         );
         graph.push("a", Operation::Add { inputs: [one, output], output: tensors[4] });
+        let activation = Activation::Sigmoid;
+        graph.push("s", Operation::Convolve { inputs: vec![one], conv: conv.clone(), activation, output });
+        graph.push("m", Operation::Scale { inputs: [one, output], output: tensors[3] });
         let table = Box::new(core::array::from_fn(|i| 255 - i as u8));
         graph.push("l", Operation::Lookup { input: one, table, output });
         let pool = Pool { kernel: [2, 3], stride: [4, 5], pads: [6, 7, 8, 9] };
@@ -423,7 +434,7 @@ mod tests {
         // Softmax, one tensor, one node without name.
         let start = [&[1, 1, 0][..], &[1, 0, 0, 0, 128, 63, 0], &[1, 0, 0, 0]].concat();
         for (rest, expected) in [
-            (&[9][..], "kind of a node is 9, expected 0 to 6"),
+            (&[9][..], "kind of a node is 9, expected 0 to 7"),
             (&[6, 1, 0], "tensor's number is 1, expected one of the net's tensors"),
             (&[5, 3], "number of inputs is 3, expected 1 or 2"),
         ] {

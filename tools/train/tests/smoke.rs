@@ -119,6 +119,19 @@ fn device_masks(data: &Path, model: &str, folder: &Path, subjects: &[&str], engi
     true
 }
 
+/// That the device's int8 engine takes a quantized net whole, where `MONET_BIN` names its binary.
+fn is_taken_whole(model: &str) {
+    let Some(monet) = std::env::var_os("MONET_BIN") else {
+        eprintln!("skipped: whether the device takes the net whole, as MONET_BIN names no monet binary");
+        return;
+    };
+    let mut command = Command::new(monet);
+    command.args(["inspect", "--json", model]);
+    let summary: serde_json::Value = serde_json::from_slice(&succeed(command).stdout).unwrap();
+    let engine = summary["net"]["engine"].as_str().unwrap();
+    assert!(engine.starts_with("int8 "), "{engine}: {}", summary["net"]["unfused"]);
+}
+
 /// Makes a package of a run, evaluates it (every Dice is above `least`), runs it on the device's own engine and on stock tract, and has
 /// the outside judge agree with all. The kind `int8-7` has values of 7 bits.
 fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
@@ -149,6 +162,7 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
         for part in ["anterior", "posterior", "quantized alone", "mid_", "after 5 steps"] {
             assert!(table.contains(part), "{part:?} is not in {table}");
         }
+        is_taken_whole(out);
     }
     let evaluated =
         succeed(monet_train(&["evaluate", "--model", out, "--data", data, "--split", "test", "--record"]));

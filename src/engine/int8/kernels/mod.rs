@@ -289,6 +289,10 @@ pub(super) struct Feed<'a> {
     /// Groups of 4 channels in a chunk: 4 or 1.
     pub(super) groups: usize,
     /// Chunks of a pixel.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "one kernel's way over taps needs it")
+    )]
     pub(super) chunks: usize,
 }
 

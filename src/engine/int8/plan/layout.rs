@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::super::graph::{Node, Operation, QuantGraph, Source};
+use super::super::graph::{Activation, Node, Operation, QuantGraph, Source};
 use super::super::kernels::{BLOCK, Kernel, PANEL_PIXELS, Packing, winograd};
 use super::arena::{Lifetime, place};
 use super::fuse::Fused;
@@ -33,7 +33,7 @@ pub(super) struct Scratches {
     pub(super) arena_len: usize,
 }
 
-/// Places all tensors, and the scratch memory and logit row of each step.
+/// Places all tensors, and the scratch memory and row of real values of each step.
 pub(super) fn lay_out(
     grids: &mut [Grid],
     graph: &QuantGraph,
@@ -60,8 +60,13 @@ pub(super) fn lay_out(
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
         let scratch = scratch_len(f.node, grids, shapes, kernel);
-        let logits = matches!(f.node.operation, Operation::Logits { .. } | Operation::Dequantize { .. });
-        let row = if logits { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
+        let reals = matches!(
+            f.node.operation,
+            Operation::Logits { .. }
+                | Operation::Dequantize { .. }
+                | Operation::Convolve { activation: Activation::Sigmoid, .. }
+        );
+        let row = if reals { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
         for len in [scratch, row] {
             blocks.push(Lifetime { len, from: i + 1, to: i + 1 });
         }

@@ -21,7 +21,7 @@ use self::steps::Builder;
 use super::graph::{Node, Output, Pool, Quant, QuantGraph};
 use super::kernels::winograd;
 use super::kernels::{Kernel, KernelError, Packed};
-use super::requant::{RequantError, Stage, Sum, logit};
+use super::requant::{Product, RequantError, Stage, Sum, logit};
 
 /// Largest height, width, channel count and window, so that no product of them overflows.
 const LIMIT: usize = 1 << 14;
@@ -141,6 +141,7 @@ pub(super) enum Step {
     Quantize,
     Convolve(ConvStep),
     Add { inputs: [usize; 2], output: usize, sum: Sum },
+    Scale { inputs: [usize; 2], output: usize, product: Product },
     Lookup { input: usize, output: usize, table: Box<[u8; 256]> },
     MaxPool { input: usize, output: usize, pool: Pool },
     Dequantize { input: usize, scratch: Range<usize> },
@@ -160,8 +161,21 @@ pub(super) struct ConvStep {
 /// Where the sums go.
 #[derive(Debug, Clone)]
 pub(super) enum ConvResult {
-    Counts { output: usize, stage: Stage, residual: Option<usize> },
-    Logits { stage: Stage, row: Range<usize> },
+    Counts {
+        output: usize,
+        stage: Stage,
+        residual: Option<usize>,
+    },
+    Logits {
+        stage: Stage,
+        row: Range<usize>,
+    },
+    /// Real-valued sums into the row, their sigmoids into the tensor.
+    Sigmoids {
+        stage: Stage,
+        row: Range<usize>,
+        output: usize,
+    },
 }
 
 /// The output pixels that share one set of taps: all of a convolution's, every n-th of a transposed one's.

@@ -127,9 +127,14 @@ pub(super) fn shape(
         Operation::Add { inputs, .. } if graph.tensors[inputs[1].0].channels != channels => {
             Err(fault(node, "adds tensors of different channel counts"))
         }
-        Operation::Add { .. } | Operation::Lookup { .. } | Operation::Dequantize { .. } => {
-            Ok((channels, size))
+        Operation::Scale { inputs, .. } if graph.tensors[inputs[1].0].channels != 1 => {
+            let found = graph.tensors[inputs[1].0].channels;
+            Err(fault(node, format!("multiplies by a tensor of {found} channels, expected 1")))
         }
+        Operation::Add { .. }
+        | Operation::Scale { .. }
+        | Operation::Lookup { .. }
+        | Operation::Dequantize { .. } => Ok((channels, size)),
         Operation::MaxPool { pool, .. } => {
             let window = Convolution {
                 kernel: pool.kernel,

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::super::graph::{Activation, Convolution, Node, Operation, Quant, Source};
 use super::super::kernels::{BLOCK, GROUP, Kernel, pack, winograd};
-use super::super::requant::{Stage, Sum};
+use super::super::requant::{Product, Stage, Sum};
 use super::fuse::Fused;
 use super::shapes::{Shapes, convolution};
 use super::taps::{Combs, Sieve, combs, sieves};
@@ -37,6 +37,11 @@ impl Builder<'_> {
                 let sum = Sum::new(q(inputs[0]), q(inputs[1]), q(*output)).map_err(requant)?;
                 Step::Add { inputs: inputs.map(|s| s.0), output: output.0, sum }
             }
+            Operation::Scale { inputs, output } => {
+                let q = |s: Source| self.grids[s.0].quant;
+                let product = Product::new(q(inputs[0]), q(inputs[1]), q(*output)).map_err(requant)?;
+                Step::Scale { inputs: inputs.map(|s| s.0), output: output.0, product }
+            }
             Operation::Lookup { input, table, output } => {
                 Step::Lookup { input: input.0, output: output.0, table: table.clone() }
             }
@@ -63,16 +68,15 @@ impl Builder<'_> {
         let phases: Vec<Phase> = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
         debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
-        let result = match activation {
-            Some(activation) => self.counts(f, conv, activation, inputs[0])?,
-            None => {
-                let real = Quant { scale: 1.0, zero_point: 0 };
-                let mut stage = self.stage(f, conv, Activation::Linear, inputs[0], real)?;
-                for (scale, own) in stage.scales.iter_mut().zip(&conv.scales) {
-                    *scale = self.grids[inputs[0]].quant.scale * own;
-                }
-                ConvResult::Logits { stage, row }
+        let result = match (activation, f.node.operation.output()) {
+            (Some(Activation::Sigmoid), _) if transposed => {
+                return Err(fault(f.node, "has a sigmoid behind a transposed convolution"));
             }
+            (Some(Activation::Sigmoid), Some(Source(output))) => {
+                ConvResult::Sigmoids { stage: self.reals(f, conv, inputs[0])?, row, output }
+            }
+            (Some(activation), _) => self.counts(f, conv, activation, inputs[0])?,
+            (None, _) => ConvResult::Logits { stage: self.reals(f, conv, inputs[0])?, row },
         };
         Ok(ConvStep { inputs, phases, span, result, scratch })
     }
@@ -114,6 +118,16 @@ impl Builder<'_> {
             Some(Source(output)) => Ok(ConvResult::Counts { output, stage, residual }),
             None => Err(fault(f.node, "has no output")),
         }
+    }
+
+    /// From sums to their real values.
+    fn reals(&self, f: &Fused, conv: &Convolution, input: usize) -> Result<Stage, PlanError> {
+        let real = Quant { scale: 1.0, zero_point: 0 };
+        let mut stage = self.stage(f, conv, Activation::Linear, input, real)?;
+        for (scale, own) in stage.scales.iter_mut().zip(&conv.scales) {
+            *scale = self.grids[input].quant.scale * own;
+        }
+        Ok(stage)
     }
 
     /// The fixed-point rules of a layer; also the check that its sums fit in 32 bits.
@@ -267,6 +281,7 @@ impl Builder<'_> {
             (Step::Convolve(_), _) if f.residual.is_some() => "convolve+add",
             (Step::Convolve(_), _) => "convolve",
             (Step::Add { .. }, _) => "add",
+            (Step::Scale { .. }, _) => "scale",
             (Step::Lookup { .. }, _) => "lookup",
             (Step::MaxPool { .. }, _) => "max-pool",
             (Step::Dequantize { .. }, _) => "dequantize",
