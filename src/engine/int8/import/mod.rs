@@ -1,0 +1,364 @@
+//! Reads the quantized parts of an ONNX file into [`QuantGraph`]s.
+//!
+//! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between DequantizeLinear and
+//! QuantizeLinear becomes an integer one. Files of this project's trainer and of ONNX Runtime's `quantize_static` both
+//! pass. A part has one input and one output: it opens with a QuantizeLinear and closes at a sigmoid or softmax, or before
+//! a node that is not recognised, at the last tensor through which all goes that comes later. What lies outside is
+//! named with its reason and stays with stock tract. Shapes of slices are not known here, nor is how tract runs the result.
+
+mod convolutions;
+mod operators;
+mod quantizers;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use tract_onnx::data_resolver::MmapDataResolver;
+use tract_onnx::pb;
+use tract_onnx::prelude::*;
+use tract_onnx::tensor::load_tensor;
+
+use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, QuantGraph, Source};
+use super::onnx::{argument, float, int};
+
+/// A node that the engine does not take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfused {
+    /// Its name in the file.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Why not.
+    pub reason: String,
+}
+
+impl fmt::Display for Unfused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} \"{}\": {}", self.op, self.node, self.reason)
+    }
+}
+
+/// A quantized part of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Region {
+    /// What it computes.
+    pub graph: QuantGraph,
+    /// The real-valued tensor that it reads.
+    pub input: String,
+    /// The real-valued tensor that it makes.
+    pub output: String,
+}
+
+impl Region {
+    /// Name of the operator that stands in its place in tract.
+    pub fn operator(&self) -> String {
+        format!("{}.quantized", self.output)
+    }
+}
+
+/// What a file consists of.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Import {
+    /// The quantized parts, in the file's order.
+    pub regions: Vec<Region>,
+    /// All other nodes but constants, which stay with tract, in the file's order.
+    pub unfused: Vec<Unfused>,
+}
+
+/// Finds the quantized parts of a file.
+pub fn import(model: &pb::ModelProto) -> Import {
+    let Some(graph) = &model.graph else { return Import::default() };
+    let mut importer = Importer::new(graph);
+    let mut import = Import::default();
+    let mut refused = Vec::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        let outcome = importer.node(i, node);
+        let done = importer.output.is_some();
+        if let Err(reason) = outcome {
+            refused.push((i, reason));
+            if !importer.reads(node) {
+                continue;
+            }
+        } else if !done {
+            continue;
+        }
+        import.regions.extend(importer.close(&mut refused));
+    }
+    import.regions.extend(importer.close(&mut refused));
+    refused.sort_by_key(|(i, _)| *i);
+    let named = |(i, reason): (usize, String)| {
+        let node = &graph.node[i];
+        Unfused { node: node.name.clone(), op: node.op_type.clone(), reason }
+    };
+    import.unfused = refused.into_iter().map(named).collect();
+    import
+}
+
+/// What a tensor of the file is for the engine.
+#[derive(Debug, Clone)]
+enum Value {
+    /// Integer tensors side by side: a QuantizeLinear's result.
+    Counts(Vec<Source>),
+    /// Their real values: a DequantizeLinear's or Concat's result.
+    Reals(Vec<Source>),
+    /// Dequantized weights or biases.
+    Weights(Weights),
+    /// A real-valued result that waits for its QuantizeLinear.
+    Pending(Pending),
+}
+
+#[derive(Debug, Clone)]
+struct Weights {
+    values: Vec<i32>,
+    shape: Vec<usize>,
+    scales: Vec<f32>,
+}
+
+#[derive(Debug, Clone)]
+enum Pending {
+    Convolution {
+        inputs: Vec<Source>,
+        conv: Convolution,
+        activation: Activation,
+        transposed: bool,
+    },
+    Add([Source; 2]),
+    /// A tensor times a single channel.
+    Scale([Source; 2]),
+    Pool(Source, Pool),
+    Function(Source, Activation),
+    /// Of what waits, or of the part's input, nothing above a real value.
+    Cut(Option<Box<Pending>>, f32),
+}
+
+/// Where a part can end: nothing made before this tensor is read after it.
+#[derive(Debug, Clone, Copy)]
+struct Cut<'a> {
+    name: &'a str,
+    /// The node that makes it.
+    node: usize,
+    /// Nodes and tensors of the graph up to it.
+    len: [usize; 2],
+}
+
+struct Importer<'a> {
+    constants: HashMap<&'a str, &'a pb::TensorProto>,
+    readers: HashMap<&'a str, usize>,
+    /// The last node that reads a tensor; none after a result of the file.
+    last_reader: HashMap<&'a str, usize>,
+    /// Tensors that are quantized, at once or behind a minimum.
+    inner: HashSet<&'a str>,
+    /// Of the part that is open, and of all weights.
+    values: HashMap<&'a str, Value>,
+    graph: QuantGraph,
+    input: Option<&'a str>,
+    output: Option<&'a str>,
+    /// Nodes of the file that it consists of.
+    nodes: Vec<usize>,
+    /// The last node that reads any of its tensors.
+    reach: usize,
+    cut: Option<Cut<'a>>,
+}
+
+type Outcome = Result<(), String>;
+
+impl<'a> Importer<'a> {
+    fn new(graph: &'a pb::GraphProto) -> Self {
+        let constants = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+        let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+        let inline = nodes.filter_map(|n| {
+            let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
+            Some((n.output.first()?.as_str(), value))
+        });
+        let (mut readers, mut last_reader) = (HashMap::new(), HashMap::new());
+        let outputs = graph.output.iter().map(|o| (usize::MAX, o.name.as_str()));
+        let inputs =
+            graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
+        for (i, name) in inputs.chain(outputs) {
+            *readers.entry(name).or_insert(0) += 1;
+            last_reader.insert(name, i);
+        }
+        let quantizers = graph.node.iter().filter(|n| matches!(n.op_type.as_str(), "QuantizeLinear" | "Min"));
+        Self {
+            inner: quantizers.flat_map(|n| &n.input).map(String::as_str).collect(),
+            constants: constants.chain(inline).collect(),
+            readers,
+            last_reader,
+            values: HashMap::new(),
+            graph: empty(),
+            input: None,
+            output: None,
+            nodes: Vec::new(),
+            reach: 0,
+            cut: None,
+        }
+    }
+
+    /// Whether a node reads what the open part makes.
+    fn reads(&self, node: &pb::NodeProto) -> bool {
+        node.input
+            .iter()
+            .any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
+    }
+
+    /// Ends the open part where it can end; its further nodes are refused.
+    fn close(&mut self, refused: &mut Vec<(usize, String)>) -> Option<Region> {
+        let mut graph = std::mem::replace(&mut self.graph, empty());
+        let (input, output) = (self.input.take(), self.output.take());
+        let (cut, nodes) = (self.cut.take(), std::mem::take(&mut self.nodes));
+        self.reach = 0;
+        let output = output.map(|name| (name, usize::MAX)).or_else(|| {
+            let Cut { name, node, len } = cut?;
+            graph.nodes.truncate(len[0]);
+            graph.tensors.truncate(len[1]);
+            let operation = match self.values.get(name)? {
+                Value::Reals(sources) => Operation::Dequantize { input: sources[0] },
+                Value::Pending(Pending::Convolution { inputs, conv, .. }) => {
+                    Operation::Logits { inputs: inputs.clone(), conv: conv.clone() }
+                }
+                _ => return None,
+            };
+            graph.push(name, operation);
+            Some((name, node))
+        });
+        self.values.retain(|_, value| matches!(value, Value::Weights(_)));
+        let (region, last) = match (input, output) {
+            (Some(input), Some((output, last))) if graph.nodes.iter().any(convolves) => {
+                (Some(Region { graph, input: input.into(), output: output.into() }), Some(last))
+            }
+            _ => (None, None),
+        };
+        let reason = match last {
+            Some(_) => "lies behind the last tensor at which the quantized part can end",
+            None => "no convolution stands between the first and the last tensor of a quantized part",
+        };
+        let outside = nodes.into_iter().filter(|&i| last.is_none_or(|last| i > last));
+        refused.extend(outside.map(|i| (i, reason.to_owned())));
+        region
+    }
+
+    fn node(&mut self, index: usize, node: &'a pb::NodeProto) -> Outcome {
+        if node.op_type == "Constant" {
+            return Ok(());
+        }
+        let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
+        match node.op_type.as_str() {
+            // One that is quantized again weighs something inside the net.
+            "Sigmoid" if !self.inner.contains(output.as_str()) => {
+                self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?
+            }
+            "Softmax" if int(node, "axis", -1) == 1 => self.head(index, node, output, Output::Softmax)?,
+            _ => {
+                let value = match node.op_type.as_str() {
+                    "QuantizeLinear" => self.quantize(node)?,
+                    "DequantizeLinear" => self.dequantize(node)?,
+                    "Conv" => self.convolution(node, false)?,
+                    "ConvTranspose" => self.convolution(node, true)?,
+                    "Elu" => self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?,
+                    "Relu" => self.activation(node, Activation::Relu)?,
+                    "Sigmoid" => self.activation(node, Activation::Sigmoid)?,
+                    "Add" => self.add(node)?,
+                    "Mul" => self.scale(node)?,
+                    "Concat" => self.concat(node)?,
+                    "MaxPool" => self.pool(node)?,
+                    "Min" => self.minimum(node)?,
+                    _ => return Err("this operator has no integer form here".into()),
+                };
+                self.keep(index, output, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what a node makes, and whether the part could end there.
+    fn keep(&mut self, node: usize, name: &'a str, value: Value) {
+        if !matches!(value, Value::Weights(_)) {
+            let ends = match &value {
+                Value::Reals(sources) => sources.len() == 1,
+                Value::Pending(Pending::Convolution { activation, transposed, .. }) => {
+                    *activation == Activation::Linear && !transposed
+                }
+                _ => false,
+            };
+            if ends && self.reach <= node {
+                let len = [self.graph.nodes.len(), self.graph.tensors.len()];
+                self.cut = Some(Cut { name, node, len });
+            }
+            self.nodes.push(node);
+            self.reach = self.reach.max(self.last_reader.get(name).copied().unwrap_or(0));
+        }
+        self.values.insert(name, value);
+    }
+
+    /// The value of the i-th input.
+    fn value(&self, node: &'a pb::NodeProto, i: usize) -> Result<&Value, String> {
+        let name = argument(node, i)?;
+        let value = self.values.get(name).ok_or_else(|| format!("its input \"{name}\" is not quantized"))?;
+        if matches!(value, Value::Pending(_)) && self.readers.get(name) != Some(&1) {
+            return Err(format!("\"{name}\" is read elsewhere before it is quantized"));
+        }
+        Ok(value)
+    }
+
+    fn reals(&self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<Source>, String> {
+        match self.value(node, i)? {
+            Value::Reals(sources) => Ok(sources.clone()),
+            _ => Err(format!("its input \"{}\" does not come from a DequantizeLinear", argument(node, i)?)),
+        }
+    }
+
+    fn real(&self, node: &'a pb::NodeProto, i: usize) -> Result<Source, String> {
+        match self.reals(node, i)?[..] {
+            [source] => Ok(source),
+            _ => Err("reads a concatenation".into()),
+        }
+    }
+
+    fn constant(&self, node: &'a pb::NodeProto, i: usize) -> Result<Tensor, String> {
+        let name = argument(node, i)?;
+        let proto =
+            self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
+        load_tensor(&MmapDataResolver, proto, None).map_err(|e| format!("\"{name}\" cannot be read: {e:#}"))
+    }
+
+    /// Ends the quantized part.
+    fn head(&mut self, index: usize, node: &'a pb::NodeProto, output: &'a str, kind: Output) -> Outcome {
+        let (operation, classes) = match self.value(node, 0)?.clone() {
+            Value::Pending(Pending::Convolution {
+                inputs,
+                conv,
+                activation: Activation::Linear,
+                transposed: false,
+            }) => {
+                let classes = conv.cout;
+                (Operation::Logits { inputs, conv }, classes)
+            }
+            Value::Reals(sources) if sources.len() == 1 => {
+                (Operation::Dequantize { input: sources[0] }, self.channels(sources[0]))
+            }
+            _ => return Err("stands neither behind a convolution nor behind a DequantizeLinear".into()),
+        };
+        if matches!(kind, Output::Sigmoid { .. }) && classes != 1 {
+            return Err(format!("a sigmoid over {classes} channels; exactly 1 is supported"));
+        }
+        if self.reach > index {
+            return Err("tensors from before it are needed after it".into());
+        }
+        self.graph.push(node.name.as_str(), operation);
+        self.graph.output = kind;
+        self.output = Some(output);
+        Ok(())
+    }
+}
+
+fn empty() -> QuantGraph {
+    QuantGraph { tensors: Vec::new(), nodes: Vec::new(), output: Output::Identity }
+}
+
+/// Whether it multiplies, which is what makes a part worth taking.
+fn convolves(node: &Node) -> bool {
+    matches!(
+        node.operation,
+        Operation::Convolve { .. } | Operation::Transpose { .. } | Operation::Logits { .. }
+    )
+}
