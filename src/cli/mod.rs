@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
 mod compile;
+#[cfg(feature = "desk")]
+mod desk;
 mod doctor;
 mod evaluate;
 mod inspect;

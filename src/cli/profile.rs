@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::package::Package;
-use monet::profile::{self, Change, Kind, Profile, Question, Settings, Start, Verdict};
+use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
 
 use super::Outcome;
@@ -18,18 +18,25 @@ Examples:
   monet profile
   monet profile models/bench/monet-256.int8.toml --runs 100 --html page.html --json profile.json --trace trace.json
   monet profile --target raspberry-pi-4                    # on the board: exit code 4 where its budget is exceeded
-  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
-  monet profile --diff before.json after.json --html diff.html
-  monet profile --history benches/runs --step slice --html history.html
+";
 
+const NOTE: &str = "
 The trace opens in chrome://tracing or ui.perfetto.dev. `monet targets` lists targets.";
+
+fn examples() -> String {
+    #[cfg(feature = "desk")]
+    let desk = super::desk::EXAMPLES;
+    #[cfg(not(feature = "desk"))]
+    let desk = "";
+    format!("{EXAMPLES}{desk}{NOTE}")
+}
 
 /// What the process of a cold start prints when its first slice is done.
 const FIRST_SLICE: &str = "first slice";
 
 /// Measure a model on this machine, or predict it for another: latency, time and rate of each step
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = examples())]
 pub(super) struct ProfileArgs {
     /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when not given
     #[arg(value_name = "MODEL")]
@@ -48,33 +55,21 @@ pub(super) struct ProfileArgs {
     /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML file of your own
     #[arg(long, value_name = "NAME|FILE.toml")]
     target: Option<String>,
-    /// Predict for the target instead of measuring here
-    #[arg(long, requires = "target", conflicts_with = "size")]
-    predict: bool,
-    /// Width, height and slices of the volume to predict
-    #[arg(long, value_name = "WxHxN", value_parser = parse_volume, requires = "predict")]
-    volume: Option<[usize; 3]>,
     /// Write the profile as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the steps as CSV; - for standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write a page with roofline, steps and histogram; of --diff and --history theirs
+    /// Write a page: roofline, steps and histogram
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write one slice's steps as a Chrome trace
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Compare two profiles, step by step; with --html as a page too
-    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], conflicts_with_all = ["model", "target", "history", "json", "csv", "trace"])]
-    diff: Option<Vec<PathBuf>>,
-    /// Tell a step's times over the profiles of a folder, oldest first
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "target", "json", "csv", "trace"])]
-    history: Option<PathBuf>,
-    /// Step whose history is told; "slice" for whole slices
-    #[arg(long, value_name = "STEP", default_value = "slice", requires = "history")]
-    step: String,
+    #[cfg(feature = "desk")]
+    #[command(flatten)]
+    desk: super::desk::DeskArgs,
     /// Segment one slice and say so: what a cold start times
     #[arg(long, hide = true)]
     first_slice: bool,
@@ -85,16 +80,9 @@ pub(super) struct ProfileArgs {
 /// # Errors
 /// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
-    if let Some([a, b]) = args.diff.as_deref() {
-        let (a, b) = (read(a)?, read(b)?);
-        super::print(&difference(&a, &b));
-        if let Some(path) = &args.html {
-            super::write(path, &profile::diff_page(&a, &b))?;
-        }
+    #[cfg(feature = "desk")]
+    if args.desk.compare(args.html.as_deref())? {
         return Ok(Outcome::Done);
-    }
-    if let Some(folder) = &args.history {
-        return history(folder, &args.step, args.html.as_deref());
     }
     let target = args.target.as_deref().map(Target::find).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
@@ -110,10 +98,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         printed <= 1,
         "- stands for standard output, which can take one of --json, --csv, --html and --trace"
     );
-    let mut profile = match &target {
-        Some(target) if args.predict => predict(args, &package, target)?,
-        _ => measure(args, &package, target.as_ref())?,
-    };
+    let mut profile = profile(args, &package, target.as_ref())?;
     if let Some(target) = &target {
         profile.target = Some(target.name.clone());
         profile.verdict = Some(Verdict::new(&profile, target));
@@ -135,6 +120,15 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
 /// Height and width of the slices.
 fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
     args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width])
+}
+
+/// Measured; predicted where that is asked for.
+fn profile(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
+    #[cfg(feature = "desk")]
+    if let Some(target) = target.filter(|_| args.desk.predicts()) {
+        return args.desk.predict(package, target, args.threads, args.engine.kernel.as_deref());
+    }
+    measure(args, package, target)
 }
 
 fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
@@ -184,98 +178,6 @@ fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Star
         times[TIMINGS / 2]
     };
     Ok(Start { cold_ms: median(cold), warm_ms: median(warm) })
-}
-
-fn predict(args: &ProfileArgs, package: &Package, target: &Target) -> Result<Profile> {
-    let input = &package.manifest.input;
-    let volume = args.volume.unwrap_or([input.width, input.height, VOLUME_SLICES]);
-    let question = Question { volume, threads: args.threads.map(usize::from) };
-    let target = match &args.engine.kernel {
-        Some(kernel) => target.clone().with_kernel(kernel)?,
-        None => target.clone(),
-    };
-    Ok(profile::predict(package, &target, &question)?)
-}
-
-/// Width, height and slices, as `512x512x300`.
-fn parse_volume(text: &str) -> Result<[usize; 3]> {
-    let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
-    match numbers[..] {
-        [w, h, n]
-            if [w, h].iter().all(|side| (1..=16_384).contains(side)) && (1..=1_000_000).contains(&n) =>
-        {
-            Ok([w, h, n])
-        }
-        _ => bail!("expected WxHxN, as in 512x512x300: sides of 1 to 16384, 1 to 1000000 slices"),
-    }
-}
-
-fn read(path: &Path) -> Result<Profile> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Ok(Profile::parse(&text, &path.display().to_string())?)
-}
-
-fn difference(a: &Profile, b: &Profile) -> String {
-    let d = profile::diff(a, b);
-    let mut out = format!("A  {}\nB  {}\n", a.told(), b.told());
-    let mut list = |heading: &str, changes: &[Change]| {
-        out += &format!("\n{heading:<32} {:>10} {:>10} {:>9}\n", "A ms", "B ms", "change");
-        for c in changes {
-            let ms = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.4}"));
-            let percent = c.percent.map_or("-".into(), |p| format!("{p:+.1} %"));
-            out += &format!("{:<32} {:>10} {:>10} {percent:>9}\n", c.name, ms(c.a_ms), ms(c.b_ms));
-        }
-    };
-    list("", std::slice::from_ref(&d.slice));
-    list("step", &d.steps);
-    list("class of steps", &d.classes);
-    if let Some((class, percent)) = d.worst_class() {
-        out += &format!("\nThe class that differs most is {class}: {percent:+.1} %\n");
-    }
-    out
-}
-
-fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<Outcome> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    let mut runs = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "json") {
-            runs.push(read(&path)?);
-        }
-    }
-    runs.sort_by_key(|p| p.unix_s);
-    let time = |p: &Profile| match step {
-        "slice" => Some(p.latency_ms.median),
-        _ => p.steps.iter().find(|s| s.name == step).map(|s| s.median_ms),
-    };
-    let mut points = Vec::new();
-    let mut out = format!("{:<11} {:>10}  {step}\n", "date", "ms");
-    for run in &runs {
-        let Some(ms) = time(run) else { continue };
-        points.push((run, ms));
-        let kind = if run.kind == Kind::Predicted { ", predicted" } else { "" };
-        let cpu = run.cpu.as_deref().unwrap_or("an unnamed processor");
-        out += &format!(
-            "{:<11} {ms:>10.4}  {} by {} on {cpu}{kind}\n",
-            profile::date(run.unix_s),
-            run.model,
-            run.engine
-        );
-    }
-    ensure!(
-        !points.is_empty(),
-        "{}: none of {} profiles has a step \"{step}\"",
-        folder.display(),
-        runs.len()
-    );
-    super::print(&out);
-    if let Some(path) = html {
-        super::write(path, &profile::history_page(&format!("{step} over {} runs", points.len()), &points))?;
-    }
-    Ok(Outcome::Done)
 }
 
 fn table(p: &Profile) -> String {

@@ -1,0 +1,165 @@
+//! `monet profile` at a desk: predictions for boards that are not at hand, and comparisons of profiles that were made before.
+//!
+//! The lean build leaves this out: a tenth of its binary.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use monet::package::Package;
+use monet::profile::{self, Change, Kind, Profile, Question};
+use monet::targets::{Target, VOLUME_SLICES};
+
+pub(super) const EXAMPLES: &str = "\
+  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
+  monet profile --diff before.json after.json --html diff.html
+  monet profile --history benches/runs --step slice --html history.html
+";
+
+/// What `monet profile` takes beside the arguments of a measurement.
+#[derive(Debug, Args)]
+pub(super) struct DeskArgs {
+    /// Predict for the target instead of measuring here
+    #[arg(long, requires = "target", conflicts_with = "size")]
+    predict: bool,
+    /// Width, height and slices of the volume to predict
+    #[arg(long, value_name = "WxHxN", value_parser = parse_volume, requires = "predict")]
+    volume: Option<[usize; 3]>,
+    /// Compare two profiles, step by step; with --html as a page too
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], conflicts_with_all = ["model", "target", "history", "json", "csv", "trace"])]
+    diff: Option<Vec<PathBuf>>,
+    /// Tell a step's times over the profiles of a folder, oldest first; with --html as a page too
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "target", "json", "csv", "trace"])]
+    history: Option<PathBuf>,
+    /// Step whose history is told; "slice" for whole slices
+    #[arg(long, value_name = "STEP", default_value = "slice", requires = "history")]
+    step: String,
+}
+
+impl DeskArgs {
+    /// Compares what is to be compared; whether anything was.
+    ///
+    /// # Errors
+    /// Profiles that cannot be read, a step that none has, a page that cannot be written.
+    pub(super) fn compare(&self, html: Option<&Path>) -> Result<bool> {
+        if let Some([a, b]) = self.diff.as_deref() {
+            let (a, b) = (read(a)?, read(b)?);
+            super::print(&difference(&a, &b));
+            if let Some(path) = html {
+                super::write(path, &profile::diff_page(&a, &b))?;
+            }
+        } else if let Some(folder) = &self.history {
+            history(folder, &self.step, html)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whether the profile is to be predicted.
+    pub(super) fn predicts(&self) -> bool {
+        self.predict
+    }
+
+    /// Predicts a package on a target, on as many threads and by the kernel where these are named.
+    ///
+    /// # Errors
+    /// A kernel that the target has not, and those of [`profile::predict`].
+    pub(super) fn predict(
+        &self,
+        package: &Package,
+        target: &Target,
+        threads: Option<u16>,
+        kernel: Option<&str>,
+    ) -> Result<Profile> {
+        let input = &package.manifest.input;
+        let volume = self.volume.unwrap_or([input.width, input.height, VOLUME_SLICES]);
+        let question = Question { volume, threads: threads.map(usize::from) };
+        let target = match kernel {
+            Some(kernel) => target.clone().with_kernel(kernel)?,
+            None => target.clone(),
+        };
+        Ok(profile::predict(package, &target, &question)?)
+    }
+}
+
+/// Width, height and slices, as `512x512x300`.
+fn parse_volume(text: &str) -> Result<[usize; 3]> {
+    let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
+    match numbers[..] {
+        [w, h, n]
+            if [w, h].iter().all(|side| (1..=16_384).contains(side)) && (1..=1_000_000).contains(&n) =>
+        {
+            Ok([w, h, n])
+        }
+        _ => bail!("expected WxHxN, as in 512x512x300: sides of 1 to 16384, 1 to 1000000 slices"),
+    }
+}
+
+fn read(path: &Path) -> Result<Profile> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Ok(Profile::parse(&text, &path.display().to_string())?)
+}
+
+fn difference(a: &Profile, b: &Profile) -> String {
+    let d = profile::diff(a, b);
+    let mut out = format!("A  {}\nB  {}\n", a.told(), b.told());
+    let mut list = |heading: &str, changes: &[Change]| {
+        out += &format!("\n{heading:<32} {:>10} {:>10} {:>9}\n", "A ms", "B ms", "change");
+        for c in changes {
+            let ms = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.4}"));
+            let percent = c.percent.map_or("-".into(), |p| format!("{p:+.1} %"));
+            out += &format!("{:<32} {:>10} {:>10} {percent:>9}\n", c.name, ms(c.a_ms), ms(c.b_ms));
+        }
+    };
+    list("", std::slice::from_ref(&d.slice));
+    list("step", &d.steps);
+    list("class of steps", &d.classes);
+    if let Some((class, percent)) = d.worst_class() {
+        out += &format!("\nThe class that differs most is {class}: {percent:+.1} %\n");
+    }
+    out
+}
+
+fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<()> {
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let mut runs = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            runs.push(read(&path)?);
+        }
+    }
+    runs.sort_by_key(|p| p.unix_s);
+    let time = |p: &Profile| match step {
+        "slice" => Some(p.latency_ms.median),
+        _ => p.steps.iter().find(|s| s.name == step).map(|s| s.median_ms),
+    };
+    let mut points = Vec::new();
+    let mut out = format!("{:<11} {:>10}  {step}\n", "date", "ms");
+    for run in &runs {
+        let Some(ms) = time(run) else { continue };
+        points.push((run, ms));
+        let kind = if run.kind == Kind::Predicted { ", predicted" } else { "" };
+        let cpu = run.cpu.as_deref().unwrap_or("an unnamed processor");
+        out += &format!(
+            "{:<11} {ms:>10.4}  {} by {} on {cpu}{kind}\n",
+            profile::date(run.unix_s),
+            run.model,
+            run.engine
+        );
+    }
+    ensure!(
+        !points.is_empty(),
+        "{}: none of {} profiles has a step \"{step}\"",
+        folder.display(),
+        runs.len()
+    );
+    super::print(&out);
+    if let Some(path) = html {
+        super::write(path, &profile::history_page(&format!("{step} over {} runs", points.len()), &points))?;
+    }
+    Ok(())
+}
