@@ -10,8 +10,7 @@ use monet::package::Package;
 use monet::profile::{self, Change, Kind, Profile, Question};
 use monet::targets::{Target, VOLUME_SLICES};
 
-pub(super) const EXAMPLES: &str = "\
-  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
+pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
   monet profile --diff before.json after.json --html diff.html
   monet profile --history benches/runs --step slice --html history.html
 ";
