@@ -43,7 +43,7 @@ pub enum PlanError {
         found: String,
     },
     /// Scales without fixed-point form.
-    #[error("node \"{node}\": {source}")]
+    #[error("node \"{node}\" has no form in fixed point")]
     Requant {
         /// Name of the node.
         node: String,
