@@ -572,8 +572,8 @@ mod tests {
             let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
             let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
             assert!(error > 0.0 && error < 0.05, "{arch:?}: {error}");
-            let (most, reached) = largest_byte(&file(&scales), &x);
-            assert!(most == 127.0 && reached > 3, "{arch:?}: {most} in {reached}");
+            // How many tensors reach it is chance: other tests draw from torch's generator at the same time.
+            assert_eq!(largest_byte(&file(&scales), &x).0, 127.0, "{arch:?}");
 
             // Values far beyond what calibration saw.
             for scale in scales.activations.iter_mut().flatten() {
