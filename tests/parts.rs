@@ -4,6 +4,7 @@ mod nets;
 
 use monet::engine::int8::{Kernel, Operation, import};
 use monet::engine::{self, Choice, EngineError};
+use monet::package::Package;
 use nets::Random;
 use prost::Message;
 use tract_onnx::pb;
@@ -64,8 +65,13 @@ impl Net {
 
     /// Quantizes and dequantizes.
     fn round(&mut self, x: &str) -> String {
-        let counts = self.node("QuantizeLinear", &[x, "scale", "zero"], vec![]);
-        self.node("DequantizeLinear", &[&counts, "scale", "zero"], vec![])
+        self.round_by(x, "scale", "zero")
+    }
+
+    /// As [`Net::round`] by another scale and zero point.
+    fn round_by(&mut self, x: &str, scale: &str, zero: &str) -> String {
+        let counts = self.node("QuantizeLinear", &[x, scale, zero], vec![]);
+        self.node("DequantizeLinear", &[&counts, scale, zero], vec![])
     }
 
     /// A 3×3 convolution with quantized random weights.
@@ -117,14 +123,19 @@ fn value(name: &str, channels: i64) -> pb::ValueInfoProto {
     pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
 }
 
+/// The net as a package without manifest.
+fn package(model: &pb::ModelProto) -> Package {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.onnx");
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+    engine::bare(&path, None).unwrap()
+}
+
 /// Runs the net as a package, and by tract alone: as many parts as expected, labels alike, all of it named by `describe`.
 fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     let import = import(model);
     assert_eq!(import.regions.len(), parts, "{:?}", import.unfused);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("net.onnx");
-    std::fs::write(&path, model.encode_to_vec()).unwrap();
-    let package = engine::bare(&path, None).unwrap();
+    let package = package(model);
     let size = [package.manifest.input.height, package.manifest.input.width];
     assert_eq!(size, [24, 32]);
 
@@ -221,8 +232,7 @@ fn a_gate_is_integer_whichever_side_its_channel_stands_on() {
         let skip = net.block(&x, 1, 8);
         let mask = net.conv(&skip, 8, 1);
         let mask = net.node("Sigmoid", &[&mask], vec![]);
-        let mask = net.node("QuantizeLinear", &[&mask, "unit", "none"], vec![]);
-        let mask = net.node("DequantizeLinear", &[&mask, "unit", "none"], vec![]);
+        let mask = net.round_by(&mask, "unit", "none");
         let x = net.node("Mul", &if turned { [&*mask, &*skip] } else { [&*skip, &*mask] }, vec![]);
         let x = net.round(&x);
         let x = net.conv(&x, 8, 4);
@@ -338,10 +348,7 @@ fn weights_too_many_for_tract_to_fold_are_counted() {
     let x = net.block(&x, 256, 512);
     let x = net.conv(&x, 512, 4);
     let x = net.softmax(&x);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("net.onnx");
-    std::fs::write(&path, net.finish(&x).encode_to_vec()).unwrap();
-    let package = engine::bare(&path, None).unwrap();
+    let package = package(&net.finish(&x));
     let summary = engine::describe(&package, [24, 32], Kernel::best()).unwrap();
     assert_eq!(summary.parameters, 9 * (256 + 256 * 512 + 512 * 4));
     assert!(summary.layers.iter().all(|layer| layer.op != "Cast"));

@@ -1,6 +1,7 @@
 //! Which additions ride in the epilogue of the convolution that feeds them.
 
-use super::super::graph::{Activation, Node, Operation, QuantGraph, Source};
+use super::super::graph::{Node, Operation, QuantGraph, Source};
+use super::shapes::{convolution, makes_reals};
 use super::{PlanError, fault};
 
 /// A node, and the addition that has become part of it.
@@ -47,13 +48,8 @@ pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
             let sole = readers[own.0] == 1 && other != Source(0) && writer[other.0].is_some_and(|o| o < w);
             let same = graph.tensors[own.0].channels == graph.tensors[other.0].channels;
             let Some(target) = fused[w].as_mut().filter(|f| f.residual.is_none()) else { continue };
-            let fits = match target.node.operation {
-                // Its counts are not made by the kernel.
-                Operation::Convolve { activation: Activation::Sigmoid, .. } => false,
-                Operation::Convolve { .. } | Operation::Transpose { .. } => true,
-                _ => false,
-            };
-            if sole && same && fits {
+            let summed = convolution(&target.node.operation).is_some();
+            if sole && same && summed && !makes_reals(&target.node.operation) {
                 target.residual = Some((other, *output));
                 fused[i] = None;
                 break;

@@ -2,12 +2,12 @@
 
 use core::ops::Range;
 
-use super::super::graph::{Activation, Node, Operation, QuantGraph, Source};
+use super::super::graph::{Node, QuantGraph, Source};
 use super::super::kernels::{BLOCK, Kernel, PANEL_PIXELS, Packing, winograd};
 use super::arena::{Lifetime, place};
 use super::fuse::Fused;
 use super::overlay::{Descent, Overlay};
-use super::shapes::{Shapes, convolution};
+use super::shapes::{Shapes, convolution, makes_reals};
 use super::taps::{Sieve, combs, sieves};
 use super::{ARENA_LIMIT, GROUP_ROWS, Grid, PlanError};
 
@@ -60,13 +60,8 @@ pub(super) fn lay_out(
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
         let scratch = scratch_len(f.node, grids, shapes, kernel);
-        let reals = matches!(
-            f.node.operation,
-            Operation::Logits { .. }
-                | Operation::Dequantize { .. }
-                | Operation::Convolve { activation: Activation::Sigmoid, .. }
-        );
-        let row = if reals { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
+        let row =
+            if makes_reals(&f.node.operation) { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
         for len in [scratch, row] {
             blocks.push(Lifetime { len, from: i + 1, to: i + 1 });
         }

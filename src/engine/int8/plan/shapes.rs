@@ -1,6 +1,6 @@
 //! Sizes of all tensors and of their borders, from the size of the slice; also the check of every operation's geometry.
 
-use super::super::graph::{Convolution, Node, Operation, Output, QuantGraph, Source};
+use super::super::graph::{Activation, Convolution, Node, Operation, Output, QuantGraph, Source};
 use super::super::kernels::{BLOCK, GROUP};
 use super::fuse::Fused;
 use super::taps::sieves;
@@ -235,6 +235,15 @@ pub(super) fn transposed_size(
         }
     }
     Ok(out)
+}
+
+/// Whether a step makes real values, a row at a time, of which labels, probabilities or counts are made here and not by the kernel.
+pub(super) fn makes_reals(operation: &Operation) -> bool {
+    match operation {
+        Operation::Logits { .. } | Operation::Dequantize { .. } => true,
+        Operation::Convolve { activation, .. } => *activation == Activation::Sigmoid,
+        _ => false,
+    }
 }
 
 pub(super) fn convolution(operation: &Operation) -> Option<(&Convolution, bool)> {

@@ -1,9 +1,10 @@
 //! Which output pixels share which taps, and whether these are spread so that Winograd's tiles can take them.
 
-use super::super::graph::{Activation, Convolution, Node, Operation};
+use super::super::graph::{Convolution, Node};
 use super::super::kernels::winograd::{self, FEEDS, POINTS};
 use super::super::kernels::{BLOCK, Kernel};
 use super::Grid;
+use super::shapes::{convolution, makes_reals};
 
 /// The output pixels of a phase and the taps that they share, in pixels.
 pub(super) struct Sieve {
@@ -91,14 +92,8 @@ impl Combs {
 /// The taps of a phase for tiles: where a kernel computes them, a phase has two or three of them down and across, chunks of
 /// channels are whole, sums stay exact, and what tiles compute beyond the edges leaves a gain.
 pub(super) fn combs(node: &Node, sieve: &Sieve, grids: &[Grid], kernel: Kernel) -> Option<[Combs; 2]> {
-    let (inputs, conv) = match &node.operation {
-        // Of real-valued sums, which are made row by row.
-        Operation::Convolve { activation: Activation::Sigmoid, .. } => return None,
-        Operation::Convolve { inputs, conv, .. } | Operation::Transpose { inputs, conv, .. } => {
-            (inputs, conv)
-        }
-        _ => return None,
-    };
+    let (conv, _) = convolution(&node.operation).filter(|_| !makes_reals(&node.operation))?;
+    let inputs = node.operation.inputs();
     let chunks = inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK));
     let exact = conv.magnitudes().all(winograd::fits);
     if !kernel.has_tiles() || !chunks || !exact {
