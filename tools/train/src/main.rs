@@ -25,6 +25,7 @@ mod quantize;
 mod report;
 mod settings;
 mod speed;
+mod teach;
 mod text;
 mod topology;
 mod train;

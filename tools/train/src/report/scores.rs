@@ -211,7 +211,7 @@ mod tests {
             geometry,
             fit: FitPlan::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
             net: vec![],
-            net_labels: vec![],
+            net_truth: vec![],
             labels: truth,
         };
         let scores = scores(&subject, &found, &package, MARGIN);
