@@ -223,8 +223,9 @@ impl Run {
             let found = self.settings()?;
             ensure!(
                 found == *settings,
-                "{} holds a run with other settings: choose another --out, or remove it\n  there: {found:?}\n  asked: {settings:?}",
-                self.0.display()
+                "{} holds a run with other settings ({}): choose another --out, or remove it",
+                self.0.display(),
+                settings.differences(&found)?
             );
         } else {
             write(&self.settings_path(), serde_json::to_vec_pretty(settings)?)?;

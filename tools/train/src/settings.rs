@@ -117,6 +117,27 @@ impl Settings {
         self.arch.topology(package.input.planes(), package.classes(), width)
     }
 
+    /// What differs from the settings of a run that is there, to be read.
+    ///
+    /// # Errors
+    /// Where settings are no JSON, which does not happen.
+    pub fn differences(&self, there: &Self) -> Result<String> {
+        let mut found = Vec::new();
+        let [asked, there] = [serde_json::to_value(self)?, serde_json::to_value(there)?];
+        let mut groups = vec![(asked, there)];
+        while let Some((asked, there)) = groups.pop() {
+            for (name, value) in asked.as_object().into_iter().flatten() {
+                let other = &there[name];
+                if value.is_object() && other.is_object() {
+                    groups.push((value.clone(), other.clone()));
+                } else if value != other {
+                    found.push(format!("{}: {other} there, {value} asked", name.replace('_', "-")));
+                }
+            }
+        }
+        Ok(found.join("; "))
+    }
+
     /// Checks what the command line cannot.
     ///
     /// # Errors
@@ -153,13 +174,34 @@ impl Settings {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_of_an_earlier_version_is_still_read() {
-        let text = r#"{"task": "hippocampus", "width": 16, "steps": 2000, "epoch": 100, "batch": 32, "rate": 0.002,
+    /// As the first version kept it.
+    const EARLIER: &str = r#"{"task": "hippocampus", "width": 16, "steps": 2000, "epoch": 100, "batch": 32, "rate": 0.002,
             "weight_decay": 0.0001, "drop": 0.2, "foreground": 0.7, "average": 0.99, "seed": 1,
             "augment": {"chance": 0.5, "flip": 0.5, "rotate": 15.0, "scale": 0.15, "shift": 0.08, "gain": 0.2,
                         "offset": 0.1, "gamma": 0.3, "noise": 0.05}}"#;
-        let settings: Settings = serde_json::from_str(text).unwrap();
+
+    #[test]
+    fn differences_name_options_and_both_values() {
+        let there: Settings = serde_json::from_str(EARLIER).unwrap();
+        assert_eq!(there.differences(&there).unwrap(), "");
+        let mut asked = there.clone();
+        asked.weight_decay = 0.5;
+        asked.fold = Some("1/3".parse().unwrap());
+        asked.augment.flip = 0.0;
+        let found = asked.differences(&there).unwrap();
+        for part in [
+            "weight-decay: 0.0001 there, 0.5 asked",
+            r#"fold: null there, "1/3" asked"#,
+            "flip: 0.5 there, 0.0 asked",
+        ] {
+            assert!(found.contains(part), "{found}");
+        }
+        assert_eq!(found.matches("asked").count(), 3, "{found}");
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_version_is_still_read() {
+        let settings: Settings = serde_json::from_str(EARLIER).unwrap();
         assert_eq!((settings.arch, settings.decay, settings.fold), (Arch::Monet, Decay::Cosine, None));
         let package = preset::manifest(settings.task.as_deref().unwrap()).unwrap();
         assert_eq!(settings.topology(&package), Topology::monet(3, 3, 16));

@@ -425,7 +425,8 @@ fn a_folder_with_another_run_is_left_alone() {
     let before = fs::read(out.join("last.safetensors")).unwrap();
     let mut other = train(&data, &out);
     other.args(["--seed", "2"]);
-    assert!(refuse(other).contains("other settings"));
+    let message = refuse(other);
+    assert!(message.contains("other settings (seed: 1 there, 2 asked)"), "{message}");
     assert!(before == fs::read(out.join("last.safetensors")).unwrap());
 }
 
