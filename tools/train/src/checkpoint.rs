@@ -183,10 +183,6 @@ impl Run {
         fingerprint: Option<&Fingerprint>,
         device: Device,
     ) -> Result<Net> {
-        ensure!(
-            settings.teacher.is_empty(),
-            "--teacher: sites have no other run to ask; `train` alone takes it"
-        );
         let net = begin(settings, package, device, settings.from.as_ref())?;
         let shown = self.0.display();
         fs::create_dir_all(&self.0).with_context(|| shown.to_string())?;

@@ -168,6 +168,15 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// Checks the settings of a federation, whose sites read their own data and no other run.
+    ///
+    /// # Errors
+    /// As [`Settings::check`], and options that `train` alone takes.
+    pub fn check_federated(&self) -> Result<()> {
+        ensure!(self.teacher.is_empty(), "--teacher: the sites of a federation have no other run to ask");
+        self.check()
+    }
 }
 
 #[cfg(test)]

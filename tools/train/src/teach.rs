@@ -6,7 +6,7 @@
 //! Runs of several folds teach a subject by those only that did not train on it, which know it no better than a new one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressIterator;
@@ -31,17 +31,13 @@ pub fn subjects(
     device: Device,
 ) -> Result<Vec<Subject>> {
     let pairs = dataset::split(all, Split::Train, settings.fold)?;
+    let open = |run: &PathBuf| Teacher::open(run, all, package, device);
+    let teachers = settings.teacher.iter().map(open).collect::<Result<Vec<_>>>()?;
     let mut subjects = pairs.iter().map(|pair| dataset::load(pair, package)).collect::<Result<Vec<_>>>()?;
-    let teachers = settings
-        .teacher
-        .iter()
-        .map(|run| Teacher::open(run, all, package, device))
-        .collect::<Result<Vec<_>>>()?;
     if !teachers.is_empty() {
         eprintln!("{} teachers are asked about {} subjects", teachers.len(), pairs.len());
         for (pair, subject) in pairs.iter().progress().zip(&mut subjects) {
-            let said = ask(&teachers, pair, package, device)?;
-            mix(subject, package, &said, settings.trust);
+            mix(subject, package, &ask(&teachers, pair, package, device)?, settings.trust);
         }
     }
     Ok(subjects)
