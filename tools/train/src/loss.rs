@@ -27,7 +27,6 @@ pub fn loss(logits: &Tensor, truth: &Tensor) -> Tensor {
 }
 
 /// Labels `[n, h, w]` (int64) of a net of so many classes, as certain probabilities `[n, labels, h, w]`.
-#[must_use]
 pub fn truth(labels: &Tensor, classes: i64) -> Tensor {
     let classes = classes.max(2);
     labels.one_hot(classes).permute([0, 3, 1, 2]).narrow(1, 1, classes - 1).to_kind(Kind::Float)
