@@ -203,7 +203,8 @@ pub struct Subject {
     pub fit: FitPlan,
     /// Normalised slices at the net's size: slices × channels × height × width.
     pub net: Vec<f32>,
-    /// What the net is to learn, at its size: the probability of each label in 255ths, slices × labels × height × width.
+    /// What the net is to learn, at its size: the probability of each label in 255ths, slices × labels × height × width, labels in the
+    /// order of their values as the net's channels are.
     pub net_truth: Vec<u8>,
     /// Labels as in the file: slices × height × width.
     pub labels: Vec<u8>,
@@ -379,8 +380,9 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let mut net_truth = Vec::with_capacity(slices * package.labels.len() * net_labels.len());
     for slice in labels.chunks_exact(width * height) {
         fit.prepare_labels(slice, &mut net_labels);
-        for label in &package.labels {
-            net_truth.extend(net_labels.iter().map(|&v| if v == label.value { u8::MAX } else { 0 }));
+        // Values are 1, 2, …, whatever the order in which the package names them.
+        for value in (1..).take(package.labels.len()) {
+            net_truth.extend(net_labels.iter().map(|&v| if v == value { u8::MAX } else { 0 }));
         }
     }
     Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_truth, labels })

@@ -15,7 +15,8 @@ pub fn loss(logits: &Tensor, truth: &Tensor) -> Tensor {
             logits.binary_cross_entropy_with_logits::<Tensor>(truth, None, None, tch::Reduction::Mean);
         (entropy, logits.sigmoid())
     } else {
-        let background = truth.sum_dim_intlist(1, true, Kind::Float) * -1.0 + 1.0;
+        // Rounded probabilities may add up to a little more than 1.
+        let background = (truth.sum_dim_intlist(1, true, Kind::Float) * -1.0 + 1.0).clamp_min(0.0);
         let all = Tensor::cat(&[&background, truth], 1);
         let entropy = logits.cross_entropy_loss::<Tensor>(&all, None, tch::Reduction::Mean, -100, 0.0);
         (entropy, logits.softmax(1, Kind::Float).narrow(1, 1, labels))

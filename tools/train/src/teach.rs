@@ -5,7 +5,7 @@
 //! slices than their pupil, in another orientation or of another size, as they are asked about whole volumes in the volume's own grid.
 //! Runs of several folds teach a subject by those only that did not train on it, which know it no better than a new one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -37,7 +37,7 @@ pub fn subjects(
     if !teachers.is_empty() {
         eprintln!("{} teachers are asked about {} subjects", teachers.len(), pairs.len());
         for (pair, subject) in pairs.iter().progress().zip(&mut subjects) {
-            mix(subject, package, &ask(&teachers, pair, package, device)?, settings.trust);
+            mix(subject, &ask(&teachers, pair, package, device)?, settings.trust);
         }
     }
     Ok(subjects)
@@ -56,15 +56,14 @@ impl Teacher {
         let run = Run(folder.to_owned());
         let settings = run.settings()?;
         let package = run.package(&settings)?;
-        let labels = |package: &Manifest| -> Vec<(u8, String)> {
+        let labels = |package: &Manifest| -> BTreeMap<u8, String> {
             package.labels.iter().map(|label| (label.value, label.name.clone())).collect()
         };
+        let (found, expected) = (labels(&package), labels(pupil));
         ensure!(
-            labels(&package) == labels(pupil),
-            "teacher {}: it has the labels {:?}, expected {:?}",
-            folder.display(),
-            labels(&package),
-            labels(pupil)
+            found == expected,
+            "teacher {}: it has the labels {found:?}, expected {expected:?}",
+            folder.display()
         );
         let net = run
             .net(settings.topology(&package), device)
@@ -102,12 +101,11 @@ fn ask(teachers: &[Teacher], pair: &Pair, pupil: &Manifest, device: Device) -> R
     Ok(sums.into_iter().map(|sum| ((sum + n / 2) / n) as u8).collect())
 }
 
-/// Moves what a subject is to teach by `trust` (0 to 1) from its labels to what was said of it, both in its own grid.
-fn mix(subject: &mut Subject, package: &Manifest, said: &[u8], trust: f64) {
+/// Moves what is to be learned of a subject by `trust` (0 to 1) from its labels to what was said of it, both in its own grid.
+fn mix(subject: &mut Subject, said: &[u8], trust: f64) {
     let [width, height, _] = subject.geometry.size;
     let [net_height, net_width] = subject.net_size();
     let mut plane = vec![0; net_height * net_width];
-    debug_assert_eq!(said.len(), subject.labels.len() * package.labels.len());
     for (said, truth) in
         said.chunks_exact(width * height).zip(subject.net_truth.chunks_exact_mut(net_height * net_width))
     {

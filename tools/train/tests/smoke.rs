@@ -304,6 +304,11 @@ fn coronal_task(folder: &Path) -> String {
     let task = fs::read_to_string(synthetic::TASK).unwrap();
     let task = task.replace("task = ", "orientation = \"LSP\"\ntask = ");
     let task = task.replace("width = 64", "width = 32").replace("height = 64", "height = 16");
+    // Which label is named first means nothing.
+    let (head, rest) = task.split_once("[[labels]]").unwrap();
+    let (first, rest) = rest.split_once("[[labels]]").unwrap();
+    let (second, data) = rest.split_once("[data]").unwrap();
+    let task = format!("{head}[[labels]]{second}[[labels]]{first}[data]{data}");
     let path = folder.join("coronal.toml");
     fs::write(&path, task).unwrap();
     path.to_str().unwrap().to_owned()
