@@ -11,11 +11,10 @@ use tch::{Device, Kind};
 
 use crate::batches::Slices;
 use crate::checkpoint;
-use crate::dataset::{self, Subject};
+use crate::dataset::{self, Split, Subject};
 use crate::losses::Losses;
 use crate::optim::{self, Adam};
 use crate::settings::Settings;
-use crate::teach;
 use crate::train;
 
 /// Compares the losses of a run's first steps.
@@ -58,7 +57,8 @@ impl Check {
         settings.check()?;
         ensure!(self.first > 0, "--first 0: expected a positive number");
         let (package, _) = settings.complete(&self.data)?;
-        let subjects = teach::subjects(&dataset::list(&self.data)?, &settings, &package, Device::Cpu)?;
+        let pairs = dataset::split(&dataset::list(&self.data)?, Split::Train, settings.fold)?;
+        let subjects = pairs.iter().map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
         let ways = ways(device, settings.bf16);
         let losses = |way| self.losses(way, &settings, &package, &subjects);
         let (reference, found) = (losses(ways[0])?, losses(ways[1])?);

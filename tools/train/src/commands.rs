@@ -185,8 +185,8 @@ impl Quantize {
         let folded = tune::folded(net)?;
         let draw = |step: u64| {
             tch::manual_seed((settings.seed as i64) << 32 | (settings.steps + step) as i64);
-            let (images, truths) = slices.draw(settings);
-            tch::no_grad(|| settings.augment.apply(&images, &truths))
+            let (images, labels) = slices.draw(settings);
+            tch::no_grad(|| settings.augment.apply(&images, &labels))
         };
         tune::tune(&folded, scales, self.tune_steps, TUNE_RATE * settings.rate, draw)?;
         Ok(folded)

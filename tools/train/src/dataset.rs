@@ -203,9 +203,8 @@ pub struct Subject {
     pub fit: FitPlan,
     /// Normalised slices at the net's size: slices × channels × height × width.
     pub net: Vec<f32>,
-    /// What the net is to learn, at its size: the probability of each label in 255ths, slices × labels × height × width, labels in the
-    /// order of their values as the net's channels are.
-    pub net_truth: Vec<u8>,
+    /// Labels at the net's size: slices × height × width.
+    pub net_labels: Vec<u8>,
     /// Labels as in the file: slices × height × width.
     pub labels: Vec<u8>,
 }
@@ -365,6 +364,7 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let [net_height, net_width] = fit.net_size();
     let side = package.input.neighbours;
     let mut net = vec![0.0; slices * fit.net_len()];
+    let mut net_labels = vec![0; slices * net_height * net_width];
     intensity.apply(&mut voxels, width * height);
     let mut prepared = vec![0.0; slices * fit.slice_len()];
     for (slice, out) in voxels.chunks_exact(slice_len).zip(prepared.chunks_exact_mut(fit.slice_len())) {
@@ -376,16 +376,12 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
             out.copy_from_slice(&prepared[at * fit.slice_len()..][..fit.slice_len()]);
         }
     }
-    let mut net_labels = vec![0; net_height * net_width];
-    let mut net_truth = Vec::with_capacity(slices * package.labels.len() * net_labels.len());
-    for slice in labels.chunks_exact(width * height) {
-        fit.prepare_labels(slice, &mut net_labels);
-        // Values are 1, 2, …, whatever the order in which the package names them.
-        for value in (1..).take(package.labels.len()) {
-            net_truth.extend(net_labels.iter().map(|&v| if v == value { u8::MAX } else { 0 }));
-        }
+    for (slice, out) in
+        labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width))
+    {
+        fit.prepare_labels(slice, out);
     }
-    Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_truth, labels })
+    Ok(Subject { name: pair.name.clone(), geometry, fit, net, net_labels, labels })
 }
 
 /// Label voxels as the package's labels, several source values merged where it says so.

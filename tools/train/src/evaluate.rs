@@ -58,29 +58,23 @@ pub type Predict<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
 /// # Errors
 /// Those of `predict`.
 pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &Predict) -> Result<Vec<u8>> {
-    let threshold = threshold(package);
-    restored(subject, package, device, &|x| Ok(net::labels(&predict(x)?, threshold).unsqueeze(1)))
-}
-
-/// What a network says of a whole subject as bytes `[n, planes, h, w]`, in the subject's own grid: slices × planes × height × width.
-///
-/// # Errors
-/// Those of `predict`.
-pub fn restored(subject: &Subject, package: &Manifest, device: Device, predict: &Predict) -> Result<Vec<u8>> {
     let [height, width] = subject.net_size();
+    let threshold = threshold(package);
     let plane = subject.geometry.size[0] * subject.geometry.size[1];
-    let mut all = Vec::new();
-    for batch in subject.net.chunks(BATCH * subject.fit.net_len()) {
+    let mut labels = vec![0; subject.labels.len()];
+    let slices = subject.net.chunks(BATCH * subject.fit.net_len());
+    for (batch, out) in slices.zip(labels.chunks_mut(BATCH * plane)) {
         let shape = [-1, package.input.planes() as i64, height as i64, width as i64];
         let x = Tensor::from_slice(batch).reshape(shape).to_device(device);
-        let bytes = no_grad(|| predict(&x))?.to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu);
-        for from in Vec::<u8>::try_from(bytes)?.chunks_exact(height * width) {
-            let end = all.len();
-            all.resize(end + plane, 0);
-            subject.fit.restore(from, &mut all[end..]);
+        let y = no_grad(|| predict(&x))?;
+        let net_labels = Vec::<u8>::try_from(
+            net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu),
+        )?;
+        for (from, to) in net_labels.chunks_exact(height * width).zip(out.chunks_exact_mut(plane)) {
+            subject.fit.restore(from, to);
         }
     }
-    Ok(all)
+    Ok(labels)
 }
 
 /// Probability above which a single label counts; unused where there are several.

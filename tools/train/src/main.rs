@@ -25,7 +25,6 @@ mod quantize;
 mod report;
 mod settings;
 mod speed;
-mod teach;
 mod text;
 mod topology;
 mod train;

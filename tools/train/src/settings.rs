@@ -76,15 +76,6 @@ pub struct Settings {
     #[arg(long, value_name = "RUN")]
     #[serde(default)]
     pub from: Option<PathBuf>,
-    /// Learn also what this earlier run on the same data says of each training subject; repeat it for more teachers. Of several, those
-    /// are asked that did not train on the subject, as runs of other folds, and all where none is left
-    #[arg(long, value_name = "RUN")]
-    #[serde(default)]
-    pub teacher: Vec<PathBuf>,
-    /// How far teachers are believed: 0 is the labels alone, 1 the teachers alone
-    #[arg(long, default_value_t = 0.5)]
-    #[serde(default)]
-    pub trust: f64,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -157,25 +148,11 @@ impl Settings {
         }
         ensure!(self.patience != Some(0), "--patience 0: expected a positive number");
         ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}: expected a positive number", self.rate);
-        let parts = [
-            ("drop", self.drop),
-            ("average", self.average),
-            ("foreground", self.foreground),
-            ("trust", self.trust),
-        ];
+        let parts = [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
         for (name, value) in parts {
             ensure!((0.0..=1.0).contains(&value), "--{name} {value}: expected 0 to 1");
         }
         Ok(())
-    }
-
-    /// Checks the settings of a federation, whose sites read their own data and no other run.
-    ///
-    /// # Errors
-    /// As [`Settings::check`], and options that `train` alone takes.
-    pub fn check_federated(&self) -> Result<()> {
-        ensure!(self.teacher.is_empty(), "--teacher: the sites of a federation have no other run to ask");
-        self.check()
     }
 }
 

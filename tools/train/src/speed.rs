@@ -7,7 +7,6 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::batches::Slices;
-use crate::loss;
 use crate::net::Net;
 use crate::optim::{self, Adam};
 use crate::settings::Settings;
@@ -97,8 +96,8 @@ impl Speed {
             adam.step(net, &gradients, done, settings.rate);
             loss
         };
-        let (images, truths) = slices.draw(settings);
-        let same = self.rate(|_| step(&net, train::descend(&net, &images, &truths, settings)));
+        let (images, labels) = slices.draw(settings);
+        let same = self.rate(|_| step(&net, train::descend(&net, &images, &labels, settings)));
         let whole = self.rate(|number| {
             let loss = step(&net, train::gradients(&net, &slices, settings, number));
             optim::average(&averaged, &net, settings.average);
@@ -121,9 +120,8 @@ impl Speed {
         tch::manual_seed(self.settings.seed as i64);
         let (n, side) = (self.settings.batch as i64, self.size);
         let images = Tensor::rand([n, self.channels as i64, side, side], (Kind::Float, Device::Cpu));
-        let labels = Tensor::randint(self.classes.max(2) as i64, [n, side, side], (Kind::Int64, Device::Cpu));
-        let truths = (loss::truth(&labels, self.classes as i64) * f64::from(u8::MAX)).to_kind(Kind::Uint8);
-        Slices::of(&images.to_device(device), &truths.to_device(device))
+        let labels = Tensor::randint(self.classes.max(2) as i64, [n, side, side], (Kind::Uint8, Device::Cpu));
+        Slices::of(&images.to_device(device), &labels.to_device(device))
     }
 }
 

@@ -20,7 +20,6 @@ use crate::losses::Losses;
 use crate::net::{Net, Pass};
 use crate::optim;
 use crate::settings::Settings;
-use crate::teach;
 
 /// What stays the same throughout a run.
 pub struct Course<'a> {
@@ -40,10 +39,13 @@ impl<'a> Course<'a> {
         settings.check()?;
         let pairs = dataset::list(data)?;
         let split = |which| dataset::split(&pairs, which, settings.fold);
-        let load = |pair: &Pair| dataset::load(pair, package);
-        let validation = split(Split::Validation)?.iter().map(load).collect::<Result<Vec<_>>>()?;
-        split(Split::Test)?.iter().try_for_each(|pair| load(pair).map(drop))?;
-        let training = teach::subjects(&pairs, settings, package, device)?;
+        let (training, validation, test) =
+            (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
+        let load = |pairs: &[Pair]| -> Result<Vec<Subject>> {
+            pairs.iter().map(|pair| dataset::load(pair, package)).collect()
+        };
+        let (training, validation) = (load(&training)?, load(&validation)?);
+        test.iter().try_for_each(|pair| dataset::load(pair, package).map(drop))?;
         let slices = Slices::new(&training, package, device)?;
         eprintln!(
             "{} training subjects with {} slices, {} of them with labels",
@@ -130,16 +132,16 @@ impl<'a> Course<'a> {
 /// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a GPU neither is waited for.
 pub fn gradients(net: &Net, slices: &Slices, settings: &Settings, step: u64) -> (Tensor, Vec<Tensor>) {
     tch::manual_seed((settings.seed as i64) << 32 | step as i64);
-    let (images, truths) = slices.draw(settings);
-    let (images, truths) = tch::no_grad(|| settings.augment.apply(&images, &truths));
-    descend(net, &images, &truths, settings)
+    let (images, labels) = slices.draw(settings);
+    let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
+    descend(net, &images, &labels, settings)
 }
 
 /// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked for, and hand it on; batch
 /// statistics, logits, loss, weights and what becomes of them are f32 always.
-pub fn descend(net: &Net, images: &Tensor, truths: &Tensor, settings: &Settings) -> (Tensor, Vec<Tensor>) {
+pub fn descend(net: &Net, images: &Tensor, labels: &Tensor, settings: &Settings) -> (Tensor, Vec<Tensor>) {
     let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
-    let value = loss(&net.forward(images, Pass::Training { drop: settings.drop, kind }), truths);
+    let value = loss(&net.forward(images, Pass::Training { drop: settings.drop, kind }), labels);
     let gradients = Tensor::run_backward(&[&value], &net.trained(), false, false);
     (value.detach(), gradients)
 }

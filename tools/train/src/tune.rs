@@ -39,8 +39,8 @@ pub fn folded(net: &Net) -> Result<Net> {
     Ok(Net::of(topology, all))
 }
 
-/// Trains a folded network in place, on batches of images `[n, channels, h, w]` and probabilities of labels `[n, labels, h, w]`; returns
-/// the loss of the first and of the last step.
+/// Trains a folded network in place, on batches of images `[n, channels, h, w]` and labels `[n, h, w]`; returns the loss of the first and
+/// of the last step.
 ///
 /// # Errors
 /// Where the loss is no number.
@@ -54,8 +54,8 @@ pub fn tune(
     let mut adam = Adam::new(net, 0.0);
     let mut losses = [f64::NAN; 2];
     for step in 0..steps {
-        let (images, truths) = draw(step);
-        let value = loss(&net.rounded(&images, scales), &truths);
+        let (images, labels) = draw(step);
+        let value = loss(&net.rounded(&images, scales), &labels);
         losses[usize::from(step > 0)] = value.double_value(&[]);
         ensure!(losses[usize::from(step > 0)].is_finite(), "the loss is no number at step {step}");
         let gradients = Tensor::run_backward(&[value], &net.trained(), false, false);
@@ -94,7 +94,6 @@ mod tests {
 
     use super::*;
     use crate::export::Limits;
-    use crate::loss::truth;
     use crate::net::{self, Pass};
     use crate::quantize::{self, Method};
     use crate::topology::Arch;
@@ -178,8 +177,7 @@ mod tests {
         scales.limits.weight = 3;
         let x = slices();
         let labels = no_grad(|| net.forward(&x, Pass::Inference)).argmax(1, false);
-        let truths = truth(&labels, 3);
-        let draw = |_| (x.shallow_clone(), truths.shallow_clone());
+        let draw = |_| (x.shallow_clone(), labels.shallow_clone());
         let [first, last] = tune(&net, &scales, 30, 3e-3, draw).unwrap();
         assert!(last < 0.8 * first, "{first} {last}");
     }

@@ -283,11 +283,6 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
     let message = refuse(simulate("2"));
     assert!(message.contains("site 2/2") && message.contains("take fewer sites"), "{message}");
 
-    let mut command = simulate("2");
-    command.args(["--teacher", "runs/earlier"]);
-    assert!(refuse(command).contains("--teacher: the sites of a federation"));
-    assert!(!out.exists(), "something was begun");
-
     let data = synthetic::dataset(folder.path(), 11);
     let data = data.to_str().unwrap();
     for (python, expected) in

@@ -14,7 +14,11 @@ use std::time::{Duration, Instant};
 use ran::{refuse, succeed};
 
 /// Enough of a net and of a run to find the boxes.
-const RUN: &str = "--width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
+const RUN: &str = concat!(
+    "--task ",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/synthetic/task.toml --width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0"
+);
 
 fn monet_train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
@@ -24,13 +28,9 @@ fn monet_train(arguments: &[&str]) -> Command {
 }
 
 fn train(data: &Path, out: &Path) -> Command {
-    train_on(synthetic::TASK, data, out)
-}
-
-fn train_on(task: &str, data: &Path, out: &Path) -> Command {
     let mut command =
         monet_train(&["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
-    command.args(["--task", task]).args(RUN.split(' '));
+    command.args(RUN.split(' '));
     command
 }
 
@@ -297,58 +297,6 @@ fn a_run_can_begin_where_an_earlier_one_was_best() {
     command.args(["--from", folder.path().join("nowhere").to_str().unwrap()]);
     assert!(refuse(command).contains("nowhere"));
     assert!(!folder.path().join("third").exists());
-}
-
-/// The synthetic task on coronal slices, whose rows a turn has to bring to where axial ones have their slices.
-fn coronal_task(folder: &Path) -> String {
-    let task = fs::read_to_string(synthetic::TASK).unwrap();
-    let task = task.replace("task = ", "orientation = \"LSP\"\ntask = ");
-    let task = task.replace("width = 64", "width = 32").replace("height = 64", "height = 16");
-    // Which label is named first means nothing.
-    let (head, rest) = task.split_once("[[labels]]").unwrap();
-    let (first, rest) = rest.split_once("[[labels]]").unwrap();
-    let (second, data) = rest.split_once("[data]").unwrap();
-    let task = format!("{head}[[labels]]{second}[[labels]]{first}[data]{data}");
-    let path = folder.join("coronal.toml");
-    fs::write(&path, task).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn a_run_learns_from_teachers_that_see_other_slices() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = synthetic::dataset(folder.path(), 8);
-    let run = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let coronal = coronal_task(folder.path());
-    for (name, task, fold) in [("axial", synthetic::TASK, "1/2"), ("coronal", &coronal, "2/2")] {
-        let mut command = train_on(task, &data, Path::new(&run(name)));
-        command.args(["--fold", fold]);
-        succeed(command);
-    }
-    // Subjects 0 to 5 are not for testing: the axial teacher may be asked about 0, 2 and 4, the coronal one about the others.
-    // Nothing but what they say is learned.
-    let taught = |name: &str, teachers: &[&str]| {
-        let mut command = train(&data, Path::new(&run(name)));
-        command.args(["--fold", "6/6", "--trust", "1"]);
-        for teacher in teachers {
-            command.args(["--teacher", &run(teacher)]);
-        }
-        command
-    };
-    succeed(taught("pupil", &["axial", "coronal"]));
-    let log = fs::read_to_string(folder.path().join("pupil/log.csv")).unwrap();
-    let last: Vec<f64> = log.lines().last().unwrap().split(',').map(|v| v.parse().unwrap()).collect();
-    assert!(last[3] > 0.7 && last[4] > 0.7, "{log}");
-
-    assert!(refuse(taught("other", &["nowhere"])).contains("nowhere"));
-    let settings = fs::read_to_string(folder.path().join("axial/task.toml")).unwrap();
-    fs::write(folder.path().join("axial/task.toml"), settings.replace("anterior", "front")).unwrap();
-    let message = refuse(taught("other", &["axial"]));
-    assert!(
-        message.contains("axial") && message.contains("front") && message.contains("anterior"),
-        "{message}"
-    );
-    assert!(!folder.path().join("other").exists());
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub struct Server {
 
 impl Server {
     pub fn run(mut self, device: Device) -> Result<()> {
-        self.settings.check_federated()?;
+        self.settings.check()?;
         ensure!(self.sites >= 1, "--sites 0: expected 1 or more");
         if self.data.is_none() {
             let named = self.settings.task.as_deref().is_some_and(|task| task != "auto");

@@ -63,7 +63,7 @@ pub struct Simulate {
 
 impl Simulate {
     pub fn run(mut self, device: Device, threads: Option<i32>) -> Result<()> {
-        self.settings.check_federated()?;
+        self.settings.check()?;
         ensure!(self.sites >= 2, "--sites {}: expected 2 or more", self.sites);
         let data = site::absolute(&self.data)?;
         let (package, fingerprint) = self.settings.complete(&data)?;

@@ -211,7 +211,7 @@ mod tests {
             geometry,
             fit: FitPlan::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
             net: vec![],
-            net_truth: vec![],
+            net_labels: vec![],
             labels: truth,
         };
         let scores = scores(&subject, &found, &package, MARGIN);
