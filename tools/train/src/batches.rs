@@ -9,47 +9,68 @@ use crate::settings::Settings;
 
 /// Slices on the training device.
 pub struct Slices {
+    /// `[channels, h, w]`.
     images: Vec<Tensor>,
     /// As bytes, an eighth of what a batch has.
     labels: Vec<Tensor>,
+    /// First and last slice of the subject that each is of.
+    ends: Vec<[usize; 2]>,
+    /// Slices on either side that the net sees, too.
+    neighbours: usize,
     /// Numbers of the slices that have a label.
     foreground: Vec<usize>,
     size: [i64; 2],
 }
 
 impl Slices {
-    /// The slices of subjects, at the net's size.
+    /// The slices of subjects, at the net's size. Subjects are taken one at a time, so that besides these slices no more than one
+    /// is held.
     ///
     /// # Errors
-    /// Where no slice has a label.
-    pub fn new(subjects: &[Subject], package: &Manifest, device: Device) -> Result<Self> {
-        let (mut images, mut labels, mut foreground) = (Vec::new(), Vec::new(), Vec::new());
+    /// Those of the subjects; where no slice has a label.
+    pub fn new(
+        subjects: impl Iterator<Item = Result<Subject>>,
+        package: &Manifest,
+        device: Device,
+    ) -> Result<Self> {
+        let size = [package.input.height as i64, package.input.width as i64];
+        let neighbours = package.input.neighbours;
+        let (images, labels, ends, foreground) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut all = Self { images, labels, ends, neighbours, foreground, size };
         for subject in subjects {
-            let [height, width] = subject.net_size();
-            let shape = [package.input.planes() as i64, height as i64, width as i64];
-            let pairs = subject.net.chunks_exact(subject.fit.net_len());
-            for (image, truth) in pairs.zip(subject.net_labels.chunks_exact(height * width)) {
-                if truth.iter().any(|&v| v > 0) {
-                    foreground.push(images.len());
-                }
-                images.push(Tensor::from_slice(image).reshape(shape).to_device(device));
-                labels.push(Tensor::from_slice(truth).reshape(&shape[1..]).to_device(device));
-            }
+            all.add(&subject?, device);
         }
         ensure!(
-            !foreground.is_empty(),
+            !all.foreground.is_empty(),
             "no slice of the training split has a label: there is nothing to learn"
         );
-        let size = [package.input.height as i64, package.input.width as i64];
-        Ok(Self { images, labels, foreground, size })
+        Ok(all)
     }
 
-    /// Slices of one size: images `[n, channels, h, w]` and labels `[n, h, w]`, as bytes.
+    fn add(&mut self, subject: &Subject, device: Device) {
+        let [height, width] = subject.net_size();
+        let first = self.images.len();
+        for (z, labels) in subject.net_labels.chunks_exact(height * width).enumerate() {
+            if labels.iter().any(|&v| v > 0) {
+                self.foreground.push(first + z);
+            }
+        }
+        let shape = [-1, height as i64, width as i64];
+        let labels = Tensor::from_slice(&subject.net_labels).reshape(shape);
+        self.images.extend(subject.net.to_device(device).unbind(0));
+        self.labels.extend(labels.to_device(device).unbind(0));
+        self.ends.resize(self.images.len(), [first, self.images.len() - 1]);
+    }
+
+    /// Slices of one size, each of its own: images `[n, channels, h, w]` and labels `[n, h, w]`, as bytes.
     #[must_use]
     pub fn of(images: &Tensor, labels: &Tensor) -> Self {
         let size = labels.size();
         let [images, labels] = [images, labels].map(|t| t.unbind(0));
-        Self { foreground: (0..images.len()).collect(), images, labels, size: [size[1], size[2]] }
+        let numbers = 0..images.len();
+        let ends = numbers.clone().map(|i| [i, i]).collect();
+        let foreground = numbers.collect();
+        Self { images, labels, ends, neighbours: 0, foreground, size: [size[1], size[2]] }
     }
 
     /// Number of slices.
@@ -64,7 +85,8 @@ impl Slices {
         self.foreground.len()
     }
 
-    /// A batch at the package's size, from tch's random state; larger slices are cut at a random place.
+    /// A batch at the package's size, from tch's random state; larger slices are cut at a random place. Images
+    /// `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
     pub fn draw(&self, settings: &Settings) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
         let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -74,17 +96,22 @@ impl Slices {
             } else {
                 below(self.images.len())
             };
-            let (mut image, mut label) =
-                (self.images[slice].shallow_clone(), self.labels[slice].shallow_clone());
-            for (axis, &side) in (0i64..).zip(&self.size) {
-                let start = below((label.size()[axis as usize] - side + 1) as usize) as i64;
-                image = image.narrow(axis + 1, start, side);
-                label = label.narrow(axis, start, side);
-            }
-            images.push(image);
-            labels.push(label);
+            let [height, width] = [0, 1].map(|axis| self.labels[slice].size()[axis]);
+            let top = below((height - self.size[0] + 1) as usize) as i64;
+            let left = below((width - self.size[1] + 1) as usize) as i64;
+            let cut = |t: &Tensor| t.narrow(-2, top, self.size[0]).narrow(-1, left, self.size[1]);
+            images.extend(self.seen(slice).map(|at| cut(&self.images[at])));
+            labels.push(cut(&self.labels[slice]));
         }
-        (Tensor::stack(&images, 0), Tensor::stack(&labels, 0).to_kind(Kind::Int64))
+        let [height, width] = self.size;
+        let images = Tensor::stack(&images, 0).reshape([settings.batch as i64, -1, height, width]);
+        (images, Tensor::stack(&labels, 0).to_kind(Kind::Int64))
+    }
+
+    /// A slice and its neighbours; at the ends of its subject the slice itself stands for the one that is not there.
+    fn seen(&self, slice: usize) -> impl Iterator<Item = usize> {
+        let ([first, last], side) = (self.ends[slice], self.neighbours);
+        (0..=2 * side).map(move |i| (slice + i).saturating_sub(side).clamp(first, last))
     }
 }
 

@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 
 use crate::batches::Slices;
 use crate::checkpoint;
-use crate::dataset::{self, Split, Subject};
+use crate::dataset::{self, Pair, Split};
 use crate::losses::Losses;
 use crate::optim::{self, Adam};
 use crate::settings::Settings;
@@ -58,24 +58,17 @@ impl Check {
         ensure!(self.first > 0, "--first 0: expected a positive number");
         let (package, _) = settings.complete(&self.data)?;
         let pairs = dataset::split(&dataset::list(&self.data)?, Split::Train, settings.fold)?;
-        let subjects = pairs.iter().map(|p| dataset::load(p, &package)).collect::<Result<Vec<_>>>()?;
         let ways = ways(device, settings.bf16);
-        let losses = |way| self.losses(way, &settings, &package, &subjects);
+        let losses = |way| self.losses(way, &settings, &package, &pairs);
         let (reference, found) = (losses(ways[0])?, losses(ways[1])?);
         self.compare(&ways.map(Way::name), &reference, &found)
     }
 
     /// The losses of the first steps, from the run's own first weights.
-    fn losses(
-        &self,
-        way: Way,
-        settings: &Settings,
-        package: &Manifest,
-        subjects: &[Subject],
-    ) -> Result<Vec<f64>> {
+    fn losses(&self, way: Way, settings: &Settings, package: &Manifest, pairs: &[Pair]) -> Result<Vec<f64>> {
         tch::set_num_threads(way.threads);
         let settings = Settings { bf16: way.bf16, ..settings.clone() };
-        let slices = Slices::new(subjects, package, way.device)?;
+        let slices = Slices::new(pairs.iter().map(|p| dataset::load(p, package)), package, way.device)?;
         let net = checkpoint::begin(&settings, package, way.device, settings.from.as_ref())?;
         let mut adam = Adam::new(&net, settings.weight_decay);
         let mut losses = Losses::default();

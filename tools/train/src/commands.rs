@@ -27,9 +27,6 @@ use crate::tune;
 /// Fine-tuning's peak rate, as a part of training's.
 const TUNE_RATE: f64 = 0.05;
 
-/// Slices of one calibration batch.
-const CALIBRATION_BATCH: usize = 32;
-
 /// Trains.
 #[derive(Debug, clap::Args)]
 pub struct Train {
@@ -137,8 +134,7 @@ impl Quantize {
         let training = dataset::split(&pairs, Split::Train, settings.fold)?;
         let every = training.len().div_ceil(self.subjects.max(1));
         let calibration: Vec<Pair> = training.iter().step_by(every).cloned().collect();
-        let batches: Vec<Tensor> =
-            load(&calibration)?.iter().flat_map(|s| batches(s, &package, device)).collect();
+        let batches: Vec<Tensor> = load(&calibration)?.iter().flat_map(|s| s.batches(device)).collect();
         let folded = export::fold(&net)?;
         let limits = Limits::bits(self.activation_bits, self.weight_bits);
         let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method, limits)?;
@@ -163,7 +159,7 @@ impl Quantize {
         println!("Dice on {} validation subjects   f32      int8", validation.len());
         print_drop(&package, &float, &int8);
         if self.tune_steps > 0 && quantize::worst_drop(&float, &int8) > self.tune_above {
-            let slices = Slices::new(&load(&training)?, &package, device)?;
+            let slices = Slices::new(training.iter().map(|p| dataset::load(p, &package)), &package, device)?;
             let tuned = self.tune(&net, &scales, &slices, &settings)?;
             let tuned = export::build(&tuned.topology, &export::fold(&tuned)?, Some(&scales), &package.task)?;
             let found = judge(&tuned)?;
@@ -401,14 +397,6 @@ fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
     let package = run.package(&settings)?;
     let net = run.net(settings.topology(&package), device)?;
     Ok((package, net))
-}
-
-/// Calibration batches of one subject.
-fn batches(subject: &Subject, package: &Manifest, device: Device) -> Vec<Tensor> {
-    let [height, width] = subject.net_size();
-    let shape = [-1, package.input.planes() as i64, height as i64, width as i64];
-    let slices = subject.net.chunks(CALIBRATION_BATCH * subject.fit.net_len());
-    slices.map(|batch| Tensor::from_slice(batch).reshape(shape).to_device(device)).collect()
 }
 
 /// Something whose labels are those of the file's probabilities: their logarithm or logit.

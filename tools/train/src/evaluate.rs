@@ -10,9 +10,6 @@ use tch::{Device, Kind, Tensor, no_grad};
 use crate::dataset::Subject;
 use crate::net;
 
-/// Slices computed at once.
-const BATCH: usize = 32;
-
 /// One label's scores in one subject; `None` where undefined.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
@@ -62,15 +59,13 @@ pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &
     let threshold = threshold(package);
     let plane = subject.geometry.size[0] * subject.geometry.size[1];
     let mut labels = vec![0; subject.labels.len()];
-    let slices = subject.net.chunks(BATCH * subject.fit.net_len());
-    for (batch, out) in slices.zip(labels.chunks_mut(BATCH * plane)) {
-        let shape = [-1, package.input.planes() as i64, height as i64, width as i64];
-        let x = Tensor::from_slice(batch).reshape(shape).to_device(device);
+    let mut slices = labels.chunks_exact_mut(plane);
+    for x in subject.batches(device) {
         let y = no_grad(|| predict(&x))?;
         let net_labels = Vec::<u8>::try_from(
             net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu),
         )?;
-        for (from, to) in net_labels.chunks_exact(height * width).zip(out.chunks_exact_mut(plane)) {
+        for (from, to) in net_labels.chunks_exact(height * width).zip(&mut slices) {
             subject.fit.restore(from, to);
         }
     }

@@ -39,14 +39,11 @@ impl<'a> Course<'a> {
         settings.check()?;
         let pairs = dataset::list(data)?;
         let split = |which| dataset::split(&pairs, which, settings.fold);
-        let (training, validation, test) =
-            (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
-        let load = |pairs: &[Pair]| -> Result<Vec<Subject>> {
-            pairs.iter().map(|pair| dataset::load(pair, package)).collect()
-        };
-        let (training, validation) = (load(&training)?, load(&validation)?);
-        test.iter().try_for_each(|pair| dataset::load(pair, package).map(drop))?;
-        let slices = Slices::new(&training, package, device)?;
+        let load = |pair: &Pair| dataset::load(pair, package);
+        let training = split(Split::Train)?;
+        let slices = Slices::new(training.iter().map(load), package, device)?;
+        let validation = split(Split::Validation)?.iter().map(load).collect::<Result<_>>()?;
+        split(Split::Test)?.iter().try_for_each(|pair| load(pair).map(drop))?;
         eprintln!(
             "{} training subjects with {} slices, {} of them with labels",
             training.len(),

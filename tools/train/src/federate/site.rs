@@ -116,8 +116,8 @@ impl Fit {
 pub fn fit(net: &Net, settings: &Settings, package: &Manifest, place: &Place, begin: u64) -> Result<Fitted> {
     let Settings { steps, epoch, rate, decay, .. } = *settings;
     ensure!(begin < steps, "--step {begin}: the run has only {steps} steps");
-    let subjects = place.subjects(Split::Train, settings.fold, package)?;
-    let slices = Slices::new(&subjects, package, net.device())?;
+    let pairs = place.pairs(Split::Train, settings.fold)?;
+    let slices = Slices::new(pairs.iter().map(|p| dataset::load(p, package)), package, net.device())?;
     // Sites that drew alike would turn and shift alike.
     let number = place.site.map_or(0, Fold::number) as u64;
     let own = Settings { seed: settings.seed.wrapping_mul(1009).wrapping_add(number), ..settings.clone() };

@@ -210,7 +210,8 @@ mod tests {
             name: "s".into(),
             geometry,
             fit: FitPlan::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
-            net: vec![],
+            net: tch::Tensor::new(),
+            neighbours: 0,
             net_labels: vec![],
             labels: truth,
         };
