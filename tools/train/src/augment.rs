@@ -1,9 +1,10 @@
-//! Random changes to a training batch, all drawn from tch's seeded generator on the CPU, a set per slice.
+//! Random changes to a training batch, a set per slice.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::device::send;
+use crate::random::Random;
 
 /// Pixels between the knots of an elastic deformation.
 const KNOTS: i64 = 8;
@@ -47,77 +48,68 @@ pub struct Augment {
 
 impl Augment {
     /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
-    pub fn apply(&self, images: &Tensor, labels: &Tensor) -> (Tensor, Tensor) {
+    pub fn apply(&self, images: &Tensor, labels: &Tensor, random: &mut Random) -> (Tensor, Tensor) {
         let affine = Tensor::affine_grid_generator(
-            &send(&self.transforms(images), images.device()),
+            &send(&self.transforms(images, random), images.device()),
             images.size(),
             false,
         );
-        let grid = if self.elastic > 0.0 { affine + self.displacements(images) } else { affine };
+        let grid = if self.elastic > 0.0 { affine + self.displacements(images, random) } else { affine };
         let moved = images.grid_sampler(&grid, 0, 0, false);
         // Nearest neighbour keeps labels whole; 0 outside is background in both.
         let float = labels.unsqueeze(1).to_kind(Kind::Float);
         let labels = float.grid_sampler(&grid, 1, 0, false).squeeze_dim(1).to_kind(Kind::Int64);
-        (self.intensities(&moved), labels)
+        (self.intensities(&moved, random), labels)
     }
 
     /// Affine matrices `[n, 2, 3]` in the unit square, from the result back to the image.
-    fn transforms(&self, images: &Tensor) -> Tensor {
+    fn transforms(&self, images: &Tensor, random: &mut Random) -> Tensor {
         let size = images.size();
         let n = [size[0]];
         let aspect = size[2] as f64 / size[3] as f64;
-        let changed = chosen(&n, self.chance);
-        let angle = uniform(&n, self.rotate.to_radians()) * &changed;
-        let zoom = (uniform(&n, self.scale) * &changed).exp();
-        let shift = || uniform(&n, 2.0 * self.shift) * &changed;
-        let mirror = chosen(&n, self.flip) * -2.0 + 1.0;
+        let changed = random.chosen(&n, self.chance);
+        let angle = random.uniform(&n, self.rotate.to_radians()) * &changed;
+        let zoom = (random.uniform(&n, self.scale) * &changed).exp();
+        let [right, down] = [(); 2].map(|()| random.uniform(&n, 2.0 * self.shift) * &changed);
+        let mirror = random.chosen(&n, self.flip) * -2.0 + 1.0;
         let (cos, sin) = (angle.cos() * &zoom, angle.sin() * &zoom);
         // Pixels are square, the unit square need not be: rotate in pixels.
-        let row_x = [&cos * &mirror, &sin * -aspect, shift()];
-        let row_y = [&sin * &mirror / aspect, cos, shift()];
+        let row_x = [&cos * &mirror, &sin * -aspect, right];
+        let row_y = [&sin * &mirror / aspect, cos, down];
         Tensor::stack(&[Tensor::stack(&row_x, 1), Tensor::stack(&row_y, 1)], 1)
     }
 
     /// Displacements `[n, h, w, 2]` in the unit square, x before y as `grid_sampler` takes them.
-    fn displacements(&self, images: &Tensor) -> Tensor {
+    fn displacements(&self, images: &Tensor, random: &mut Random) -> Tensor {
         let n = images.size()[0];
         let sides = &images.size()[2..];
         let knots = [n, 2, sides[0].div_euclid(KNOTS) + 2, sides[1].div_euclid(KNOTS) + 2];
-        let changed = chosen(&[n, 1, 1, 1], self.chance);
+        let changed = random.chosen(&[n, 1, 1, 1], self.chance);
         let pixel = Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32]).reshape([1, 2, 1, 1]);
-        let coarse = Tensor::randn(knots, (Kind::Float, Device::Cpu)) * self.elastic * changed * pixel;
+        let coarse = random.normal(&knots) * self.elastic * changed * pixel;
         send(&coarse, images.device()).upsample_bicubic2d(sides, true, None, None).permute([0, 2, 3, 1])
     }
 
-    fn intensities(&self, images: &Tensor) -> Tensor {
-        let drawn = (Kind::Float, Device::Cpu);
+    fn intensities(&self, images: &Tensor, random: &mut Random) -> Tensor {
         let to = |t: Tensor| send(&t, images.device());
         let shape = [images.size()[0], 1, 1, 1];
-        let changed = chosen(&shape, self.chance);
-        let gain = to(uniform(&shape, self.gain) * &changed + 1.0);
-        let gamma = to((uniform(&shape, self.gamma) * &changed).exp());
-        let offset = to(uniform(&shape, self.offset) * &changed);
-        let sigma = to(Tensor::rand(shape, drawn) * self.noise * &changed);
+        let changed = random.chosen(&shape, self.chance);
+        let gain = to(random.uniform(&shape, self.gain) * &changed + 1.0);
+        let gamma = to((random.uniform(&shape, self.gamma) * &changed).exp());
+        let offset = to(random.uniform(&shape, self.offset) * &changed);
+        let sigma = to(random.uniform(&shape, self.noise).abs() * &changed);
         let curved = images.clamp(0.0, 1.0).pow(&gamma);
-        let noise = to(Tensor::randn(images.size(), drawn)) * sigma;
+        let noise = to(random.normal(&images.size())) * sigma;
         // Padding stays what it is on the device: exactly 0.
         let inside = images.gt(0.0).to_kind(Kind::Float);
         ((curved * gain + offset + noise) * inside).clamp(0.0, 1.0)
     }
 }
 
-/// Uniform in `[-most, most]`.
-fn uniform(shape: &[i64], most: f64) -> Tensor {
-    (Tensor::rand(shape, (Kind::Float, Device::Cpu)) * 2.0 - 1.0) * most
-}
-
-/// 1 with the given chance, else 0.
-fn chosen(shape: &[i64], chance: f64) -> Tensor {
-    Tensor::rand(shape, (Kind::Float, Device::Cpu)).lt(chance).to_kind(Kind::Float)
-}
-
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     const OFF: Augment = Augment {
@@ -142,7 +134,7 @@ mod tests {
     #[test]
     fn with_everything_off_nothing_changes() {
         let (images, labels) = batch();
-        let (i, l) = OFF.apply(&images, &labels);
+        let (i, l) = OFF.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels);
     }
@@ -150,7 +142,7 @@ mod tests {
     #[test]
     fn a_flip_mirrors_image_and_label_alike() {
         let (images, labels) = batch();
-        let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels);
+        let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images.flip([3])).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels.flip([2]));
     }
@@ -168,9 +160,9 @@ mod tests {
             noise: 0.3,
             ..OFF
         };
-        let (i, _) = strong.apply(&images, &labels);
+        let (i, _) = strong.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - &images).abs().max().double_value(&[]) > 0.1);
-        let (i, l) = Augment { chance: 0.0, ..strong }.apply(&images, &labels);
+        let (i, l) = Augment { chance: 0.0, ..strong }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels);
     }
@@ -181,7 +173,7 @@ mod tests {
         let images = rows.reshape([1, 1, 64, 1]).expand([4, 1, 64, 40], false).contiguous();
         let labels = (&images * 64.0).squeeze_dim(1).to_kind(Kind::Int64);
         tch::manual_seed(1);
-        let (i, l) = Augment { elastic: 2.0, ..OFF }.apply(&images, &labels);
+        let (i, l) = Augment { elastic: 2.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
         let inner = |t: Tensor| t.narrow(-2, 16, 32).narrow(-1, 8, 24);
         let moved = inner((&i - &images) * 64.0);
         let deviation = moved.std(false).double_value(&[]);
@@ -194,7 +186,7 @@ mod tests {
     fn images_stay_in_range() {
         let (images, labels) = batch();
         let strong = Augment { gain: 3.0, noise: 1.0, rotate: 90.0, ..OFF };
-        let (i, _) = strong.apply(&images, &labels);
+        let (i, _) = strong.apply(&images, &labels, &mut Random::of(1, 1));
         assert!(i.min().double_value(&[]) >= 0.0 && i.max().double_value(&[]) <= 1.0);
     }
 }

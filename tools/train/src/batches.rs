@@ -5,9 +5,11 @@ use monet::package::Manifest;
 use tch::{Device, Kind, Tensor};
 
 use crate::dataset::Subject;
+use crate::random::Random;
 use crate::settings::Settings;
 
 /// Slices on the training device.
+#[derive(Default)]
 pub struct Slices {
     /// `[channels, h, w]`.
     images: Vec<Tensor>,
@@ -85,20 +87,20 @@ impl Slices {
         self.foreground.len()
     }
 
-    /// A batch at the package's size, from tch's random state; larger slices are cut at a random place. Images
+    /// A batch at the package's size, at random; larger slices are cut at a random place. Images
     /// `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
-    pub fn draw(&self, settings: &Settings) -> (Tensor, Tensor) {
+    pub fn draw(&self, settings: &Settings, random: &mut Random) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for i in 0..settings.batch {
             let slice = if i < wanted {
-                self.foreground[below(self.foreground.len())]
+                self.foreground[random.below(self.foreground.len())]
             } else {
-                below(self.images.len())
+                random.below(self.images.len())
             };
             let [height, width] = [0, 1].map(|axis| self.labels[slice].size()[axis]);
-            let top = below((height - self.size[0] + 1) as usize) as i64;
-            let left = below((width - self.size[1] + 1) as usize) as i64;
+            let top = random.below((height - self.size[0] + 1) as usize) as i64;
+            let left = random.below((width - self.size[1] + 1) as usize) as i64;
             let cut = |t: &Tensor| t.narrow(-2, top, self.size[0]).narrow(-1, left, self.size[1]);
             images.extend(self.seen(slice).map(|at| cut(&self.images[at])));
             labels.push(cut(&self.labels[slice]));
@@ -113,9 +115,4 @@ impl Slices {
         let ([first, last], side) = (self.ends[slice], self.neighbours);
         (0..=2 * side).map(move |i| (slice + i).saturating_sub(side).clamp(first, last))
     }
-}
-
-/// A number below `n`, from tch's random state.
-fn below(n: usize) -> usize {
-    Tensor::randint(n as i64, [1], (Kind::Int64, Device::Cpu)).int64_value(&[0]) as usize
 }

@@ -12,6 +12,7 @@ use tch::{Device, Kind};
 use crate::batches::Slices;
 use crate::checkpoint;
 use crate::dataset::{self, Pair, Split};
+use crate::loader;
 use crate::losses::Losses;
 use crate::optim::{self, Adam};
 use crate::settings::Settings;
@@ -73,7 +74,8 @@ impl Check {
         let mut adam = Adam::new(&net, settings.weight_decay);
         let mut losses = Losses::default();
         for step in 0..self.first {
-            let (loss, gradients) = train::gradients(&net, &slices, &settings, step);
+            let (loss, gradients) =
+                train::gradients(&net, &loader::batch(&slices, &settings, step), &settings, step);
             losses.push(loss, step)?;
             let rate = optim::rate(step, settings.steps, settings.rate, settings.decay);
             adam.step(&net, &gradients, step + 1, rate);

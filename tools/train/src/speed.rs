@@ -7,8 +7,10 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::batches::Slices;
+use crate::loader::{self, Loader};
 use crate::net::Net;
 use crate::optim::{self, Adam};
+use crate::random::Random;
 use crate::settings::Settings;
 use crate::train;
 
@@ -69,7 +71,7 @@ impl Speed {
         );
         let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
         let parameters = topology.parameters();
-        let [same_batch, as_in_a_run] = self.measure(Net::new(topology, device), device);
+        let [same_batch, as_in_a_run] = self.measure(Net::new(topology, device), device)?;
         let measured = Measured {
             net: settings.arch.name(),
             parameters,
@@ -85,7 +87,7 @@ impl Speed {
     }
 
     /// Slices a second on the same batch and as in a run.
-    fn measure(&self, net: Net, device: Device) -> [f64; 2] {
+    fn measure(&self, net: Net, device: Device) -> Result<[f64; 2]> {
         let settings = &self.settings;
         let slices = self.slices(device);
         let averaged = net.duplicate();
@@ -96,23 +98,33 @@ impl Speed {
             adam.step(net, &gradients, done, settings.rate);
             loss
         };
-        let (images, labels) = slices.draw(settings);
-        let same = self.rate(|_| step(&net, train::descend(&net, &images, &labels, settings)));
+        let (images, labels) = slices.draw(settings, &mut Random::of(settings.seed, 0));
+        let same = self.rate(|_| Ok(step(&net, train::descend(&net, &images, &labels, settings))))?;
+        let steps = 0..WARM_UP + self.count;
+        let mut loader = Loader::new(slices, settings.clone(), steps, loader::ahead(device));
         let whole = self.rate(|number| {
-            let loss = step(&net, train::gradients(&net, &slices, settings, number));
+            let loss = step(&net, train::gradients(&net, &loader.next()?, settings, number));
             optim::average(&averaged, &net, settings.average);
-            loss
-        });
-        [same, whole]
+            Ok(loss)
+        })?;
+        Ok([same, whole])
     }
 
     /// Slices a second of a kind of step, which returns something that is there when it is done.
-    fn rate(&self, mut step: impl FnMut(u64) -> Tensor) -> f64 {
-        let mut run = |steps: std::ops::Range<u64>| steps.map(&mut step).last().map(|t| t.double_value(&[]));
-        run(0..WARM_UP);
+    fn rate(&self, mut step: impl FnMut(u64) -> Result<Tensor>) -> Result<f64> {
+        let mut run = |steps: std::ops::Range<u64>| -> Result<()> {
+            let mut last = None;
+            for number in steps {
+                last = Some(step(number)?);
+            }
+            // Only what is read is sure to be done.
+            let _ = last.map(|loss| loss.double_value(&[]));
+            Ok(())
+        };
+        run(0..WARM_UP)?;
         let begun = Instant::now();
-        run(WARM_UP..WARM_UP + self.count);
-        (self.count as usize * self.settings.batch) as f64 / begun.elapsed().as_secs_f64()
+        run(WARM_UP..WARM_UP + self.count)?;
+        Ok((self.count as usize * self.settings.batch) as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// Enough slices for a batch of different ones, of noise with labels anywhere.

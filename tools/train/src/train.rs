@@ -15,6 +15,7 @@ use crate::batches::Slices;
 use crate::checkpoint::{Run, State};
 use crate::dataset::{self, Pair, Split, Subject};
 use crate::evaluate;
+use crate::loader::{self, Batch, Loader};
 use crate::loss::loss;
 use crate::losses::Losses;
 use crate::net::{Net, Pass};
@@ -54,21 +55,31 @@ impl<'a> Course<'a> {
     }
 
     /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end of an epoch, the rest is
-    /// left for later.
+    /// left for later. So many batches are made `ahead`, see [`loader`].
     ///
     /// # Errors
     /// Unwritable folder, a loss that is no number.
-    pub fn train(&self, run: &Run, mut state: State, stop_after: Option<u64>) -> Result<()> {
+    pub fn train(
+        mut self,
+        run: &Run,
+        mut state: State,
+        stop_after: Option<u64>,
+        ahead: Option<usize>,
+    ) -> Result<()> {
         let Settings { steps, epoch, .. } = *self.settings;
         let parameters = state.net.topology.parameters();
         eprintln!("{parameters} parameters, on {:?}, from step {}", self.device, state.step);
         let bar = progress(state.step, steps)?;
         let end =
             stop_after.map_or(steps, |n| state.step.saturating_add(n).div_ceil(epoch).saturating_mul(epoch));
+        let end = end.min(steps);
+        let ahead = ahead.unwrap_or_else(|| loader::ahead(self.device));
+        let slices = std::mem::take(&mut self.slices);
+        let mut loader = Loader::new(slices, self.settings.clone(), state.step..end, ahead);
         let mut losses = Losses::default();
         let (clock, before) = (Instant::now(), state.seconds);
-        while state.step < end.min(steps) && !self.is_over(&state) {
-            losses.push(self.step(&mut state), state.step)?;
+        while state.step < end && !self.is_over(&state) {
+            losses.push(self.step(&mut state, &loader.next()?), state.step)?;
             state.seconds = before + clock.elapsed().as_secs_f64();
             bar.set_position(state.step);
             if state.step.is_multiple_of(epoch) || state.step == steps {
@@ -99,9 +110,9 @@ impl<'a> Course<'a> {
     }
 
     /// One step; returns its loss.
-    fn step(&self, state: &mut State) -> Tensor {
+    fn step(&self, state: &mut State, batch: &Batch) -> Tensor {
         let settings = self.settings;
-        let (value, gradients) = gradients(&state.net, &self.slices, settings, state.step);
+        let (value, gradients) = gradients(&state.net, batch, settings, state.step);
         let rate = self.rate(state);
         state.step += 1;
         state.adam.step(&state.net, &gradients, state.step, rate);
@@ -127,11 +138,9 @@ impl<'a> Course<'a> {
 }
 
 /// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a GPU neither is waited for.
-pub fn gradients(net: &Net, slices: &Slices, settings: &Settings, step: u64) -> (Tensor, Vec<Tensor>) {
+pub fn gradients(net: &Net, batch: &Batch, settings: &Settings, step: u64) -> (Tensor, Vec<Tensor>) {
     tch::manual_seed((settings.seed as i64) << 32 | step as i64);
-    let (images, labels) = slices.draw(settings);
-    let (images, labels) = tch::no_grad(|| settings.augment.apply(&images, &labels));
-    descend(net, &images, &labels, settings)
+    descend(net, &batch.0, &batch.1, settings)
 }
 
 /// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked for, and hand it on; batch

