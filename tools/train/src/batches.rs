@@ -116,3 +116,56 @@ impl Slices {
         (0..=2 * side).map(move |i| (slice + i).saturating_sub(side).clamp(first, last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use monet::package::FitPlan;
+    use monet::volume::{Affine, Geometry};
+
+    use super::*;
+    use crate::preset;
+
+    /// A subject whose slices are full of their numbers, counted from `first`.
+    fn subject(package: &Manifest, first: i64, slices: i64) -> Subject {
+        let size = [package.input.width, package.input.height];
+        let [width, height] = size.map(|n| n as i64);
+        let numbers = Tensor::arange_start(first, first + slices, (Kind::Float, Device::Cpu));
+        let plane = numbers.reshape([slices, 1, 1, 1]).expand([slices, 1, height, width], false);
+        let labels = vec![1; (slices * height * width) as usize];
+        Subject {
+            name: "s".into(),
+            geometry: Geometry::new(
+                [size[0], size[1], slices as usize],
+                Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+            ),
+            fit: FitPlan::new(package, 1, size, [1.0, 1.0]).unwrap(),
+            net: plane.contiguous(),
+            neighbours: package.input.neighbours,
+            net_labels: labels.clone(),
+            labels,
+        }
+    }
+
+    /// Values of the planes of each slice.
+    fn planes(images: &Tensor) -> Vec<Vec<f32>> {
+        let first = images.select(-1, 0).select(-1, 0);
+        (0..first.size()[0]).map(|i| Vec::try_from(first.get(i)).unwrap()).collect()
+    }
+
+    #[test]
+    fn slices_are_drawn_with_the_neighbours_that_the_net_will_see() {
+        let package = preset::manifest("hippocampus").unwrap();
+        let subjects = [(0, 3), (3, 1), (4, 5)].map(|(first, slices)| subject(&package, first, slices));
+        let seen: Vec<_> =
+            subjects.iter().flat_map(|s| s.batches(Device::Cpu)).flat_map(|batch| planes(&batch)).collect();
+        assert_eq!(seen[0], [0.0, 0.0, 1.0]);
+        assert_eq!(seen[2..5], [[1.0, 2.0, 2.0], [3.0, 3.0, 3.0], [4.0, 4.0, 5.0]]);
+        assert_eq!(seen.len(), 9);
+
+        let slices = Slices::new(subjects.into_iter().map(Ok), &package, Device::Cpu).unwrap();
+        let (images, _) = slices.draw(&Settings::of(&["--batch", "64"]), &mut Random::of(1, 1));
+        let drawn = planes(&images);
+        assert!(drawn.iter().all(|slice| *slice == seen[slice[1] as usize]), "{drawn:?}");
+        assert!((0..9).all(|n| drawn.iter().any(|slice| slice[1] as i64 == n)), "{drawn:?}");
+    }
+}

@@ -76,15 +76,9 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, Command, FromArgMatches};
     use tch::Kind;
 
     use super::*;
-
-    fn settings() -> Settings {
-        let command = Settings::augment_args(Command::new("train").no_binary_name(true));
-        Settings::from_arg_matches(&command.get_matches_from(["--batch", "2", "--elastic", "1"])).unwrap()
-    }
 
     fn slices() -> Slices {
         let count = 9 * 8 * 8;
@@ -98,7 +92,8 @@ mod tests {
 
     #[test]
     fn batches_are_the_same_whoever_makes_them() {
-        let [mut here, mut ahead] = [0, 3].map(|ahead| Loader::new(slices(), settings(), 5..12, ahead));
+        let settings = Settings::of(&["--batch", "2", "--elastic", "1"]);
+        let [mut here, mut ahead] = [0, 3].map(|ahead| Loader::new(slices(), settings.clone(), 5..12, ahead));
         let mut before = None;
         for _ in 5..12 {
             let (batch, other) = (here.next().unwrap(), ahead.next().unwrap());

@@ -157,6 +157,16 @@ impl Settings {
 }
 
 #[cfg(test)]
+impl Settings {
+    /// Of options as on the command line.
+    pub fn of(options: &[&str]) -> Self {
+        use clap::{Args, Command, FromArgMatches};
+        let command = Self::augment_args(Command::new("train").no_binary_name(true));
+        Self::from_arg_matches(&command.get_matches_from(options)).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
