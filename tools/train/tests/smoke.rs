@@ -17,7 +17,7 @@ use ran::{refuse, succeed};
 const RUN: &str = concat!(
     "--task ",
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/synthetic/task.toml --width 6 --batch 8 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0"
+    "/tests/synthetic/task.toml --width 6 --batch 10 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0"
 );
 
 fn monet_train(arguments: &[&str]) -> Command {
@@ -192,8 +192,8 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
         let judged = dice(&String::from_utf8(succeed(judge).stdout).unwrap());
         assert_eq!(judged.len(), found.len());
         for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
-            // One voxel of a box's half is worth 0.002; where a value is half a step, runtimes round it either way.
-            assert!((ours - theirs).abs() < 0.005, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+            // One voxel of a box's half is worth 0.002.
+            assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
         }
     }
 }
