@@ -37,8 +37,7 @@ impl Slices {
     ) -> Result<Self> {
         let size = [package.input.height as i64, package.input.width as i64];
         let neighbours = package.input.neighbours;
-        let (images, labels, ends, foreground) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut all = Self { images, labels, ends, neighbours, foreground, size };
+        let mut all = Self { neighbours, size, ..Self::default() };
         for subject in subjects {
             all.add(&subject?, device);
         }

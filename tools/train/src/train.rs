@@ -41,10 +41,11 @@ impl<'a> Course<'a> {
         let pairs = dataset::list(data)?;
         let split = |which| dataset::split(&pairs, which, settings.fold);
         let load = |pair: &Pair| dataset::load(pair, package);
-        let training = split(Split::Train)?;
+        let (training, validation, test) =
+            (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
         let slices = Slices::new(training.iter().map(load), package, device)?;
-        let validation = split(Split::Validation)?.iter().map(load).collect::<Result<_>>()?;
-        split(Split::Test)?.iter().try_for_each(|pair| load(pair).map(drop))?;
+        let validation = validation.iter().map(load).collect::<Result<_>>()?;
+        test.iter().try_for_each(|pair| load(pair).map(drop))?;
         eprintln!(
             "{} training subjects with {} slices, {} of them with labels",
             training.len(),
@@ -70,9 +71,8 @@ impl<'a> Course<'a> {
         let parameters = state.net.topology.parameters();
         eprintln!("{parameters} parameters, on {:?}, from step {}", self.device, state.step);
         let bar = progress(state.step, steps)?;
-        let end =
-            stop_after.map_or(steps, |n| state.step.saturating_add(n).div_ceil(epoch).saturating_mul(epoch));
-        let end = end.min(steps);
+        let asked = |n| state.step.saturating_add(n).div_ceil(epoch).saturating_mul(epoch);
+        let end = stop_after.map_or(steps, asked).min(steps);
         let ahead = ahead.unwrap_or_else(|| loader::ahead(self.device));
         let slices = std::mem::take(&mut self.slices);
         let mut loader = Loader::new(slices, self.settings.clone(), state.step..end, ahead);
