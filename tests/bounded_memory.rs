@@ -103,3 +103,17 @@ fn peak_memory_is_the_same_when_slices_are_spooled() {
     // Blocks of up to 4 MiB are the same for both.
     assert!(peaks[0].abs_diff(peaks[1]) < 2 * TOLERANCE, "{peaks:?}");
 }
+
+/// As must be slices that wait until the largest piece is known.
+#[test]
+fn peak_memory_is_the_same_when_slices_wait_for_the_largest_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package = support::largest(&package);
+    let peaks = [200usize, 1000].map(|depth| {
+        let input = Nifti::blob([256, 64, depth]).write(&folder.path().join("waiting.nii"));
+        peak(folder.path(), &package, &input, "2")
+    });
+    println!("waiting, 200 and 1000 slices: {peaks:?} bytes");
+    assert!(peaks[0].abs_diff(peaks[1]) < TOLERANCE, "{peaks:?}");
+}

@@ -115,6 +115,51 @@ fn orientation_changes_nothing() {
     }
 }
 
+/// Of noise, the largest connected piece, whatever way the file's axes run; scipy says which it is.
+#[test]
+fn only_the_largest_piece_is_left_where_the_package_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package = [support::largest(&package), package];
+    let size = [31, 22, 27];
+    // Waves that cut one another into winding pieces.
+    let wave = |i: usize, f: f64| (i as f64 * f).sin();
+    let voxels: Vec<i16> = (0..size.iter().product())
+        .map(|i: usize| [i % size[0], i / size[0] % size[1], i / size[0] / size[1]])
+        .map(|[x, y, z]| wave(x, 1.1) * wave(y, 0.9 + z as f64 / 90.0) + wave(z, 0.8) * wave(x + 2 * y, 0.6))
+        .map(|value| 500 + (300.0 * (value - 0.6)) as i16)
+        .collect();
+    for (name, rows) in [
+        ("as-it-is", [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+        ("turned", [[0.0, 0.0, -1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]),
+        ("downwards", [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0]]),
+    ] {
+        let file = Nifti { sform: Some(rows), ..Nifti::new(size, &voxels) };
+        let input = file.write(&folder.path().join(format!("{name}.nii")));
+        let [largest, all, stats, preview] =
+            ["largest.nii", "all.nii", "s.json", "p.png"].map(|name| folder.path().join(name));
+        segment(&input, &all, &["--model", text(&package[1])]);
+        let more = ["--model", text(&package[0]), "--stats", text(&stats), "--preview", text(&preview)];
+        let mask = segment(&input, &largest, &more);
+        for threads in ["1", "3"] {
+            let again = folder.path().join("again.nii");
+            assert_eq!(segment(&input, &again, &["--model", text(&package[0]), "--threads", threads]), mask);
+        }
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
+        let kept = mask[352..].iter().filter(|v| **v == 1).count();
+        assert!(kept > 0);
+        assert_eq!(report["labels"][0]["voxels"], kept, "{name}: figures are of what is kept");
+        let Some(python) = support::python("largest piece") else { continue };
+        let judged = std::process::Command::new(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judge_pieces.py"))
+            .args([&all, &largest])
+            .output()
+            .unwrap();
+        println!("{name}: {}", String::from_utf8_lossy(&judged.stdout));
+        assert!(judged.status.success(), "{name}: {}", stderr(&judged));
+    }
+}
+
 #[test]
 fn channels_reach_the_net_and_several_inputs_a_folder() {
     let folder = tempfile::tempdir().unwrap();

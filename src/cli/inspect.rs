@@ -72,7 +72,9 @@ fn text(package: &Package, net: &Summary) -> String {
         "file",
         format!("{}, {} bytes, sha256 {}", manifest.model, package.net.bytes().len(), manifest.sha256),
     );
-    let labels: Vec<String> = manifest.labels.iter().map(|l| format!("{} {}", l.value, l.name)).collect();
+    let limit = |largest| if largest { " (largest piece)" } else { "" };
+    let labels: Vec<String> =
+        manifest.labels.iter().map(|l| format!("{} {}{}", l.value, l.name, limit(l.largest))).collect();
     line("labels", labels.join(", "));
     line(
         "slices",

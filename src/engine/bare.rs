@@ -73,6 +73,7 @@ fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], 
         name: format!("label {value}"),
         colour: Colour([255, 107, 53]),
         from: Vec::new(),
+        largest: false,
     };
     let last = u8::try_from(classes.max(2) - 1).unwrap_or(u8::MAX);
     Manifest {

@@ -142,8 +142,13 @@ mod tests {
     fn a_box_of_voxels_is_reported_as_it_lies() {
         let affine = Affine([[2.0, 0.0, 0.0, -10.0], [0.0, 1.0, 0.0, 5.0], [0.0, 0.0, 3.0, 0.0]]);
         let geometry = Geometry::new([4, 3, 5], affine);
-        let label =
-            |value, name: &str| Label { value, name: name.into(), colour: Colour([0; 3]), from: vec![] };
+        let label = |value, name: &str| Label {
+            value,
+            name: name.into(),
+            colour: Colour([0; 3]),
+            from: vec![],
+            largest: false,
+        };
         let mut stats = LabelStats::new(&geometry, &[label(1, "one"), label(2, "two")]);
         for slice in [3, 2] {
             stats.add(slice, &[0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 0]);

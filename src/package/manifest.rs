@@ -177,6 +177,10 @@ pub struct Label {
     /// Values that it has in the label volumes of its training data, where these tell more apart; `value` alone if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<u8>,
+    /// Whether only its largest connected piece is kept ([`super::pieces`]), in the volume's own grid: for an organ or a tumour of which
+    /// there is one. The device then keeps labels in a temporary file beside the output until the last slice has passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub largest: bool,
 }
 
 impl Label {
@@ -265,6 +269,12 @@ impl Manifest {
             Output::Sigmoid { .. } => 1,
             Output::Argmax => self.labels.len() + 1,
         }
+    }
+
+    /// Values of the labels of which only the largest piece is kept.
+    #[must_use]
+    pub fn largest(&self) -> Vec<u8> {
+        self.labels.iter().filter(|label| label.largest).map(|label| label.value).collect()
     }
 
     /// Checks what the types do not.
@@ -384,8 +394,20 @@ pub(crate) mod tests {
             fit: Fit::Pad { spacing: [1.0, 1.0] },
             output: Output::Argmax,
             labels: vec![
-                Label { value: 1, name: "anterior".into(), colour: Colour([230, 25, 75]), from: vec![] },
-                Label { value: 2, name: "posterior".into(), colour: Colour([60, 180, 75]), from: vec![] },
+                Label {
+                    value: 1,
+                    name: "anterior".into(),
+                    colour: Colour([230, 25, 75]),
+                    from: vec![],
+                    largest: false,
+                },
+                Label {
+                    value: 2,
+                    name: "posterior".into(),
+                    colour: Colour([60, 180, 75]),
+                    from: vec![],
+                    largest: false,
+                },
             ],
             data: None,
             metrics: Vec::new(),

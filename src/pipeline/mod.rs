@@ -6,6 +6,7 @@
 mod queue;
 mod segment;
 pub mod stream;
+mod waiting;
 mod window;
 
 use thiserror::Error;

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::PipelineError;
 use super::stream::{self, Labelled, Preparation};
+use super::waiting::Waiting;
 use crate::atomic::Staged;
 use crate::engine::{self, Choice, Engine};
-use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, StageTimes};
+use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
 use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
 
@@ -170,36 +171,41 @@ pub fn segment(
     let mut source = SliceSource::open(&job.input, &options)?;
     let geometry = *source.geometry();
     let fit = fit(model.package(), &source, &job.input)?;
-    let mut sink = LabelSink::create(&job.output, &source, job.overwrite, Some(spool_dir))?;
+    let sink = LabelSink::create(&job.output, &source, job.overwrite, Some(spool_dir))?;
     let intensity = intensity(model.package(), &mut source, interrupted)?;
     let manifest = model.package.manifest.clone();
-    let mut stats = LabelStats::new(&geometry, &manifest.labels);
-    let mut preview = job.preview.as_ref().map(|_| Preview::new(&geometry, &manifest.labels));
+    let mut outputs = Outputs {
+        sink,
+        stats: LabelStats::new(&geometry, &manifest.labels),
+        preview: job.preview.as_ref().map(|_| Preview::new(&geometry, &manifest.labels)),
+    };
+    let thinning = outputs.preview.as_ref().map(Preview::thinning);
+    let mut waiting = Waiting::new(&manifest, &geometry, thinning, spool_dir)?;
     let engines = model.engines(fit.net_size())?;
     let before_s = clock.elapsed().as_secs_f64();
 
     let (slices, mut done) = (geometry.size[2], 0);
     let (threads, engine) = (engines.len(), engines[0].name());
-    let preparation = Preparation {
-        intensity: &intensity,
-        fit: &fit,
-        neighbours: manifest.input.neighbours,
-        thinning: preview.as_ref().map(Preview::thinning),
-    };
-    let write = |Labelled { index, labels, grey }: Labelled| {
-        sink.push(labels)?;
-        stats.add(index, labels);
-        if let Some(preview) = &mut preview {
-            preview.add(index, grey, labels);
+    let preparation =
+        Preparation { intensity: &intensity, fit: &fit, neighbours: manifest.input.neighbours, thinning };
+    let write = |slice: Labelled| {
+        match &mut waiting {
+            Some(waiting) => waiting.push(slice)?,
+            None => outputs.add(slice)?,
         }
         done += 1;
         progress(done, slices);
         Ok(())
     };
-    let stages = stream::stream(&mut source, preparation, engines, interrupted, write)?;
+    let mut stages = stream::stream(&mut source, preparation, engines, interrupted, write)?;
+    if let Some(waiting) = waiting {
+        let clock = Clock::start();
+        waiting.release(interrupted, |slice| outputs.add(slice))?;
+        stages.add(Stage::Write, clock);
+    }
 
-    let labels = stats.finish();
-    let picture = match (&job.preview, preview) {
+    let labels = outputs.stats.finish();
+    let picture = match (&job.preview, outputs.preview) {
         (Some(path), Some(preview)) => {
             let title = job.input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             Some(stage(path, &preview.png(&title, &labels))?)
@@ -231,10 +237,28 @@ pub fn segment(
         None => None,
     };
     // All are complete on disk before the first gets its name.
-    for staged in [picture, json, Some(sink.stage()?)].into_iter().flatten() {
+    for staged in [picture, json, Some(outputs.sink.stage()?)].into_iter().flatten() {
         volume::commit(staged, job.overwrite)?;
     }
     Ok(report)
+}
+
+/// Where labelled slices go.
+struct Outputs {
+    sink: LabelSink,
+    stats: LabelStats,
+    preview: Option<Preview>,
+}
+
+impl Outputs {
+    fn add(&mut self, Labelled { index, labels, grey }: Labelled) -> Result<(), VolumeError> {
+        self.sink.push(labels)?;
+        self.stats.add(index, labels);
+        if let Some(preview) = &mut self.preview {
+            preview.add(index, grey, labels);
+        }
+        Ok(())
+    }
 }
 
 fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, VolumeError> {

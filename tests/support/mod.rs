@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use monet::volume::{SliceSource, SourceOptions};
 
 #[cfg(feature = "tract")]
-pub use threshold::threshold_package;
+pub use threshold::{largest, threshold_package};
 
 /// A NIfTI-1 file to be: header fields as the tests need them, voxels as bytes.
 #[derive(Clone)]

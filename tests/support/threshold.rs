@@ -24,12 +24,26 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         normalise,
         fit: Fit::Pad { spacing: [1.0, 1.0] },
         output: Output::Sigmoid { threshold: 0.5 },
-        labels: vec![Label { value: 1, name: "bright".into(), colour: Colour([255, 200, 0]), from: vec![] }],
+        labels: vec![Label {
+            value: 1,
+            name: "bright".into(),
+            colour: Colour([255, 200, 0]),
+            from: vec![],
+            largest: false,
+        }],
         data: None,
         metrics: vec![],
     };
     let path = folder.join("threshold.toml");
     fs::write(&path, manifest.to_toml()).unwrap();
+    path
+}
+
+/// The same package with only the largest piece of its label kept.
+pub fn largest(package: &Path) -> PathBuf {
+    let text = fs::read_to_string(package).unwrap();
+    let path = package.with_file_name("largest.toml");
+    fs::write(&path, text.replace("value = 1", "value = 1\nlargest = true")).unwrap();
     path
 }
 
