@@ -221,6 +221,9 @@ impl<S: Read> Kept<S> {
 /// # Errors
 /// None in practice: the stores are memory.
 pub fn keep_largest(volume: &mut [u8], size: [usize; 2], values: &[u8]) -> io::Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
     let [records, numbers] = [0, 1].map(|_| Cursor::new(Vec::new()));
     let mut pieces = Pieces::new(size, 0, values, records, numbers);
     let plane = (size[0] * size[1]).max(1);

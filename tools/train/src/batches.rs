@@ -118,31 +118,15 @@ impl Slices {
 
 #[cfg(test)]
 mod tests {
-    use monet::package::FitPlan;
-    use monet::volume::{Affine, Geometry};
-
     use super::*;
-    use crate::preset;
+    use crate::{dataset, preset};
 
     /// A subject whose slices are full of their numbers, counted from `first`.
     fn subject(package: &Manifest, first: i64, slices: i64) -> Subject {
-        let size = [package.input.width, package.input.height];
-        let [width, height] = size.map(|n| n as i64);
+        let [width, height] = [package.input.width, package.input.height].map(|n| n as i64);
         let numbers = Tensor::arange_start(first, first + slices, (Kind::Float, Device::Cpu));
         let plane = numbers.reshape([slices, 1, 1, 1]).expand([slices, 1, height, width], false);
-        let labels = vec![1; (slices * height * width) as usize];
-        Subject {
-            name: "s".into(),
-            geometry: Geometry::new(
-                [size[0], size[1], slices as usize],
-                Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
-            ),
-            fit: FitPlan::new(package, 1, size, [1.0, 1.0]).unwrap(),
-            net: plane.contiguous(),
-            neighbours: package.input.neighbours,
-            net_labels: labels.clone(),
-            labels,
-        }
+        dataset::tests::subject(package, plane.contiguous(), 1)
     }
 
     /// Values of the planes of each slice.

@@ -425,8 +425,27 @@ fn integers(voxels: &[f32], package: &Manifest) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use monet::volume::Affine;
+
     use super::*;
+
+    /// A subject of these slices, `[slices, channels, height, width]`, at 1 mm, with one label value everywhere.
+    pub(crate) fn subject(package: &Manifest, net: Tensor, label: u8) -> Subject {
+        let (slices, channels, height, width) = net.size4().unwrap();
+        let [slices, channels, height, width] = [slices, channels, height, width].map(|n| n as usize);
+        let unit = Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
+        let labels = vec![label; slices * height * width];
+        Subject {
+            name: "s".into(),
+            geometry: Geometry::new([width, height, slices], unit),
+            fit: FitPlan::new(package, channels, [width, height], [1.0, 1.0]).unwrap(),
+            net,
+            neighbours: package.input.neighbours,
+            net_labels: labels.clone(),
+            labels,
+        }
+    }
 
     fn pairs(n: usize) -> Vec<Pair> {
         (0..n)

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use monet::measure;
-use monet::package::{Manifest, Output};
+use monet::package::{Manifest, Output, pieces};
 use monet::volume::Geometry;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -50,7 +50,8 @@ pub struct Summary {
 /// A network as seen from here: a batch of slices `[n, channels, h, w]` to logits.
 pub type Predict<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
 
-/// Labels of a whole subject in its own grid, slices × height × width.
+/// Labels of a whole subject in its own grid, slices × height × width, as the device gives them: of labels that are limited to it, the
+/// largest piece.
 ///
 /// # Errors
 /// Those of `predict`.
@@ -69,6 +70,8 @@ pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &
             subject.fit.restore(from, to);
         }
     }
+    let [width, height, _] = subject.geometry.size;
+    pieces::keep_largest(&mut labels, [width, height], &package.largest())?;
     Ok(labels)
 }
 
@@ -116,4 +119,31 @@ pub fn summary(scores: &[Vec<Score>], label: usize, value: impl Fn(&Score) -> Op
 #[must_use]
 pub fn dice(scores: &[Vec<Score>], package: &Manifest) -> Vec<f64> {
     (0..package.labels.len()).map(|label| summary(scores, label, |s| s.dice).mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{dataset, preset};
+
+    #[test]
+    fn what_is_scored_is_what_the_device_keeps() {
+        let mut package = preset::manifest("hippocampus").unwrap();
+        package.input.neighbours = 0;
+        // Slices show their labels: a large piece and a small one of each of two.
+        let mut shown = vec![0u8; 2 * 48 * 48];
+        for (at, value) in [(0..9, 1), (20..22, 1), (48..60, 2), (200..201, 2), (48 * 48..48 * 48 + 9, 1)] {
+            shown[at].fill(value);
+        }
+        let net = Tensor::from_slice(&shown).to_kind(Kind::Float).reshape([2, 1, 48, 48]);
+        let subject = dataset::tests::subject(&package, net, 1);
+        let logits = |x: &Tensor| Ok(x.squeeze_dim(1).to_kind(Kind::Int64).one_hot(3).permute([0, 3, 1, 2]));
+        assert!(segment(&subject, &package, Device::Cpu, &logits).unwrap() == shown);
+        package.labels[0].largest = true;
+        shown[20..22].fill(0);
+        assert!(segment(&subject, &package, Device::Cpu, &logits).unwrap() == shown);
+        package.labels[1].largest = true;
+        shown[200] = 0;
+        assert!(segment(&subject, &package, Device::Cpu, &logits).unwrap() == shown);
+    }
 }
