@@ -3,6 +3,7 @@
 //! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the report. Nothing here knows the command
 //! line; progress goes to a callback.
 
+mod outputs;
 mod queue;
 mod segment;
 pub mod stream;

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::PipelineError;
+use super::outputs::Outputs;
 use super::stream::{self, Labelled, Preparation};
-use super::waiting::Waiting;
-use crate::atomic::Staged;
 use crate::engine::{self, Choice, Engine};
-use crate::measure::{self, Clock, LabelReport, LabelStats, Preview, Stage, StageTimes};
+use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
-use crate::volume::{self, Geometry, LabelSink, SliceSource, SourceOptions, VolumeError};
+use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeError};
 
 /// What is to be done with one volume.
 #[derive(Debug, Clone, Default)]
@@ -171,47 +170,33 @@ pub fn segment(
     let mut source = SliceSource::open(&job.input, &options)?;
     let geometry = *source.geometry();
     let fit = fit(model.package(), &source, &job.input)?;
-    let sink = LabelSink::create(&job.output, &source, job.overwrite, Some(spool_dir))?;
-    let intensity = intensity(model.package(), &mut source, interrupted)?;
     let manifest = model.package.manifest.clone();
-    let mut outputs = Outputs {
-        sink,
-        stats: LabelStats::new(&geometry, &manifest.labels),
-        preview: job.preview.as_ref().map(|_| Preview::new(&geometry, &manifest.labels)),
-    };
-    let thinning = outputs.preview.as_ref().map(Preview::thinning);
-    let mut waiting = Waiting::new(&manifest, &geometry, thinning, spool_dir)?;
+    let mut outputs = Outputs::create(job, &source, &manifest, spool_dir)?;
+    let intensity = intensity(model.package(), &mut source, interrupted)?;
     let engines = model.engines(fit.net_size())?;
     let before_s = clock.elapsed().as_secs_f64();
 
     let (slices, mut done) = (geometry.size[2], 0);
     let (threads, engine) = (engines.len(), engines[0].name());
-    let preparation =
-        Preparation { intensity: &intensity, fit: &fit, neighbours: manifest.input.neighbours, thinning };
+    let preparation = Preparation {
+        intensity: &intensity,
+        fit: &fit,
+        neighbours: manifest.input.neighbours,
+        thinning: outputs.thinning(),
+    };
     let write = |slice: Labelled| {
-        match &mut waiting {
-            Some(waiting) => waiting.push(slice)?,
-            None => outputs.add(slice)?,
-        }
+        outputs.push(slice)?;
         done += 1;
         progress(done, slices);
         Ok(())
     };
     let mut stages = stream::stream(&mut source, preparation, engines, interrupted, write)?;
-    if let Some(waiting) = waiting {
-        let clock = Clock::start();
-        waiting.release(interrupted, |slice| outputs.add(slice))?;
-        stages.add(Stage::Write, clock);
-    }
+    let released = Clock::start();
+    outputs.release(interrupted)?;
+    stages.add(Stage::Write, released);
 
-    let labels = outputs.stats.finish();
-    let picture = match (&job.preview, outputs.preview) {
-        (Some(path), Some(preview)) => {
-            let title = job.input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            Some(stage(path, &preview.png(&title, &labels))?)
-        }
-        _ => None,
-    };
+    let labels = outputs.labels();
+    let picture = outputs.picture(job, &labels)?;
     let wall_s = clock.elapsed().as_secs_f64();
     let non_finite_voxels = source.non_finite();
     let report = Report {
@@ -232,37 +217,8 @@ pub fn segment(
         non_finite_voxels,
         warnings: warnings(&source, &geometry, non_finite_voxels),
     };
-    let json = match &job.stats {
-        Some(path) => Some(stage(path, measure::json(&report).as_bytes())?),
-        None => None,
-    };
-    // All are complete on disk before the first gets its name.
-    for staged in [picture, json, Some(outputs.sink.stage()?)].into_iter().flatten() {
-        volume::commit(staged, job.overwrite)?;
-    }
+    outputs.commit(job, picture, &report)?;
     Ok(report)
-}
-
-/// Where labelled slices go.
-struct Outputs {
-    sink: LabelSink,
-    stats: LabelStats,
-    preview: Option<Preview>,
-}
-
-impl Outputs {
-    fn add(&mut self, Labelled { index, labels, grey }: Labelled) -> Result<(), VolumeError> {
-        self.sink.push(labels)?;
-        self.stats.add(index, labels);
-        if let Some(preview) = &mut self.preview {
-            preview.add(index, grey, labels);
-        }
-        Ok(())
-    }
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, VolumeError> {
-    Staged::write(path, bytes).map_err(|source| VolumeError::Write { path: path.to_owned(), source })
 }
 
 fn fit(package: &Package, source: &SliceSource, path: &Path) -> Result<FitPlan, PipelineError> {
