@@ -19,6 +19,14 @@ pub struct Augment {
     /// Chance of mirroring along the first axis
     #[arg(long, default_value_t = 0.5)]
     pub flip: f64,
+    /// Chance of mirroring along the second axis
+    #[arg(long, default_value_t = 0.0)]
+    #[serde(default)]
+    pub flip_rows: f64,
+    /// Chance of mirroring along the third axis: the slice's neighbours change sides
+    #[arg(long, default_value_t = 0.0)]
+    #[serde(default)]
+    pub flip_slices: f64,
     /// Largest rotation, degrees
     #[arg(long, default_value_t = 15.0)]
     pub rotate: f64,
@@ -71,11 +79,15 @@ impl Augment {
         let angle = random.uniform(&n, self.rotate.to_radians()) * &changed;
         let zoom = (random.uniform(&n, self.scale) * &changed).exp();
         let [right, down] = [(); 2].map(|()| random.uniform(&n, 2.0 * self.shift) * &changed);
-        let mirror = random.chosen(&n, self.flip) * -2.0 + 1.0;
+        let mirror_x = random.chosen(&n, self.flip) * -2.0 + 1.0;
+        let mirror_y = match self.flip_rows {
+            0.0 => mirror_x.ones_like(),
+            chance => random.chosen(&n, chance) * -2.0 + 1.0,
+        };
         let (cos, sin) = (angle.cos() * &zoom, angle.sin() * &zoom);
         // Pixels are square, the unit square need not be: rotate in pixels.
-        let row_x = [&cos * &mirror, &sin * -aspect, right];
-        let row_y = [&sin * &mirror / aspect, cos, down];
+        let row_x = [&cos * &mirror_x, &sin * &mirror_y * -aspect, right];
+        let row_y = [&sin * &mirror_x / aspect, &cos * &mirror_y, down];
         Tensor::stack(&[Tensor::stack(&row_x, 1), Tensor::stack(&row_y, 1)], 1)
     }
 
@@ -115,6 +127,8 @@ mod tests {
     const OFF: Augment = Augment {
         chance: 1.0,
         flip: 0.0,
+        flip_rows: 0.0,
+        flip_slices: 0.0,
         rotate: 0.0,
         scale: 0.0,
         shift: 0.0,
@@ -145,6 +159,9 @@ mod tests {
         let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images.flip([3])).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels.flip([2]));
+        let (i, l) = Augment { flip_rows: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
+        assert!((i - images.flip([2])).abs().max().double_value(&[]) < 1e-5);
+        assert_eq!(l, labels.flip([1]));
     }
 
     #[test]

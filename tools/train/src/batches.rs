@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use monet::package::Manifest;
 use tch::{Device, Kind, Tensor};
 
-use crate::dataset::Subject;
+use crate::dataset::{self, Pair, Subject};
 use crate::random::Random;
 use crate::settings::Settings;
 
@@ -25,12 +25,21 @@ pub struct Slices {
 }
 
 impl Slices {
+    /// The slices of these subjects, cut as the settings say.
+    ///
+    /// # Errors
+    /// Unreadable subjects; where no slice has a label.
+    pub fn read(pairs: &[Pair], settings: &Settings, package: &Manifest, device: Device) -> Result<Self> {
+        let package = settings.cut(package);
+        Self::new(pairs.iter().map(|pair| dataset::load(pair, &package)), &package, device)
+    }
+
     /// The slices of subjects, at the net's size. Subjects are taken one at a time, so that besides these slices no more than one
     /// is held.
     ///
     /// # Errors
     /// Those of the subjects; where no slice has a label.
-    pub fn new(
+    fn new(
         subjects: impl Iterator<Item = Result<Subject>>,
         package: &Manifest,
         device: Device,
@@ -86,7 +95,7 @@ impl Slices {
         self.foreground.len()
     }
 
-    /// A batch at the package's size, at random; larger slices are cut at a random place. Images
+    /// A batch at the size that slices were read for, at random; larger slices are cut at a random place. Images
     /// `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
     pub fn draw(&self, settings: &Settings, random: &mut Random) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
@@ -101,7 +110,12 @@ impl Slices {
             let top = random.below((height - self.size[0] + 1) as usize) as i64;
             let left = random.below((width - self.size[1] + 1) as usize) as i64;
             let cut = |t: &Tensor| t.narrow(-2, top, self.size[0]).narrow(-1, left, self.size[1]);
+            let own = images.len();
             images.extend(self.seen(slice).map(|at| cut(&self.images[at])));
+            let flip = settings.augment.flip_slices;
+            if flip > 0.0 && random.chance(flip) {
+                images[own..].reverse();
+            }
             labels.push(cut(&self.labels[slice]));
         }
         let [height, width] = self.size;
@@ -119,7 +133,7 @@ impl Slices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dataset, preset};
+    use crate::preset;
 
     /// A subject whose slices are full of their numbers, counted from `first`.
     fn subject(package: &Manifest, first: i64, slices: i64) -> Subject {
@@ -150,5 +164,12 @@ mod tests {
         let drawn = planes(&images);
         assert!(drawn.iter().all(|slice| *slice == seen[slice[1] as usize]), "{drawn:?}");
         assert!((0..9).all(|n| drawn.iter().any(|slice| slice[1] as i64 == n)), "{drawn:?}");
+
+        let (images, _) =
+            slices.draw(&Settings::of(&["--batch", "64", "--flip-slices", "0.5"]), &mut Random::of(1, 1));
+        let (kept, turned): (Vec<_>, Vec<_>) =
+            planes(&images).into_iter().partition(|slice| *slice == seen[slice[1] as usize]);
+        assert!(kept.len() > 16 && turned.len() > 8, "{} kept, {} turned", kept.len(), turned.len());
+        assert!(turned.iter().all(|s| [s[2], s[1], s[0]] == seen[s[1] as usize][..]), "{turned:?}");
     }
 }

@@ -69,7 +69,7 @@ impl Check {
     fn losses(&self, way: Way, settings: &Settings, package: &Manifest, pairs: &[Pair]) -> Result<Vec<f64>> {
         tch::set_num_threads(way.threads);
         let settings = Settings { bf16: way.bf16, ..settings.clone() };
-        let slices = Slices::new(pairs.iter().map(|p| dataset::load(p, package)), package, way.device)?;
+        let slices = Slices::read(pairs, &settings, package, way.device)?;
         let net = checkpoint::begin(&settings, package, way.device, settings.from.as_ref())?;
         let mut adam = Adam::new(&net, settings.weight_decay);
         let mut losses = Losses::default();

@@ -163,7 +163,7 @@ impl Quantize {
         println!("Dice on {} validation subjects   f32      int8", validation.len());
         print_drop(&package, &float, &int8);
         if self.tune_steps > 0 && quantize::worst_drop(&float, &int8) > self.tune_above {
-            let slices = Slices::new(training.iter().map(|p| dataset::load(p, &package)), &package, device)?;
+            let slices = Slices::read(&training, &settings, &package, device)?;
             let tuned = self.tune(&net, &scales, &slices, &settings)?;
             let tuned = export::build(&tuned.topology, &export::fold(&tuned)?, Some(&scales), &package.task)?;
             let found = judge(&tuned)?;

@@ -23,6 +23,11 @@ impl Random {
         Uniform::new(0, n).sample(&mut self.0)
     }
 
+    /// True with the given chance.
+    pub fn chance(&mut self, chance: f64) -> bool {
+        Uniform::new(0.0, 1.0).sample(&mut self.0) < chance
+    }
+
     /// Uniform in `[-most, most)`.
     pub fn uniform(&mut self, shape: &[i64], most: f64) -> Tensor {
         self.tensor(shape, Uniform::new(-1.0f32, 1.0)) * most
@@ -70,6 +75,8 @@ mod tests {
         assert!((mean(&random.chosen(&[10_000], 0.3)) - 0.3).abs() < 0.03);
         assert_eq!(mean(&random.chosen(&[100], 0.0)), 0.0);
         assert_eq!(mean(&random.chosen(&[100], 1.0)), 1.0);
+        let often = (0..10_000).filter(|_| random.chance(0.3)).count();
+        assert!((2500..3500).contains(&often), "{often}");
         let mut seen = [false; 5];
         (0..200).for_each(|_| seen[random.below(5)] = true);
         assert_eq!(seen, [true; 5]);

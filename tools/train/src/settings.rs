@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use monet::package::Manifest;
+use anyhow::{Context, Result, ensure};
+use monet::package::{Input, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
@@ -33,6 +33,10 @@ pub struct Settings {
     /// Steps between validations and checkpoints
     #[arg(long, default_value_t = 100)]
     pub epoch: u64,
+    /// Side of the squares that are cut from slices for training, in pixels, such as 128; the package's own size when not given
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(default)]
+    pub crop: Option<usize>,
     /// Slices in a step
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
@@ -98,7 +102,22 @@ impl Settings {
         if self.arch != Arch::Monet {
             package.name = format!("{}-{}", package.name, self.arch.name());
         }
+        if let Some(side) = self.crop {
+            let Input { width, height, .. } = package.input;
+            ensure!(side <= width.min(height), "--crop {side}: larger than the package's {width}×{height}");
+            self.cut(&package).validate().with_context(|| format!("--crop {side}"))?;
+        }
         Ok((package, fingerprint))
+    }
+
+    /// The package that slices are fitted to for training.
+    #[must_use]
+    pub fn cut(&self, package: &Manifest) -> Manifest {
+        let mut package = package.clone();
+        if let Some(side) = self.crop {
+            (package.input.width, package.input.height) = (side, side);
+        }
+        package
     }
 
     /// The network that these settings and a package ask for.
@@ -193,6 +212,23 @@ mod tests {
             assert!(found.contains(part), "{found}");
         }
         assert_eq!(found.matches("asked").count(), 3, "{found}");
+    }
+
+    #[test]
+    fn slices_are_cut_as_asked_where_the_net_can_take_it() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("dataset.json"), r#"{"name": "SarcomaMR", "training": []}"#).unwrap();
+        let cut = |side| Settings::of(&["--crop", side]).complete(data.path());
+        let (package, _) = cut("128").unwrap();
+        assert_eq!((package.input.width, package.input.height), (256, 256));
+        let small = Settings::of(&["--crop", "128"]).cut(&package);
+        assert_eq!((small.input.width, small.input.height), (128, 128));
+        for (side, why) in
+            [("512", "larger than the package's 256×256"), ("30", "--crop 30"), ("0", "--crop 0")]
+        {
+            let error = cut(side).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl<'a> Course<'a> {
         let load = |pair: &Pair| dataset::load(pair, package);
         let (training, validation, test) =
             (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
-        let slices = Slices::new(training.iter().map(load), package, device)?;
+        let slices = Slices::read(&training, settings, package, device)?;
         let validation = validation.iter().map(load).collect::<Result<_>>()?;
         test.iter().try_for_each(|pair| load(pair).map(drop))?;
         eprintln!(

@@ -118,7 +118,7 @@ pub fn fit(net: &Net, settings: &Settings, package: &Manifest, place: &Place, be
     let Settings { steps, epoch, rate, decay, .. } = *settings;
     ensure!(begin < steps, "--step {begin}: the run has only {steps} steps");
     let pairs = place.pairs(Split::Train, settings.fold)?;
-    let slices = Slices::new(pairs.iter().map(|p| dataset::load(p, package)), package, net.device())?;
+    let slices = Slices::read(&pairs, settings, package, net.device())?;
     // Sites that drew alike would turn and shift alike.
     let number = place.site.map_or(0, Fold::number) as u64;
     let own = Settings { seed: settings.seed.wrapping_mul(1009).wrapping_add(number), ..settings.clone() };
