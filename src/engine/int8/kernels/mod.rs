@@ -16,6 +16,8 @@ mod aarch64_neon_4x16;
 mod aarch64_tiles_4x16;
 #[cfg(target_arch = "arm")]
 mod arm_neon_2x16;
+#[cfg(target_arch = "arm")]
+mod arm_neon_epilogue;
 mod scalar;
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the kernels here have no tiles"))]
 pub(super) mod winograd;
@@ -23,6 +25,8 @@ pub(super) mod winograd;
 mod x86_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_winograd;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512_epilogue;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_16x16;
 #[cfg(target_arch = "x86_64")]
