@@ -50,9 +50,9 @@ impl Outputs {
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: job.preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels)),
         };
-        let thinning = ready.preview.as_ref().map(Preview::thinning);
-        let waiting = Waiting::new(manifest, geometry, thinning, folder)?;
-        Ok(Self { ready, waiting })
+        let mut outputs = Self { ready, waiting: None };
+        outputs.waiting = Waiting::new(manifest, geometry, outputs.thinning(), folder)?;
+        Ok(outputs)
     }
 
     /// What is to be kept of the slices' picture.

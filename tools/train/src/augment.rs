@@ -80,6 +80,7 @@ impl Augment {
         let zoom = (random.uniform(&n, self.scale) * &changed).exp();
         let [right, down] = [(); 2].map(|()| random.uniform(&n, 2.0 * self.shift) * &changed);
         let mirror_x = random.chosen(&n, self.flip) * -2.0 + 1.0;
+        // Runs without it keep the numbers that they had before there was this option.
         let mirror_y = match self.flip_rows {
             0.0 => mirror_x.ones_like(),
             chance => random.chosen(&n, chance) * -2.0 + 1.0,

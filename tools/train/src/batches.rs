@@ -112,8 +112,7 @@ impl Slices {
             let cut = |t: &Tensor| t.narrow(-2, top, self.size[0]).narrow(-1, left, self.size[1]);
             let own = images.len();
             images.extend(self.seen(slice).map(|at| cut(&self.images[at])));
-            let flip = settings.augment.flip_slices;
-            if flip > 0.0 && random.chance(flip) {
+            if random.chance(settings.augment.flip_slices) {
                 images[own..].reverse();
             }
             labels.push(cut(&self.labels[slice]));

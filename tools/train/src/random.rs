@@ -23,9 +23,9 @@ impl Random {
         Uniform::new(0, n).sample(&mut self.0)
     }
 
-    /// True with the given chance.
+    /// True with the given chance; where there is none, no number is drawn.
     pub fn chance(&mut self, chance: f64) -> bool {
-        Uniform::new(0.0, 1.0).sample(&mut self.0) < chance
+        chance > 0.0 && Uniform::new(0.0, 1.0).sample(&mut self.0) < chance
     }
 
     /// Uniform in `[-most, most)`.
