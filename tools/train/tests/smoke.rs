@@ -14,11 +14,7 @@ use std::time::{Duration, Instant};
 use ran::{refuse, succeed};
 
 /// Enough of a net and of a run to find the boxes.
-const RUN: &str = concat!(
-    "--task ",
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/synthetic/task.toml --width 6 --batch 10 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0"
-);
+const RUN: &str = "--width 6 --batch 10 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
 
 fn monet_train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
@@ -30,7 +26,7 @@ fn monet_train(arguments: &[&str]) -> Command {
 fn train(data: &Path, out: &Path) -> Command {
     let mut command =
         monet_train(&["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
-    command.args(RUN.split(' '));
+    command.args(["--task", synthetic::TASK]).args(RUN.split(' '));
     command
 }
 
