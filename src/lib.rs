@@ -41,4 +41,5 @@ pub mod pipeline;
 pub mod profile;
 #[cfg(feature = "cli")]
 pub mod targets;
+pub mod text;
 pub mod volume;

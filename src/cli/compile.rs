@@ -48,7 +48,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     let file = monet::engine::compile(&package)?;
     plan::write(&args.output, &file, args.force).with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
-    super::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()));
+    super::terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;
     Ok(Outcome::Done)
 }
 

@@ -43,7 +43,7 @@ impl DeskArgs {
     pub(super) fn compare(&self, html: Option<&Path>) -> Result<bool> {
         if let Some([a, b]) = self.diff.as_deref() {
             let (a, b) = (read(a)?, read(b)?);
-            super::print(&difference(&a, &b));
+            super::terminal::print(&difference(&a, &b))?;
             if let Some(path) = html {
                 super::write(path, &profile::diff_page(&a, &b))?;
             }
@@ -156,7 +156,7 @@ fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<()> {
         folder.display(),
         runs.len()
     );
-    super::print(&out);
+    super::terminal::print(&out)?;
     if let Some(path) = html {
         super::write(path, &profile::history_page(&format!("{step} over {} runs", points.len()), &points))?;
     }

@@ -9,7 +9,7 @@ use monet::package::Package;
 use monet::pipeline::ModelReport;
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 /// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every kernel
 ///
@@ -51,9 +51,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
         self_test,
     };
     if args.json {
-        super::print(&monet::measure::json(&examination));
+        terminal::print(&monet::measure::json(&examination))?;
     } else {
-        super::print(&text(&examination));
+        terminal::print(&text(&examination))?;
     }
     Ok(if examination.healthy { Outcome::Done } else { Outcome::Failed })
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use monet::measure::{self, Comparison, SubjectScore, Summary};
+use monet::text::{self, exact, plain};
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,29 +98,29 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         match score {
             Ok(score) => {
                 if !score.unknown.is_empty() {
-                    eprintln!(
-                        "monet: warning: {name}: labels {:?} have no name and are not compared",
+                    terminal::warn(format_args!(
+                        "{name}: labels {:?} have no name and are not compared",
                         score.unknown
-                    );
+                    ));
                 }
                 subjects.push(score);
             }
             Err(error) => {
                 failed += 1;
-                super::report(&error);
+                terminal::report(&error);
             }
         }
     }
     let summary = measure::summarise(&subjects);
     let to_stdout = [&args.json, &args.csv].into_iter().flatten().any(|p| p == Path::new("-"));
-    if !to_stdout && !subjects.is_empty() {
-        super::print(&table(&subjects, &summary, &labels));
-    }
     if let Some(path) = &args.json {
         super::write(path, &measure::json(&Evaluation { subjects: &subjects, summary: &summary }))?;
     }
     if let Some(path) = &args.csv {
         super::write(path, &csv(&subjects, &labels))?;
+    }
+    if !to_stdout && !subjects.is_empty() {
+        terminal::print(&table(&subjects, &summary, &labels))?;
     }
     Ok(Outcome::of(failed, pairs.len()))
 }
@@ -169,7 +170,7 @@ fn volumes(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn subject(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = exact(path.file_name().unwrap_or_default());
     name.trim_end_matches(".gz").trim_end_matches(".nii").to_owned()
 }
 
@@ -191,6 +192,7 @@ fn signed(value: Option<f64>, digits: usize) -> String {
 /// A line of the table: subject, label, and five scores.
 fn row(subject: &str, label: &str, scores: [String; 5]) -> String {
     let [dice, hd95, hd, ml, percent] = scores;
+    let (subject, label) = (plain(subject), plain(label));
     format!("{subject:<24} {label:<16} {dice:>15} {hd95:>13} {hd:>13} {ml:>16} {percent:>13}\n")
 }
 
@@ -246,7 +248,6 @@ fn undefined(summary: &[Comparison], labels: &[Named]) -> String {
 
 /// A row for each subject and label; undefined scores are empty fields.
 fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
     let mut out =
         "subject,label,name,dice,hausdorff_mm,hd95_mm,pred_ml,truth_ml,difference_ml,difference_percent\n"
@@ -254,9 +255,9 @@ fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
     for s in subjects {
         for l in &s.labels {
             out += &[
-                quoted(&s.subject),
+                text::cell(&s.subject),
                 l.label.to_string(),
-                quoted(&name(l.label, labels)),
+                text::cell(&name(l.label, labels)),
                 number(l.dice),
                 number(l.hausdorff_mm),
                 number(l.hd95_mm),

@@ -8,7 +8,7 @@ use monet::engine::{self, Summary};
 use monet::package::{Manifest, Package};
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,9 +56,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
             manifest: &package.manifest,
             net,
         };
-        super::print(&monet::measure::json(&inspection));
+        terminal::print(&monet::measure::json(&inspection))?;
     } else {
-        super::print(&text(&package, &net));
+        terminal::print(&text(&package, &net))?;
     }
     Ok(Outcome::Done)
 }

@@ -10,6 +10,7 @@ mod interrupt;
 mod profile;
 mod segment;
 mod targets;
+mod terminal;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,8 +65,12 @@ impl Outcome {
     }
 }
 
-/// Runs a command; errors go to standard error.
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+/// Reads the command line and runs the command; errors go to standard error.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return terminal::usage(&error).into(),
+    };
     let outcome = match arguments.command {
         Command::Segment(args) => segment::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
@@ -81,14 +86,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Ok(Outcome::OverBudget) => ExitCode::from(4),
         Err(error) => {
-            report(&error);
+            terminal::report(&error);
             ExitCode::FAILURE
         }
     }
-}
-
-fn report(error: &anyhow::Error) {
-    eprintln!("monet: error: {error:#}");
 }
 
 /// The package named, or the embedded one.
@@ -164,17 +165,8 @@ fn parse_size(text: &str) -> Result<[usize; 2]> {
 
 /// Writes text to a file, or to standard output for `-`.
 fn write(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
     if path == Path::new("-") {
-        // A reader that has seen enough, as `head` has, is no failure.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        return Ok(());
+        return terminal::print(text);
     }
     std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
-}
-
-/// Prints to standard output; a reader that has seen enough is no failure.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -11,7 +11,7 @@ use monet::package::Package;
 use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,7 +88,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     if args.first_slice {
         profile::first_slice(&package, size(args, &package), args.engine.choose()?)?;
-        println!("{FIRST_SLICE}");
+        terminal::print(&format!("{FIRST_SLICE}\n"))?;
         return Ok(Outcome::Done);
     }
     let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
@@ -103,15 +103,15 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         profile.target = Some(target.name.clone());
         profile.verdict = Some(Verdict::new(&profile, target));
     }
-    if printed == 0 {
-        super::print(&table(&profile));
-    }
     let texts =
         [monet::measure::json(&profile), profile::csv(&profile), profile::page(&profile), trace(&profile)];
     for (path, text) in outputs.into_iter().zip(&texts) {
         if let Some(path) = path {
             super::write(path, text)?;
         }
+    }
+    if printed == 0 {
+        terminal::print(&table(&profile))?;
     }
     let passed = profile.verdict.as_ref().is_none_or(|v| v.passed);
     Ok(if passed { Outcome::Done } else { Outcome::OverBudget })

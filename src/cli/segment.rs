@@ -1,6 +1,7 @@
 //! `monet segment`: volumes in, label volumes out.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,8 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::pipeline::{self, Job, Model, Report};
+use monet::text::{plain, shown};
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,16 +62,23 @@ pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     let mut model =
         Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.engine.choose()?);
 
-    let mut reports = Vec::new();
-    let mut failed = 0;
+    let (mut reports, mut failed, mut stopped) = (Vec::new(), 0, false);
+    // A summary that is lost is told at the end: it keeps no other volume from being segmented.
+    let mut printed = Ok(());
     for job in &jobs {
         match segment(&mut model, job, &interrupted, args.quiet) {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                if !args.quiet {
+                    printed = printed.and(tell(&report, job));
+                }
+                reports.push(report);
+            }
             Err(error) => {
                 failed += 1;
-                super::report(&error.into());
-                if interrupted.load(Ordering::Relaxed) {
-                    return Ok(Outcome::Failed);
+                terminal::report(&error.into());
+                stopped = interrupted.load(Ordering::Relaxed);
+                if stopped {
+                    break;
                 }
             }
         }
@@ -77,7 +86,8 @@ pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
     if let (Some(path), true, false) = (&args.stats, jobs.len() > 1, reports.is_empty()) {
         super::write(path, &monet::measure::json(&reports))?;
     }
-    Ok(Outcome::of(failed, jobs.len()))
+    printed?;
+    Ok(if stopped { Outcome::Failed } else { Outcome::of(failed, jobs.len()) })
 }
 
 /// One job an input; refuses what could overwrite one another.
@@ -113,22 +123,35 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
 }
 
 /// The input's file name with an ending that can be written.
-fn output_name(input: &Path) -> Result<String> {
-    let name = input.file_name().with_context(|| format!("{}: expected a file", input.display()))?;
-    let name = name.to_string_lossy();
-    let lower = name.to_lowercase();
-    if lower.ends_with(".nii") || lower.ends_with(".nii.gz") {
-        return Ok(name.into_owned());
+fn output_name(input: &Path) -> Result<OsString> {
+    let name = input.file_name().with_context(|| format!("{}: expected a file", shown(input)))?;
+    let lower = name.as_encoded_bytes().to_ascii_lowercase();
+    if lower.ends_with(b".nii") || lower.ends_with(b".nii.gz") {
+        return Ok(name.to_owned());
     }
-    let stem = name.trim_end_matches(".gz").rsplit_once('.').map_or(&*name, |(stem, _)| stem);
-    Ok(format!("{stem}.nii.gz"))
+    let mut name = bare(name).to_owned();
+    name.push(".nii.gz");
+    Ok(name)
+}
+
+/// A volume's name without the endings that volumes have.
+fn bare(name: &OsStr) -> &OsStr {
+    let without = |name, endings: &[&str]| {
+        let path = Path::new(name);
+        let ends =
+            path.extension().is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)));
+        path.file_stem().filter(|_| ends).unwrap_or(name)
+    };
+    without(without(name, &["gz"]), &["nii", "hdr", "img"])
 }
 
 /// `dir/preview.png` for the input `scan.nii.gz` is `dir/preview-scan.png`.
-fn beside(path: &Path, name: &str) -> PathBuf {
-    let stem = name.trim_end_matches(".gz").trim_end_matches(".nii");
-    let own = path.file_stem().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{own}-{stem}.png"))
+fn beside(path: &Path, name: &OsStr) -> PathBuf {
+    let mut own = path.file_stem().unwrap_or_default().to_owned();
+    own.push("-");
+    own.push(bare(name));
+    own.push(".png");
+    path.with_file_name(own)
 }
 
 fn segment(
@@ -143,20 +166,22 @@ fn segment(
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    if let (Ok(report), false) = (&report, quiet) {
-        report
-            .warnings
-            .iter()
-            .for_each(|warning| eprintln!("monet: {}: warning: {warning}", job.input.display()));
-        super::print(&summary(report, job));
-    }
     report
+}
+
+/// Warnings as messages, figures as results.
+fn tell(report: &Report, job: &Job) -> Result<()> {
+    report
+        .warnings
+        .iter()
+        .for_each(|warning| terminal::warn(format_args!("{}: {warning}", shown(&job.input))));
+    terminal::print(&summary(report, job))
 }
 
 fn progress_bar(input: &Path) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slices, {per_sec}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = shown(input.file_name().unwrap_or_default()).to_string();
     ProgressBar::new(0).with_style(style).with_message(name)
 }
 
@@ -164,21 +189,25 @@ fn progress_bar(input: &Path) -> ProgressBar {
 fn summary(report: &Report, job: &Job) -> String {
     let mut text = format!(
         "{}: {} slices in {:.2} s ({:.1} slices/s), {} {} by {}\n",
-        job.output.display(),
+        shown(&job.output),
         report.slices,
         report.wall_s,
         report.slices_per_s,
-        report.model.name,
-        report.model.version,
-        report.engine
+        plain(&report.model.name),
+        plain(&report.model.version),
+        plain(&report.engine)
     );
     for label in &report.labels {
         let slices = label.slices.map_or("not found".into(), |[a, b]| format!("slices {a} to {b}"));
-        text +=
-            &format!("  {:<20} {:>10.3} ml  {:>9} voxels  {slices}\n", label.name, label.ml, label.voxels);
+        text += &format!(
+            "  {:<20} {:>10.3} ml  {:>9} voxels  {slices}\n",
+            plain(&label.name),
+            label.ml,
+            label.voxels
+        );
     }
     for path in [&job.preview, &job.stats].into_iter().flatten() {
-        text += &format!("  {}\n", path.display());
+        text += &format!("  {}\n", shown(path));
     }
     text
 }
@@ -195,6 +224,10 @@ mod tests {
             ("scan.hdr", "scan.nii.gz"),
             ("scan.img.gz", "scan.nii.gz"),
             ("scan", "scan.nii.gz"),
+            ("SCAN.HDR", "SCAN.nii.gz"),
+            ("a.b.IMG.GZ", "a.b.nii.gz"),
+            ("scan.v2", "scan.v2.nii.gz"),
+            (".nii.gz", ".nii.gz"),
         ] {
             assert_eq!(output_name(Path::new(input)).unwrap(), output);
         }
@@ -203,6 +236,6 @@ mod tests {
 
     #[test]
     fn previews_of_several_inputs_differ() {
-        assert_eq!(beside(Path::new("out/p.png"), "scan.nii.gz"), Path::new("out/p-scan.png"));
+        assert_eq!(beside(Path::new("out/p.png"), OsStr::new("scan.nii.gz")), Path::new("out/p-scan.png"));
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use monet::targets::{Lack, Machine, Target, nearest};
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,7 @@ pub(super) fn run(args: &TargetsArgs) -> Result<Outcome> {
         (None, false) if args.json => monet::measure::json(&Target::all()),
         (None, false) => list(&Target::all()),
     };
-    super::print(&text);
+    terminal::print(&text)?;
     Ok(Outcome::Done)
 }
 

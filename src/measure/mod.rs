@@ -26,12 +26,13 @@ pub use timing::{Clock, Stage, StageTimes, peak_memory};
 #[must_use]
 pub fn json(report: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(report).expect("reports have only types that JSON has");
-    text + "\n"
+    crate::text::json(text + "\n")
 }
 
-/// Text as it may stand in XML and HTML, in quotes too.
+/// Text as it may stand in XML and HTML, in quotes too; control characters are escaped as [`crate::text::plain`] does.
 #[must_use]
 pub fn escape(text: &str) -> String {
+    let text = crate::text::plain(text);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -39,6 +40,14 @@ pub fn escape(text: &str) -> String {
 mod tests {
     #[test]
     fn text_cannot_break_a_page() {
-        assert_eq!(super::escape("<a b=\"c\">&"), "&lt;a b=&quot;c&quot;&gt;&amp;");
+        assert_eq!(super::escape("<a b=\"c\">&\u{1b}"), "&lt;a b=&quot;c&quot;&gt;&amp;\\x1b");
+    }
+
+    #[test]
+    fn json_has_no_control_characters_but_ends_of_lines() {
+        let odd = "\u{1b}\u{7f}\u{9b}\u{202e}\n\t\\";
+        let text = super::json(&[odd]);
+        assert_eq!(text, "[\n  \"\\u001b\\u007f\\u009b\\u202e\\n\\t\\\\\"\n]\n");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), [odd]);
     }
 }

@@ -11,6 +11,7 @@ use super::stream::{self, Labelled, Preparation};
 use crate::engine::{self, Choice, Engine};
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
+use crate::text;
 use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeError};
 
 /// What is to be done with one volume.
@@ -98,8 +99,10 @@ impl Model {
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The volume.
+    #[serde(serialize_with = "text::serialize_path")]
     pub input: PathBuf,
     /// The label volume.
+    #[serde(serialize_with = "text::serialize_path")]
     pub output: PathBuf,
     /// The model.
     pub model: ModelReport,

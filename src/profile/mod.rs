@@ -314,10 +314,9 @@ pub fn csv(p: &Profile) -> String {
         .to_owned();
     for s in &p.steps {
         let [channels, height, width] = s.shape;
-        // Names come from the package's file and may hold anything.
-        let name = s.name.replace('"', "\"\"");
         out += &format!(
-            "\"{name}\",{},{channels},{height},{width},{:.6},{:.6},{:.6},{},{:.3},{:.2},{},{:.3}\n",
+            "{},{},{channels},{height},{width},{:.6},{:.6},{:.6},{},{:.3},{:.2},{},{:.3}\n",
+            crate::text::cell(&s.name),
             s.kind,
             s.min_ms,
             s.median_ms,
