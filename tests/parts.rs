@@ -336,7 +336,7 @@ fn a_bare_file_must_say_what_its_slices_are() {
     let error = engine::bare(&path, None).unwrap_err().to_string();
     assert!(error.contains("expected [n, channels, height, width]"), "{error}");
     std::fs::write(&path, b"no net").unwrap();
-    assert!(matches!(engine::bare(&path, None), Err(EngineError::Load { .. })));
+    assert!(matches!(engine::bare(&path, None), Err(EngineError::Refused { .. })));
     assert!(matches!(engine::bare(&folder.path().join("none.onnx"), None), Err(EngineError::File(_))));
 }
 

@@ -2,14 +2,11 @@
 //!
 //! Shapes come from the file, everything else is a stated default.
 
-use std::io::Cursor;
 use std::path::Path;
 
-use tract_onnx::prelude::*;
-use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::tract_hir::internal::DimLike;
+use tract_onnx::pb;
 
-use super::EngineError;
+use super::{EngineError, guard};
 use crate::package::{
     Colour, Fit, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
 };
@@ -24,22 +21,23 @@ const LIMITS: [usize; 2] = [16, 4096];
 /// a threshold of 0.5, several for a softmax. Slices are in RAS orientation, intensities from 0 to 1 taken as they are, sizes resized.
 ///
 /// # Errors
-/// [`EngineError::File`], [`EngineError::Load`], [`EngineError::Bare`]
+/// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
 pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineError> {
     let onnx = Package::read_net(path)?;
     let origin = path.display().to_string();
-    let load = |e: TractError| EngineError::Load { origin: origin.clone(), reason: format!("{e:#}") };
+    let refused = |source| EngineError::Refused { origin: origin.clone(), source };
     let wrong = |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
 
-    let mut model = tract_onnx::onnx().model_for_read(&mut Cursor::new(&onnx)).map_err(load)?;
-    let (inputs, outputs) = (model.inputs.len(), model.outputs.len());
-    if [inputs, outputs] != [1, 1] {
-        return Err(wrong("signature", format!("{inputs} input(s) and {outputs} output(s)"), "one of each"));
-    }
-    let fact = model.input_fact(0).map_err(load)?;
-    let found = format!("{fact:?}");
-    let sides: Vec<Option<usize>> =
-        fact.shape.dims().map(|d| d.concretize().and_then(|d| d.to_usize().ok())).collect();
+    let model = guard::read(&onnx).map_err(refused)?;
+    let (inputs, outputs) =
+        model.graph.as_ref().map_or((Vec::new(), 0), |graph| (guard::inputs(graph), graph.output.len()));
+    let ([input], 1) = (&inputs[..], outputs) else {
+        let found = format!("{} input(s) and {outputs} output(s)", inputs.len());
+        return Err(wrong("signature", found, "one of each"));
+    };
+    let sides = sides(input);
+    let side = |n: &Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
+    let found = format!("[{}]", sides.iter().map(side).collect::<Vec<_>>().join(", "));
     let &[_, Some(channels), h, w] = &sides[..] else {
         return Err(wrong("input", found, "[n, channels, height, width] with a number of channels"));
     };
@@ -50,20 +48,32 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     if !bounded(channels, LIMITS[0]) || !bounded(height, LIMITS[1]) || !bounded(width, LIMITS[1]) {
         return Err(wrong("input", found, "at most 16 channels and 4096 pixels a side"));
     }
-    model.set_input_fact(0, f32::fact([1, channels, height, width]).into()).map_err(load)?;
-    let fact = model.into_typed().map_err(load)?.output_fact(0).map_err(load)?.clone();
-    let classes = match fact.shape.as_concrete() {
-        Some(&[1, classes @ 1..=256, h, w]) if [h, w] == [height, width] => classes,
+    let need = guard::fits(&model, [1, channels, height, width]).map_err(refused)?;
+    let classes = match need.output[..] {
+        [1, classes @ 1..=256, h, w] if [h, w] == [height as u64, width as u64] => classes as usize,
         _ => {
-            return Err(wrong(
-                "output",
-                format!("{fact:?}"),
-                "[n, classes, height, width] of the input's size",
-            ));
+            let found = format!("{:?}", need.output);
+            return Err(wrong("output", found, "[n, classes, height, width] of the input's size"));
         }
     };
     let manifest = manifest(path, sha256(&onnx), [channels, height, width], classes);
     Ok(Package { manifest, net: Net::Onnx(onnx.into()), origin })
+}
+
+/// What a file says of an input's shape; none where a size is left open or is no number.
+fn sides(input: &pb::ValueInfoProto) -> Vec<Option<usize>> {
+    use pb::tensor_shape_proto::dimension::Value::DimValue;
+    let Some(pb::type_proto::Value::TensorType(tensor)) =
+        input.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
+        return Vec::new();
+    };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).take(8);
+    dims.map(|dim| match dim.value {
+        Some(DimValue(n)) => usize::try_from(n).ok(),
+        _ => None,
+    })
+    .collect()
 }
 
 fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], classes: usize) -> Manifest {

@@ -68,7 +68,7 @@ pub fn describe(
         }
         #[cfg(feature = "tract")]
         (_, int8) => {
-            let (engine, layers) = nodes(package, size, choice, int8)?;
+            let (engine, layers) = stock::contained(&package.origin, || nodes(package, size, choice, int8))?;
             let unfused = QuantizedEngine::unfused(package)?;
             (engine, unfused.iter().map(ToString::to_string).collect(), layers)
         }

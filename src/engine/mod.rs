@@ -7,6 +7,8 @@ mod bare;
 #[cfg(feature = "tract")]
 mod compile;
 mod describe;
+#[cfg(feature = "tract")]
+mod guard;
 pub mod int8;
 mod quantized;
 mod selftest;
@@ -18,6 +20,8 @@ pub use bare::bare;
 #[cfg(feature = "tract")]
 pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
+#[cfg(feature = "tract")]
+pub use guard::OnnxError;
 pub use quantized::QuantizedEngine;
 pub use selftest::{KernelCheck, self_test};
 #[cfg(feature = "tract")]
@@ -72,6 +76,33 @@ pub enum EngineError {
         /// Where the package came from.
         origin: String,
         /// What tract says.
+        reason: String,
+    },
+    /// The ONNX file is refused before anything is made of it.
+    #[cfg(feature = "tract")]
+    #[error("{origin}: this ONNX file cannot be used")]
+    Refused {
+        /// Where the package came from.
+        origin: String,
+        /// What is wrong with it.
+        source: OnnxError,
+    },
+    /// Tract panicked on the net, which the panic did not leave.
+    #[error(
+        "{origin}: tract failed on this net: {reason}: the file is damaged, or made in a way that tract does not take"
+    )]
+    Panicked {
+        /// Where the package came from.
+        origin: String,
+        /// What the panic said.
+        reason: String,
+    },
+    /// A trial of the net, which the caller has made of it before, failed.
+    #[error("{origin}: this net is not run here: {reason}")]
+    Trial {
+        /// Where the package came from.
+        origin: String,
+        /// How the trial failed.
         reason: String,
     },
     /// The net's input or output is not what the manifest says.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "tract")]
+use super::guard;
 use super::int8::{self, Kernel, Plan, QuantGraph};
 #[cfg(feature = "tract")]
 use super::int8::{Import, Unfused};
@@ -130,12 +132,10 @@ pub(super) fn graph(package: &Package) -> Result<Option<QuantGraph>, EngineError
 /// The quantized parts of a package's ONNX file; `None` where it is a plan.
 #[cfg(feature = "tract")]
 pub(super) fn import(package: &Package) -> Result<Option<Import>, EngineError> {
-    use tract_onnx::prelude::Framework;
     let Net::Onnx(onnx) = &package.net else { return Ok(None) };
-    let proto = tract_onnx::onnx()
-        .proto_model_for_read(&mut std::io::Cursor::new(onnx))
-        .map_err(|e| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") })?;
-    Ok(Some(int8::import(&proto)))
+    let model = guard::read(onnx)
+        .map_err(|source| EngineError::Refused { origin: package.origin.clone(), source })?;
+    Ok(Some(int8::import(&model)))
 }
 
 /// The graph of a net that leaves nothing to tract.

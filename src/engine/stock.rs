@@ -1,12 +1,15 @@
 //! The net run by tract: as it comes, or with its quantized parts as operators of the int8 engine.
+//!
+//! Tract meets only what the [`guard`] let pass. Where it panics none the less, the panic ends here as an error; a build whose panics
+//! abort cannot do that, and a caller that must live on tries the net in another process first.
 
-use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 
 use super::int8::{QuantizedRegion, rewrite};
-use super::{Choice, Engine, EngineError, decide, quantized};
+use super::{Choice, Engine, EngineError, decide, guard, quantized};
 use crate::package::{Output, Package};
 
 /// A net in tract, planned for one slice size.
@@ -15,6 +18,7 @@ pub struct StockEngine {
     state: TypedSimpleState,
     output: Output,
     name: String,
+    origin: String,
     channels: usize,
     size: [usize; 2],
 }
@@ -29,8 +33,12 @@ impl StockEngine {
     /// Plans a package's net for slices of this height and width.
     ///
     /// # Errors
-    /// [`EngineError::Load`], [`EngineError::Mismatch`]
+    /// [`EngineError`] but [`EngineError::Run`]
     pub fn new(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
+        contained(&package.origin, || Self::planned(package, size, choice))
+    }
+
+    fn planned(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
         let load =
             |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
         let model = rewritten(package, size, choice)?;
@@ -42,16 +50,43 @@ impl StockEngine {
         let plan = model.into_runnable().map_err(load)?;
         let state = plan.spawn().map_err(load)?;
         let manifest = &package.manifest;
-        Ok(Self { plan, state, output: manifest.output, name, channels: manifest.input.planes(), size })
+        let origin = package.origin.clone();
+        Ok(Self {
+            plan,
+            state,
+            output: manifest.output,
+            name,
+            origin,
+            channels: manifest.input.planes(),
+            size,
+        })
     }
 
     /// A further engine with the same weights.
     ///
     /// # Errors
-    /// [`EngineError::Run`]
+    /// [`EngineError::Run`], [`EngineError::Panicked`]
     pub fn another(&self) -> Result<Self, EngineError> {
-        let state = self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}")))?;
-        Ok(Self { plan: self.plan.clone(), state, name: self.name.clone(), ..*self })
+        let state =
+            contained(&self.origin, || self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}"))))?;
+        Ok(Self {
+            plan: self.plan.clone(),
+            state,
+            name: self.name.clone(),
+            origin: self.origin.clone(),
+            ..*self
+        })
+    }
+
+    /// Runs the net; a panic leaves the state as no further run may find it.
+    fn run(&mut self, input: Tensor) -> Result<TVec<TValue>, EngineError> {
+        let ran = contained(&self.origin, || {
+            self.state.run(tvec!(input.into())).map_err(|e| EngineError::Run(format!("{e:#}")))
+        });
+        if matches!(ran, Err(EngineError::Panicked { .. })) {
+            self.state = self.another()?.state;
+        }
+        ran
     }
 }
 
@@ -69,13 +104,26 @@ impl Engine for StockEngine {
         let [height, width] = self.size;
         let tensor =
             Tensor::from_shape(&[1, self.channels, height, width], &input.concat()).map_err(failed)?;
-        let outputs = self.state.run(tvec!(tensor.into())).map_err(failed)?;
+        let outputs = self.run(tensor)?;
         let view = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
         let probabilities =
             view.as_slice().ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
         decide(self.output, probabilities, labels);
         Ok(())
     }
+}
+
+/// Makes an error of a panic of tract, where panics unwind.
+pub(super) fn contained<T>(
+    origin: &str,
+    work: impl FnOnce() -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let reason = text.unwrap_or("it does not say why").to_owned();
+        Err(EngineError::Panicked { origin: origin.to_owned(), reason })
+    })
 }
 
 /// As [`typed`], with the quantized parts replaced by operators of the int8 engine where that was chosen.
@@ -103,16 +151,17 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
     let manifest = &package.manifest;
     let shape = |channels| [1, channels, height, width];
-    let onnx = package.net.bytes();
-    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(onnx)).map_err(load)?;
     let mismatch = |what, found, expected| EngineError::Mismatch {
         origin: package.origin.clone(),
         what,
         found,
         expected,
     };
-    let inputs = model.input_outlets().map_err(load)?.len();
-    let outputs = model.output_outlets().map_err(load)?.len();
+    let refused = |source| EngineError::Refused { origin: package.origin.clone(), source };
+    let mut proto = guard::read(package.net.bytes()).map_err(refused)?;
+    let graph = proto.graph.as_ref();
+    let inputs = graph.map_or(0, |graph| guard::inputs(graph).len());
+    let outputs = graph.map_or(0, |graph| graph.output.len());
     if inputs != 1 || outputs != 1 {
         return Err(mismatch(
             "signature",
@@ -120,12 +169,14 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
             "one of each".into(),
         ));
     }
+    let input = shape(manifest.input.planes());
+    guard::fits(&proto, input).map_err(refused)?;
+    guard::settle(&mut proto, input);
+    let model = tract_onnx::onnx().parse(&proto, None).map_err(load)?.model;
     let model = model
-        .with_input_fact(0, f32::fact(shape(manifest.input.planes())).into())
+        .with_input_fact(0, f32::fact(input).into())
         .and_then(|m| m.into_typed())
-        .map_err(|e| {
-            mismatch("input", format!("{e:#}"), format!("{:?} of f32", shape(manifest.input.planes())))
-        })?;
+        .map_err(|e| mismatch("input", format!("{e:#}"), format!("{input:?} of f32")))?;
     let fact = model.output_fact(0).map_err(load)?;
     let expected = shape(manifest.classes());
     let agrees = fact.datum_type == f32::datum_type()
