@@ -42,4 +42,7 @@ pub mod profile;
 #[cfg(feature = "cli")]
 pub mod targets;
 pub mod text;
+mod unfinished;
 pub mod volume;
+
+pub use unfinished::abandon_outputs;

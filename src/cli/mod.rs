@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
+mod batch;
 mod compile;
 #[cfg(feature = "desk")]
 mod desk;
@@ -21,7 +22,7 @@ use monet::engine::Choice;
 use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded, 130 interrupted.";
 
 /// Everything the user may say.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ enum Outcome {
     Failed,
     /// A profile does not keep its target's budget; the report says which figure.
     OverBudget,
+    /// A signal came before all was done; the report says what was.
+    Interrupted,
 }
 
 impl Outcome {
@@ -72,7 +75,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return terminal::usage(&error).into(),
     };
     let outcome = match arguments.command {
-        Command::Segment(args) => segment::run(&args),
+        Command::Segment(args) => segment::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
@@ -85,6 +88,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Outcome::Partly) => ExitCode::from(3),
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Ok(Outcome::OverBudget) => ExitCode::from(4),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             terminal::report(&error);
             ExitCode::FAILURE

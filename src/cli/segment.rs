@@ -3,22 +3,21 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use monet::pipeline::{self, Job, Model, Report};
+use monet::pipeline::{Job, Report};
 use monet::text::{plain, shown};
 
-use super::{Outcome, terminal};
+use super::{Outcome, batch, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   monet segment scan.nii.gz -o mask.nii.gz --stats stats.json --preview preview.png
   monet segment incoming/*.nii.gz -o masks/ --model pancreas.toml --threads 4 --quiet
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
 
 /// Segment NIfTI volumes slice by slice
 #[derive(Debug, Args)]
@@ -32,13 +31,13 @@ pub(super) struct SegmentArgs {
     output: PathBuf,
     /// Model: a package's manifest, or a plan; the embedded hippocampus package when not given
     #[arg(long, value_name = "FILE.toml|FILE.plan")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// Slices segmented at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
+    pub(super) threads: u16,
     /// Write figures (labels, times, memory) as JSON; with several inputs one array
     #[arg(long, value_name = "FILE.json")]
-    stats: Option<PathBuf>,
+    pub(super) stats: Option<PathBuf>,
     /// Write a picture of outlined slices; with several inputs the input's name is added
     #[arg(long, value_name = "FILE.png")]
     preview: Option<PathBuf>,
@@ -46,48 +45,18 @@ pub(super) struct SegmentArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    engine: super::EngineArgs,
+    pub(super) engine: super::EngineArgs,
     /// Print nothing but errors
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// What concerns all inputs; what concerns one of several is reported and counted.
-pub(super) fn run(args: &SegmentArgs) -> Result<Outcome> {
-    let jobs = jobs(args)?;
-    let interrupted = super::interrupt::flag().context("cannot listen for interrupts")?;
-    let mut model =
-        Model::new(super::package(args.model.as_deref())?, args.threads.into(), args.engine.choose()?);
-
-    let (mut reports, mut failed, mut stopped) = (Vec::new(), 0, false);
-    // A summary that is lost is told at the end: it keeps no other volume from being segmented.
-    let mut printed = Ok(());
-    for job in &jobs {
-        match segment(&mut model, job, &interrupted, args.quiet) {
-            Ok(report) => {
-                if !args.quiet {
-                    printed = printed.and(tell(&report, job));
-                }
-                reports.push(report);
-            }
-            Err(error) => {
-                failed += 1;
-                terminal::report(&error.into());
-                stopped = interrupted.load(Ordering::Relaxed);
-                if stopped {
-                    break;
-                }
-            }
-        }
-    }
-    if let (Some(path), true, false) = (&args.stats, jobs.len() > 1, reports.is_empty()) {
-        super::write(path, &monet::measure::json(&reports))?;
-    }
-    printed?;
-    Ok(if stopped { Outcome::Failed } else { Outcome::of(failed, jobs.len()) })
+pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
+    batch::run(jobs(&args)?, args)
 }
 
 /// One job an input; refuses what could overwrite one another.
@@ -154,23 +123,8 @@ fn beside(path: &Path, name: &OsStr) -> PathBuf {
     path.with_file_name(own)
 }
 
-fn segment(
-    model: &mut Model,
-    job: &Job,
-    interrupted: &AtomicBool,
-    quiet: bool,
-) -> Result<Report, pipeline::PipelineError> {
-    let bar = if quiet { ProgressBar::hidden() } else { progress_bar(&job.input) };
-    let report = pipeline::segment(model, job, interrupted, &mut |done, slices| {
-        bar.set_length(slices as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    report
-}
-
 /// Warnings as messages, figures as results.
-fn tell(report: &Report, job: &Job) -> Result<()> {
+pub(super) fn tell(report: &Report, job: &Job) -> Result<()> {
     report
         .warnings
         .iter()
@@ -178,7 +132,8 @@ fn tell(report: &Report, job: &Job) -> Result<()> {
     terminal::print(&summary(report, job))
 }
 
-fn progress_bar(input: &Path) -> ProgressBar {
+/// A volume's progress on the terminal.
+pub(super) fn progress_bar(input: &Path) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slices, {per_sec}, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let name = shown(input.file_name().unwrap_or_default()).to_string();

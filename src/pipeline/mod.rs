@@ -47,7 +47,26 @@ pub enum PipelineError {
     /// Input and output are the same file.
     #[error("{}: is the input as well as an output: choose another output", .0.display())]
     SameFile(std::path::PathBuf),
+    /// A thread of the pipeline panicked: a fault in this program, not in the volume.
+    #[error("the {thread} thread panicked: {text}: this is a fault in the program, please report it")]
+    Panicked {
+        /// `reader` or `worker` (the net).
+        thread: &'static str,
+        /// What the panic said.
+        text: String,
+    },
+    /// The system had no further thread to give.
+    #[error(
+        "one of {threads} threads could not be started: ask for fewer, or raise the limits on processes and memory \
+         (ulimit -u and -v, a container's limit on pids)"
+    )]
+    Thread {
+        /// How many the volume takes beside the caller's: a reader and the workers.
+        threads: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Stopped from outside.
-    #[error("interrupted; nothing was written")]
+    #[error("interrupted before the volume was done: nothing of it was written")]
     Interrupted,
 }

@@ -84,14 +84,15 @@ impl Model {
         &self.package
     }
 
-    /// Engines planned for a height and width.
-    fn engines(&mut self, size: [usize; 2]) -> Result<&mut [Box<dyn Engine>], PipelineError> {
-        if self.engines.first().is_none_or(|engine| engine.size() != size) {
-            self.engines.clear();
-            self.engines = engine::engines(&self.package, size, self.workers, self.choice)
-                .map_err(PipelineError::Load)?;
+    /// Takes the engines, planned for a height and width. Whoever takes them puts them back after a volume that ended well; after
+    /// any other they are made anew, since a panic may have left one half-way.
+    fn take_engines(&mut self, size: [usize; 2]) -> Result<Vec<Box<dyn Engine>>, PipelineError> {
+        let engines = std::mem::take(&mut self.engines);
+        if engines.first().is_some_and(|engine| engine.size() == size) {
+            return Ok(engines);
         }
-        Ok(&mut self.engines)
+        drop(engines);
+        engine::engines(&self.package, size, self.workers, self.choice).map_err(PipelineError::Load)
     }
 }
 
@@ -176,7 +177,7 @@ pub fn segment(
     let manifest = model.package.manifest.clone();
     let mut outputs = Outputs::create(job, &source, &manifest, spool_dir)?;
     let intensity = intensity(model.package(), &mut source, interrupted)?;
-    let engines = model.engines(fit.net_size())?;
+    let mut engines = model.take_engines(fit.net_size())?;
     let before_s = clock.elapsed().as_secs_f64();
 
     let (slices, mut done) = (geometry.size[2], 0);
@@ -193,7 +194,8 @@ pub fn segment(
         progress(done, slices);
         Ok(())
     };
-    let mut stages = stream::stream(&mut source, preparation, engines, interrupted, write)?;
+    let mut stages = stream::stream(&mut source, preparation, &mut engines, interrupted, write)?;
+    model.engines = engines;
     let released = Clock::start();
     outputs.release(interrupted)?;
     stages.add(Stage::Write, released);
@@ -259,4 +261,54 @@ fn warnings(source: &SliceSource, geometry: &Geometry, non_finite: u64) -> Vec<S
         all.push(format!("{non_finite} of {voxels} voxels are NaN or infinite: taken as background"));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::{EngineError, int8::Kernel};
+
+    /// Panics, and tells whoever holds `alive` when it is dropped.
+    struct Breaks([usize; 2], #[expect(dead_code, reason = "counts its owners")] Arc<()>);
+
+    impl Engine for Breaks {
+        fn size(&self) -> [usize; 2] {
+            self.0
+        }
+
+        fn name(&self) -> String {
+            "breaks".to_owned()
+        }
+
+        fn segment(&mut self, _: &[&[f32]], _: &mut [u8]) -> Result<(), EngineError> {
+            panic!("breaks")
+        }
+    }
+
+    /// As in a batch: the volume fails, the next one is done by engines that are made anew.
+    #[test]
+    fn an_engine_that_panicked_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = Job {
+            input: "models/sample/mni152-hippocampus.nii.gz".into(),
+            output: folder.path().join("o.nii.gz"),
+            ..Job::default()
+        };
+        let mut model = Model::new(Package::embedded(), 2, Kernel::best());
+        let never = AtomicBool::new(false);
+        let segment = |model: &mut Model| segment(model, &job, &never, &mut |_, _| {});
+        let orientation = model.package().manifest.orientation;
+        let options = SourceOptions { orientation, ..SourceOptions::default() };
+        let source = SliceSource::open(&job.input, &options).unwrap();
+        let size = fit(model.package(), &source, &job.input).unwrap().net_size();
+        let alive = Arc::new(());
+        model.engines.push(Box::new(Breaks(size, alive.clone())));
+        let error = segment(&mut model).unwrap_err();
+        assert!(matches!(&error, PipelineError::Panicked { text, .. } if text == "breaks"), "{error}");
+        assert_eq!(Arc::strong_count(&alive), 1, "the engine is dropped");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
+        assert_eq!(segment(&mut model).unwrap().slices, 52);
+    }
 }

@@ -7,10 +7,15 @@
 //!
 //! Threads share out slices, not the rows of one: the latter measured 5 to 36 % slower at two threads (256×256: 24.1 against 25.9 ms a
 //! slice, 128×128: 6.1 against 8.3, 512×512: 86 against 91; best of 20, AVX2 on Zen 3), and the next step would have to wait for all rows.
+//!
+//! Whatever ends one thread ends all: an error, a panic, a thread that cannot be started. Each closes every queue, so that nobody waits
+//! for an item that will not come.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use super::PipelineError;
 use super::queue::Queue;
@@ -99,6 +104,36 @@ impl Lane {
     }
 }
 
+/// What slices are read from: a [`SliceSource`], or what a test puts in its place.
+trait Slices: Send {
+    /// Width, height and slices.
+    fn size(&self) -> [usize; 3];
+    /// Whether slices come by falling index.
+    fn descending(&self) -> bool;
+    /// As [`SliceSource::advance`].
+    fn advance(&mut self) -> Result<Option<usize>, VolumeError>;
+    /// As [`SliceSource::row`].
+    fn row(&mut self, channel: usize, y: usize, out: &mut [f32]);
+}
+
+impl Slices for SliceSource {
+    fn size(&self) -> [usize; 3] {
+        self.geometry().size
+    }
+
+    fn descending(&self) -> bool {
+        self.axis_map().0[2].reversed
+    }
+
+    fn advance(&mut self) -> Result<Option<usize>, VolumeError> {
+        Self::advance(self)
+    }
+
+    fn row(&mut self, channel: usize, y: usize, out: &mut [f32]) {
+        Self::row(self, channel, y, out);
+    }
+}
+
 /// Where all threads leave the first error and learn that they are to stop.
 struct Outcome<'a> {
     lanes: &'a [Lane],
@@ -108,8 +143,12 @@ struct Outcome<'a> {
 
 impl Outcome<'_> {
     fn fail(&self, error: PipelineError) {
-        let mut first = self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        first.get_or_insert(error);
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop();
+    }
+
+    /// Wakes whoever waits at a queue.
+    fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.lanes.iter().for_each(Lane::close);
     }
@@ -117,76 +156,133 @@ impl Outcome<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+
+    /// Runs a thread's part; its panic becomes an error. What the panic leaves half-way, nobody uses again: slots are dropped with
+    /// their lanes, and [`stream`] tells its caller the same of source and engines.
+    fn contain(&self, thread: &'static str, part: impl FnOnce() -> StageTimes) -> StageTimes {
+        catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
+            self.fail(PipelineError::Panicked { thread, text: text_of(&*panic) });
+            StageTimes::default()
+        })
+    }
+
+    /// Starts a thread; where the system has none to give, that is the error.
+    fn start<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        name: &'static str,
+        part: impl FnOnce() -> StageTimes + Send + 'scope,
+    ) -> Option<ScopedJoinHandle<'scope, StageTimes>> {
+        let started = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn_scoped(scope, move || self.contain(name, part));
+        started
+            .map_err(|source| self.fail(PipelineError::Thread { threads: self.lanes.len() + 1, source }))
+            .ok()
+    }
+}
+
+/// What a panic says.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("without a message").to_owned()
 }
 
 /// Streams every slice of `source` through the stages; `write` gets them in the source's order. `interrupted` is looked at
 /// between slices.
 ///
 /// # Errors
-/// The first that a stage meets, or [`PipelineError::Interrupted`].
+/// The first that a stage meets, or [`PipelineError::Interrupted`]. After [`PipelineError::Panicked`] neither source nor engines should
+/// be used again: the panic may have left them half-way.
+///
+/// # Panics
+/// When `write` panics: with the same panic, once all threads have ended.
 pub fn stream(
     source: &mut SliceSource,
     preparation: Preparation,
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
-    mut write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+    write: impl FnMut(Labelled) -> Result<(), VolumeError>,
 ) -> Result<StageTimes, PipelineError> {
-    let [width, height, _] = source.geometry().size;
+    stream_slices(source, preparation, engines, interrupted, write)
+}
+
+/// [`stream`], from any source.
+fn stream_slices(
+    source: &mut impl Slices,
+    preparation: Preparation,
+    engines: &mut [Box<dyn Engine>],
+    interrupted: &AtomicBool,
+    write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+) -> Result<StageTimes, PipelineError> {
+    let [width, height, _] = source.size();
     let mut labels = vec![0; width * height];
     let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(&preparation)).collect();
     let outcome = Outcome { lanes: &lanes, error: Mutex::new(None), stop: AtomicBool::new(false) };
-    let mut times = StageTimes::default();
-    thread::scope(|scope| {
-        let outcome = &outcome;
-        let reader = scope.spawn(move || read(source, &preparation, outcome));
-        let workers: Vec<_> = lanes
-            .iter()
-            .zip(engines)
-            .map(|(lane, engine)| scope.spawn(|| work(lane, outcome, engine.as_mut())))
-            .collect();
-        for lane in lanes.iter().cycle() {
-            if interrupted.load(Ordering::Relaxed) {
-                outcome.fail(PipelineError::Interrupted);
-            }
-            let Some(slot) = lane.done.pop() else { break };
-            if outcome.stopped() {
-                break;
-            }
-            let clock = Clock::start();
-            preparation.fit.restore(&slot.labels, &mut labels);
-            let clock = times.add(Stage::Restore, clock);
-            let grey = &slot.input[preparation.neighbours].grey;
-            if let Err(error) = write(Labelled { index: slot.index, labels: &labels, grey }) {
-                outcome.fail(error.into());
-            }
-            times.add(Stage::Write, clock);
-            lane.free.push(slot);
+    let times = thread::scope(|scope| {
+        let (outcome, preparation) = (&outcome, &preparation);
+        let mut threads = Vec::with_capacity(lanes.len() + 1);
+        threads.extend(outcome.start(scope, "reader", move || read(source, preparation, outcome)));
+        for (lane, engine) in lanes.iter().zip(engines) {
+            threads.extend(outcome.start(scope, "worker", move || work(lane, outcome, engine.as_mut())));
         }
-        // A thread that panicked ends the whole here, as a panic in this thread would.
-        for thread in workers.into_iter().chain([reader]) {
-            match thread.join() {
-                Ok(theirs) => times.merge(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
+        let collecting = || collect(preparation, outcome, interrupted, &mut labels, write);
+        let collected = catch_unwind(AssertUnwindSafe(collecting)).inspect_err(|_| outcome.stop());
+        // None of them panics: `contain` sees to that.
+        let theirs = threads.into_iter().filter_map(|thread| thread.join().ok());
+        collected.map(|mut times| {
+            theirs.for_each(|theirs| times.merge(theirs));
+            times
+        })
     });
-    match outcome.error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(times),
+    match (times, outcome.error.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+        (Err(panic), _) => resume_unwind(panic),
+        (Ok(_), Some(error)) => Err(error),
+        (Ok(times), None) => Ok(times),
     }
 }
 
+/// The caller's part: takes labelled slices, lane after lane, and writes them.
+fn collect(
+    preparation: &Preparation,
+    outcome: &Outcome,
+    interrupted: &AtomicBool,
+    labels: &mut [u8],
+    mut write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+) -> StageTimes {
+    let mut times = StageTimes::default();
+    for lane in outcome.lanes.iter().cycle() {
+        if interrupted.load(Ordering::Relaxed) {
+            outcome.fail(PipelineError::Interrupted);
+        }
+        let Some(slot) = lane.done.pop() else { break };
+        if outcome.stopped() {
+            break;
+        }
+        let clock = Clock::start();
+        preparation.fit.restore(&slot.labels, labels);
+        let clock = times.add(Stage::Restore, clock);
+        let grey = &slot.input[preparation.neighbours].grey;
+        if let Err(error) = write(Labelled { index: slot.index, labels, grey }) {
+            outcome.fail(error.into());
+        }
+        times.add(Stage::Write, clock);
+        lane.free.push(slot);
+    }
+    times
+}
+
 /// The reader's thread: fills free slots, lane after lane.
-fn read(source: &mut SliceSource, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
+fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
     let Preparation { intensity, fit, neighbours, thinning } = *preparation;
     let mut times = StageTimes::default();
-    let slices = source.geometry().size[2];
+    let slices = source.size()[2];
     let mut pair = fit.row_pair();
     let empty =
         || Arc::new(Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] });
     // Slots that are under way hold the slices before this one; whoever takes slice i's place finds that its slots are back.
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
-    let mut window = Window::new(neighbours, slices, source.axis_map().0[2].reversed, ring);
+    let mut window = Window::new(neighbours, slices, source.descending(), ring);
     let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {
         let Prepared { values, grey } = Arc::make_mut(slice);
         let clock = Clock::start();
@@ -246,3 +342,6 @@ fn infer(slot: &mut Slot, engine: &mut dyn Engine) -> Result<(), EngineError> {
         slot.input.iter().map(|slice| &slice.values[..]).collect();
     engine.segment(&input, &mut slot.labels)
 }
+
+#[cfg(test)]
+mod tests;

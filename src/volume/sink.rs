@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use nifti::NiftiHeader;
-use tempfile::NamedTempFile;
 
 use super::error::VolumeError;
 use super::source::SliceSource;
 use super::spool::{Layout, Spool};
 use super::voxels::Placement;
-use crate::atomic::{self, Staged};
+use crate::atomic::{self, Staged, Temporary};
 
 /// `NIFTI_INTENT_LABEL`.
 const INTENT_LABEL: i16 = 1002;
@@ -40,8 +39,8 @@ pub struct LabelSink {
 
 #[derive(Debug)]
 enum Output {
-    Plain(BufWriter<NamedTempFile>),
-    Gzip(Box<GzEncoder<BufWriter<NamedTempFile>>>),
+    Plain(BufWriter<Temporary>),
+    Gzip(Box<GzEncoder<BufWriter<Temporary>>>),
 }
 
 impl Output {
@@ -52,7 +51,7 @@ impl Output {
         }
     }
 
-    fn finish(self) -> io::Result<NamedTempFile> {
+    fn finish(self) -> io::Result<Temporary> {
         let buffered = match self {
             Self::Plain(file) => file,
             Self::Gzip(file) => file.finish()?,

@@ -1,0 +1,127 @@
+//! Volumes one after another: what fails is reported and the rest goes on; what a signal leaves undone is told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, anyhow};
+use indicatif::ProgressBar;
+use monet::pipeline::{self, Job, Model, PipelineError, Report};
+use monet::text::shown;
+
+use super::segment::{SegmentArgs, progress_bar, tell};
+use super::{Outcome, interrupt, terminal};
+
+/// Segments all volumes; a signal ends it within a second.
+///
+/// # Errors
+/// What concerns all inputs.
+pub(super) fn run(jobs: Vec<Job>, args: SegmentArgs) -> Result<Outcome> {
+    let batch = Arc::new(Batch { jobs, args, tally: Mutex::default() });
+    let work = batch.clone();
+    let ended = interrupt::watch(move |interrupted| work.run(interrupted))?;
+    ended.unwrap_or_else(|| batch.finish(true))
+}
+
+/// The volumes, and how far they are: told by the thread that segments or, where that is stuck, by the one that watches it.
+struct Batch {
+    args: SegmentArgs,
+    jobs: Vec<Job>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    reports: Vec<Report>,
+    failed: usize,
+    bar: Option<ProgressBar>,
+}
+
+impl Batch {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, interrupted: &AtomicBool) -> Result<Outcome> {
+        let args = &self.args;
+        let package = super::package(args.model.as_deref())?;
+        let mut model = Model::new(package, args.threads.into(), args.engine.choose()?);
+        // A summary that is lost is told at the end: it keeps no other volume from being segmented.
+        let mut printed = Ok(());
+        for job in &self.jobs {
+            match self.segment(&mut model, job, interrupted) {
+                Ok(report) => {
+                    if !args.quiet {
+                        printed = printed.and(tell(&report, job));
+                    }
+                    self.tally().reports.push(report);
+                }
+                Err(_) if interrupted.load(Ordering::Relaxed) => break,
+                Err(error) => {
+                    self.tally().failed += 1;
+                    terminal::report(&explained(error, job));
+                }
+            }
+        }
+        let outcome = self.finish(interrupted.load(Ordering::Relaxed))?;
+        printed.map(|()| outcome)
+    }
+
+    fn segment(
+        &self,
+        model: &mut Model,
+        job: &Job,
+        interrupted: &AtomicBool,
+    ) -> Result<Report, PipelineError> {
+        let bar = if self.args.quiet { ProgressBar::hidden() } else { progress_bar(&job.input) };
+        self.tally().bar = Some(bar.clone());
+        let report = pipeline::segment(model, job, interrupted, &mut |done, slices| {
+            bar.set_length(slices as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        report
+    }
+
+    /// Says what a signal left undone, and writes figures of what was done.
+    fn finish(&self, interrupted: bool) -> Result<Outcome> {
+        let tally = self.tally();
+        tally.bar.iter().for_each(ProgressBar::finish_and_clear);
+        let (done, failed, inputs) = (tally.reports.len(), tally.failed, self.jobs.len());
+        let figures = (inputs > 1 && done > 0).then(|| monet::measure::json(&tally.reports));
+        drop(tally);
+        let undone = self.jobs.get(done + failed).filter(|_| interrupted);
+        if let Some(job) = undone {
+            terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
+        }
+        if let (Some(path), Some(figures)) = (&self.args.stats, figures) {
+            super::write(path, &figures)?;
+        }
+        Ok(undone.map_or_else(|| Outcome::of(failed, inputs), |_| Outcome::Interrupted))
+    }
+}
+
+/// An error that does not say of which volume it is says it now.
+fn explained(error: PipelineError, job: &Job) -> anyhow::Error {
+    let nameless = matches!(
+        error,
+        PipelineError::Engine { .. } | PipelineError::Panicked { .. } | PipelineError::Thread { .. }
+    );
+    let error = anyhow::Error::new(error);
+    if nameless { error.context(format!("{}: is not segmented", shown(&job.input))) } else { error }
+}
+
+/// What an interrupt left undone, from `job` on.
+fn unfinished(job: &Job, done: usize, failed: usize, inputs: usize) -> String {
+    let input = shown(&job.input);
+    if inputs == 1 {
+        return format!("interrupted: {input} is not segmented, nothing was written");
+    }
+    let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let undone = match inputs - done - failed - 1 {
+        0 => "is not segmented".to_owned(),
+        after => format!("and {after} after it are not segmented"),
+    };
+    format!(
+        "interrupted: {done} of {inputs} inputs are done, their outputs are kept{failures}; {input} {undone}"
+    )
+}
