@@ -7,7 +7,7 @@
 mod support;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use monet::engine::int8::Kernel;
@@ -31,9 +31,7 @@ fn volume(c: &mut Criterion) {
     for threads in [1, 2] {
         let mut model = Model::new(package.clone(), threads, Kernel::best());
         group.bench_function(format!("{threads} thread(s)"), |b| {
-            b.iter(|| {
-                pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| ()).expect("a mask")
-            });
+            b.iter(|| pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| ()).expect("a mask"));
         });
     }
 }

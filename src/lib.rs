@@ -13,7 +13,7 @@
 //! runs the net, [`pipeline`] joins the three, [`measure`] says what came out.
 //!
 //! ```
-//! use std::sync::atomic::AtomicBool;
+//! use std::sync::Arc;
 //!
 //! use monet::engine::int8::Kernel;
 //! use monet::package::Package;
@@ -26,7 +26,7 @@
 //!     ..Job::default()
 //! };
 //! let mut model = Model::new(Package::embedded(), 2, Kernel::best());
-//! let report = pipeline::segment(&mut model, &job, &AtomicBool::new(false), &mut |_, _| {})?;
+//! let report = pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| {})?;
 //! assert_eq!(report.slices, 52);
 //! assert!(report.labels.iter().all(|label| label.ml > 0.1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -57,18 +57,22 @@ fn listing(folder: &Path) -> Vec<String> {
 #[test]
 fn files_that_are_no_nifti_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&str, Vec<u8>, &str); 6] = [
+    let cases: [(&str, Vec<u8>, &str); 10] = [
         ("empty.nii", vec![], "only 0 bytes of a 348-byte header"),
-        ("text.nii", b"hello".repeat(200), "no NIfTI-1 magic"),
+        ("text.nii", b"hello".repeat(200), "no NIfTI magic"),
         ("short.nii", Nifti::blob([4, 4, 4]).bytes()[..200].to_vec(), "only 200 bytes"),
-        ("zeros.nii", vec![0; 4096], "no NIfTI-1 magic"),
+        ("zeros.nii", vec![0; 4096], "no NIfTI magic"),
+        ("scan.nii.zst", [b"\x28\xb5\x2f\xfd", &[7; 400][..]].concat(), "zstd -d"),
+        ("scan.nii.bz2", [b"BZh91AY&SY", &[7; 400][..]].concat(), "bzip2 -d"),
+        ("IM0001.nii", [&[0; 128][..], b"DICM", &[2, 0, 0, 0].repeat(99)].concat(), "dcm2niix"),
+        ("tar.nii.gz", support::gzip(&[&[b'n'; 257][..], b"ustar", &[0; 300]].concat()), "tar -x"),
         ("half.nii.gz", support::gzip(&Nifti::blob([9, 9, 9]).bytes())[..60].to_vec(), "header"),
         ("garbage.nii.gz", [vec![0x1f, 0x8b], vec![7; 500]].concat(), "gzip"),
     ];
     for (name, bytes, expected) in cases {
         let input = folder.path().join(name);
         fs::write(&input, bytes).unwrap();
-        refused(folder.path(), &input, &[expected, "expected a NIfTI-1 file"]);
+        refused(folder.path(), &input, &[expected, "expected a NIfTI file"]);
     }
     refused(folder.path(), &folder.path().join("absent.nii"), &["cannot be read", "No such file"]);
 }
@@ -129,7 +133,7 @@ fn impossible_dimensions_are_refused_at_once() {
 #[test]
 fn data_types_without_a_number_per_voxel_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (datatype, name) in [(128, "Rgb24"), (32, "Complex64"), (1, "1"), (0, "0"), (9999, "9999")] {
+    for (datatype, name) in [(128, "RGB24"), (32, "complex64"), (1, "1"), (0, "0"), (9999, "9999")] {
         let input = Nifti { datatype, ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("type.nii"));
         refused(folder.path(), &input, &["datatype", name, "convert the volume"]);
     }

@@ -133,16 +133,6 @@ fn padding_after_a_gzip_file_is_ignored() {
 }
 
 #[test]
-fn a_quaternion_longer_than_one_is_half_a_turn() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = Nifti { sform: None, qform: Some([0.0, 0.0, 2.0, 1.0, 2.0, 3.0]), ..Nifti::blob([3, 4, 5]) };
-    let path = file.write(&folder.path().join("q.nii"));
-    let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
-    assert_eq!(source.header().geometry.spacing, [1.0, 1.0, 1.0]);
-    assert_eq!(source.header().geometry.affine.orientation().to_string(), "LPS");
-}
-
-#[test]
 fn a_spool_that_cannot_be_is_an_error_that_names_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let [_, sideways] = two_ways();

@@ -41,7 +41,7 @@ impl Batch {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, interrupted: &AtomicBool) -> Result<Outcome> {
+    fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         let args = &self.args;
         let package = super::package(args.model.as_deref())?;
         let mut model = Model::new(package, args.threads.into(), args.engine.choose()?);
@@ -70,7 +70,7 @@ impl Batch {
         &self,
         model: &mut Model,
         job: &Job,
-        interrupted: &AtomicBool,
+        interrupted: &Arc<AtomicBool>,
     ) -> Result<Report, PipelineError> {
         let bar = if self.args.quiet { ProgressBar::hidden() } else { progress_bar(&job.input) };
         self.tally().bar = Some(bar.clone());

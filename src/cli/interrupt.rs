@@ -41,7 +41,7 @@ enum Event<T> {
 /// # Panics
 /// When `work` panics.
 pub(super) fn watch<T: Send + 'static>(
-    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    work: impl FnOnce(&Arc<AtomicBool>) -> T + Send + 'static,
 ) -> Result<Option<T>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (sender, events) = mpsc::channel();

@@ -24,7 +24,7 @@ use crate::volume::VolumeError;
 pub enum PipelineError {
     /// Reading the volume or writing the labels failed.
     #[error(transparent)]
-    Volume(#[from] VolumeError),
+    Volume(VolumeError),
     /// The volume's slices do not fit the model.
     #[error("{}: does not fit the model", path.display())]
     Fit {
@@ -69,4 +69,13 @@ pub enum PipelineError {
     /// Stopped from outside.
     #[error("interrupted before the volume was done: nothing of it was written")]
     Interrupted,
+}
+
+impl From<VolumeError> for PipelineError {
+    fn from(error: VolumeError) -> Self {
+        match error {
+            VolumeError::Interrupted { .. } => Self::Interrupted,
+            other => Self::Volume(other),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! One volume from start to end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -163,14 +164,18 @@ impl ModelReport {
 pub fn segment(
     model: &mut Model,
     job: &Job,
-    interrupted: &AtomicBool,
+    interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
     job.check()?;
     let clock = Clock::start();
     let spool_dir = job.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let orientation = model.package.manifest.orientation;
-    let options = SourceOptions { orientation, spool_dir: Some(spool_dir.to_owned()) };
+    let options = SourceOptions {
+        orientation,
+        spool_dir: Some(spool_dir.to_owned()),
+        interrupted: Some(interrupted.clone()),
+    };
     let mut source = SliceSource::open(&job.input, &options)?;
     let geometry = *source.geometry();
     let fit = fit(model.package(), &source, &job.input)?;
@@ -222,6 +227,7 @@ pub fn segment(
         non_finite_voxels,
         warnings: warnings(&source, &geometry, non_finite_voxels),
     };
+    source.verify()?;
     outputs.commit(job, picture, &report)?;
     Ok(report)
 }
@@ -265,8 +271,6 @@ fn warnings(source: &SliceSource, geometry: &Geometry, non_finite: u64) -> Vec<S
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::engine::{EngineError, int8::Kernel};
 
@@ -297,7 +301,7 @@ mod tests {
             ..Job::default()
         };
         let mut model = Model::new(Package::embedded(), 2, Kernel::best());
-        let never = AtomicBool::new(false);
+        let never = Arc::default();
         let segment = |model: &mut Model| segment(model, &job, &never, &mut |_, _| {});
         let orientation = model.package().manifest.orientation;
         let options = SourceOptions { orientation, ..SourceOptions::default() };

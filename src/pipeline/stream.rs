@@ -287,7 +287,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
         let Prepared { values, grey } = Arc::make_mut(slice);
         let clock = Clock::start();
         if source.advance()?.is_none() {
-            return Ok(false);
+            return Ok::<bool, VolumeError>(false);
         }
         let clock = times.add(Stage::Read, clock);
         // Row by row, as a slice of f32 would be the largest buffer beside the net's.
@@ -308,7 +308,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
-                outcome.fail(PipelineError::Volume(error));
+                outcome.fail(error.into());
                 break;
             }
         }

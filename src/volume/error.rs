@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::forms::PLAUSIBLE_MM;
+use super::geometry::Orientation;
+
 /// Why a volume cannot be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -17,20 +20,22 @@ pub enum VolumeError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The header is not a NIfTI-1 header.
-    #[error("{}: {found}, expected a NIfTI-1 file (.nii, .nii.gz or an .hdr/.img pair): convert it, for instance with dcm2niix", path.display())]
+    /// The header is not a NIfTI header.
+    #[error("{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}", path.display())]
     NotNifti {
         /// The file.
         path: PathBuf,
         /// What was found instead.
         found: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A header field has a value that cannot be used.
     #[error("{}: header field `{field}` is {found}, expected {expected}", path.display())]
     Header {
         /// The file.
         path: PathBuf,
-        /// NIfTI-1 name of the field.
+        /// The format's name of the field.
         field: &'static str,
         /// What it says.
         found: String,
@@ -48,6 +53,20 @@ pub enum VolumeError {
         slices: usize,
         /// What was found.
         found: String,
+    },
+    /// The file is not any more what it was when it was opened.
+    #[error("{}: {found} while it was read: nothing was made of it, run again once it is complete", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What happened to it.
+        found: &'static str,
+    },
+    /// Reading ended because [`SourceOptions::interrupted`](super::SourceOptions::interrupted) said so.
+    #[error("{}: interrupted", path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
     },
     /// The temporary file for slices in another order fails.
     #[error("{}: cannot keep slices here: free some space or choose another folder", path.display())]
@@ -90,20 +109,49 @@ pub enum VolumeError {
 }
 
 /// What is odd about a volume and was worked around.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum VolumeWarning {
-    /// Neither sform nor qform can be used.
+    /// Neither sform nor qform is set.
     #[error(
-        "neither sform nor qform can be used: axes are taken as RAS at the spacing in pixdim; left and right may be swapped"
+        "neither sform nor qform is set: axes are taken as LAS (x to the left, as nibabel and ITK take it) at the spacing in pixdim; left and right may be swapped"
     )]
     NoAffine,
+    /// The two forms contradict each other.
+    #[error(
+        "sform and qform place the volume differently ({sform} and {qform}): sform is taken; where that is wrong, sides are swapped"
+    )]
+    FormsDiffer {
+        /// Orientation that the sform gives.
+        sform: Orientation,
+        /// Orientation that the qform gives.
+        qform: Orientation,
+    },
+    /// The grid's axes are not perpendicular, as with a tilted gantry.
+    #[error(
+        "the grid is sheared by {degrees:.1} degrees: volumes are right, distances between surfaces are as if it were not; resample it where they matter"
+    )]
+    Sheared {
+        /// The largest deviation of two axes from perpendicular.
+        degrees: f64,
+    },
+    /// The unit cannot be right.
+    #[error(
+        "the volume's largest side is {largest_mm} mm, expected {} to {} mm: see that xyzt_units and pixdim are right", PLAUSIBLE_MM[0], PLAUSIBLE_MM[1]
+    )]
+    OddExtent {
+        /// Voxels times spacing along the longest axis.
+        largest_mm: f64,
+    },
     /// The slope is not a number.
     #[error("scl_slope or scl_inter is not a number: intensities are taken unscaled")]
     NoScaling,
     /// Spacing is missing.
     #[error("pixdim has no positive spacing along axis {0}: 1 mm is assumed")]
     NoSpacing(usize),
+    /// Spacing has a sign, which belongs to a form.
+    #[error("pixdim is negative along axis {0}: its size is taken, the direction is not")]
+    NegativeSpacing(usize),
     /// There is more data than the header declares.
     #[error("more data follows the last voxel: ignored, but see that the header's dimensions are right")]
     Trailing,

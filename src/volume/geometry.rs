@@ -109,6 +109,15 @@ impl Affine {
             && scale > 0.0
     }
 
+    /// Degrees by which the two axes that are farthest from perpendicular are off.
+    pub(super) fn shear_degrees(&self) -> f64 {
+        let (m, spacing) = (&self.0, self.spacing());
+        let cosine = |[a, b]: [usize; 2]| {
+            m.iter().map(|row| (row[a] / spacing[a]) * (row[b] / spacing[b])).sum::<f64>().abs()
+        };
+        [[0, 1], [0, 2], [1, 2]].map(cosine).into_iter().fold(0.0, f64::max).min(1.0).asin().to_degrees()
+    }
+
     /// The orientation closest to this affine: the assignment of array axes to anatomical axes with the greatest sum of
     /// absolute cosines, so that oblique volumes get one anatomical axis for each array axis.
     #[must_use]

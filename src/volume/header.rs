@@ -1,15 +1,17 @@
-//! A NIfTI-1 file's header: found, parsed through `nifti`, and validated, so that the rest of the library can trust it.
+//! A NIfTI file's header, version 1 or 2: found, parsed, and validated, so that the rest of the library can trust it.
 //!
-//! Format: <https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h>. Nothing is allocated from what a header claims.
+//! Nothing is allocated from what a header claims.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nifti::{Endianness, NiftiHeader, NiftiType};
-
-use super::bytes;
+use super::bytes::{self, Input, Stop, Stream};
 use super::error::{VolumeError, VolumeWarning};
-use super::geometry::{Affine, Geometry};
+use super::fields::{Fields, Version};
+use super::forms;
+use super::geometry::Geometry;
+use super::kinds;
 
 /// Largest width or height of a slice. CT and MR stay below 2048.
 pub const MAX_SIDE: usize = 8192;
@@ -20,8 +22,8 @@ pub const MAX_SLICE_VOXELS: usize = 16 << 20;
 /// Largest number of channels in a 4-D file.
 pub const MAX_CHANNELS: usize = 64;
 
-/// Bytes of a NIfTI-1 header.
-pub(super) const HEADER_LEN: usize = 348;
+/// Largest number of slices of a channel. A version 1 header can say 32,767.
+pub const MAX_SLICES: usize = 1 << 20;
 
 /// How voxels are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,20 +53,35 @@ impl DataType {
         }
     }
 
-    fn from_nifti(kind: NiftiType) -> Option<Self> {
-        Some(match kind {
-            NiftiType::Uint8 => Self::U8,
-            NiftiType::Int8 => Self::I8,
-            NiftiType::Int16 => Self::I16,
-            NiftiType::Uint16 => Self::U16,
-            NiftiType::Int32 => Self::I32,
-            NiftiType::Uint32 => Self::U32,
-            NiftiType::Int64 => Self::I64,
-            NiftiType::Uint64 => Self::U64,
-            NiftiType::Float32 => Self::F32,
-            NiftiType::Float64 => Self::F64,
+    /// The type of a `datatype` code.
+    fn of(code: i16) -> Option<Self> {
+        Some(match code {
+            2 => Self::U8,
+            256 => Self::I8,
+            4 => Self::I16,
+            512 => Self::U16,
+            8 => Self::I32,
+            768 => Self::U32,
+            1024 => Self::I64,
+            1280 => Self::U64,
+            16 => Self::F32,
+            64 => Self::F64,
             _ => return None,
         })
+    }
+
+    /// Name of a `datatype` code that is no [`DataType`].
+    fn name_of_other(code: i16) -> &'static str {
+        match code {
+            1 => " (bits)",
+            32 => " (complex64)",
+            128 => " (RGB24)",
+            1536 => " (float128)",
+            1792 => " (complex128)",
+            2048 => " (complex256)",
+            2304 => " (RGBA32)",
+            _ => "",
+        }
     }
 }
 
@@ -89,12 +106,12 @@ pub struct VolumeHeader {
     pub slope: f64,
     /// Added after the factor.
     pub intercept: f64,
-    /// Placement of the file's own grid.
+    /// Placement of the file's own grid, in millimetres whatever the file's unit.
     pub geometry: Geometry,
     /// What was odd and worked around.
     pub warnings: Vec<VolumeWarning>,
-    /// All fields as parsed, for copies.
-    pub(super) raw: NiftiHeader,
+    /// All that placement needs as it was stored, for copies.
+    pub(super) raw: Fields,
 }
 
 impl VolumeHeader {
@@ -103,20 +120,34 @@ impl VolumeHeader {
     /// # Errors
     /// [`VolumeError::Open`], [`VolumeError::NotNifti`], [`VolumeError::Header`]
     pub fn read(path: &Path) -> Result<Self, VolumeError> {
+        Self::open(path, &None).map(|(header, _, _)| header)
+    }
+
+    /// The header, the files that it needs, and the stream in which its voxels come.
+    pub(super) fn open(path: &Path, stop: &Stop) -> Result<(Self, Files, Stream), VolumeError> {
         let header_path = sibling(path, "img", "hdr").unwrap_or_else(|| path.to_owned());
-        let raw = parse(&header_path)?;
-        let pair = &raw.magic == nifti::header::MAGIC_CODE_NI1;
-        let data_path = match sibling(&header_path, "hdr", "img") {
-            Some(image) if pair => image,
-            None if pair => {
+        let header = Input::open(&header_path, stop.clone())?;
+        // Both files of a pair at once, lest one be replaced between.
+        let image = sibling(&header_path, "hdr", "img").map(|path| (Input::open(&path, stop.clone()), path));
+        let mut stream = header.start()?;
+        let raw = parse(&header_path, &mut stream)?;
+        let (data_path, data) = match image {
+            Some((image, path)) if raw.pair => (path, Some(image?)),
+            None if raw.pair => {
+                let found = "the header of a pair, but the name does not end in .hdr";
                 return Err(not_nifti(
                     &header_path,
-                    "the header of a pair, but the name does not end in .hdr",
+                    found,
+                    "give both files one name, ending in .hdr and .img",
                 ));
             }
-            _ => header_path.clone(),
+            _ => (header_path.clone(), None),
         };
-        Checker { path: &header_path, raw: &raw }.check(path, data_path, pair)
+        let checked = Checker { path: &header_path, raw: &raw }.check(path, data_path)?;
+        if let Some(data) = &data {
+            stream = data.start()?;
+        }
+        Ok((checked, Files { header, data }, stream))
     }
 
     /// Slices of all channels in the file.
@@ -130,31 +161,87 @@ impl VolumeHeader {
     }
 }
 
-/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, `.gz` kept where that file exists.
+/// The open files of a volume.
+#[derive(Debug)]
+pub(super) struct Files {
+    header: Input,
+    /// Voxels, where they lie in a file of their own.
+    data: Option<Input>,
+}
+
+impl Files {
+    /// The file with the voxels.
+    pub(super) fn data(&self) -> &Input {
+        self.data.as_ref().unwrap_or(&self.header)
+    }
+
+    /// Fails where one of them changed or was replaced.
+    pub(super) fn check(&self) -> Result<(), VolumeError> {
+        self.header.check()?;
+        self.data.as_ref().map_or(Ok(()), Input::check)
+    }
+}
+
+/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same or the other case, compressed or
+/// not, as it exists; where none does, in the same case.
 fn sibling(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let is = |p: &Path, e: &str| p.extension().is_some_and(|x| x.eq_ignore_ascii_case(e));
     let plain = if is(path, "gz") { path.with_extension("") } else { path.to_owned() };
     if !is(&plain, from) {
         return None;
     }
-    let other = plain.with_extension(to);
-    let zipped = PathBuf::from(format!("{}.gz", other.display()));
-    Some(if !other.exists() && zipped.exists() { zipped } else { other })
+    let upper = plain.extension().is_some_and(|x| x.to_ascii_lowercase() != x);
+    let endings = if upper { [to.to_uppercase(), to.to_owned()] } else { [to.to_owned(), to.to_uppercase()] };
+    let named = |ending: &str, zip: &str| {
+        let mut name = OsString::from(plain.with_extension(ending));
+        name.push(zip);
+        PathBuf::from(name)
+    };
+    let mut candidates = endings.iter().flat_map(|e| ["", ".gz", ".GZ"].map(|zip| named(e, zip)));
+    Some(candidates.find(|path| path.exists()).unwrap_or_else(|| named(&endings[0], "")))
 }
 
-fn not_nifti(path: &Path, found: impl Into<String>) -> VolumeError {
-    VolumeError::NotNifti { path: path.to_owned(), found: found.into() }
+fn not_nifti(path: &Path, found: impl Into<String>, advice: &'static str) -> VolumeError {
+    VolumeError::NotNifti { path: path.to_owned(), found: found.into(), advice }
 }
 
-/// Reads the 348 bytes and has `nifti` parse them.
-fn parse(path: &Path) -> Result<NiftiHeader, VolumeError> {
-    let mut header = [0; HEADER_LEN];
-    let failed = |source| VolumeError::Open { path: path.to_owned(), source };
-    let mut reader = bytes::open(path).map_err(failed)?.reader;
+/// Reads and parses as many bytes as the header has.
+fn parse(path: &Path, stream: &mut Stream) -> Result<Fields, VolumeError> {
+    let mut bytes = [0; 540];
+    let shortest = Version::One.header_len();
+    let mut length = fill(path, stream, &mut bytes[..shortest])?;
+    let Some((version, pair)) = Version::of(&bytes[..length]) else {
+        let other = match length {
+            _ if length == shortest => "no NIfTI magic at byte 344 or 4".to_owned(),
+            _ => format!("only {length} bytes of a {shortest}-byte header"),
+        };
+        let kind = kinds::of(&bytes[..length]);
+        let (found, advice) =
+            kind.map_or((other, kinds::CONVERT), |(found, advice)| (found.to_owned(), advice));
+        return Err(not_nifti(path, found, advice));
+    };
+    let whole = version.header_len();
+    if length == shortest {
+        length += fill(path, stream, &mut bytes[shortest..whole])?;
+    }
+    if length < whole {
+        return Err(not_nifti(path, format!("only {length} bytes of a {whole}-byte header"), COPY));
+    }
+    // Bytes that a transfer as text would change; some programs leave them zero.
+    if version == Version::Two && !matches!(&bytes[8..12], b"\r\n\x1a\n" | [0, 0, 0, 0]) {
+        return Err(not_nifti(path, "a NIfTI-2 header whose line ends were changed", COPY));
+    }
+    Ok(Fields::parse(&bytes[..whole], version, pair))
+}
+
+const COPY: &str = "copy it again, byte for byte";
+
+/// Reads until the buffer is full or the stream ends; returns how many bytes there were.
+fn fill(path: &Path, stream: &mut Stream, buffer: &mut [u8]) -> Result<usize, VolumeError> {
     let mut length = 0;
-    while length < HEADER_LEN {
-        match reader.read(&mut header[length..]) {
-            Ok(0) => return Err(not_nifti(path, format!("only {length} bytes of a 348-byte header"))),
+    while length < buffer.len() {
+        match stream.reader.read(&mut buffer[length..]) {
+            Ok(0) => break,
             Ok(n) => length += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e)
@@ -163,23 +250,19 @@ fn parse(path: &Path) -> Result<NiftiHeader, VolumeError> {
                     io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
                 ) =>
             {
-                return Err(not_nifti(path, format!("damaged gzip data in the header ({e})")));
+                return Err(not_nifti(path, format!("damaged gzip data in the header ({e})"), COPY));
             }
-            Err(source) => return Err(failed(source)),
+            Err(source) => return Err(bytes::failed(path, source)),
         }
     }
-    if !matches!(&header[344..348], b"n+1\0" | b"ni1\0") {
-        let two = header[4..8] == *b"n+2\0" || header[4..8] == *b"ni2\0";
-        let found = if two { "a NIfTI-2 header" } else { "no NIfTI-1 magic at byte 344" };
-        return Err(not_nifti(path, found));
-    }
-    NiftiHeader::from_reader(&header[..]).map_err(|e| not_nifti(path, e.to_string()))
+    stream.at += length as u64;
+    Ok(length)
 }
 
 /// Validates a parsed header, naming fields in its errors.
 struct Checker<'a> {
     path: &'a Path,
-    raw: &'a NiftiHeader,
+    raw: &'a Fields,
 }
 
 impl Checker<'_> {
@@ -193,43 +276,45 @@ impl Checker<'_> {
         Err(VolumeError::Header { path, field, found, expected })
     }
 
-    fn check(self, path: &Path, data_path: PathBuf, pair: bool) -> Result<VolumeHeader, VolumeError> {
-        let ([x, y, z], channels) = self.size()?;
-        let mut warnings = Vec::new();
+    fn check(self, path: &Path, data_path: PathBuf) -> Result<VolumeHeader, VolumeError> {
+        let (size, channels) = self.size()?;
         let data_type = self.data_type()?;
-        let data_offset = self.data_offset(pair)?;
+        let data_offset = self.data_offset()?;
+        let (affine, mut warnings) = match forms::place(self.raw, size) {
+            Ok(placed) => placed,
+            Err((field, found, expected)) => return self.refuse(field, found, expected),
+        };
         let [slope, intercept] = self.scaling(&mut warnings);
-        let affine = self.affine([x, y, z], &mut warnings);
         Ok(VolumeHeader {
             path: path.to_owned(),
             data_path,
             data_offset,
-            size: [x, y, z],
+            size,
             channels,
             data_type,
-            big_endian: self.raw.endianness == Endianness::Big,
+            big_endian: self.raw.big_endian,
             slope,
             intercept,
-            geometry: Geometry::new([x, y, z], affine),
+            geometry: Geometry::new(size, affine),
             warnings,
             raw: self.raw.clone(),
         })
     }
 
+    /// Of the dimensions behind the third, 0 is read as 1: there is nothing along them.
     fn size(&self) -> Result<([usize; 3], usize), VolumeError> {
         let dim = self.raw.dim;
-        let signed = |i: usize| dim[i] as i16;
-        if !(1..=7).contains(&signed(0)) {
-            return self.refuse("dim[0]", signed(0), "the number of dimensions, 3 or 4");
+        if !(1..=7).contains(&dim[0]) {
+            return self.refuse("dim[0]", dim[0], "the number of dimensions, 3 or 4");
         }
-        let rank = usize::from(dim[0]);
+        let rank = dim[0] as usize;
         let names = ["dim[1]", "dim[2]", "dim[3]", "dim[4]", "dim[5]", "dim[6]", "dim[7]"];
         for i in 1..=rank {
-            if signed(i) <= 0 {
-                return self.refuse(names[i - 1], signed(i), "a positive number of voxels");
+            if dim[i] < 0 || dim[i] == 0 && i <= 3 {
+                return self.refuse(names[i - 1], dim[i], "a positive number of voxels");
             }
         }
-        let length = |i: usize| if i <= rank { usize::from(dim[i]) } else { 1 };
+        let length = |i: usize| if i <= rank { dim[i].max(1) } else { 1 };
         if (5..=7).any(|i| length(i) > 1) {
             return self.refuse(
                 "dim",
@@ -241,40 +326,44 @@ impl Checker<'_> {
             let advice = "a 3-D volume: stack single slices into a volume first";
             return self.refuse("dim[0]", rank, advice);
         }
-        let (size, channels) = ([length(1), length(2), length(3)], length(4));
-        if size[0] > MAX_SIDE || size[1] > MAX_SIDE || size[0] * size[1] > MAX_SLICE_VOXELS {
+        // In 64 bits, because what a header declares may not fit a 32-bit target's usize.
+        let size = [length(1), length(2), length(3)].map(|n| n as u64);
+        let channels = length(4);
+        if size[0].max(size[1]) > MAX_SIDE as u64 || size[0] * size[1] > MAX_SLICE_VOXELS as u64 {
             let most = format!("slices of at most {MAX_SIDE} × {MAX_SIDE} and {MAX_SLICE_VOXELS} voxels");
             return self.refuse("dim", format!("{size:?}"), most);
         }
-        if channels > MAX_CHANNELS {
+        if size[2] > MAX_SLICES as u64 {
+            return self.refuse("dim[3]", size[2], format!("at most {MAX_SLICES} slices"));
+        }
+        if channels > MAX_CHANNELS as i64 {
             return self.refuse("dim[4]", channels, format!("at most {MAX_CHANNELS} channels"));
         }
-        Ok((size, channels))
+        Ok((size.map(|n| n as usize), channels as usize))
     }
 
     fn data_type(&self) -> Result<DataType, VolumeError> {
         const EXPECTED: &str = "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, float32, float64: convert the volume";
-        let Ok(kind) = self.raw.data_type() else {
-            return self.refuse("datatype", self.raw.datatype, EXPECTED);
-        };
-        match DataType::from_nifti(kind) {
+        let code = self.raw.datatype;
+        match DataType::of(code) {
             Some(data_type) => Ok(data_type),
-            None => self.refuse("datatype", format!("{} ({kind:?})", self.raw.datatype), EXPECTED),
+            None => self.refuse("datatype", format!("{code}{}", DataType::name_of_other(code)), EXPECTED),
         }
     }
 
-    fn data_offset(&self, pair: bool) -> Result<u64, VolumeError> {
-        let offset = self.raw.vox_offset;
-        if pair && offset == 0.0 {
-            return Ok(0);
+    fn data_offset(&self) -> Result<u64, VolumeError> {
+        let (offset, header) = (self.raw.vox_offset, self.raw.version.header_len());
+        let least = if self.raw.pair { 0 } else { header };
+        if offset == 0.0 {
+            // Some tools write it for "right after the header and its 4 extension bytes".
+            return Ok(if self.raw.pair { 0 } else { header as u64 + 4 });
         }
-        let least = if pair { 0.0 } else { HEADER_LEN as f32 };
-        // 0 is written by some tools for "right after the header and its 4 extension bytes".
-        if !pair && offset == 0.0 {
-            return Ok(352);
-        }
-        if !offset.is_finite() || offset < least || offset > 1e9 {
-            return self.refuse("vox_offset", offset, "the byte at which voxels start, 352 or more");
+        if !offset.is_finite() || offset < least as f64 || offset > 1e9 {
+            let expected = format!(
+                "the byte at which voxels start, {} or more",
+                if self.raw.pair { 0 } else { header + 4 }
+            );
+            return self.refuse("vox_offset", offset, expected);
         }
         Ok(offset as u64)
     }
@@ -288,54 +377,6 @@ impl Checker<'_> {
             warnings.push(VolumeWarning::NoScaling);
             return [1.0, 0.0];
         }
-        [f64::from(slope), f64::from(intercept)]
-    }
-
-    /// sform, else qform, else pixdim, as the format's author recommends ("method 3, 2, 1" of nifti1.h).
-    fn affine(&self, size: [usize; 3], warnings: &mut Vec<VolumeWarning>) -> Affine {
-        let sform = (self.raw.sform_code > 0)
-            .then(|| Affine([self.raw.srow_x, self.raw.srow_y, self.raw.srow_z].map(|r| r.map(f64::from))));
-        let qform = (self.raw.qform_code > 0).then(|| self.qform());
-        if let Some(affine) = [sform, qform].into_iter().flatten().find(Affine::is_invertible) {
-            return affine;
-        }
-        warnings.push(VolumeWarning::NoAffine);
-        let mut rows = [[0.0; 4]; 3];
-        for axis in 0..3 {
-            let mut step = f64::from(self.raw.pixdim[axis + 1]).abs();
-            if !(step.is_finite() && step > 0.0) {
-                warnings.push(VolumeWarning::NoSpacing(axis));
-                step = 1.0;
-            }
-            rows[axis][axis] = step;
-            rows[axis][3] = -step * (size[axis] as f64 - 1.0) / 2.0;
-        }
-        Affine(rows)
-    }
-
-    /// The quaternion form; formula in nifti1.h under "method 2".
-    fn qform(&self) -> Affine {
-        let raw = self.raw;
-        let stored = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
-        let norm = stored.iter().map(|v| v * v).sum::<f64>();
-        // Rounding, or a careless writer, may leave more than a unit quaternion: it is scaled to half a turn.
-        let [b, c, d] = stored.map(|v| v / norm.max(1.0).sqrt());
-        let a = (1.0 - norm).max(0.0).sqrt();
-        let handed = if raw.pixdim[0] < 0.0 { -1.0 } else { 1.0 };
-        let step = [
-            f64::from(raw.pixdim[1]).abs(),
-            f64::from(raw.pixdim[2]).abs(),
-            f64::from(raw.pixdim[3]).abs() * handed,
-        ];
-        let rotation = [
-            [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],
-            [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
-            [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - c * c - b * b],
-        ];
-        let shift = [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from);
-        Affine([0, 1, 2].map(|row| {
-            let r = rotation[row];
-            [r[0] * step[0], r[1] * step[1], r[2] * step[2], shift[row]]
-        }))
+        [slope, intercept]
     }
 }

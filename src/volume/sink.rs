@@ -5,24 +5,16 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use nifti::NiftiHeader;
 
 use super::error::VolumeError;
+use super::header::VolumeHeader;
 use super::source::SliceSource;
 use super::spool::{Layout, Spool};
 use super::voxels::Placement;
 use crate::atomic::{self, Staged, Temporary};
 
-/// `NIFTI_INTENT_LABEL`.
-const INTENT_LABEL: i16 = 1002;
-
-/// `DT_UINT8`.
-const DATATYPE_UINT8: i16 = 2;
-
-/// Voxels start here: header and four bytes that say that no extension follows.
-const DATA_OFFSET: f32 = 352.0;
-
-/// A label volume in the making: uint8, same dimensions, sform, qform and units as the source's file.
+/// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the format of the source's
+/// file, so that its numbers stay what they are. None of the source's texts is copied, since they may name the patient.
 #[derive(Debug)]
 pub struct LabelSink {
     path: PathBuf,
@@ -85,7 +77,7 @@ impl LabelSink {
         } else {
             Output::Plain(file)
         };
-        out.writer().write_all(&encode(&label_header(&header.raw, header.size))).map_err(failed)?;
+        out.writer().write_all(&beginning(header)).map_err(failed)?;
         let map = source.axis_map();
         let spool = if map.keeps_slices() {
             None
@@ -169,56 +161,11 @@ fn is_gzip(path: &Path) -> Result<bool, VolumeError> {
     }
 }
 
-/// The source's header with what labels change.
-fn label_header(source: &NiftiHeader, size: [usize; 3]) -> NiftiHeader {
-    let mut header = source.clone();
-    header.dim = [3, 1, 1, 1, 1, 1, 1, 1];
-    header.dim[1..4].iter_mut().zip(size).for_each(|(dim, size)| *dim = size as u16);
-    header.datatype = DATATYPE_UINT8;
-    header.bitpix = 8;
-    header.vox_offset = DATA_OFFSET;
-    header.scl_slope = 1.0;
-    header.scl_inter = 0.0;
-    header.cal_min = 0.0;
-    header.cal_max = 0.0;
-    header.intent_code = INTENT_LABEL;
-    [header.intent_p1, header.intent_p2, header.intent_p3] = [0.0; 3];
-    header.intent_name = [0; 16];
-    header.descrip = concat!("monet ", env!("CARGO_PKG_VERSION")).into();
-    header.aux_file = [0; 24];
-    header.magic = *nifti::header::MAGIC_CODE_NIP1;
-    header
-}
-
-/// A header's 352 bytes, little-endian; field order of nifti1.h. (`nifti` writes headers only with whole volumes.)
-fn encode(h: &NiftiHeader) -> Vec<u8> {
-    let mut out = Vec::with_capacity(DATA_OFFSET as usize);
-    let i16s = |out: &mut Vec<u8>, values: &[i16]| values.iter().for_each(|v| out.extend(v.to_le_bytes()));
-    let f32s = |out: &mut Vec<u8>, values: &[f32]| values.iter().for_each(|v| out.extend(v.to_le_bytes()));
-    out.extend(348i32.to_le_bytes());
-    out.extend(h.data_type);
-    out.extend(h.db_name);
-    out.extend(h.extents.to_le_bytes());
-    i16s(&mut out, &[h.session_error]);
-    out.extend([h.regular, h.dim_info]);
-    h.dim.iter().for_each(|v| out.extend(v.to_le_bytes()));
-    f32s(&mut out, &[h.intent_p1, h.intent_p2, h.intent_p3]);
-    i16s(&mut out, &[h.intent_code, h.datatype, h.bitpix, h.slice_start]);
-    f32s(&mut out, &h.pixdim);
-    f32s(&mut out, &[h.vox_offset, h.scl_slope, h.scl_inter]);
-    i16s(&mut out, &[h.slice_end]);
-    out.extend([h.slice_code, h.xyzt_units]);
-    f32s(&mut out, &[h.cal_max, h.cal_min, h.slice_duration, h.toffset]);
-    [h.glmax, h.glmin].iter().for_each(|v| out.extend(v.to_le_bytes()));
-    out.extend(h.descrip.iter().copied().chain(std::iter::repeat(0)).take(80));
-    out.extend(h.aux_file);
-    i16s(&mut out, &[h.qform_code, h.sform_code]);
-    f32s(&mut out, &[h.quatern_b, h.quatern_c, h.quatern_d, h.quatern_x, h.quatern_y, h.quatern_z]);
-    f32s(&mut out, &h.srow_x);
-    f32s(&mut out, &h.srow_y);
-    f32s(&mut out, &h.srow_z);
-    out.extend(h.intent_name);
-    out.extend(h.magic);
-    out.extend([0; 4]);
+/// What precedes the voxels: the header and four bytes that say that no extension follows.
+fn beginning(source: &VolumeHeader) -> Vec<u8> {
+    let voxels_at = source.raw.version.header_len() + 4;
+    let mut out =
+        source.raw.label_header(source.size, voxels_at, concat!("monet ", env!("CARGO_PKG_VERSION")));
+    out.resize(voxels_at, 0);
     out
 }

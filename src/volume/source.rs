@@ -1,20 +1,18 @@
 //! Slices in: a volume file read one slice at a time, in the model's orientation.
 //!
-//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream straight from the
-//! file through [`nifti`]'s streaming reader; otherwise they pass through a spool on disk. Memory never depends on the
-//! number of slices.
+//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream straight from the file;
+//! otherwise they pass through a spool on disk, as they do from a pipe, which gives its bytes but once. Memory never depends
+//! on the number of slices.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use nifti::volume::streamed::StreamedNiftiVolume;
-
-use super::bytes::{self, Whole};
+use super::bytes::{self, Stream, Whole};
 use super::error::{VolumeError, VolumeWarning};
 use super::geometry::{AxisMap, Geometry, Orientation};
-use super::header::{MAX_SLICE_VOXELS, VolumeHeader};
+use super::header::{Files, MAX_SLICE_VOXELS, VolumeHeader};
 use super::spool::{Layout, Spool};
 use super::voxels::{Decoder, Placement};
 
@@ -26,11 +24,14 @@ pub struct SourceOptions {
     /// Folder for the spool, should one be needed; the system's temporary folder when `None`. The spool takes as much
     /// as the volume's uncompressed voxels.
     pub spool_dir: Option<PathBuf>,
+    /// Set from outside, it ends reading, the filling of the spool included, before the next 64 KiB of the file.
+    pub interrupted: Option<Arc<AtomicBool>>,
 }
 
 /// A volume as a stream of slices.
 pub struct SliceSource {
     header: VolumeHeader,
+    files: Files,
     map: AxisMap,
     geometry: Geometry,
     placement: Placement,
@@ -55,30 +56,28 @@ impl std::fmt::Debug for SliceSource {
 }
 
 impl SliceSource {
-    /// Opens a volume; where a spool is needed, this reads the whole file once.
+    /// Opens a volume; where a spool is needed, this reads the whole file once. Each file is opened once and never again:
+    /// what takes its name later is not read, and is noticed at the end of a pass.
     ///
     /// # Errors
     /// [`VolumeError`]
-    pub fn open(path: &std::path::Path, options: &SourceOptions) -> Result<Self, VolumeError> {
-        let mut header = VolumeHeader::read(path)?;
+    pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, VolumeError> {
+        let (mut header, files, stream) = VolumeHeader::open(path, &options.interrupted)?;
         let map = AxisMap::between(header.geometry.affine.orientation(), options.orientation);
-        let mut planes = Planes::open(&header)?;
-        let (way, raw_len) = if map.keeps_slices() && header.channels == 1 {
+        let mut planes = Planes::new(&header, stream)?;
+        let (way, raw_len) = if map.keeps_slices() && header.channels == 1 && files.data().is_seekable() {
             (Way::Straight(planes), header.slice_bytes())
         } else {
             check_slice(&header, map)?;
             let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
             let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
-            let mut buffer = Vec::with_capacity(header.slice_bytes());
-            spool.fill(|plane| {
-                planes.read(&mut buffer)?;
-                plane.copy_from_slice(&buffer);
-                Ok(())
-            })?;
+            spool.fill(|plane| planes.read(plane).map_err(|e| files.check().err().unwrap_or(e)))?;
+            files.check()?;
             planes.warn(&mut header.warnings);
             (Way::Spooled(spool), layout.record_bytes())
         };
         Ok(Self {
+            files,
             geometry: header.geometry.oriented(map),
             placement: Placement::new(header.size, map),
             decoder: Decoder::new(&header),
@@ -150,7 +149,7 @@ impl SliceSource {
     /// After an error there are no more slices until [`SliceSource::rewind`].
     ///
     /// # Errors
-    /// [`VolumeError::Data`], [`VolumeError::Open`], [`VolumeError::Spool`]
+    /// [`VolumeError::Data`], [`VolumeError::Changed`], [`VolumeError::Interrupted`], [`VolumeError::Spool`]
     pub fn advance(&mut self) -> Result<Option<usize>, VolumeError> {
         let slices = self.geometry.size[2];
         if self.next == slices {
@@ -162,13 +161,14 @@ impl SliceSource {
         };
         if let Err(error) = read {
             self.next = slices;
-            return Err(error);
-        }
-        if let Way::Straight(planes) = &self.way {
-            planes.warn(&mut self.header.warnings);
+            return Err(self.files.check().err().unwrap_or(error));
         }
         let index = self.next;
         self.next += 1;
+        if let (Way::Straight(planes), true) = (&self.way, self.next == slices) {
+            planes.warn(&mut self.header.warnings);
+            self.files.check()?;
+        }
         Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
     }
 
@@ -191,13 +191,25 @@ impl SliceSource {
     pub fn rewind(&mut self) -> Result<(), VolumeError> {
         if self.next > 0 {
             match &mut self.way {
-                Way::Straight(planes) => *planes = Planes::open(&self.header)?,
+                Way::Straight(planes) => {
+                    self.files.check()?;
+                    *planes = Planes::new(&self.header, self.files.data().start()?)?;
+                }
                 Way::Spooled(spool) => spool.rewind()?,
             }
         }
         self.next = 0;
         self.non_finite = 0;
         Ok(())
+    }
+
+    /// Makes sure that what was read is still what the volume's name leads to: at the end of work, before its result is
+    /// given a name.
+    ///
+    /// # Errors
+    /// [`VolumeError::Changed`]
+    pub fn verify(&self) -> Result<(), VolumeError> {
+        self.files.check()
     }
 
     /// Reads all slices from the start, sorted by index: for tools on a host, since it takes the whole volume's memory.
@@ -233,51 +245,37 @@ fn check_slice(header: &VolumeHeader, map: AxisMap) -> Result<(), VolumeError> {
 
 /// The planes of a file in its own order.
 struct Planes {
-    stream: StreamedNiftiVolume<Box<dyn Read + Send>>,
+    reader: Whole<Box<dyn Read + Send>>,
     path: PathBuf,
+    slice: usize,
     slices: usize,
-    /// Set once the last plane is read, if data follows it.
-    trailing: Arc<AtomicBool>,
 }
 
 impl Planes {
-    fn open(header: &VolumeHeader) -> Result<Self, VolumeError> {
-        let (path, slices) = (header.data_path.clone(), header.planes());
-        let opened = bytes::open(&path).map_err(|source| VolumeError::Open { path: path.clone(), source })?;
-        check_length(header, opened.most)?;
-        let mut reader = opened.reader;
-        let offset = header.data_offset;
-        let skipped = io::copy(&mut (&mut reader).take(offset), &mut io::sink())
-            .map_err(|e| damaged(header, 0, e.to_string()))?;
+    /// The planes in a stream that stands somewhere before them.
+    fn new(header: &VolumeHeader, mut stream: Stream) -> Result<Self, VolumeError> {
+        check_length(header, stream.most)?;
+        let offset = header.data_offset - stream.at;
+        let skipped = io::copy(&mut (&mut stream.reader).take(offset), &mut io::sink())
+            .map_err(|e| damaged(header, 0, e))?;
         if skipped < offset {
             return Err(no_voxels(header));
         }
-        let trailing = Arc::new(AtomicBool::new(false));
-        let length = slices as u64 * header.slice_bytes() as u64;
-        let reader: Box<dyn Read + Send> = Box::new(Whole::new(reader, length, trailing.clone()));
-        // Only what was validated reaches the streaming reader: trailing dimensions of 1 are gone.
-        let mut raw = header.raw.clone();
-        raw.dim = [4, 0, 0, 0, header.channels as u16, 1, 1, 1];
-        raw.dim[1..4].iter_mut().zip(header.size).for_each(|(dim, size)| *dim = size as u16);
-        let stream = StreamedNiftiVolume::from_reader_rank(reader, &raw, 2)
-            .map_err(|e| VolumeError::NotNifti { path: path.clone(), found: e.to_string() })?;
-        Ok(Self { stream, path, slices, trailing })
+        let length = header.planes() as u64 * header.slice_bytes() as u64;
+        let reader = Whole::new(stream.reader, length);
+        Ok(Self { reader, path: header.data_path.clone(), slice: 0, slices: header.planes() })
     }
 
-    /// The next plane, into a buffer that `nifti` is lent and gives back.
-    fn read(&mut self, plane: &mut Vec<u8>) -> Result<(), VolumeError> {
-        let slice = self.stream.slices_read();
-        let read = self.stream.read_slice_inline(std::mem::take(plane));
-        let damaged =
-            |found: String| VolumeError::Data { path: self.path.clone(), slice, slices: self.slices, found };
-        let volume = read.map_err(|e| damaged(describe(&e)))?;
-        *plane = volume.into_raw_data();
+    /// The next plane.
+    fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
+        self.reader.read_exact(plane).map_err(|e| broken(&self.path, self.slice, self.slices, e))?;
+        self.slice += 1;
         Ok(())
     }
 
     /// Notes, once, that data follows the last plane.
     fn warn(&self, warnings: &mut Vec<VolumeWarning>) {
-        if self.trailing.load(Ordering::Relaxed) && !warnings.contains(&VolumeWarning::Trailing) {
+        if self.reader.trailing && !warnings.contains(&VolumeWarning::Trailing) {
             warnings.push(VolumeWarning::Trailing);
         }
     }
@@ -291,24 +289,26 @@ fn check_length(header: &VolumeHeader, most: Option<u64>) -> Result<(), VolumeEr
     if whole >= header.planes() as u64 {
         return Ok(());
     }
-    Err(damaged(header, whole as usize, ENDS.to_owned()))
+    Err(damaged(header, whole as usize, io::ErrorKind::UnexpectedEof.into()))
 }
 
 fn no_voxels(header: &VolumeHeader) -> VolumeError {
-    damaged(header, 0, format!("the data ends before byte {}, where voxels start", header.data_offset))
+    let found = format!("the data ends before byte {}, where voxels start", header.data_offset);
+    damaged(header, 0, io::Error::other(found))
 }
 
-fn damaged(header: &VolumeHeader, slice: usize, found: String) -> VolumeError {
-    VolumeError::Data { path: header.data_path.clone(), slice, slices: header.planes(), found }
+fn damaged(header: &VolumeHeader, slice: usize, error: io::Error) -> VolumeError {
+    broken(&header.data_path, slice, header.planes(), error)
 }
-
-const ENDS: &str = "the voxel data ends here";
 
 /// What a failed read means for the file.
-fn describe(error: &nifti::NiftiError) -> String {
-    match error {
-        nifti::NiftiError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ENDS.to_owned(),
-        nifti::NiftiError::Io(e) => e.to_string(),
-        other => other.to_string(),
+fn broken(path: &Path, slice: usize, slices: usize, error: io::Error) -> VolumeError {
+    if bytes::stopped(&error) {
+        return bytes::failed(path, error);
     }
+    let found = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the voxel data ends here".to_owned(),
+        _ => error.to_string(),
+    };
+    VolumeError::Data { path: path.to_owned(), slice, slices, found }
 }

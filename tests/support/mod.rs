@@ -30,6 +30,9 @@ pub struct Nifti {
     pub sform: Option<[[f32; 4]; 3]>,
     /// b, c, d, x, y, z
     pub qform: Option<[f32; 6]>,
+    /// qform_code and sform_code, where they are not 1 for a form that is there.
+    pub codes: Option<[i16; 2]>,
+    pub units: u8,
     pub magic: [u8; 4],
     pub big_endian: bool,
     pub voxels: Vec<u8>,
@@ -52,6 +55,8 @@ impl Nifti {
             intercept: 0.0,
             sform: Some([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
             qform: None,
+            codes: None,
+            units: 2,
             magic: *b"n+1\0",
             big_endian: false,
             voxels: voxels.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -91,9 +96,9 @@ impl Nifti {
         put(108, &self.vox_offset.to_le_bytes());
         put(112, &self.slope.to_le_bytes());
         put(116, &self.intercept.to_le_bytes());
-        put(123, &[2]);
-        put(252, &i16::from(self.qform.is_some()).to_le_bytes());
-        put(254, &i16::from(self.sform.is_some()).to_le_bytes());
+        put(123, &[self.units]);
+        let there = [self.qform.is_some(), self.sform.is_some()].map(i16::from);
+        self.codes.unwrap_or(there).iter().enumerate().for_each(|(i, v)| put(252 + 2 * i, &v.to_le_bytes()));
         self.qform.iter().flatten().enumerate().for_each(|(i, v)| put(256 + 4 * i, &v.to_le_bytes()));
         self.sform
             .iter()
@@ -149,7 +154,7 @@ pub fn text(path: &Path) -> &str {
 pub fn read(path: &Path) -> Vec<f32> {
     let header = SliceSource::open(path, &SourceOptions::default()).unwrap();
     let orientation = header.header().geometry.affine.orientation();
-    SliceSource::open(path, &SourceOptions { orientation, spool_dir: None }).unwrap().read_all().unwrap()
+    SliceSource::open(path, &SourceOptions { orientation, ..Default::default() }).unwrap().read_all().unwrap()
 }
 
 /// The real data, where it is; says which test goes without otherwise.
