@@ -63,7 +63,7 @@ pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
 fn bare_dicom(bytes: &[u8]) -> bool {
     let [group, 0, element, 0, a, b, c, d, ..] = *bytes else { return false };
     let representation = a.is_ascii_uppercase() && b.is_ascii_uppercase();
-    matches!((group, element), (2, 0 | 1 | 2) | (8, 0 | 1 | 5 | 8 | 0x16 | 0x18))
+    matches!((group, element), (2, 0..=2) | (8, 0 | 1 | 5 | 8 | 0x16 | 0x18))
         && (representation || (u32::from_le_bytes([a, b, c, d]) <= 128 && a > 0))
 }
 
