@@ -1,9 +1,9 @@
 """Outside judge of Dice, Hausdorff distances and volumes: nibabel, numpy and scipy score the same files, written independently of monet.
 
 Usage: judge_measure.py PRED_DIR TRUTH_DIR SCORES.json, the JSON being that of `monet evaluate --json`. Surfaces come from a
-binary erosion and distances from a k-d tree of points in mm, so that no distance transform is shared; the largest is scipy's own `directed_hausdorff`
-both ways. Fails where a score
-differs by more than rounding, or is defined for one side only.
+binary erosion and distances from a k-d tree of points in world mm; the largest is scipy's own `directed_hausdorff` both ways. Where axes are
+perpendicular, HD95 is taken by MedPy's formula as well: a distance transform of the one border, read at the other's voxels, both ways
+stacked. Fails where a score differs by more than rounding, or is defined for one side only.
 """
 import json
 import pathlib
@@ -17,15 +17,20 @@ pred_dir, truth_dir, scores = sys.argv[1:]
 subjects = json.loads(pathlib.Path(scores).read_text())["subjects"]
 
 
-def surface(mask, spacing):
-    """Voxels with a face neighbour outside the mask, beyond the volume's border included, as points in mm."""
-    inner = ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1), border_value=0)
-    return numpy.argwhere(mask & ~inner) * spacing
+def border(mask):
+    """Voxels with a face neighbour outside the mask, beyond the volume's border included."""
+    return mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(3, 1), border_value=0)
 
 
-def judge(pred, truth, spacing, voxel_ml):
+def medpy_hd95(result, reference, spacing):
+    """`medpy.metric.binary.hd95`, of which this is the code without its checks; it knows perpendicular axes only."""
+    one_way = lambda a, b: ndimage.distance_transform_edt(~border(b), sampling=spacing)[border(a)]
+    return numpy.percentile(numpy.hstack((one_way(result, reference), one_way(reference, result))), 95)
+
+
+def judge(pred, truth, affine, voxel_ml):
     """The scores of one label; None where undefined."""
-    p, t = surface(pred, spacing), surface(truth, spacing)
+    p, t = (nibabel.affines.apply_affine(affine, numpy.argwhere(border(mask))) for mask in (pred, truth))
     volumes = pred.sum() * voxel_ml, truth.sum() * voxel_ml
     both = (pred & truth).sum()
     hd95 = hausdorff = None
@@ -33,6 +38,10 @@ def judge(pred, truth, spacing, voxel_ml):
         there, back = spatial.cKDTree(t).query(p)[0], spatial.cKDTree(p).query(t)[0]
         hd95 = numpy.percentile(numpy.concatenate([there, back]), 95)
         hausdorff = max(spatial.distance.directed_hausdorff(*way)[0] for way in ((p, t), (t, p)))
+        steps = affine[:3, :3]
+        spacing = numpy.linalg.norm(steps, axis=0)
+        if numpy.allclose(steps.T @ steps, numpy.diag(spacing**2), atol=1e-9):
+            assert abs(hd95 - medpy_hd95(pred, truth, spacing)) < 1e-9
     return {
         "dice": 2 * both / (pred.sum() + truth.sum()) if len(p) or len(t) else None,
         "hausdorff_mm": hausdorff,
@@ -46,12 +55,13 @@ def judge(pred, truth, spacing, voxel_ml):
 
 compared = worst = 0
 for subject in subjects:
-    pred, truth = (nibabel.load(pathlib.Path(d) / f"{subject['subject']}.nii.gz") for d in (pred_dir, truth_dir))
-    spacing = truth.header.get_zooms()[:3]
+    pred, truth = (nibabel.load(next(pathlib.Path(d).glob(f"{subject['subject']}.*"))) for d in (pred_dir, truth_dir))
+    pred, truth = map(nibabel.as_closest_canonical, (pred, truth))
     voxel_ml = abs(numpy.linalg.det(truth.affine[:3, :3])) / 1000
-    pred, truth = (numpy.asarray(image.dataobj) for image in (pred, truth))
+    affine = truth.affine
+    pred, truth = (numpy.rint(image.dataobj) for image in (pred, truth))
     for label in subject["labels"]:
-        for name, ours in judge(pred == label["label"], truth == label["label"], spacing, voxel_ml).items():
+        for name, ours in judge(pred == label["label"], truth == label["label"], affine, voxel_ml).items():
             theirs = label[name]
             where = f"{subject['subject']} label {label['label']} {name}: judge {ours}, monet {theirs}"
             assert (ours is None) == (theirs is None), where

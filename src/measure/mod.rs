@@ -4,21 +4,23 @@
 //! holds memory that does not depend on the number of slices; scores compare two whole label volumes.
 
 mod canvas;
+mod grid;
+mod label_volume;
 mod labels;
 mod machine;
+mod nearest;
 mod overlap;
 mod preview;
 mod score;
 mod surface;
 mod timing;
 
+pub use label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 pub use labels::{LabelReport, LabelStats};
 pub use machine::Machine;
 pub use overlap::dice;
 pub use preview::{Preview, Thinning};
-pub use score::{
-    Comparison, LabelScore, LabelVolume, MeasureError, SubjectScore, Summary, compare, summarise,
-};
+pub use score::{Comparison, LabelScore, MeasureError, SubjectScore, Summary, compare, summarise};
 pub use surface::{Hausdorff, hausdorff, percentile};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
 

@@ -7,17 +7,22 @@
 /// When the volumes differ in length.
 ///
 /// ```
-/// assert_eq!(monet::measure::dice(&[1, 1, 0, 2], &[1, 0, 0, 2], 1), Some(2.0 / 3.0));
-/// assert_eq!(monet::measure::dice(&[0, 2], &[0, 2], 1), None);
+/// assert_eq!(monet::measure::dice(&[1u8, 1, 0, 2], &[1, 0, 0, 2], 1), Some(2.0 / 3.0));
+/// assert_eq!(monet::measure::dice(&[0u8, 2], &[0, 2], 1), None);
 /// ```
 #[must_use]
-pub fn dice(pred: &[u8], truth: &[u8], label: u8) -> Option<f64> {
+pub fn dice<L: Copy + PartialEq>(pred: &[L], truth: &[L], label: L) -> Option<f64> {
     assert_eq!(pred.len(), truth.len(), "label volumes of different size");
-    let (mut both, mut either) = (0u64, 0u64);
+    let (mut both, mut either) = (0, 0);
     for (&p, &t) in pred.iter().zip(truth) {
         both += u64::from(p == label && t == label);
         either += u64::from(p == label) + u64::from(t == label);
     }
+    dice_of(both, either)
+}
+
+/// Dice of a label that `both` voxels have in both volumes and `either` in the one plus in the other.
+pub(super) fn dice_of(both: u64, either: u64) -> Option<f64> {
     (either > 0).then(|| 2.0 * both as f64 / either as f64)
 }
 

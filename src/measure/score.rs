@@ -1,15 +1,22 @@
 //! Predicted label volumes against true ones: Dice, Hausdorff distances and volume difference, per subject and over subjects.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{dice, hausdorff};
-use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeError};
+use super::grid;
+use super::label_volume::{LabelVolume, MAX_LABEL_VOXELS, Unread};
+use super::nearest::Frame;
+use super::overlap::dice_of;
+use super::surface::{self, Hausdorff};
+use crate::text::shown;
+use crate::volume::{AxisMap, VolumeError};
 
-/// Affines may differ by this much, in mm at the volume's corners, and still be the same grid.
-const SAME_PLACE_MM: f64 = 1e-2;
+/// Voxels of labels whose surfaces are held at once, unless a single label has more: distances to hundreds of labels then take
+/// a few passes over the volumes and tens of megabytes.
+const AT_ONCE: u64 = 4 << 20;
 
 /// Why label volumes cannot be compared.
 #[derive(Debug, Error)]
@@ -19,17 +26,52 @@ pub enum MeasureError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// A voxel is no label.
-    #[error("{}: voxel value {value} in slice {slice}, expected whole numbers from 0 to 255: this is no label volume", path.display())]
+    #[error(
+        "{}: voxel value {value} in slice {slice} of the file, expected whole numbers from 0 to 65535, a thousandth more or less: this is no label volume, or its background or its slope needs mending",
+        shown(path)
+    )]
     NoLabel {
         /// The file.
         path: PathBuf,
-        /// Along the third axis in RAS.
+        /// In the file's order.
         slice: usize,
         /// The value.
         value: f32,
     },
+    /// A volume has several channels.
+    #[error(
+        "{}: {channels} channels, expected one label a voxel: write the number of its channel into each voxel of a 3-D volume, or compare every channel as a 3-D volume of its own where channels overlap",
+        shown(path)
+    )]
+    Channels {
+        /// The file.
+        path: PathBuf,
+        /// The fourth dimension.
+        channels: usize,
+    },
+    /// A volume has too many voxels to be held whole.
+    #[error(
+        "{}: {size:?} voxels, expected at most {MAX_LABEL_VOXELS} in all: cut or resample both volumes first",
+        shown(path)
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// In the file's order.
+        size: [usize; 3],
+    },
+    /// The system gives no more memory.
+    #[error("{}: not enough memory for its labels: give more, or cut both volumes first", shown(path))]
+    Memory {
+        /// The file.
+        path: PathBuf,
+    },
     /// The two grids differ.
-    #[error("{} and {} have different grids ({found}): resample one to the other first", pred.display(), truth.display())]
+    #[error(
+        "{} and {} have different grids ({found}): resample one to the other first",
+        shown(pred),
+        shown(truth)
+    )]
     Geometry {
         /// Predicted labels.
         pred: PathBuf,
@@ -40,45 +82,11 @@ pub enum MeasureError {
     },
 }
 
-/// A label volume in memory, in RAS orientation.
-#[derive(Debug, Clone)]
-pub struct LabelVolume {
-    /// Its grid.
-    pub geometry: Geometry,
-    /// Slices × height × width.
-    pub voxels: Vec<u8>,
-}
-
-impl LabelVolume {
-    /// Reads a label volume of any NIfTI type.
-    ///
-    /// # Errors
-    /// [`MeasureError::Volume`], [`MeasureError::NoLabel`]
-    pub fn read(path: &Path) -> Result<Self, MeasureError> {
-        let mut source = SliceSource::open(path, &SourceOptions::default())?;
-        let mut slice = vec![0.0; source.slice_len()];
-        let mut slices = Vec::new();
-        while let Some(index) = source.next_into(&mut slice)? {
-            let labels = slice.iter().map(|&value| {
-                let whole = value.fract() == 0.0 && (0.0..=255.0).contains(&value);
-                if whole {
-                    Ok(value as u8)
-                } else {
-                    Err(MeasureError::NoLabel { path: path.into(), slice: index, value })
-                }
-            });
-            slices.push((index, labels.collect::<Result<Vec<u8>, _>>()?));
-        }
-        slices.sort_by_key(|(index, _)| *index);
-        Ok(Self { geometry: *source.geometry(), voxels: slices.into_iter().flat_map(|(_, s)| s).collect() })
-    }
-}
-
 /// One label in one subject.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LabelScore {
     /// Voxel value.
-    pub label: u8,
+    pub label: u16,
     /// Dice; `None` where neither volume has the label.
     pub dice: Option<f64>,
     /// Hausdorff distance, the largest between the surfaces, in mm; `None` where either volume lacks the label.
@@ -103,7 +111,10 @@ pub struct SubjectScore {
     /// In the order of the labels wanted, else ascending.
     pub labels: Vec<LabelScore>,
     /// Labels that occur in either volume but were not wanted, ascending; they are not compared.
-    pub unknown: Vec<u8>,
+    pub unknown: Vec<u16>,
+    /// What was odd about the files and was worked around.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Mean and standard deviation (n - 1) over the subjects where a score is defined.
@@ -124,7 +135,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// Voxel value.
-    pub label: u8,
+    pub label: u16,
     /// Of Dice.
     pub dice: Summary,
     /// Of the Hausdorff distance.
@@ -139,33 +150,45 @@ pub struct Comparison {
 
 /// Compares two label volumes; labels are those of `wanted`, or all that occur in either where that is empty.
 ///
+/// The volumes may store the same grid in different orders of its axes. Both are held whole, at one or two bytes a voxel.
+///
 /// # Errors
 /// [`MeasureError`]
 pub fn compare(
     subject: &str,
     pred_path: &Path,
     truth_path: &Path,
-    wanted: &[u8],
+    wanted: &[u16],
 ) -> Result<SubjectScore, MeasureError> {
-    let (pred, truth) = (LabelVolume::read(pred_path)?, LabelVolume::read(truth_path)?);
-    if let Some(found) = difference(&pred.geometry, &truth.geometry) {
-        return Err(MeasureError::Geometry { pred: pred_path.into(), truth: truth_path.into(), found });
+    let (pred, truth) = (Unread::open(pred_path)?, Unread::open(truth_path)?);
+    let map = grid::alignment(pred.geometry(), truth.geometry()).map_err(|found| MeasureError::Geometry {
+        pred: pred_path.into(),
+        truth: truth_path.into(),
+        found,
+    })?;
+    let pair = Pair { pred: pred.read()?, map, truth: truth.read()? };
+    let occurring = (1..=u16::MAX).filter(|&label| pair.voxels(label).iter().any(|&n| n > 0));
+    let mut labels: Vec<u16> = Vec::new();
+    if wanted.is_empty() {
+        labels.extend(occurring.clone());
+    } else {
+        wanted.iter().for_each(|label| {
+            if *label > 0 && !labels.contains(label) {
+                labels.push(*label);
+            }
+        });
     }
-    let mut counts = [[0u64; 256]; 2];
-    for (count, volume) in counts.iter_mut().zip([&pred, &truth]) {
-        volume.voxels.iter().for_each(|&v| count[usize::from(v)] += 1);
-    }
-    let occurs = |label: &u8| counts.iter().any(|c| c[usize::from(*label)] > 0);
-    let labels: Vec<u8> =
-        if wanted.is_empty() { (1..=255).filter(occurs).collect() } else { wanted.to_vec() };
-    let unknown = (1..=255).filter(|label| occurs(label) && !labels.contains(label)).collect();
-    let score = |label: u8| {
-        let [pred_ml, truth_ml] = counts.map(|c| c[usize::from(label)] as f64 * truth.geometry.voxel_ml());
+    let unknown = occurring.filter(|label| !wanted.is_empty() && !wanted.contains(label)).collect();
+    let both = pair.both();
+    let distances = pair.distances(&labels).map_err(|_| MeasureError::Memory { path: pred_path.into() })?;
+    let score = |(label, distance): (u16, Option<Hausdorff>)| {
+        let voxel_ml = pair.truth.geometry().voxel_ml();
+        let voxels = pair.voxels(label);
+        let [pred_ml, truth_ml] = voxels.map(|n| n as f64 * voxel_ml);
         let difference_ml = pred_ml - truth_ml;
-        let distance = hausdorff(&pred.voxels, &truth.voxels, label, &truth.geometry);
         LabelScore {
             label,
-            dice: dice(&pred.voxels, &truth.voxels, label),
+            dice: dice_of(both[usize::from(label)], voxels.iter().sum()),
             hausdorff_mm: distance.map(|d| d.max),
             hd95_mm: distance.map(|d| d.p95),
             pred_ml,
@@ -174,31 +197,78 @@ pub fn compare(
             difference_percent: (truth_ml > 0.0).then(|| 100.0 * difference_ml / truth_ml),
         }
     };
-    Ok(SubjectScore { subject: subject.to_owned(), labels: labels.into_iter().map(score).collect(), unknown })
+    let labels = labels.into_iter().zip(distances).map(score).collect();
+    Ok(SubjectScore {
+        subject: subject.to_owned(),
+        labels,
+        unknown,
+        warnings: pair.warnings([pred_path, truth_path]),
+    })
 }
 
-/// How two grids differ, if they do.
-fn difference(a: &Geometry, b: &Geometry) -> Option<String> {
-    if a.size != b.size {
-        return Some(format!("{:?} and {:?} voxels", a.size, b.size));
+/// Two label volumes on the same grid in space.
+struct Pair {
+    pred: LabelVolume,
+    /// From the prediction's axes to the truth's.
+    map: AxisMap,
+    truth: LabelVolume,
+}
+
+impl Pair {
+    /// Voxels of a label in the prediction and in the truth.
+    fn voxels(&self, label: u16) -> [u64; 2] {
+        [&self.pred, &self.truth].map(|volume| volume.voxels(label))
     }
-    let corner =
-        |i: usize| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { a.size[axis] as f64 - 1.0 } else { 0.0 });
-    let apart = |i: usize| {
-        let (p, q) = (a.affine.apply(corner(i)), b.affine.apply(corner(i)));
-        (0..3).map(|k| (p[k] - q[k]).powi(2)).sum::<f64>().sqrt()
-    };
-    let most = (0..8).map(apart).fold(0.0, f64::max);
-    (most > SAME_PLACE_MM).then(|| format!("corners {most:.2} mm apart"))
+
+    /// For every label the voxels that have it in both volumes.
+    fn both(&self) -> Vec<u64> {
+        let (back, size) = (grid::inverse(self.map), self.truth.geometry().size);
+        let mut both = vec![0; 1 << 16];
+        let Ok(()) = self.truth.each(|at, label| {
+            both[usize::from(label)] += u64::from(self.pred.label(grid::moved(back, size, at)) == label);
+            Ok::<_, Infallible>(())
+        });
+        both
+    }
+
+    /// Hausdorff distances of each label.
+    fn distances(&self, labels: &[u16]) -> Result<Vec<Option<Hausdorff>>, std::collections::TryReserveError> {
+        let frame = Frame::new(&self.truth.geometry().affine);
+        let mut distances = Vec::with_capacity(labels.len());
+        while distances.len() < labels.len() {
+            let left = &labels[distances.len()..];
+            let at_once = &left[..at_once(left.iter().map(|&label| self.voxels(label)))];
+            distances.extend(surface::distances(&self.pred, self.map, &self.truth, at_once, &frame)?);
+        }
+        Ok(distances)
+    }
+
+    /// What was odd about either file.
+    fn warnings(&self, paths: [&Path; 2]) -> Vec<String> {
+        let of = |(volume, path): (&LabelVolume, &Path)| -> Vec<String> {
+            volume.warnings().iter().map(|warning| format!("{}: {warning}", shown(path))).collect()
+        };
+        [&self.pred, &self.truth].into_iter().zip(paths).flat_map(of).collect()
+    }
+}
+
+/// How many of the labels with so many voxels in either volume are taken together: one at least.
+fn at_once(voxels: impl Iterator<Item = [u64; 2]>) -> usize {
+    // A label that one volume lacks has no distance, so that its surface costs little care.
+    let sums = voxels.scan(0, |sum: &mut u64, [pred, truth]| {
+        *sum += pred + truth;
+        Some(*sum)
+    });
+    sums.take_while(|&sum| sum <= AT_ONCE).count().max(1)
 }
 
 /// Means and deviations per label over subjects.
 #[must_use]
 pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
-    let mut labels: Vec<u8> = subjects.iter().flat_map(|s| s.labels.iter().map(|l| l.label)).collect();
+    let mut labels: Vec<u16> = subjects.iter().flat_map(|s| s.labels.iter().map(|l| l.label)).collect();
     labels.sort_unstable();
     labels.dedup();
-    let of = |label: u8, value: &dyn Fn(&LabelScore) -> Option<f64>| {
+    let of = |label: u16, value: &dyn Fn(&LabelScore) -> Option<f64>| {
         let scores = subjects.iter().flat_map(|s| &s.labels).filter(|l| l.label == label);
         Summary::of(&scores.map(value).collect::<Vec<_>>())
     };
@@ -249,6 +319,7 @@ mod tests {
                 difference_percent: Some(50.0),
             }],
             unknown: vec![],
+            warnings: vec![],
         };
         let [one] = summarise(&[subject(Some(0.5)), subject(None), subject(Some(1.0))]).try_into().unwrap();
         assert_eq!((one.dice.mean, one.dice.count, one.dice.undefined), (Some(0.75), 2, 1));

@@ -1,11 +1,15 @@
 //! Distance between the surfaces of two label volumes.
 //!
 //! A label's surface is its voxels with at least one of the six face neighbours outside the label (or outside the
-//! volume). Distances run between voxel centres, in millimetres along the grid's axes, which are taken as perpendicular.
-//! The exact Euclidean distance transform is that of Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled
-//! Functions", Theory of Computing 8 (2012): three passes of lower envelopes of parabolas.
+//! volume). Distances run between voxel centres in world millimetres, as the affine places them; axes need not be
+//! perpendicular. Memory follows the voxels of the surfaces and never the extent of the volumes.
 
-use crate::volume::Geometry;
+use std::collections::TryReserveError;
+
+use super::grid;
+use super::label_volume::{LabelVolume, each_of};
+use super::nearest::{Frame, Index, Nearest};
+use crate::volume::{AxisMap, FileAxis, Geometry};
 
 /// The percentile that leaves out the farthest stray voxels.
 const PERCENTILE: f64 = 0.95;
@@ -16,34 +20,33 @@ const PERCENTILE: f64 = 0.95;
 pub struct Hausdorff {
     /// The largest of the distances: the Hausdorff distance. One stray voxel decides it.
     pub max: f64,
-    /// Their 95th percentile, with linear interpolation between ranks: HD95.
+    /// Their 95th percentile, with linear interpolation between ranks: HD95, as MedPy has it.
     pub p95: f64,
 }
 
-/// Hausdorff distances of one label. `None` where either volume lacks the label, since there is no distance to nothing.
+/// Hausdorff distances of one label, of 8 or 16 bits a voxel. `None` where either volume lacks the label, since there is no
+/// distance to nothing.
 ///
 /// # Panics
-/// When a volume has not the geometry's number of voxels.
+/// When a volume has not the geometry's number of voxels, the label is 0 (background), or memory runs out.
 #[must_use]
-pub fn hausdorff(pred: &[u8], truth: &[u8], label: u8, geometry: &Geometry) -> Option<Hausdorff> {
+pub fn hausdorff<L: Copy + Into<u16>>(
+    pred: &[L],
+    truth: &[L],
+    label: L,
+    geometry: &Geometry,
+) -> Option<Hausdorff> {
     let voxels: usize = geometry.size.iter().product();
     assert!(
         pred.len() == voxels && truth.len() == voxels,
         "label volumes of another size than their geometry"
     );
-    let window = Window::around([pred, truth], label, geometry)?;
-    let surfaces = [pred, truth].map(|labels| window.surface(labels, label));
-    if surfaces.iter().any(|s| !s.contains(&true)) {
-        return None;
-    }
-    let mut distances = Vec::new();
-    for (from, to) in [(0, 1), (1, 0)] {
-        let squared = window.squared_distances(&surfaces[to]);
-        let at_surface = surfaces[from].iter().zip(squared).filter(|(surface, _)| **surface);
-        distances.extend(at_surface.map(|(_, d)| d.sqrt()));
-    }
-    distances.sort_by(f64::total_cmp);
-    Some(Hausdorff { max: *distances.last()?, p95: percentile(&distances, PERCENTILE) })
+    let label = label.into();
+    assert!(label > 0, "distances of the background");
+    let [pred, truth] = [pred, truth].map(|labels| Array { labels, size: geometry.size });
+    let same = AxisMap([0, 1, 2].map(|axis| FileAxis { axis, reversed: false }));
+    let found = distances(&pred, same, &truth, &[label], &Frame::new(&geometry.affine));
+    found.expect("memory for surfaces")[0]
 }
 
 /// The percentile `part`, 0 to 1, with linear interpolation between ranks, of values in ascending order.
@@ -57,121 +60,121 @@ pub fn percentile(values: &[f64], part: f64) -> f64 {
     below + (above - below) * rank.fract()
 }
 
-/// The box around a label in both volumes: outside there is no surface, so that nothing is computed there.
-struct Window {
-    /// Of the whole volume.
+/// Hausdorff distances of each of these labels, none of them twice or 0; `map` brings the prediction's grid onto the truth's,
+/// whose steps are those of `frame`. Each volume is gone through once, and the surfaces of all labels are held at once.
+///
+/// # Errors
+/// Where memory for the surfaces is lacking.
+pub(super) fn distances(
+    pred: &impl Labelled,
+    map: AxisMap,
+    truth: &impl Labelled,
+    labels: &[u16],
+    frame: &Frame,
+) -> Result<Vec<Option<Hausdorff>>, TryReserveError> {
+    let same = AxisMap([0, 1, 2].map(|axis| FileAxis { axis, reversed: false }));
+    let surfaces = [surfaces(pred, map, labels)?, surfaces(truth, same, labels)?];
+    let [pred, truth] = surfaces;
+    pred.into_iter().zip(truth).map(|(pred, truth)| between(pred, truth, frame)).collect()
+}
+
+/// Hausdorff distances of two surfaces.
+fn between(pred: Vec<Index>, truth: Vec<Index>, frame: &Frame) -> Result<Option<Hausdorff>, TryReserveError> {
+    if pred.is_empty() || truth.is_empty() {
+        return Ok(None);
+    }
+    let mut distances: Vec<f64> = Vec::new();
+    distances.try_reserve_exact(pred.len() + truth.len())?;
+    let [pred, truth] = [Nearest::new(frame, pred)?, Nearest::new(frame, truth)?];
+    for (from, to) in [(&pred, &truth), (&truth, &pred)] {
+        // What was nearest to a voxel is near the next one, too.
+        let mut near = 0;
+        distances.extend(from.voxels().iter().map(|&voxel| to.squared(voxel, &mut near).sqrt()));
+    }
+    distances.sort_unstable_by(f64::total_cmp);
+    Ok(Some(Hausdorff { max: distances[distances.len() - 1], p95: percentile(&distances, PERCENTILE) }))
+}
+
+/// The surfaces of these labels, on the grid that `map` leads to.
+fn surfaces(
+    volume: &impl Labelled,
+    map: AxisMap,
+    labels: &[u16],
+) -> Result<Vec<Vec<Index>>, TryReserveError> {
+    const UNWANTED: u32 = u32::MAX;
+    let mut places = vec![UNWANTED; 1 << 16];
+    labels.iter().zip(0..).for_each(|(&label, place)| places[usize::from(label)] = place);
+    let mut surfaces = vec![Vec::new(); labels.len()];
+    volume.each(|at, label| {
+        let place = places[usize::from(label)];
+        if place != UNWANTED && is_surface(volume, at, label) {
+            let surface = &mut surfaces[place as usize];
+            surface.try_reserve(1)?;
+            surface.push(grid::moved(map, volume.size(), at).map(|i| i as u32));
+        }
+        Ok::<_, TryReserveError>(())
+    })?;
+    Ok(surfaces)
+}
+
+/// Whether a face neighbour of a voxel of this label is outside the label.
+fn is_surface(volume: &impl Labelled, at: [usize; 3], label: u16) -> bool {
+    let inner = |axis: usize| {
+        let (mut below, mut above) = (at, at);
+        below[axis] = below[axis].wrapping_sub(1);
+        above[axis] += 1;
+        at[axis] > 0
+            && above[axis] < volume.size()[axis]
+            && volume.label(below) == label
+            && volume.label(above) == label
+    };
+    !(0..3).all(inner)
+}
+
+/// What has labels on a grid.
+pub(super) trait Labelled {
+    fn size(&self) -> [usize; 3];
+
+    fn label(&self, at: [usize; 3]) -> u16;
+
+    /// Calls `visit` with every voxel that is not background, until it fails.
+    fn each<E>(&self, visit: impl FnMut([usize; 3], u16) -> Result<(), E>) -> Result<(), E>;
+}
+
+impl Labelled for LabelVolume {
+    fn size(&self) -> [usize; 3] {
+        self.geometry().size
+    }
+
+    fn label(&self, at: [usize; 3]) -> u16 {
+        self.label(at)
+    }
+
+    fn each<E>(&self, visit: impl FnMut([usize; 3], u16) -> Result<(), E>) -> Result<(), E> {
+        self.each(visit)
+    }
+}
+
+/// A caller's labels, the first axis fastest.
+struct Array<'a, L> {
+    labels: &'a [L],
     size: [usize; 3],
-    from: [usize; 3],
-    /// Voxels of the box.
-    lengths: [usize; 3],
-    spacing: [f64; 3],
 }
 
-impl Window {
-    fn around(volumes: [&[u8]; 2], label: u8, geometry: &Geometry) -> Option<Self> {
-        let size = geometry.size;
-        let (mut from, mut to) = ([usize::MAX; 3], [0; 3]);
-        for labels in volumes {
-            for (row, voxels) in labels.chunks_exact(size[0]).enumerate() {
-                let Some(first) = voxels.iter().position(|&v| v == label) else { continue };
-                let last = voxels.iter().rposition(|&v| v == label).unwrap_or(first);
-                for (axis, [low, high]) in
-                    [[first, last], [row % size[1]; 2], [row / size[1]; 2]].into_iter().enumerate()
-                {
-                    from[axis] = from[axis].min(low);
-                    to[axis] = to[axis].max(high + 1);
-                }
-            }
-        }
-        (from[0] < to[0]).then(|| Self {
-            size,
-            from,
-            lengths: [0, 1, 2].map(|axis| to[axis] - from[axis]),
-            spacing: geometry.spacing,
+impl<L: Copy + Into<u16>> Labelled for Array<'_, L> {
+    fn size(&self) -> [usize; 3] {
+        self.size
+    }
+
+    fn label(&self, [x, y, z]: [usize; 3]) -> u16 {
+        self.labels[(z * self.size[1] + y) * self.size[0] + x].into()
+    }
+
+    fn each<E>(&self, mut visit: impl FnMut([usize; 3], u16) -> Result<(), E>) -> Result<(), E> {
+        let plane = (self.size[0] * self.size[1]).max(1);
+        self.labels.chunks_exact(plane).enumerate().try_for_each(|(z, labels)| {
+            each_of(labels, self.size[0], |[x, y], label| visit([x, y, z], label))
         })
-    }
-
-    /// Which voxels of the box are the label's surface.
-    fn surface(&self, labels: &[u8], label: u8) -> Vec<bool> {
-        let is = |at: [usize; 3]| {
-            at.iter().zip(self.size).all(|(&i, n)| i < n)
-                && labels[(at[2] * self.size[1] + at[1]) * self.size[0] + at[0]] == label
-        };
-        let mut surface = Vec::with_capacity(self.lengths.iter().product());
-        for z in 0..self.lengths[2] {
-            for y in 0..self.lengths[1] {
-                for x in 0..self.lengths[0] {
-                    let at = [self.from[0] + x, self.from[1] + y, self.from[2] + z];
-                    let inner = |axis: usize| {
-                        // One below 0 wraps to a number beyond any size, which is outside as well.
-                        [usize::MAX, 1].into_iter().all(|step| {
-                            let mut neighbour = at;
-                            neighbour[axis] = neighbour[axis].wrapping_add(step);
-                            is(neighbour)
-                        })
-                    };
-                    surface.push(is(at) && !(0..3).all(inner));
-                }
-            }
-        }
-        surface
-    }
-
-    /// Squared distance in mm² from each voxel of the box to the nearest marked one, of which there is at least one.
-    fn squared_distances(&self, marked: &[bool]) -> Vec<f64> {
-        let mut field: Vec<f64> = marked.iter().map(|&m| if m { 0.0 } else { f64::INFINITY }).collect();
-        let strides = [1, self.lengths[0], self.lengths[0] * self.lengths[1]];
-        let mut envelope = Envelope::default();
-        for (axis, stride) in strides.into_iter().enumerate() {
-            let n = self.lengths[axis];
-            // The first voxel of every line along the axis.
-            for start in (0..field.len()).filter(|i| i / stride % n == 0) {
-                envelope.transform(&mut field[start..], n, stride, self.spacing[axis]);
-            }
-        }
-        field
-    }
-}
-
-/// Lower envelope of parabolas along one line; buffers are kept between lines.
-#[derive(Default)]
-struct Envelope {
-    values: Vec<f64>,
-    /// Positions of the parabolas in the envelope, and from where on each is the lowest.
-    vertices: Vec<(usize, f64)>,
-}
-
-impl Envelope {
-    /// Replaces `line[i]` by the least of `line[j] + ((i - j) · spacing)²`.
-    fn transform(&mut self, line: &mut [f64], n: usize, stride: usize, spacing: f64) {
-        self.values.clear();
-        self.values.extend((0..n).map(|i| line[i * stride]));
-        self.vertices.clear();
-        let squared = spacing * spacing;
-        let height = |values: &[f64], i: usize| values[i] + squared * (i * i) as f64;
-        for i in (0..n).filter(|&i| self.values[i].is_finite()).collect::<Vec<_>>() {
-            let mut begins = f64::NEG_INFINITY;
-            while let Some(&(last, since)) = self.vertices.last() {
-                let gap = 2.0 * squared * (i - last) as f64;
-                begins = (height(&self.values, i) - height(&self.values, last)) / gap;
-                if begins > since {
-                    break;
-                }
-                self.vertices.pop();
-                begins = f64::NEG_INFINITY;
-            }
-            self.vertices.push((i, begins));
-        }
-        let mut at = 0;
-        for i in 0..n {
-            while self.vertices.get(at + 1).is_some_and(|&(_, begins)| begins < i as f64) {
-                at += 1;
-            }
-            if let Some(&(vertex, _)) = self.vertices.get(at) {
-                let distance = i.abs_diff(vertex) as f64 * spacing;
-                line[i * stride] = self.values[vertex] + distance * distance;
-            }
-        }
     }
 }
 
@@ -192,7 +195,7 @@ mod tests {
     fn a_voxel_s_shift_is_its_spacing() {
         let geometry = geometry([5, 4, 3], [0.5, 2.0, 3.0]);
         let at = |x: usize, y: usize, z: usize| {
-            let mut labels = vec![0; 60];
+            let mut labels = vec![0u8; 60];
             labels[(z * 4 + y) * 5 + x] = 1;
             labels
         };
@@ -215,8 +218,8 @@ mod tests {
     #[test]
     fn no_label_has_no_distance() {
         let geometry = geometry([2, 2, 1], [1.0; 3]);
-        assert_eq!(hausdorff(&[0; 4], &[0, 1, 0, 0], 1, &geometry), None);
-        assert_eq!(hausdorff(&[0; 4], &[0; 4], 1, &geometry), None);
+        assert_eq!(hausdorff(&[0u8; 4], &[0, 1, 0, 0], 1, &geometry), None);
+        assert_eq!(hausdorff(&[0u8; 4], &[0; 4], 1, &geometry), None);
     }
 
     /// Straight from the definition.
@@ -243,7 +246,8 @@ mod tests {
         };
         let (p, t) = (surface(pred), surface(truth));
         let distance = |a: &[f64; 3], b: &[f64; 3]| {
-            (0..3).map(|i| ((a[i] - b[i]) * geometry.spacing[i]).powi(2)).sum::<f64>().sqrt()
+            let (a, b) = (geometry.affine.apply(*a), geometry.affine.apply(*b));
+            (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt()
         };
         let nearest =
             |a: &[f64; 3], to: &[[f64; 3]]| to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min);
@@ -254,19 +258,22 @@ mod tests {
         both.then(|| Hausdorff { max: all[all.len() - 1], p95: percentile(&all, PERCENTILE) })
     }
 
-    fn volumes() -> impl Strategy<Value = ([usize; 3], [f64; 3], Vec<u8>, Vec<u8>)> {
+    /// Labels on grids with any spacing, half of them sheared as by a tilted gantry.
+    fn volumes() -> impl Strategy<Value = (Geometry, Vec<u8>, Vec<u8>)> {
         let sizes = (1usize..7, 1usize..7, 1usize..6).prop_map(|(a, b, c)| [a, b, c]);
-        let spacings = (0.3f64..4.0, 0.3f64..4.0, 0.3f64..4.0).prop_map(|(a, b, c)| [a, b, c]);
-        (sizes, spacings).prop_flat_map(|(size, spacing)| {
+        let spacings = prop::array::uniform3(0.3f64..4.0);
+        let shears = prop_oneof![Just([0.0; 3]), prop::array::uniform3(-2.0f64..2.0)];
+        (sizes, spacings, shears).prop_flat_map(|(size, spacing, [xy, xz, yz])| {
+            let mut geometry = geometry(size, spacing);
+            (geometry.affine.0[0][1], geometry.affine.0[0][2], geometry.affine.0[1][2]) = (xy, xz, yz);
             let labels = || prop::collection::vec(0u8..2, size.iter().product::<usize>());
-            (Just(size), Just(spacing), labels(), labels())
+            (Just(geometry), labels(), labels())
         })
     }
 
     proptest! {
         #[test]
-        fn the_fast_way_equals_the_definition((size, spacing, pred, truth) in volumes()) {
-            let geometry = geometry(size, spacing);
+        fn the_fast_way_equals_the_definition((geometry, pred, truth) in volumes()) {
             let (fast, slow) = (hausdorff(&pred, &truth, 1, &geometry), brute_force(&pred, &truth, &geometry));
             prop_assert_eq!(fast.is_some(), slow.is_some());
             if let (Some(fast), Some(slow)) = (fast, slow) {
@@ -276,8 +283,7 @@ mod tests {
         }
 
         #[test]
-        fn it_is_symmetric_and_nought_on_itself((size, spacing, pred, truth) in volumes()) {
-            let geometry = geometry(size, spacing);
+        fn it_is_symmetric_and_nought_on_itself((geometry, pred, truth) in volumes()) {
             let there = hausdorff(&pred, &truth, 1, &geometry);
             prop_assert_eq!(there, hausdorff(&truth, &pred, 1, &geometry));
             prop_assert!(there.is_none_or(|d| d.p95 <= d.max));

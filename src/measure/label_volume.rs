@@ -1,0 +1,225 @@
+//! A label volume in memory, whole, in its file's own axis order.
+//!
+//! Planes are kept as they are read, in eight bits a voxel where their labels fit and sixteen elsewhere; a plane that is
+//! all background takes nothing. So memory follows what a file holds and never what its header claims, and no temporary
+//! file is needed, whatever the order of the axes.
+
+use std::collections::TryReserveError;
+use std::path::{Path, PathBuf};
+
+use super::score::MeasureError;
+use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeHeader, VolumeWarning};
+
+/// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size takes 2 GiB where
+/// labels fit into eight bits.
+pub const MAX_LABEL_VOXELS: u64 = 1 << 30;
+
+/// How far a stored value may lie from a whole number and still be that label: slopes and resampling leave such traces.
+/// Above 16384 single precision, in which voxels come, tells twice as much apart at best.
+const ROUNDING: f32 = 1e-3;
+
+/// A label volume in memory: labels 0 (background) to 65535 on the file's own grid.
+#[derive(Debug, Clone)]
+pub struct LabelVolume {
+    geometry: Geometry,
+    planes: Vec<Plane>,
+    counts: Vec<u64>,
+    warnings: Vec<VolumeWarning>,
+}
+
+/// One step along the third axis.
+#[derive(Debug, Clone)]
+enum Plane {
+    Background,
+    Narrow(Vec<u8>),
+    Wide(Vec<u16>),
+}
+
+/// An open label volume whose voxels are not read yet.
+pub(super) struct Unread {
+    path: PathBuf,
+    source: SliceSource,
+}
+
+impl LabelVolume {
+    /// Reads a label volume of any NIfTI type; values are rounded where they are within a thousandth of a whole number.
+    ///
+    /// # Errors
+    /// [`MeasureError::Volume`], [`MeasureError::NoLabel`], [`MeasureError::Channels`], [`MeasureError::TooLarge`],
+    /// [`MeasureError::Memory`]
+    pub fn read(path: &Path) -> Result<Self, MeasureError> {
+        Unread::open(path)?.read()
+    }
+
+    /// The grid, with axes in the file's order.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The label at an index of the grid.
+    ///
+    /// # Panics
+    /// When the index is outside the grid.
+    #[must_use]
+    pub fn label(&self, [x, y, z]: [usize; 3]) -> u16 {
+        let at = y * self.geometry.size[0] + x;
+        match &self.planes[z] {
+            Plane::Background => 0,
+            Plane::Narrow(labels) => u16::from(labels[at]),
+            Plane::Wide(labels) => labels[at],
+        }
+    }
+
+    /// All labels, the first axis fastest.
+    pub fn labels(&self) -> impl Iterator<Item = u16> + '_ {
+        let [width, height, slices] = self.geometry.size;
+        (0..slices)
+            .flat_map(move |z| (0..height).flat_map(move |y| (0..width).map(move |x| self.label([x, y, z]))))
+    }
+
+    /// Voxels that have this label.
+    #[must_use]
+    pub fn voxels(&self, label: u16) -> u64 {
+        self.counts[usize::from(label)]
+    }
+
+    /// What was odd about the file and was worked around.
+    #[must_use]
+    pub fn warnings(&self) -> &[VolumeWarning] {
+        &self.warnings
+    }
+
+    /// Calls `visit` with the index and label of every voxel that is not background, the first axis fastest.
+    ///
+    /// # Errors
+    /// The first that `visit` returns.
+    pub(super) fn each<E>(&self, mut visit: impl FnMut([usize; 3], u16) -> Result<(), E>) -> Result<(), E> {
+        let width = self.geometry.size[0];
+        self.planes.iter().enumerate().try_for_each(|(z, plane)| match plane {
+            Plane::Background => Ok(()),
+            Plane::Narrow(labels) => each_of(labels, width, |[x, y], label| visit([x, y, z], label)),
+            Plane::Wide(labels) => each_of(labels, width, |[x, y], label| visit([x, y, z], label)),
+        })
+    }
+}
+
+/// Calls `visit` with every voxel of a plane that is not background.
+pub(super) fn each_of<L: Copy + Into<u16>, E>(
+    labels: &[L],
+    width: usize,
+    mut visit: impl FnMut([usize; 2], u16) -> Result<(), E>,
+) -> Result<(), E> {
+    for (y, row) in labels.chunks_exact(width.max(1)).enumerate() {
+        for (x, label) in row.iter().map(|&l| l.into()).enumerate().filter(|(_, label)| *label != 0) {
+            visit([x, y], label)?;
+        }
+    }
+    Ok(())
+}
+
+impl Unread {
+    /// Opens a label volume and refuses what its header already rules out.
+    pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
+        let header = VolumeHeader::read(path)?;
+        if header.channels > 1 {
+            return Err(MeasureError::Channels { path: path.into(), channels: header.channels });
+        }
+        let voxels = header.size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul);
+        if voxels > MAX_LABEL_VOXELS {
+            return Err(MeasureError::TooLarge { path: path.into(), size: header.size });
+        }
+        // In the file's own orientation slices come in the file's own order, so that none has to wait in a spool.
+        let orientation = header.geometry.affine.orientation();
+        let options = SourceOptions { orientation, ..SourceOptions::default() };
+        Ok(Self { path: path.into(), source: SliceSource::open(path, &options)? })
+    }
+
+    /// The grid, with axes in the file's order.
+    pub(super) fn geometry(&self) -> &Geometry {
+        self.source.geometry()
+    }
+
+    /// Reads the voxels.
+    pub(super) fn read(mut self) -> Result<LabelVolume, MeasureError> {
+        let mut values = vec![0.0; self.source.slice_len()];
+        let mut labels = vec![0; values.len()];
+        let (mut planes, mut counts) = (Vec::new(), vec![0; 1 << 16]);
+        while let Some(slice) = self.source.next_into(&mut values)? {
+            for (label, &value) in labels.iter_mut().zip(&values) {
+                *label = round(value).ok_or_else(|| MeasureError::NoLabel {
+                    path: self.path.clone(),
+                    slice,
+                    value,
+                })?;
+                counts[usize::from(*label)] += 1;
+            }
+            match Plane::of(&labels) {
+                Ok(plane) => planes.push(plane),
+                Err(_) => {
+                    // Leaves room for the message, and for the subjects that follow.
+                    drop(planes);
+                    return Err(MeasureError::Memory { path: self.path });
+                }
+            }
+        }
+        let warnings = self.source.header().warnings.clone();
+        Ok(LabelVolume { geometry: *self.source.geometry(), planes, counts, warnings })
+    }
+}
+
+/// The label that a stored value is.
+fn round(value: f32) -> Option<u16> {
+    let whole = value.round();
+    // Not a number is within nothing.
+    let near = (value - whole).abs() <= ROUNDING;
+    (near && (0.0..=f32::from(u16::MAX)).contains(&whole)).then_some(whole as u16)
+}
+
+impl Plane {
+    /// In as few bits as these labels allow.
+    fn of(labels: &[u16]) -> Result<Self, TryReserveError> {
+        fn kept<L>(labels: &[u16], keep: impl Fn(u16) -> L) -> Result<Vec<L>, TryReserveError> {
+            let mut plane = Vec::new();
+            plane.try_reserve_exact(labels.len())?;
+            plane.extend(labels.iter().map(|&label| keep(label)));
+            Ok(plane)
+        }
+        Ok(match labels.iter().fold(0, |most, &label| most.max(label)) {
+            0 => Self::Background,
+            1..=255 => Self::Narrow(kept(labels, |label| label as u8)?),
+            _ => Self::Wide(kept(labels, |label| label)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hair_off_a_whole_number_is_that_label() {
+        for (value, label) in [
+            (0.0, Some(0)),
+            (-0.0009, Some(0)),
+            (0.9996, Some(1)),
+            (2.0012, None),
+            (2.0009, Some(2)),
+            (0.5, None),
+            (-1.0, None),
+            (65535.0, Some(65535)),
+            (65536.0, None),
+            (f32::NAN, None),
+            (f32::INFINITY, None),
+        ] {
+            assert_eq!(round(value), label, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_plane_takes_as_few_bits_as_its_labels_allow() {
+        assert!(matches!(Plane::of(&[0, 0]).unwrap(), Plane::Background));
+        assert!(matches!(Plane::of(&[0, 255]).unwrap(), Plane::Narrow(labels) if labels == [0, 255]));
+        assert!(matches!(Plane::of(&[0, 256]).unwrap(), Plane::Wide(labels) if labels == [0, 256]));
+    }
+}
