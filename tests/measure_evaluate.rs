@@ -423,7 +423,9 @@ fn memory_follows_labels_and_its_lack_is_an_error() {
         fs::copy(file, truth.join(name)).unwrap();
     }
     let last = labels([2, 1, 1], [1.0; 3], &[1, 0]);
-    [&pred, &truth].map(|folder| last.write(&folder.join("last.nii")));
+    [&pred, &truth].into_iter().for_each(|folder| {
+        last.write(&folder.join("last.nii"));
+    });
     let limited = |kb: u32| {
         let command = format!(
             "ulimit -v {kb}; exec '{}' evaluate --pred '{}' --truth '{}' --json -",

@@ -1,5 +1,6 @@
 //! Predicted label volumes against true ones: Dice, Hausdorff distances and volume difference, per subject and over subjects.
 
+use std::collections::{BTreeMap, TryReserveError};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -232,7 +233,7 @@ impl Pair {
     }
 
     /// Hausdorff distances of each label.
-    fn distances(&self, labels: &[u16]) -> Result<Vec<Option<Hausdorff>>, std::collections::TryReserveError> {
+    fn distances(&self, labels: &[u16]) -> Result<Vec<Option<Hausdorff>>, TryReserveError> {
         let frame = Frame::new(&self.truth.geometry().affine);
         let mut distances = Vec::with_capacity(labels.len());
         while distances.len() < labels.len() {
@@ -254,7 +255,6 @@ impl Pair {
 
 /// How many of the labels with so many voxels in either volume are taken together: one at least.
 fn at_once(voxels: impl Iterator<Item = [u64; 2]>) -> usize {
-    // A label that one volume lacks has no distance, so that its surface costs little care.
     let sums = voxels.scan(0, |sum: &mut u64, [pred, truth]| {
         *sum += pred + truth;
         Some(*sum)
@@ -265,20 +265,20 @@ fn at_once(voxels: impl Iterator<Item = [u64; 2]>) -> usize {
 /// Means and deviations per label over subjects.
 #[must_use]
 pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
-    let mut labels: Vec<u16> = subjects.iter().flat_map(|s| s.labels.iter().map(|l| l.label)).collect();
-    labels.sort_unstable();
-    labels.dedup();
-    let of = |label: u16, value: &dyn Fn(&LabelScore) -> Option<f64>| {
-        let scores = subjects.iter().flat_map(|s| &s.labels).filter(|l| l.label == label);
-        Summary::of(&scores.map(value).collect::<Vec<_>>())
-    };
-    let comparison = |label| Comparison {
-        label,
-        dice: of(label, &|s| s.dice),
-        hausdorff_mm: of(label, &|s| s.hausdorff_mm),
-        hd95_mm: of(label, &|s| s.hd95_mm),
-        difference_ml: of(label, &|s| Some(s.difference_ml)),
-        difference_percent: of(label, &|s| s.difference_percent),
+    let mut labels: BTreeMap<u16, Vec<&LabelScore>> = BTreeMap::new();
+    subjects.iter().flat_map(|s| &s.labels).for_each(|l| labels.entry(l.label).or_default().push(l));
+    let comparison = |(label, scores): (u16, Vec<&LabelScore>)| {
+        let of = |value: &dyn Fn(&LabelScore) -> Option<f64>| {
+            Summary::of(&scores.iter().map(|score| value(score)).collect::<Vec<_>>())
+        };
+        Comparison {
+            label,
+            dice: of(&|s| s.dice),
+            hausdorff_mm: of(&|s| s.hausdorff_mm),
+            hd95_mm: of(&|s| s.hd95_mm),
+            difference_ml: of(&|s| Some(s.difference_ml)),
+            difference_percent: of(&|s| s.difference_percent),
+        }
     };
     labels.into_iter().map(comparison).collect()
 }
