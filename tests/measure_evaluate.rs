@@ -193,6 +193,9 @@ fn scores(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(output)))
 }
 
+/// What is done to a volume before it is written.
+type Change<'a> = &'a dyn Fn(&mut Nifti);
+
 /// A mask that is found one voxel beside its truth, as a volume of any type.
 fn pair_of(root: &Path, name: &str, change: impl Fn(&mut Nifti)) -> [PathBuf; 2] {
     let row = |at: usize| (0..8).map(|x| u8::from(x == at || x == at + 1)).collect::<Vec<_>>();
@@ -217,7 +220,7 @@ fn labels_of_every_type_and_scale_are_scored() {
     const UINT16: i16 = 512;
     let root = tempfile::tempdir().unwrap();
     let big = |v: &mut Nifti| stored(v, INT32, |l| (1001 * i32::from(l)).to_le_bytes());
-    let changes: [(&str, u64, &dyn Fn(&mut Nifti)); 8] = [
+    let changes: [(&str, u64, Change); 8] = [
         ("uint8.nii", 1, &|_| {}),
         ("int32.nii.gz", 1001, &big),
         ("uint16.NII.GZ", 65535, &|v| stored(v, UINT16, |l| (u16::from(l) * 65535).to_le_bytes())),
@@ -254,7 +257,7 @@ fn what_is_no_label_volume_is_refused_by_name_and_the_others_are_scored() {
     const RGB24: i16 = 128;
     const INT32: i16 = 8;
     let root = tempfile::tempdir().unwrap();
-    let changes: [(&str, &str, &dyn Fn(&mut Nifti)); 8] = [
+    let changes: [(&str, &str, Change); 8] = [
         ("channels", "2 channels, expected one label a voxel", &|v| v.dim = vec![4, 2, 2, 1, 2]),
         ("half", "voxel value 0.5 in slice 0", &|v| v.slope = 0.5),
         ("negative", "voxel value -1 in slice 0", &|v| v.slope = -1.0),
@@ -396,6 +399,22 @@ fn no_temporary_folder_is_needed() {
         .unwrap();
     let found = &scores(&ran)["subjects"][0]["labels"][0];
     assert_eq!((&found["dice"], &found["hausdorff_mm"]), (&1.0.into(), &0.0.into()));
+}
+
+/// A pipe gives its bytes once.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_scored() {
+    let root = tempfile::tempdir().unwrap();
+    let [pred, truth] = pair_of(root.path(), "a.nii.gz", |_| {});
+    let command = format!(
+        "cat '{}' | '{}' evaluate --pred /dev/stdin --truth '{}' --json -",
+        text(&pred),
+        env!("CARGO_BIN_EXE_monet"),
+        text(&truth)
+    );
+    let ran = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert_eq!(scores(&ran)["subjects"][0]["labels"][0]["dice"], 0.5);
 }
 
 #[test]

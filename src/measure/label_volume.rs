@@ -8,7 +8,7 @@ use std::collections::TryReserveError;
 use std::path::{Path, PathBuf};
 
 use super::score::MeasureError;
-use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeHeader, VolumeWarning};
+use crate::volume::{Geometry, SliceSource, VolumeHeader, VolumeWarning};
 
 /// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size takes 2 GiB where
 /// labels fit into eight bits.
@@ -121,18 +121,18 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
 impl Unread {
     /// Opens a label volume and refuses what its header already rules out.
     pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
-        let header = VolumeHeader::read(path)?;
-        if header.channels > 1 {
-            return Err(MeasureError::Channels { path: path.into(), channels: header.channels });
-        }
-        let voxels = header.size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul);
-        if voxels > MAX_LABEL_VOXELS {
-            return Err(MeasureError::TooLarge { path: path.into(), size: header.size });
-        }
-        // In the file's own orientation slices come in the file's own order, so that none has to wait in a spool.
-        let orientation = header.geometry.affine.orientation();
-        let options = SourceOptions { orientation, ..SourceOptions::default() };
-        Ok(Self { path: path.into(), source: SliceSource::open(path, &options)? })
+        let accept = |header: &VolumeHeader| {
+            let VolumeHeader { channels, size, .. } = *header;
+            let voxels = size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul);
+            if channels > 1 {
+                Err(MeasureError::Channels { path: path.into(), channels })
+            } else if voxels > MAX_LABEL_VOXELS {
+                Err(MeasureError::TooLarge { path: path.into(), size })
+            } else {
+                Ok(())
+            }
+        };
+        Ok(Self { path: path.into(), source: SliceSource::open_stored(path, accept)? })
     }
 
     /// The grid, with axes in the file's order.

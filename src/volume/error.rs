@@ -129,7 +129,7 @@ pub enum VolumeWarning {
     },
     /// The grid's axes are not perpendicular, as with a tilted gantry.
     #[error(
-        "the grid is sheared by {degrees:.1} degrees: volumes are right, distances between surfaces are as if it were not; resample it where they matter"
+        "the grid is sheared by {degrees:.1} degrees: volumes and distances are those in space, but a net sees its slices as if it were not"
     )]
     Sheared {
         /// The largest deviation of two axes from perpendicular.

@@ -76,7 +76,24 @@ impl SliceSource {
             planes.warn(&mut header.warnings);
             (Way::Spooled(spool), layout.record_bytes())
         };
-        Ok(Self {
+        Ok(Self::new(header, files, map, way, raw_len))
+    }
+
+    /// Opens a volume of one channel in its file's own order, for one pass: no spool is needed, for a pipe either. `accept` looks at the
+    /// header before anything follows from it, and refuses several channels.
+    pub(crate) fn open_stored<E: From<VolumeError>>(
+        path: &Path,
+        accept: impl FnOnce(&VolumeHeader) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let (header, files, stream) = VolumeHeader::open(path, &None)?;
+        accept(&header)?;
+        let own = header.geometry.affine.orientation();
+        let (planes, raw_len) = (Planes::new(&header, stream)?, header.slice_bytes());
+        Ok(Self::new(header, files, AxisMap::between(own, own), Way::Straight(planes), raw_len))
+    }
+
+    fn new(header: VolumeHeader, files: Files, map: AxisMap, way: Way, raw_len: usize) -> Self {
+        Self {
             files,
             geometry: header.geometry.oriented(map),
             placement: Placement::new(header.size, map),
@@ -87,7 +104,7 @@ impl SliceSource {
             way,
             next: 0,
             non_finite: 0,
-        })
+        }
     }
 
     /// Geometry of the grid in the orientation asked for: width, height, slices.
