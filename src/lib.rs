@@ -7,7 +7,10 @@
 //! - **All or nothing.** An output appears under its name only when it is complete; an earlier one is never damaged.
 //! - **The volume's own geometry.** Slices reach the net in the orientation it was trained on, whatever the file's; labels go
 //!   back to the file's own grid.
-//! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and what to do.
+//! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and what to do. An ONNX file is checked
+//!   whole before tract meets it, and a panic of tract's is an error, too, where panics unwind; what remains is that tract might abort or
+//!   not end, so whoever takes ONNX files from anywhere tries them in another process, as the command does
+//!   ([`pipeline::Model::with_trial`], `engine::needs`).
 //!
 //! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings labels back, [`engine`]
 //! runs the net, [`pipeline`] joins the three, [`measure`] says what came out.
@@ -44,5 +47,6 @@ pub mod targets;
 pub mod text;
 mod unfinished;
 pub mod volume;
+mod whole;
 
 pub use unfinished::abandon_outputs;

@@ -130,6 +130,39 @@ fn whole_files_with_senseless_nets_are_refused() {
     segment_refused(folder.path(), &path, &["odd.plan", "cannot be planned", "scale NaN"]);
 }
 
+/// Biases that leave 32 bits when the zero point's share is added are refused before it is.
+#[test]
+fn sums_beyond_32_bits_are_refused() {
+    for bias in [i32::MAX, i32::MIN] {
+        let mut graph = nets::layer(64, 16, 1);
+        let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else { panic!() };
+        conv.bias[0] = bias;
+        conv.weights.fill(if bias > 0 { -127 } else { 127 });
+        let refused = Plan::new(&graph, 8, 8, Kernel::Scalar);
+        assert!(matches!(refused, Err(int8::PlanError::Requant { .. })), "{bias}");
+    }
+}
+
+/// No byte of a plan file can be another.
+#[test]
+fn every_flip_of_a_plan_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let graph = nets::layer(1, 1, 1);
+    let mut plan = plan::seal(&Package::embedded().manifest, &int8::encode(&graph).unwrap());
+    let path = folder.path().join("flipped.plan");
+    let load = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        Package::load(&path)
+    };
+    assert!(load(&plan).is_ok());
+    for at in 0..plan.len() {
+        let bit = 1 << (at % 8);
+        plan[at] ^= bit;
+        assert!(load(&plan).is_err(), "byte {at}");
+        plan[at] ^= bit;
+    }
+}
+
 #[test]
 fn what_cannot_be_compiled_is_refused() {
     let folder = tempfile::tempdir().unwrap();

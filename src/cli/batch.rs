@@ -22,6 +22,21 @@ pub(super) fn run(jobs: Vec<Job>, args: SegmentArgs) -> Result<Outcome> {
     ended.unwrap_or_else(|| batch.finish(true))
 }
 
+/// The model; an ONNX file of the user's is tried in another process before this one plans it.
+#[cfg_attr(not(feature = "tract"), allow(unused_variables, reason = "only tract is tried"))]
+fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
+    let package = super::package(args.model.as_deref())?;
+    let model = Model::new(package, args.threads.into(), args.engine.choose()?);
+    #[cfg(feature = "tract")]
+    if let Some(path) = &args.model {
+        let trial = super::trial::Trial::new(path, super::trial::FIRST_SLICE, &args.engine)?;
+        let interrupted = interrupted.clone();
+        let stop = move || interrupted.load(Ordering::Relaxed);
+        return Ok(model.with_trial(move |package, size| trial.run(package, size, &stop)));
+    }
+    Ok(model)
+}
+
 /// The volumes, and how far they are: told by the thread that segments or, where that is stuck, by the one that watches it.
 struct Batch {
     args: SegmentArgs,
@@ -43,8 +58,7 @@ impl Batch {
 
     fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         let args = &self.args;
-        let package = super::package(args.model.as_deref())?;
-        let mut model = Model::new(package, args.threads.into(), args.engine.choose()?);
+        let mut model = model(args, interrupted)?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &self.jobs {

@@ -42,7 +42,7 @@ impl DeskArgs {
     /// Profiles that cannot be read, a step that none has, a page that cannot be written.
     pub(super) fn compare(&self, html: Option<&Path>) -> Result<bool> {
         if let Some([a, b]) = self.diff.as_deref() {
-            let (a, b) = (read(a)?, read(b)?);
+            let (a, b) = (Profile::load(a)?, Profile::load(b)?);
             super::terminal::print(&difference(&a, &b))?;
             if let Some(path) = html {
                 super::write(path, &profile::diff_page(&a, &b))?;
@@ -95,12 +95,6 @@ fn parse_volume(text: &str) -> Result<[usize; 3]> {
     }
 }
 
-fn read(path: &Path) -> Result<Profile> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    Ok(Profile::parse(&text, &path.display().to_string())?)
-}
-
 fn difference(a: &Profile, b: &Profile) -> String {
     let d = profile::diff(a, b);
     let mut out = format!("A  {}\nB  {}\n", a.told(), b.told());
@@ -128,7 +122,7 @@ fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<()> {
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "json") {
-            runs.push(read(&path)?);
+            runs.push(Profile::load(&path)?);
         }
     }
     runs.sort_by_key(|p| p.unix_s);

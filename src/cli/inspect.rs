@@ -31,6 +31,10 @@ pub(super) struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Do it as a trial, within these bounds
+    #[cfg(feature = "tract")]
+    #[arg(long, hide = true, value_parser = super::trial::parse)]
+    trial: Option<engine::Needs>,
 }
 
 #[derive(Serialize)]
@@ -46,8 +50,19 @@ struct Inspection<'a> {
 /// # Errors
 /// A package that cannot be loaded.
 pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
+    #[cfg(feature = "tract")]
+    args.trial.map(super::trial::bind).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
+    #[cfg(feature = "tract")]
+    if let (Some(model), None) = (&args.model, args.trial) {
+        // Tract reads the whole net, whatever would run it.
+        super::trial::Trial::new(model, &["inspect"], &args.engine)?.with_tract().run(
+            &package,
+            size,
+            &|| false,
+        )?;
+    }
     let net = engine::describe(&package, size, args.engine.choose()?)?;
     if args.json {
         let inspection = Inspection {

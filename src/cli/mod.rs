@@ -12,6 +12,8 @@ mod profile;
 mod segment;
 mod targets;
 mod terminal;
+#[cfg(feature = "tract")]
+mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;

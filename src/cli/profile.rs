@@ -73,6 +73,10 @@ pub(super) struct ProfileArgs {
     /// Segment one slice and say so: what a cold start times
     #[arg(long, hide = true)]
     first_slice: bool,
+    /// Do it as a trial, within these bounds
+    #[cfg(feature = "tract")]
+    #[arg(long, hide = true, value_parser = super::trial::parse)]
+    trial: Option<monet::engine::Needs>,
 }
 
 /// Runs the command.
@@ -84,6 +88,8 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     if args.desk.compare(args.html.as_deref())? {
         return Ok(Outcome::Done);
     }
+    #[cfg(feature = "tract")]
+    args.trial.map(super::trial::bind).transpose()?;
     let target = args.target.as_deref().map(Target::find).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     if args.first_slice {
@@ -134,6 +140,14 @@ fn profile(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Re
 fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     let size = size(args, package);
     let engine = args.engine.choose()?;
+    #[cfg(feature = "tract")]
+    if let Some(model) = &args.model {
+        super::trial::Trial::new(model, super::trial::FIRST_SLICE, &args.engine)?.run(
+            package,
+            size,
+            &|| false,
+        )?;
+    }
     let settings = Settings {
         size,
         threads: args.threads.map_or_else(|| threads(target), usize::from),

@@ -1,7 +1,7 @@
 //! A package as one plan file, for devices that have no ONNX reader.
 
 use super::int8::{self, Kernel};
-use super::{EngineError, QuantizedEngine, quantized};
+use super::{Choice, EngineError, QuantizedEngine, needs, quantized};
 use crate::package::{Net, Package, plan};
 
 /// The [plan file](plan) of a package whose net the int8 engine takes as a whole.
@@ -11,6 +11,9 @@ use crate::package::{Net, Package, plan};
 pub fn compile(package: &Package) -> Result<Vec<u8>, EngineError> {
     let not_whole = |reason| EngineError::NotWhole { origin: package.origin.clone(), reason };
     let Some(graph) = quantized::graph(package)? else {
+        // What nothing could run is said first.
+        let input = &package.manifest.input;
+        needs(package, [input.height, input.width], Choice::Tract)?;
         let mut nodes = QuantizedEngine::unfused(package)?.into_iter().map(|node| node.to_string());
         let first = nodes.next().unwrap_or_else(|| "its output is not the manifest's".into());
         let more = nodes.count();

@@ -10,6 +10,8 @@ mod describe;
 #[cfg(feature = "tract")]
 mod guard;
 pub mod int8;
+#[cfg(feature = "tract")]
+mod needs;
 mod quantized;
 mod selftest;
 #[cfg(feature = "tract")]
@@ -22,6 +24,8 @@ pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
 #[cfg(feature = "tract")]
 pub use guard::OnnxError;
+#[cfg(feature = "tract")]
+pub use needs::{Needs, needs};
 pub use quantized::QuantizedEngine;
 pub use selftest::{KernelCheck, self_test};
 #[cfg(feature = "tract")]

@@ -2,8 +2,7 @@
 //! in the binary.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -11,6 +10,7 @@ use thiserror::Error;
 
 use super::plan::{self, PlanFileError};
 use super::{Manifest, ManifestError};
+use crate::whole;
 
 /// No manifest is longer than this many bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -63,14 +63,14 @@ pub enum PackageError {
         source: io::Error,
     },
     /// A file is far too long.
-    #[error("{}: longer than {limit} bytes: this is not {expected}", path.display())]
+    #[error("{}: too long, this is not {expected}", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
         /// What was expected there.
         expected: &'static str,
-        /// The most that is read.
-        limit: u64,
+        /// How long it may be.
+        source: io::Error,
     },
     /// Neither of the forms that a package comes in.
     #[error(
@@ -187,20 +187,17 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// Reads a whole file, of at most as many bytes as `limit` says of its first ones.
 fn read(path: &Path, expected: &'static str, limit: impl Fn(&[u8]) -> u64) -> Result<Vec<u8>, PackageError> {
-    let failed = |source| PackageError::Read { path: path.to_owned(), expected, source };
-    let mut file = fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.by_ref().take(plan::MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
-    let limit = limit(&bytes);
-    file.take(limit + 1 - bytes.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(PackageError::TooLong { path: path.to_owned(), expected, limit });
-    }
-    Ok(bytes)
+    let first = plan::MAGIC.len();
+    whole::bytes(path, first, &limit).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => PackageError::TooLong { path: path.to_owned(), expected, source },
+        _ => PackageError::Read { path: path.to_owned(), expected, source },
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::manifest::tests::example;
     use super::*;
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::PipelineError;
 use super::outputs::Outputs;
 use super::stream::{self, Labelled, Preparation};
-use crate::engine::{self, Choice, Engine};
+use crate::engine::{self, Choice, Engine, EngineError};
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
 use crate::text;
@@ -61,7 +61,13 @@ pub struct Model {
     workers: usize,
     choice: Choice,
     engines: Vec<Box<dyn Engine>>,
+    trial: Option<Box<Trial>>,
+    /// The size that the trial allowed last.
+    tried: Option<[usize; 2]>,
 }
+
+/// Says whether a package's net may be planned for slices of a height and width.
+type Trial = dyn Fn(&Package, [usize; 2]) -> Result<(), EngineError> + Send;
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -76,7 +82,24 @@ impl Model {
     /// A model that will run on `workers` threads (at least one), by this kernel where it is quantized or by the engine chosen.
     #[must_use]
     pub fn new(package: Package, workers: usize, choice: impl Into<Choice>) -> Self {
-        Self { package, workers: workers.max(1), choice: choice.into(), engines: Vec::new() }
+        Self {
+            package,
+            workers: workers.max(1),
+            choice: choice.into(),
+            engines: Vec::new(),
+            trial: None,
+            tried: None,
+        }
+    }
+
+    /// Before the net is planned for a slice size that is new, `trial` says whether it may be; its error is then the volume's. A program
+    /// that must not end with a net that makes tract panic or take all memory tries the net in another process here.
+    #[must_use]
+    pub fn with_trial(
+        self,
+        trial: impl Fn(&Package, [usize; 2]) -> Result<(), EngineError> + Send + 'static,
+    ) -> Self {
+        Self { trial: Some(Box::new(trial)), ..self }
     }
 
     /// Its package.
@@ -93,6 +116,10 @@ impl Model {
             return Ok(engines);
         }
         drop(engines);
+        if let Some(trial) = self.trial.as_ref().filter(|_| self.tried != Some(size)) {
+            trial(&self.package, size).map_err(PipelineError::Load)?;
+            self.tried = Some(size);
+        }
         engine::engines(&self.package, size, self.workers, self.choice).map_err(PipelineError::Load)
     }
 }

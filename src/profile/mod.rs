@@ -13,6 +13,8 @@ mod predict;
 mod system;
 mod verdict;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -241,6 +243,14 @@ pub enum ProfileError {
     /// The volume asked for does not fit the package.
     #[error(transparent)]
     Fit(#[from] crate::package::FitError),
+    /// A JSON file cannot be read.
+    #[error("{origin}: cannot be read")]
+    Read {
+        /// The file.
+        origin: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A JSON file is no profile.
     #[error("{origin}: not a profile: {reason}")]
     Parse {
@@ -287,6 +297,20 @@ impl Profile {
     pub fn told(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("an unnamed processor");
         format!("{} {} by {} on {cpu}, {}", date(self.unix_s), self.model, self.engine, self.kind.told())
+    }
+
+    /// A profile from a JSON file.
+    ///
+    /// # Errors
+    /// [`ProfileError::Read`], [`ProfileError::Parse`], [`ProfileError::Format`]
+    pub fn load(path: &Path) -> Result<Self, ProfileError> {
+        /// No profile is longer: a step takes 400 bytes.
+        const MAX_BYTES: u64 = 1 << 24;
+        let origin = path.display().to_string();
+        match crate::whole::text(path, MAX_BYTES) {
+            Ok(text) => Self::parse(&text, &origin),
+            Err(source) => Err(ProfileError::Read { origin, source }),
+        }
     }
 
     /// A profile from its JSON; `origin` is for errors.

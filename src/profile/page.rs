@@ -318,7 +318,10 @@ fn roofline(p: &Profile) -> String {
 /// The slopes that memory allows, each up to the instruction's roof.
 fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
     let roof = p.peak_gmac_per_s;
-    for (i, b) in p.bandwidth.iter().enumerate() {
+    // Without a step that computes there is nothing to hold them against.
+    let plotted = [x, y].iter().all(|axis| axis.low.is_finite() && axis.low < axis.high);
+    let bands = p.bandwidth.iter().filter(|b| plotted && b.gb_per_s > 0.0);
+    for (i, b) in bands.enumerate() {
         // GMAC/s = GB/s times MAC/byte.
         let knee = (roof / b.gb_per_s).clamp(x.low, x.high);
         let start = (y.low / b.gb_per_s).clamp(x.low, x.high);

@@ -88,9 +88,14 @@ impl Axis {
         self.from + part.clamp(0.0, 1.0) * (self.to - self.from)
     }
 
-    /// Values worth a mark: powers of ten with 2 and 5 between, or about six round steps.
+    /// Values worth a mark: powers of ten with 2 and 5 between, or about six round steps; none where nothing is plotted.
     pub(super) fn ticks(&self) -> Vec<f64> {
+        let plotted = self.low.is_finite() && self.high.is_finite() && self.low < self.high;
+        if !plotted || (self.log && self.low <= 0.0) {
+            return Vec::new();
+        }
         if self.log {
+            // Of positive finite numbers, so that both are small.
             let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
             let decades = last - first;
             let within = |&v: &f64| v >= self.low * 0.999 && v <= self.high * 1.001;
@@ -105,8 +110,8 @@ impl Axis {
         let magnitude = 10f64.powf(raw.log10().floor());
         let step =
             [1.0, 2.0, 5.0, 10.0].map(|d| d * magnitude).into_iter().find(|&s| s >= raw).unwrap_or(span);
-        let first = (self.low / step).ceil() as i64;
-        (0..20).map(|i| (first + i) as f64 * step).take_while(|&v| v <= self.high + step * 1e-9).collect()
+        let first = (self.low / step).ceil();
+        (0..20).map(|i| (first + f64::from(i)) * step).take_while(|&v| v <= self.high + step * 1e-9).collect()
     }
 }
 
@@ -122,6 +127,27 @@ mod tests {
         let linear = Axis { low: 0.0, high: 3.0, from: 10.0, to: 0.0, log: false };
         assert!((linear.at(1.5) - 5.0).abs() < 1e-9);
         assert_eq!(linear.ticks(), [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
+    }
+
+    #[test]
+    fn axes_of_nothing_have_no_marks() {
+        for [low, high] in [
+            [f64::INFINITY, 0.0],
+            [0.0, f64::INFINITY],
+            [f64::NAN, 1.0],
+            [1.0, 1.0],
+            [-f64::INFINITY, f64::INFINITY],
+        ] {
+            for log in [true, false] {
+                assert_eq!(Axis { low, high, from: 0.0, to: 1.0, log }.ticks(), [0.0; 0], "{low} to {high}");
+            }
+        }
+        for log in [true, false] {
+            let wide = Axis { low: f64::MIN_POSITIVE, high: f64::MAX, from: 0.0, to: 1.0, log };
+            assert!((1..2000).contains(&wide.ticks().len()));
+            let narrow = Axis { low: 1e300, high: 1e300 * (1.0 + 1e-15), from: 0.0, to: 1.0, log };
+            assert!(narrow.ticks().len() < 30);
+        }
     }
 
     #[test]

@@ -176,6 +176,9 @@ pub enum TargetError {
     },
 }
 
+/// No profile is longer.
+const MAX_BYTES: u64 = 1 << 20;
+
 impl Target {
     /// The embedded profile of that name, or the file where it ends in `.toml`.
     ///
@@ -183,7 +186,7 @@ impl Target {
     /// [`TargetError`]
     pub fn find(name: &str) -> Result<Self, TargetError> {
         if Path::new(name).extension().is_some_and(|e| e == "toml") {
-            let text = std::fs::read_to_string(name)
+            let text = crate::whole::text(Path::new(name), MAX_BYTES)
                 .map_err(|source| TargetError::Read { origin: name.into(), source })?;
             return Self::parse(&text, name);
         }

@@ -7,13 +7,13 @@ use core::ops::Range;
 use super::overlay::Overlay;
 
 /// Every block starts at a multiple of this, a cache line.
-const ALIGN: usize = 64;
+const ALIGN: u64 = 64;
 
 /// A block of memory that is needed from one step to another, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
-    /// Bytes.
-    pub(super) len: usize,
+    /// Bytes; in 64 bits, as on a 32-bit machine the blocks of a net that asks for too much together may overflow.
+    pub(super) len: u64,
     /// First step that needs it.
     pub(super) from: usize,
     /// Last step that needs it.
@@ -31,7 +31,7 @@ impl Lifetime {
 /// before the input; returns the offsets and the bytes needed.
 ///
 /// Larger blocks choose first, each the lowest place that is free: close to optimal for the few large tensors of a net.
-pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<usize>, usize) {
+pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
     order.sort_by_key(|&i| (core::cmp::Reverse(blocks[i].len), blocks[i].from));
     let mut offsets = vec![0; blocks.len()];
@@ -39,7 +39,7 @@ pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<usize>, u
     let mut total = 0;
     for i in order {
         let rivals = placed.iter().filter(|&&j| blocks[i].overlaps(&blocks[j]));
-        let mut taken: Vec<Range<usize>> =
+        let mut taken: Vec<Range<u64>> =
             rivals.map(|&j| forbidden(blocks, overlays, i, j, offsets[j])).collect();
         taken.sort_by_key(|range| range.start);
         let mut offset = 0;
@@ -56,9 +56,9 @@ pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<usize>, u
 }
 
 /// Where block i must not begin because of block j, which begins at `start`.
-fn forbidden(blocks: &[Lifetime], overlays: &[Overlay], i: usize, j: usize, start: usize) -> Range<usize> {
+fn forbidden(blocks: &[Lifetime], overlays: &[Overlay], i: usize, j: usize, start: u64) -> Range<u64> {
     let lag = |input, output| {
-        overlays.iter().filter(move |o| (o.input, o.output) == (input, output)).map(|o| o.lag)
+        overlays.iter().filter(move |o| (o.input, o.output) == (input, output)).map(|o| o.lag as u64)
     };
     let before = lag(j, i).max().unwrap_or(blocks[i].len).min(blocks[i].len);
     let after = lag(i, j).max().unwrap_or(blocks[j].len).min(blocks[j].len);
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_result_overlays_the_input_that_dies_with_it_by_its_lag() {
         // Step 2 reads 0 and 1 for the last time and writes 2; 3 is of before, 4 of after.
-        let life = |len, from, to| Lifetime { len, from, to };
+        let life = |len: u64, from, to| Lifetime { len, from, to };
         let blocks = [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];
         let overlays = [0, 1].map(|input| Overlay { input, output: 2, lag: 100 });
         let (offsets, total) = place(&blocks, &overlays);

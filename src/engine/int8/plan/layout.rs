@@ -16,7 +16,7 @@ pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: 
     let Some((conv, transposed)) = convolution(&node.operation) else { return 0 };
     let step: usize = node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
     let rows = match kernel.packing() {
-        Packing::Words => conv.kernel[0] * conv.kernel[1] * step * PANEL_PIXELS * 2,
+        Packing::Words => (conv.kernel[0] * conv.kernel[1] * PANEL_PIXELS * 2).saturating_mul(step),
         Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
     };
     let size = shapes.made(node);
@@ -42,7 +42,7 @@ pub(super) fn lay_out(
     kernel: Kernel,
 ) -> Result<Scratches, PlanError> {
     let mut blocks: Vec<Lifetime> =
-        grids.iter().map(|g| Lifetime { len: g.len(), from: usize::MAX, to: 0 }).collect();
+        grids.iter().map(|g| Lifetime { len: g.len() as u64, from: usize::MAX, to: 0 }).collect();
     blocks[0].from = 0;
     for (i, f) in fused.iter().enumerate() {
         for Source(t) in f.inputs() {
@@ -63,20 +63,29 @@ pub(super) fn lay_out(
         let row =
             if makes_reals(&f.node.operation) { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
         for len in [scratch, row] {
-            blocks.push(Lifetime { len, from: i + 1, to: i + 1 });
+            blocks.push(Lifetime { len: len as u64, from: i + 1, to: i + 1 });
         }
     }
-    if blocks.iter().any(|b| b.len > ARENA_LIMIT) {
+    let too_much = |what: String| {
         let [height, width] = shapes.tensors[0];
-        let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
-        return Err(PlanError::Size { height, width, found });
+        let found = format!("{what}, the limit is {ARENA_LIMIT}; use smaller slices");
+        PlanError::Size { height, width, found }
+    };
+    if let Some(block) = blocks.iter().find(|b| b.len > ARENA_LIMIT as u64) {
+        return Err(too_much(format!("a tensor would take {} bytes", block.len)));
     }
     let (offsets, arena_len) = place(&blocks, &overlays(grids, fused, shapes, &blocks));
+    if arena_len > ARENA_LIMIT as u64 {
+        return Err(too_much(format!("the arena would take {arena_len} bytes")));
+    }
+    // Within the limit, which every machine can address.
+    let offsets: Vec<usize> = offsets.into_iter().map(|offset| offset as usize).collect();
+    let arena_len = arena_len as usize;
     for (grid, &offset) in grids.iter_mut().zip(&offsets) {
         grid.offset = offset;
     }
     let own = graph.tensors.len();
-    let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len;
+    let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len as usize;
     let ranges = (0..fused.len()).map(|i| [range(own + 2 * i), range(own + 2 * i + 1)]).collect();
     Ok(Scratches { ranges, arena_len })
 }

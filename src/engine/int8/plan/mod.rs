@@ -268,12 +268,6 @@ impl Plan {
         let mut grids = shapes.grids(graph, &fused)?;
         let scratches = lay_out(&mut grids, graph, &fused, &shapes, kernel)?;
         let arena_len = scratches.arena_len;
-        if arena_len > ARENA_LIMIT {
-            let found = format!(
-                "the arena would take {arena_len} bytes, the limit is {ARENA_LIMIT}; use smaller slices"
-            );
-            return Err(PlanError::Size { height, width, found });
-        }
         let builder = Builder { grids: &grids, kernel };
         let mut steps = vec![Step::Quantize];
         let mut infos = vec![builder.input_info()];

@@ -64,10 +64,7 @@ impl Builder<'_> {
             return Err(fault(f.node, "is no convolution"));
         };
         let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|s| s.0).collect();
-        let phases = sieves(conv, transposed, shapes.made(f.node));
-        let phases: Vec<Phase> = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
-        let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
-        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
+        // Its rules first: they see to it that no sum overflows, the biases of the phases included.
         let result = match (activation, f.node.operation.output()) {
             (Some(Activation::Sigmoid), _) if transposed => {
                 return Err(fault(f.node, "has a sigmoid behind a transposed convolution"));
@@ -78,6 +75,10 @@ impl Builder<'_> {
             (Some(activation), _) => self.counts(f, conv, activation, inputs[0])?,
             (None, _) => ConvResult::Logits { stage: self.reals(f, conv, inputs[0])?, row },
         };
+        let phases = sieves(conv, transposed, shapes.made(f.node));
+        let phases: Vec<Phase> = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
+        let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
+        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
         Ok(ConvStep { inputs, phases, span, result, scratch })
     }
 
@@ -256,7 +257,7 @@ impl Builder<'_> {
             shape: [grid.channels, h, w],
             macs: 0,
             parameters: 0,
-            bytes: (h * w * (grid.channels * 4 + grid.step)) as u64,
+            bytes: (h * w) as u64 * (grid.channels * 4 + grid.step) as u64,
             arena: grid.offset..grid.offset + grid.len(),
         }
     }
