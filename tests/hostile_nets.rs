@@ -400,45 +400,8 @@ fn honest_nets_run() {
         "backwards",
         &Net::new().change(|model| model.graph.as_mut().unwrap().node.reverse()).file("s"),
     );
-    let exported = Net::new()
-        .tensor(sizes("two", &[2]))
-        .tensor(sizes("half", &[2]))
-        .tensor(sizes("first", &[0, 1]))
-        .tensor(sizes("last", &[2, 3]))
-        .tensor(sizes("pads", &[0, 0, 1, 1, 0, 0, 1, 1]))
-        .tensor(sizes("start", &[1, 1]))
-        .tensor(sizes("end", &[-1, i64::MAX]))
-        .tensor(sizes("axes", &[2, 3]))
-        .tensor(floats("slope", &[2, 1, 1], &[0.1; 2]))
-        .tensor(floats("ones", &[2], &[1.0; 2]))
-        .tensor(floats("w2", &[2, 1, 3, 3], &[0.1; 18]))
-        .tensor(floats("w3", &[2, 2, 4, 4], &[0.1; 64]))
-        .tensor(floats("w1", &[1, 4, 1, 1], &[0.1; 4]))
-        .node("Conv", &["s", "w2"], "c", vec![ints("pads", &[1; 4])])
-        .node("BatchNormalization", &["c", "ones", "ones", "ones", "ones"], "n", vec![])
-        .node("LeakyRelu", &["n"], "skip", vec![])
-        .node("MaxPool", &["skip"], "p", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
-        .node("InstanceNormalization", &["p", "ones", "ones"], "i", vec![])
-        .node("PRelu", &["i", "slope"], "e", vec![])
-        .node("ConvTranspose", &["e", "w3"], "u", vec![ints("strides", &[2, 2]), ints("pads", &[1; 4])])
-        .node("Shape", &["skip"], "shape", vec![])
-        .node("Gather", &["shape", "last"], "side", vec![])
-        .node("Shape", &["p"], "small", vec![])
-        .node("Gather", &["small", "first"], "before", vec![])
-        .node("Concat", &["before", "side"], "wanted", vec![int("axis", 0)])
-        .node("Resize", &["p", "", "", "wanted"], "r", vec![word("mode", "linear")])
-        .node("Add", &["u", "r"], "a", vec![])
-        .node("Pad", &["a", "pads"], "padded", vec![word("mode", "reflect")])
-        .node("Slice", &["padded", "start", "end", "axes"], "cut", vec![])
-        .node("Div", &["side", "two"], "halves", vec![])
-        .node("Mul", &["halves", "half"], "back", vec![])
-        .node("Concat", &["before", "back"], "again", vec![int("axis", 0)])
-        .node("Slice", &["a", "start", "end", "axes"], "inner", vec![])
-        .node("Resize", &["inner", "", "", "again"], "grown", vec![word("mode", "nearest")])
-        .node("Concat", &["skip", "grown"], "both", vec![int("axis", 1)])
-        .node("Conv", &["both", "w1"], "logits", vec![])
-        .node("Sigmoid", &["logits"], "out", vec![]);
-    case.runs("as exported", &exported.file("out"));
+    case.runs("as exported", &onnx::exported().file("out"));
+    case.runs("many operators", &onnx::operators().file("out"));
 }
 
 /// A trial that its bounds end does not succeed, whatever ends it.

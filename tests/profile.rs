@@ -124,12 +124,6 @@ fn a_difference_is_told_step_by_step_and_over_time() {
 #[test]
 fn bad_input_is_one_error_that_names_the_field() {
     let folder = tempfile::tempdir().unwrap();
-    let fails = |args: &[&str], wanted: &str| {
-        let output = monet(args);
-        let error = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
-        assert!(error.contains(wanted) && output.stdout.is_empty(), "{args:?}: {error}");
-    };
     fails(&["profile", "--target", "toaster"], "no target is called \"toaster\"; known are armv7-cortex-a9");
     fails(&["targets", "toaster"], "no target is called");
     fails(
@@ -152,6 +146,30 @@ fn bad_input_is_one_error_that_names_the_field() {
     fails(&["profile", "--history", text(folder.path())], "missing field `kind`");
     let usage = monet(&["profile", "--target", "x86-64-v3", "--predict", "--volume", "512x512"]);
     assert_eq!(usage.status.code(), Some(2));
+}
+
+/// A command that must fail, print nothing, and say this.
+fn fails(args: &[&str], wanted: &str) {
+    let output = monet(args);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+    assert!(error.contains(wanted) && output.stdout.is_empty(), "{args:?}: {error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_without_end_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let [target, json, manifest] = ["endless.toml", "endless.json", "model.toml"].map(|name| {
+        let path = folder.path().join(name);
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        text(&path).to_owned()
+    });
+    fails(&["targets", &target], "it is longer than 1048576 bytes");
+    fails(&["profile", "--target", &target], "it is longer than 1048576 bytes");
+    fails(&["profile", "--diff", &json, &json], "it is longer than 16777216 bytes");
+    fails(&["profile", "--history", text(folder.path())], "it is longer than 16777216 bytes");
+    fails(&["inspect", &manifest], "it is longer than 1048576 bytes");
 }
 
 #[test]

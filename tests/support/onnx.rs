@@ -147,3 +147,93 @@ pub fn word(name: &str, text: &str) -> pb::AttributeProto {
 pub fn graph(name: &str, graph: pb::GraphProto) -> pb::AttributeProto {
     pb::AttributeProto { g: Some(graph), ..attribute(name, AttributeType::Graph) }
 }
+
+/// A net that computes its sizes as exporters write it; its output is `out`.
+pub fn exported() -> Net {
+    Net::new()
+        .tensor(sizes("two", &[2]))
+        .tensor(sizes("half", &[2]))
+        .tensor(sizes("first", &[0, 1]))
+        .tensor(sizes("last", &[2, 3]))
+        .tensor(sizes("pads", &[0, 0, 1, 1, 0, 0, 1, 1]))
+        .tensor(sizes("start", &[1, 1]))
+        .tensor(sizes("end", &[-1, i64::MAX]))
+        .tensor(sizes("axes", &[2, 3]))
+        .tensor(floats("slope", &[2, 1, 1], &[0.1; 2]))
+        .tensor(floats("ones", &[2], &[1.0; 2]))
+        .tensor(floats("w2", &[2, 1, 3, 3], &[0.1; 18]))
+        .tensor(floats("w3", &[2, 2, 4, 4], &[0.1; 64]))
+        .tensor(floats("w1", &[1, 4, 1, 1], &[0.1; 4]))
+        .node("Conv", &["s", "w2"], "c", vec![ints("pads", &[1; 4])])
+        .node("BatchNormalization", &["c", "ones", "ones", "ones", "ones"], "n", vec![])
+        .node("LeakyRelu", &["n"], "skip", vec![])
+        .node("MaxPool", &["skip"], "p", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
+        .node("InstanceNormalization", &["p", "ones", "ones"], "i", vec![])
+        .node("PRelu", &["i", "slope"], "e", vec![])
+        .node("ConvTranspose", &["e", "w3"], "u", vec![ints("strides", &[2, 2]), ints("pads", &[1; 4])])
+        .node("Shape", &["skip"], "shape", vec![])
+        .node("Gather", &["shape", "last"], "side", vec![])
+        .node("Shape", &["p"], "small", vec![])
+        .node("Gather", &["small", "first"], "before", vec![])
+        .node("Concat", &["before", "side"], "wanted", vec![int("axis", 0)])
+        .node("Resize", &["p", "", "", "wanted"], "r", vec![word("mode", "linear")])
+        .node("Add", &["u", "r"], "a", vec![])
+        .node("Pad", &["a", "pads"], "padded", vec![word("mode", "reflect")])
+        .node("Slice", &["padded", "start", "end", "axes"], "cut", vec![])
+        .node("Div", &["side", "two"], "halves", vec![])
+        .node("Mul", &["halves", "half"], "back", vec![])
+        .node("Concat", &["before", "back"], "again", vec![int("axis", 0)])
+        .node("Slice", &["a", "start", "end", "axes"], "inner", vec![])
+        .node("Resize", &["inner", "", "", "again"], "grown", vec![word("mode", "nearest")])
+        .node("Concat", &["skip", "grown"], "both", vec![int("axis", 1)])
+        .node("Conv", &["both", "w1"], "logits", vec![])
+        .node("Sigmoid", &["logits"], "out", vec![])
+}
+
+/// One node after the other of operators that users' nets have beside these; the output is `out`.
+pub fn operators() -> Net {
+    let chain = [
+        ("Elu", vec![]),
+        ("HardSigmoid", vec![]),
+        ("HardSwish", vec![]),
+        ("Tanh", vec![]),
+        ("Softplus", vec![]),
+        ("Exp", vec![]),
+        ("Sqrt", vec![]),
+        ("Identity", vec![]),
+        ("Dropout", vec![]),
+        ("AveragePool", vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4])]),
+        ("SpaceToDepth", vec![int("blocksize", 2)]),
+        ("DepthToSpace", vec![int("blocksize", 2)]),
+        ("Transpose", vec![ints("perm", &[0, 2, 3, 1])]),
+        ("Transpose", vec![ints("perm", &[0, 3, 1, 2])]),
+        ("LogSoftmax", vec![int("axis", 1)]),
+        ("Softmax", vec![int("axis", 1)]),
+        ("Clip", vec![]),
+    ];
+    let mut net = Net::new()
+        .tensor(sizes("flat", &[1, -1]))
+        .tensor(sizes("axes", &[2, 3]))
+        .tensor(sizes("one", &[1]))
+        .tensor(sizes("shape", &[1, 1, 1, 1]))
+        .tensor(floats("factor", &[4], &[1.0, 1.0, 2.0, 2.0]))
+        .tensor(floats("matrix", &[1, 1], &[0.5]));
+    let mut last = "s".to_owned();
+    for (i, (op, attributes)) in chain.into_iter().enumerate() {
+        let next = format!("n{i}");
+        net = net.node(op, &[&last], &next, attributes);
+        last = next;
+    }
+    net.node("GlobalAveragePool", &[&last], "pooled", vec![])
+        .node("Squeeze", &["pooled", "axes"], "squeezed", vec![])
+        .node("Gemm", &["squeezed", "matrix"], "excited", vec![])
+        .node("Unsqueeze", &["excited", "axes"], "weight", vec![])
+        .node("Mul", &[&last, "weight"], "weighted", vec![])
+        .node("ReduceMean", &["weighted"], "mean", vec![ints("axes", &[2, 3])])
+        .node("Expand", &["mean", "shape"], "expanded", vec![])
+        .node("Sub", &["weighted", "expanded"], "centred", vec![])
+        .node("Resize", &["centred", "", "factor"], "large", vec![word("mode", "nearest")])
+        .node("MaxPool", &["large"], "small", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
+        .node("Max", &["small", "s"], "highest", vec![])
+        .node("Sigmoid", &["highest"], "out", vec![])
+}
