@@ -70,9 +70,15 @@ fn a_hangup_that_is_ignored_at_the_start_interrupts_nothing() {
         .args([env!("CARGO_BIN_EXE_monet"), "segment", &path("v.nii"), "-o", &path("o.nii"), "--quiet"])
         .spawn()
         .unwrap();
-    // The temporary output exists once work has begun.
+    // A net runs once there is a thread that is called so.
+    let works = |tasks: fs::ReadDir| {
+        tasks
+            .flatten()
+            .any(|t| fs::read_to_string(t.path().join("comm")).is_ok_and(|name| name == "worker\n"))
+    };
     let clock = Instant::now();
-    while fs::read_dir(&folder).unwrap().count() < 2 && clock.elapsed() < Duration::from_secs(60) {
+    while !fs::read_dir(format!("/proc/{}/task", child.id())).is_ok_and(works) {
+        assert!(clock.elapsed() < Duration::from_secs(60), "no net runs");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());

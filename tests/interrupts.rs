@@ -58,8 +58,12 @@ fn listing(folder: &Path) -> Vec<String> {
     names
 }
 
-fn has_begun(folder: &Path) -> bool {
-    listing(folder).iter().any(|name| name.ends_with(".part"))
+/// Waits until a net runs: in a thread that is called so.
+fn until_it_works(child: &Child) {
+    until("a net runs", || {
+        let mut tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().flatten();
+        tasks.any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "worker\n"))
+    });
 }
 
 fn fifo(path: PathBuf) -> PathBuf {
@@ -104,7 +108,7 @@ fn an_interrupt_leaves_nothing() {
         let output = folder.path().join("o.nii.gz");
         let child =
             start(&["segment", text(&input), "-o", text(&output), "--model", text(&package), "--quiet"]);
-        until("its output has begun", || has_begun(folder.path()));
+        until_it_works(&child);
         signals.iter().for_each(|which| signal(&child, which));
         let ran = end(child, name);
         if signals.len() == 1 {
@@ -133,7 +137,7 @@ fn a_slice_that_takes_long_keeps_no_signal_waiting() {
         "scalar",
         "--quiet",
     ]);
-    until("its output has begun", || has_begun(folder.path()));
+    until_it_works(&child);
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, "-TERM");
     end(child, "a large slice");
@@ -226,7 +230,7 @@ fn signals_that_are_ignored_at_the_start_interrupt_nothing() {
         .args(["--model", text(&package)])
         .spawn()
         .unwrap();
-    until("its output has begun", || has_begun(folder.path()) || output.exists());
+    until_it_works(&child);
     ["-INT", "-TERM", "-HUP"].into_iter().for_each(|which| signal(&child, which));
     assert!(child.wait().unwrap().success() && output.exists());
 }

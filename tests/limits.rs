@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use monet::package::Normalise;
 use support::{Nifti, stderr, text};
 
 /// The end of a command, which is killed where it does not come.
@@ -29,7 +28,12 @@ fn ended(command: &mut Command, what: &str) -> Output {
 /// A folder that another user may write in, with the binary, a package and a volume in it.
 fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    // A package that the int8 engine takes as a whole: others are tried in a process of their own, which takes threads, too.
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bench");
+    fs::copy(bench.join("monet-256.int8.onnx"), folder.path().join("monet-256.int8.onnx")).unwrap();
+    let manifest = fs::read_to_string(bench.join("monet-256.int8.toml")).unwrap();
+    let manifest = manifest.replace("= 256", "= 16").replace("\"resize\"", "\"pad\"\nspacing = [1.0, 1.0]");
+    fs::write(folder.path().join("small.toml"), manifest).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_monet"), folder.path().join("monet")).unwrap();
     Nifti::blob([16, 16, 12]).write(&folder.path().join("in.nii"));
@@ -74,7 +78,7 @@ fn threads_that_cannot_be_started_are_an_error() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit"]);
         command.arg(format!("--nproc={most}")).arg(folder.path().join("monet"));
         command.args(["segment", text(&folder.path().join("in.nii")), "-o", text(&output), "--threads", "4"]);
-        command.arg("--model").arg(folder.path().join("threshold.toml"));
+        command.arg("--model").arg(folder.path().join("small.toml"));
         let ran = ended(&mut command, &what);
         println!("{what}: {:?} {}", ran.status.code(), stderr(&ran).trim());
         if ran.status.success() {
@@ -109,7 +113,7 @@ fn little_memory_is_no_reason_to_hang() {
                 .arg("-o")
                 .arg(folder.path().join("o.nii"))
                 .arg("--force");
-            command.arg("--model").arg(folder.path().join("threshold.toml"));
+            command.arg("--model").arg(folder.path().join("small.toml"));
             let ran = ended(&mut command, &what);
             println!("{what}: {:?} {}", ran.status, stderr(&ran).lines().last().unwrap_or_default());
             told += usize::from(stderr(&ran).contains("started"));
