@@ -323,6 +323,10 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
         &one("Upsample", &["f"], vec![], vec![floats("f", &[4], &[1.0, 1.0, 1e6, 1e6])]),
         "elements",
     );
+    let left_out =
+        Net::new().tensor(sizes("t", &[1, 1, 4, 4])).node("Resize", &["s", "", "", "t"], "out", vec![]);
+    let left_out = left_out.change(|model| model.opset_import[0].version = 12);
+    refused("factors left out", &left_out.file("out"), "it leaves out its region");
     for factor in [f32::NAN, -1.0, 0.0, 1e30] {
         let factors = floats("f", &[4], &[1.0, 1.0, factor, 1.0]);
         refused("factor", &one("Resize", &["", "f"], vec![], vec![factors]), "");

@@ -197,6 +197,15 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
     let given = |i: usize| call.maybe(i).is_some_and(|fact| fact.elements() > 0);
     let mut shape = input.shape.clone();
     let (sizes, factors) = if call.opset < 11 { (None, 1) } else { (Some(3).filter(|i| given(*i)), 2) };
+    if sizes.is_some() && given(factors) {
+        return Err("it has both sizes and factors".into());
+    }
+    // Older operator sets want all of these, empty where they do not count.
+    if (11..13).contains(&call.opset) && (1..3).any(|i| call.maybe(i).is_none()) {
+        return Err(
+            "it leaves out its region or its factors: give empty ones, or export with operator set 13".into(),
+        );
+    }
     match sizes {
         Some(i) => {
             let sizes = call.wholes(i)?;
