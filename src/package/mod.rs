@@ -12,6 +12,7 @@ mod manifest;
 pub mod normalise;
 pub mod pieces;
 pub mod plan;
+pub mod table;
 
 pub use colour::Colour;
 pub use fit::{FitError, FitPlan};

@@ -8,7 +8,7 @@ use super::waiting::Waiting;
 use super::{Job, PipelineError, Report};
 use crate::atomic::Staged;
 use crate::measure::{self, LabelReport, LabelStats, Preview, Thinning};
-use crate::package::Manifest;
+use crate::package::{Manifest, table};
 use crate::volume::{self, LabelSink, SliceSource, VolumeError};
 
 /// The outputs of one volume in the making.
@@ -46,7 +46,13 @@ impl Outputs {
     ) -> Result<Self, VolumeError> {
         let geometry = source.geometry();
         let ready = Ready {
-            sink: LabelSink::create(&job.output, source, job.overwrite, Some(folder))?,
+            sink: LabelSink::create_named(
+                &job.output,
+                source,
+                job.overwrite,
+                Some(folder),
+                &table::caret_xml(&manifest.labels),
+            )?,
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: job.preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels)),
         };

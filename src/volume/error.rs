@@ -129,7 +129,7 @@ pub enum VolumeWarning {
     },
     /// The grid's axes are not perpendicular, as with a tilted gantry.
     #[error(
-        "the grid is sheared by {degrees:.1} degrees: volumes and distances are those in space, but a net sees its slices as if it were not"
+        "the grid is sheared by {degrees:.1} degrees, as with a tilted gantry: slices are taken as if it were not; volumes and distances are right"
     )]
     Sheared {
         /// The largest deviation of two axes from perpendicular.

@@ -65,6 +65,21 @@ impl LabelSink {
         overwrite: bool,
         spool_dir: Option<&Path>,
     ) -> Result<Self, VolumeError> {
+        Self::create_named(path, source, overwrite, spool_dir, "")
+    }
+
+    /// As [`LabelSink::create`], with a text that tells the labels' names and colours, as
+    /// [`caret_xml`](crate::package::table::caret_xml) gives it: it becomes an extension of the header. Empty, it becomes none.
+    ///
+    /// # Errors
+    /// As [`LabelSink::create`].
+    pub fn create_named(
+        path: &Path,
+        source: &SliceSource,
+        overwrite: bool,
+        spool_dir: Option<&Path>,
+        caret_xml: &str,
+    ) -> Result<Self, VolumeError> {
         let header = source.header();
         let failed = |source| VolumeError::Write { path: path.to_owned(), source };
         let gzip = is_gzip(path)?;
@@ -77,7 +92,7 @@ impl LabelSink {
         } else {
             Output::Plain(file)
         };
-        out.writer().write_all(&beginning(header)).map_err(failed)?;
+        out.writer().write_all(&beginning(header, caret_xml)).map_err(failed)?;
         let map = source.axis_map();
         let spool = if map.keeps_slices() {
             None
@@ -161,11 +176,24 @@ fn is_gzip(path: &Path) -> Result<bool, VolumeError> {
     }
 }
 
-/// What precedes the voxels: the header and four bytes that say that no extension follows.
-fn beginning(source: &VolumeHeader) -> Vec<u8> {
-    let voxels_at = source.raw.version.header_len() + 4;
+/// `NIFTI_ECODE_CARET`: the extension is XML of Caret and Connectome Workbench.
+const CODE_CARET: i32 = 30;
+
+/// What precedes the voxels: the header, four bytes that say whether an extension follows, and the extension, which is filled up
+/// to 16 bytes with white space, since that is XML, too.
+fn beginning(source: &VolumeHeader, caret_xml: &str) -> Vec<u8> {
+    let header = source.raw.version.header_len() + 4;
+    let extension = if caret_xml.is_empty() { 0 } else { (8 + caret_xml.len()).next_multiple_of(16) };
+    let voxels_at = header + extension;
     let mut out =
         source.raw.label_header(source.size, voxels_at, concat!("monet ", env!("CARGO_PKG_VERSION")));
-    out.resize(voxels_at, 0);
+    out.resize(header, 0);
+    if extension > 0 {
+        out[header - 4] = 1;
+        out.extend((extension as i32).to_le_bytes());
+        out.extend(CODE_CARET.to_le_bytes());
+        out.extend(caret_xml.as_bytes());
+        out.resize(voxels_at, b'\n');
+    }
     out
 }

@@ -110,6 +110,39 @@ impl Nifti {
         out
     }
 
+    /// The same file in version 2 of the format.
+    pub fn second_version(&self) -> Vec<u8> {
+        let one = self.header();
+        let mut out = vec![0; 544];
+        let mut put = |at: usize, bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            if self.big_endian {
+                bytes.reverse();
+            }
+            out[at..at + bytes.len()].copy_from_slice(&bytes);
+        };
+        put(0, &540i32.to_le_bytes());
+        put(12, &self.datatype.to_le_bytes());
+        put(14, &self.bitpix.to_le_bytes());
+        (0..8).for_each(|i| {
+            put(16 + 8 * i, &i64::from(self.dim.get(i).copied().unwrap_or(1)).to_le_bytes());
+            put(104 + 8 * i, &f64::from(self.pixdim[i]).to_le_bytes());
+        });
+        let offset = if self.vox_offset == 352.0 { 544 } else { self.vox_offset as i64 };
+        put(168, &offset.to_le_bytes());
+        put(176, &f64::from(self.slope).to_le_bytes());
+        put(184, &f64::from(self.intercept).to_le_bytes());
+        put(344, &i32::from(self.qform.is_some()).to_le_bytes());
+        put(348, &i32::from(self.sform.is_some()).to_le_bytes());
+        let floats =
+            self.qform.unwrap_or_default().into_iter().chain(self.sform.unwrap_or_default().concat());
+        floats.enumerate().for_each(|(i, v)| put(352 + 8 * i, &f64::from(v).to_le_bytes()));
+        put(500, &i32::from(self.units).to_le_bytes());
+        let magic = if one[344..348] == *b"n+1\0" { b"n+2\0\r\n\x1a\n" } else { b"ni2\0\r\n\x1a\n" };
+        out[4..12].copy_from_slice(magic);
+        [out, self.voxels.clone()].concat()
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         [self.header(), self.voxels.clone()].concat()
     }
