@@ -325,8 +325,7 @@ for path in masks:
     assert numpy.array_equal(itk.transpose(), voxels)
     [extension] = mask.header.extensions
     assert extension.get_code() == 30, extension.get_code()
-    content = extension.get_content()
-    table = tree.fromstring(content if isinstance(content, str) else content.decode())
+    table = tree.fromstring(extension.text)
     names = {int(label.get('Key')): label.text for label in table.iter('Label')}
     assert names == {0: 'background', 1: 'anterior', 2: 'posterior'}, names
 ";

@@ -2,7 +2,8 @@
 //!
 //! NIfTI has no field for them. What readers share is the Caret extension of the header, code 30
 //! (`NIFTI_ECODE_CARET` of nifti1.h), an XML text whose label table is that of GIFTI: Connectome Workbench writes and reads it
-//! (`CaretVolumeExtension` in its sources), and TotalSegmentator writes and reads the same text (`nifti_ext_header.py`).
+//! (`CaretVolumeExtension` in its sources), nibabel gives it as `header.extensions[0].text`, and TotalSegmentator writes the same
+//! text under code 0 (`nifti_ext_header.py`).
 //! MRIcroGL, NiiVue and FSLeyes colour a mask by its intent code alone and take names from a file, as 3D Slicer and ITK-SNAP do.
 
 use std::path::Path;
