@@ -198,7 +198,9 @@ fn reading_stops_while_the_spool_is_filled() {
 }
 
 /// What happens to a file while it is read.
-fn changes() -> Vec<(&'static str, fn(&Path))> {
+type Change = (&'static str, fn(&Path));
+
+fn changes() -> Vec<Change> {
     vec![
         ("replaced", |path| {
             let beside = path.with_extension("new");
