@@ -4,7 +4,8 @@
 //!
 //! - **Bounded memory.** One slice buffer a stage and worker, allocated before the first slice; nothing grows with the number
 //!   of slices, and nothing is allocated from what a header merely claims.
-//! - **All or nothing.** An output appears under its name only when it is complete; an earlier one is never damaged.
+//! - **All or nothing.** An output appears under its name only when it is complete, and a volume's outputs appear together; an
+//!   earlier one is never damaged ([`atomic`]), and no output is an input or another output ([`paths`]).
 //! - **The volume's own geometry.** Slices reach the net in the orientation it was trained on, whatever the file's; labels go
 //!   back to the file's own grid.
 //! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and what to do. An ONNX file is checked
@@ -35,10 +36,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod atomic;
+pub mod atomic;
 pub mod engine;
 pub mod measure;
 pub mod package;
+pub mod paths;
 pub mod pipeline;
 #[cfg(feature = "cli")]
 pub mod profile;

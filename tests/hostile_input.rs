@@ -217,9 +217,9 @@ fn outputs_that_cannot_be_are_refused_before_any_work() {
     let folder = tempfile::tempdir().unwrap();
     let input = Nifti::blob([8, 8, 4]).write(&folder.path().join("in.nii.gz"));
     let cases = [
-        ("nowhere/o.nii", "No such file"),
+        ("nowhere/o.nii", "nowhere does not exist"),
         ("o.mha", "ends in .nii or .nii.gz"),
-        ("in.nii.gz", "is the input as well"),
+        ("in.nii.gz", "as well as an output"),
     ];
     for (output, expected) in cases {
         let before = listing(folder.path());
@@ -273,7 +273,7 @@ fn a_full_disk_leaves_nothing() {
         .output()
         .unwrap();
     assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
-    assert!(stderr(&ran).contains("cannot be written, and nothing was left"), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("cannot be written: File too large"), "{}", stderr(&ran));
     assert_eq!(listing(folder.path()), before);
 }
 
@@ -291,7 +291,7 @@ fn of_several_inputs_the_good_ones_are_done() {
     let alone = monet(&["segment", text(&bad), text(&good), "-o", text(&folder.path().join("no-folder"))]);
     assert_eq!(alone.status.code(), Some(1));
     let twice = monet(&["segment", text(&good), text(&good), "-o", text(&masks), "--force"]);
-    assert!(stderr(&twice).contains("two inputs have this name"), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("two outputs have this name"), "{}", stderr(&twice));
 }
 
 #[test]

@@ -107,7 +107,16 @@ fn a_difference_is_told_step_by_step_and_over_time() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("+100.0 %"), "{}", stderr(&output));
     assert!(fs::read_to_string(&html).unwrap().contains("By class of steps"));
     let step = &p.steps[1].name;
-    let output = monet(&["profile", "--history", text(folder.path()), "--step", step, "--html", text(&html)]);
+    let output = monet(&[
+        "profile",
+        "--history",
+        text(folder.path()),
+        "--step",
+        step,
+        "--html",
+        text(&html),
+        "--force",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
     let page = fs::read_to_string(&html).unwrap();
@@ -115,7 +124,16 @@ fn a_difference_is_told_step_by_step_and_over_time() {
     // Beside measurements a prediction stands apart: named, and joined to nothing.
     p.kind = monet::profile::Kind::Predicted;
     fs::write(&other, monet::measure::json(&p)).unwrap();
-    let output = monet(&["profile", "--history", text(folder.path()), "--step", step, "--html", text(&html)]);
+    let output = monet(&[
+        "profile",
+        "--history",
+        text(folder.path()),
+        "--step",
+        step,
+        "--html",
+        text(&html),
+        "--force",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let page = fs::read_to_string(&html).unwrap();
     assert!(page.contains("<td class=\"left\">predicted, not measured") && !page.contains("class=\"curve\""));

@@ -56,7 +56,7 @@ fn messages_that_cannot_be_written_stop_nothing() {
     // Nothing but the exit code can say that a command line is wrong.
     assert_eq!(monet().arg("--wrong").stderr(full()).status().unwrap().code(), Some(2));
     // Labels without a name are warned about; scores are given all the same.
-    let mask = Nifti::new([2, 2, 1], &[1, 2, 0, 0]).write(&folder.path().join("m.nii"));
+    let mask = Nifti::new([4, 4, 2], &[1, 2].repeat(16)).write(&folder.path().join("m.nii"));
     let mut command = monet();
     command.args(["evaluate", "--pred", text(&mask), "--truth", text(&mask), "--labels", "1=one"]);
     let told = command.stderr(full()).output().unwrap();
@@ -66,7 +66,7 @@ fn messages_that_cannot_be_written_stop_nothing() {
 #[test]
 fn results_that_cannot_be_written_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mask = Nifti::new([2, 2, 1], &[1, 1, 0, 0]).write(&folder.path().join("m.nii"));
+    let mask = Nifti::new([4, 4, 4], &[1; 64]).write(&folder.path().join("m.nii"));
     let mask = text(&mask);
     let commands: [&[&str]; 13] = [
         &["evaluate", "--pred", mask, "--truth", mask],

@@ -1,15 +1,17 @@
 //! Volumes one after another: what fails is reported and the rest goes on; what a signal leaves undone is told.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
+use monet::measure::json;
 use monet::pipeline::{self, Job, Model, PipelineError, Report};
 use monet::text::shown;
 
 use super::segment::{SegmentArgs, progress_bar, tell};
-use super::{Outcome, interrupt, terminal};
+use super::{Outcome, interrupt, reports, terminal};
 
 /// Segments all volumes; a signal ends it within a second.
 ///
@@ -59,13 +61,17 @@ impl Batch {
     fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         let args = &self.args;
         let mut model = model(args, interrupted)?;
+        let inputs = self.jobs.iter().map(|job| job.input.clone());
+        let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
+        let outputs = self.jobs.iter().flat_map(|job| [Some(&job.output), job.preview.as_ref()]).flatten();
+        reports::guard(inputs, outputs.chain(&args.stats).map(PathBuf::as_path), args.force)?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &self.jobs {
             match self.segment(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
-                        printed = printed.and(tell(&report, job));
+                        printed = printed.and(tell(&report, job, args));
                     }
                     self.tally().reports.push(report);
                 }
@@ -101,14 +107,18 @@ impl Batch {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
         let (done, failed, inputs) = (tally.reports.len(), tally.failed, self.jobs.len());
-        let figures = (inputs > 1 && done > 0).then(|| monet::measure::json(&tally.reports));
+        let figures = match &tally.reports[..] {
+            [] => None,
+            [one] if inputs == 1 => self.jobs[0].stats.is_none().then(|| json(one)),
+            all => Some(json(&all)),
+        };
         drop(tally);
         let undone = self.jobs.get(done + failed).filter(|_| interrupted);
         if let Some(job) = undone {
             terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
         }
-        if let (Some(path), Some(figures)) = (&self.args.stats, figures) {
-            super::write(path, &figures)?;
+        if let Some(figures) = figures {
+            reports::deliver(&[(self.args.stats.as_deref(), figures)], self.args.force)?;
         }
         Ok(undone.map_or_else(|| Outcome::of(failed, inputs), |_| Outcome::Interrupted))
     }

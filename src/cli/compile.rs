@@ -38,13 +38,14 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     use anyhow::{Context, ensure};
     use monet::package::{Net, plan};
 
+    use super::reports;
+
     let package = super::package(args.package.as_deref())?;
-    let output = args.output.display();
+    let output = monet::text::shown(&args.output);
     ensure!(matches!(package.net, Net::Onnx(_)), "{}: is a plan already", package.origin);
-    ensure!(
-        args.force || !args.output.exists(),
-        "{output}: exists already: choose another name, or --force to replace it"
-    );
+    let model = args.package.as_deref();
+    ensure!(!reports::is_stdout(&args.output), "a plan goes to a file, not to standard output: -o FILE.plan");
+    reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
     let file = monet::engine::compile(&package)?;
     plan::write(&args.output, &file, args.force).with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);

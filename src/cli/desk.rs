@@ -9,6 +9,9 @@ use clap::Args;
 use monet::package::Package;
 use monet::profile::{self, Change, Kind, Profile, Question};
 use monet::targets::{Target, VOLUME_SLICES};
+use monet::text::shown;
+
+use super::{reports, terminal};
 
 pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
   monet profile --diff before.json after.json --html diff.html
@@ -40,15 +43,16 @@ impl DeskArgs {
     ///
     /// # Errors
     /// Profiles that cannot be read, a step that none has, a page that cannot be written.
-    pub(super) fn compare(&self, html: Option<&Path>) -> Result<bool> {
+    pub(super) fn compare(&self, html: Option<&Path>, force: bool) -> Result<bool> {
         if let Some([a, b]) = self.diff.as_deref() {
+            reports::guard([a.clone(), b.clone()], html, force)?;
             let (a, b) = (Profile::load(a)?, Profile::load(b)?);
-            super::terminal::print(&difference(&a, &b))?;
-            if let Some(path) = html {
-                super::write(path, &profile::diff_page(&a, &b))?;
+            reports::deliver(&[(html, profile::diff_page(&a, &b))], force)?;
+            if !html.is_some_and(reports::is_stdout) {
+                terminal::print(&difference(&a, &b))?;
             }
         } else if let Some(folder) = &self.history {
-            history(folder, &self.step, html)?;
+            history(folder, &self.step, html, force)?;
         } else {
             return Ok(false);
         }
@@ -115,16 +119,13 @@ fn difference(a: &Profile, b: &Profile) -> String {
     out
 }
 
-fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    let mut runs = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "json") {
-            runs.push(Profile::load(&path)?);
-        }
-    }
+fn history(folder: &Path, step: &str, html: Option<&Path>, force: bool) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", shown(folder)))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let paths: Vec<PathBuf> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    reports::guard(paths.iter().cloned(), html, force)?;
+    let mut runs = paths.iter().map(|path| Profile::load(path)).collect::<Result<Vec<_>, _>>()?;
     runs.sort_by_key(|p| p.unix_s);
     let time = |p: &Profile| match step {
         "slice" => Some(p.latency_ms.median),
@@ -144,15 +145,8 @@ fn history(folder: &Path, step: &str, html: Option<&Path>) -> Result<()> {
             run.engine
         );
     }
-    ensure!(
-        !points.is_empty(),
-        "{}: none of {} profiles has a step \"{step}\"",
-        folder.display(),
-        runs.len()
-    );
-    super::terminal::print(&out)?;
-    if let Some(path) = html {
-        super::write(path, &profile::history_page(&format!("{step} over {} runs", points.len()), &points))?;
-    }
-    Ok(())
+    ensure!(!points.is_empty(), "{}: none of {} profiles has a step \"{step}\"", shown(folder), runs.len());
+    let page = profile::history_page(&format!("{step} over {} runs", points.len()), &points);
+    reports::deliver(&[(html, page)], force)?;
+    if html.is_some_and(reports::is_stdout) { Ok(()) } else { terminal::print(&out) }
 }

@@ -3,7 +3,7 @@
 mod pairs;
 mod sheet;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -12,7 +12,7 @@ use monet::text::exact;
 use serde::Serialize;
 
 use self::pairs::Pair;
-use super::{Outcome, terminal};
+use super::{Outcome, reports, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +55,9 @@ pub(super) struct EvaluateArgs {
     /// Write a row for each subject and label as CSV; - for standard output
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Replace existing outputs
+    #[arg(long)]
+    force: bool,
 }
 
 /// A label's voxel value and name.
@@ -81,10 +84,12 @@ struct Evaluation<'a> {
 /// # Errors
 /// What concerns all subjects; what concerns one of several is reported and counted.
 pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
+    let mut files = Vec::new();
     let labels: Vec<Named> = match &args.model {
         Some(path) => {
-            let labels = super::package(Some(path))?.manifest.labels;
-            labels.into_iter().map(|label| (label.value.into(), label.name)).collect()
+            let package = super::package(Some(path))?;
+            files = reports::files_of(Some(path), &package);
+            package.manifest.labels.into_iter().map(|label| (label.value.into(), label.name)).collect()
         }
         None => args.labels.clone(),
     };
@@ -93,6 +98,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         bail!("label {} is named twice", wanted[twice]);
     }
     let pairs = pairs::pairs(&args.pred, &args.truth)?;
+    files.extend(pairs::all(&args.pred)?.into_iter().chain(pairs::all(&args.truth)?));
+    let outputs = [&args.json, &args.csv].into_iter().flatten().map(PathBuf::as_path);
+    reports::guard(files, outputs, args.force)?;
     let (mut subjects, mut failed, inputs) = (Vec::new(), 0, pairs.len());
     for Pair { subject, files } in pairs {
         let name = exact(&subject);
@@ -110,13 +118,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         }
     }
     let summary = measure::summarise(&subjects);
-    let to_stdout = [&args.json, &args.csv].into_iter().flatten().any(|p| p == Path::new("-"));
-    if let Some(path) = &args.json {
-        super::write(path, &measure::json(&Evaluation { subjects: &subjects, summary: &summary }))?;
-    }
-    if let Some(path) = &args.csv {
-        super::write(path, &sheet::csv(&subjects, &labels))?;
-    }
+    let to_stdout = [&args.json, &args.csv].into_iter().flatten().any(|path| reports::is_stdout(path));
+    let json = measure::json(&Evaluation { subjects: &subjects, summary: &summary });
+    let texts = [(args.json.as_deref(), json), (args.csv.as_deref(), sheet::csv(&subjects, &labels))];
+    reports::deliver(&texts, args.force)?;
     if !to_stdout && !subjects.is_empty() {
         terminal::print(&sheet::table(&subjects, &summary, &labels))?;
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use monet::engine::{self, Summary};
 use monet::package::{Manifest, Package};
+use monet::text::plain;
 use serde::Serialize;
 
 use super::{Outcome, terminal};
@@ -80,7 +81,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
 
 fn text(package: &Package, net: &Summary) -> String {
     let manifest = &package.manifest;
-    let mut out = format!("package  {} {} ({})\n", manifest.name, manifest.version, package.origin);
+    let mut out = format!("package  {} {} ({})\n", manifest.name, manifest.version, plain(&package.origin));
     let mut line = |key: &str, value: String| out += &format!("{key:<8} {value}\n");
     line("task", manifest.task.clone());
     line(
@@ -110,8 +111,8 @@ fn text(package: &Package, net: &Summary) -> String {
             net.macs as f64 / 1e6
         ),
     );
-    out += &format!("engine   {}\n", net.engine);
-    net.unfused.iter().for_each(|node| out += &format!("  not int8: {node}\n"));
+    out += &format!("engine   {}\n", plain(&net.engine));
+    net.unfused.iter().for_each(|node| out += &format!("  not int8: {}\n", plain(node)));
     out += &format!(
         "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
         "layer", "operation", "result", "parameters", "MMAC", "runs on"
@@ -120,12 +121,12 @@ fn text(package: &Package, net: &Summary) -> String {
         let shape: Vec<String> = layer.shape.iter().map(ToString::to_string).collect();
         out += &format!(
             "{:<34} {:<18} {:>18} {:>10} {:>12.3}  {}\n",
-            layer.name,
-            layer.op,
+            plain(&layer.name),
+            plain(&layer.op),
             shape.join("x"),
             layer.parameters,
             layer.macs as f64 / 1e6,
-            layer.runs_on
+            plain(&layer.runs_on)
         );
     }
     out

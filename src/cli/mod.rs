@@ -9,6 +9,7 @@ mod evaluate;
 mod inspect;
 mod interrupt;
 mod profile;
+mod reports;
 mod segment;
 mod targets;
 mod terminal;
@@ -72,6 +73,7 @@ impl Outcome {
 
 /// Reads the command line and runs the command; errors go to standard error.
 pub(crate) fn run() -> ExitCode {
+    reports::make_limits_errors();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return terminal::usage(&error).into(),
@@ -167,12 +169,4 @@ fn parse_size(text: &str) -> Result<[usize; 2]> {
         "expected two multiples of {SIZE_STEP} up to 4096"
     );
     Ok(size)
-}
-
-/// Writes text to a file, or to standard output for `-`.
-fn write(path: &Path, text: &str) -> Result<()> {
-    if path == Path::new("-") {
-        return terminal::print(text);
-    }
-    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
 }

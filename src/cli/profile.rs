@@ -1,7 +1,8 @@
 //! `monet profile`: how long a slice takes here, or would take on a board that is not at hand, and where the time goes.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -10,8 +11,9 @@ use clap::Args;
 use monet::package::Package;
 use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
+use monet::text::plain;
 
-use super::{Outcome, terminal};
+use super::{Outcome, reports, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +56,7 @@ pub(super) struct ProfileArgs {
     engine: super::EngineArgs,
     /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML file of your own
     #[arg(long, value_name = "NAME|FILE.toml")]
-    target: Option<String>,
+    target: Option<OsString>,
     /// Write the profile as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -67,6 +69,9 @@ pub(super) struct ProfileArgs {
     /// Write one slice's steps as a Chrome trace
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Replace existing outputs
+    #[arg(long)]
+    force: bool,
     #[cfg(feature = "desk")]
     #[command(flatten)]
     desk: super::desk::DeskArgs,
@@ -85,7 +90,7 @@ pub(super) struct ProfileArgs {
 /// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     #[cfg(feature = "desk")]
-    if args.desk.compare(args.html.as_deref())? {
+    if args.desk.compare(args.html.as_deref(), args.force)? {
         return Ok(Outcome::Done);
     }
     #[cfg(feature = "tract")]
@@ -97,13 +102,10 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         terminal::print(&format!("{FIRST_SLICE}\n"))?;
         return Ok(Outcome::Done);
     }
-    let to_output = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-    let outputs = [&args.json, &args.csv, &args.html, &args.trace];
-    let printed = outputs.iter().filter(|path| to_output(path)).count();
-    ensure!(
-        printed <= 1,
-        "- stands for standard output, which can take one of --json, --csv, --html and --trace"
-    );
+    let outputs = [&args.json, &args.csv, &args.html, &args.trace].map(Option::as_deref);
+    let files = reports::files_of(args.model.as_deref(), &package);
+    let targets = args.target.as_ref().map(PathBuf::from);
+    reports::guard(files.into_iter().chain(targets), outputs.into_iter().flatten(), args.force)?;
     let mut profile = profile(args, &package, target.as_ref())?;
     if let Some(target) = &target {
         profile.target = Some(target.name.clone());
@@ -111,12 +113,8 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     }
     let texts =
         [monet::measure::json(&profile), profile::csv(&profile), profile::page(&profile), trace(&profile)];
-    for (path, text) in outputs.into_iter().zip(&texts) {
-        if let Some(path) = path {
-            super::write(path, text)?;
-        }
-    }
-    if printed == 0 {
+    reports::deliver(&outputs.into_iter().zip(texts).collect::<Vec<_>>(), args.force)?;
+    if !outputs.into_iter().flatten().any(reports::is_stdout) {
         terminal::print(&table(&profile))?;
     }
     let passed = profile.verdict.as_ref().is_none_or(|v| v.passed);
@@ -207,8 +205,8 @@ fn table(p: &Profile) -> String {
         let shape = s.shape.map(|n| n.to_string()).join("x");
         out += &format!(
             "{:<18} {:<12} {:>14} {:>9.4} {:>9.4} {:>9.2} {:>8.1} {:>4.0} % {:>9.1} {:>7.2}  {}..{}\n",
-            s.name,
-            s.kind,
+            plain(&s.name),
+            plain(&s.kind),
             shape,
             s.median_ms,
             s.min_ms,
@@ -230,8 +228,8 @@ fn summary(p: &Profile) -> String {
     let l = p.latency_ms;
     let mut out = format!(
         "{} at {height}x{width} by {} on {} thread(s) of {}\n",
-        p.model,
-        p.engine,
+        plain(&p.model),
+        plain(&p.engine),
         p.threads,
         p.cpu.as_deref().unwrap_or("an unnamed processor")
     );

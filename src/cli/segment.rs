@@ -1,15 +1,15 @@
 //! `monet segment`: volumes in, label volumes out.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::pipeline::{Job, Report};
 use monet::text::{plain, shown};
 
+use super::reports::is_stdout;
 use super::{Outcome, batch, terminal};
 
 const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ pub(super) struct SegmentArgs {
     /// Slices segmented at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,
-    /// Write figures (labels, times, memory) as JSON; with several inputs one array
+    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard output
     #[arg(long, value_name = "FILE.json")]
     pub(super) stats: Option<PathBuf>,
     /// Write a picture of outlined slices; with several inputs the input's name is added
@@ -43,7 +43,7 @@ pub(super) struct SegmentArgs {
     preview: Option<PathBuf>,
     /// Replace existing outputs
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) engine: super::EngineArgs,
     /// Print nothing but errors
@@ -59,34 +59,27 @@ pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
     batch::run(jobs(&args)?, args)
 }
 
-/// One job an input; refuses what could overwrite one another.
+/// One job an input. With several inputs the figures of all are one report, which is not a job's.
 fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
     let several = args.inputs.len() > 1;
-    if several {
-        ensure!(
-            args.output.is_dir(),
-            "{}: with several inputs -o must be an existing folder: make it, or give one input",
-            args.output.display()
-        );
-        if let Some(path) = args.stats.as_ref().filter(|path| !args.force && path.exists()) {
-            bail!("{}: exists already: choose another name, or --force to replace it", path.display());
-        }
-    }
-    let mut taken = BTreeSet::new();
+    ensure!(
+        !several || args.output.is_dir(),
+        "{}: with several inputs -o must be an existing folder: make it, or give one input",
+        shown(&args.output)
+    );
+    ensure!(
+        !args.preview.as_deref().is_some_and(is_stdout),
+        "a preview goes to a file, not to standard output: --preview FILE.png"
+    );
+    let stats = args.stats.as_ref().filter(|path| !several && !is_stdout(path));
     args.inputs
         .iter()
         .map(|input| {
             let name = output_name(input)?;
             let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
-            ensure!(
-                taken.insert(output.clone()),
-                "{}: two inputs have this name: segment them apart",
-                output.display()
-            );
             let preview =
                 args.preview.as_ref().map(|path| if several { beside(path, &name) } else { path.clone() });
-            let stats = args.stats.clone().filter(|_| !several);
-            Ok(Job { input: input.clone(), output, preview, stats, overwrite: args.force })
+            Ok(Job { input: input.clone(), output, preview, stats: stats.cloned(), overwrite: args.force })
         })
         .collect()
 }
@@ -123,12 +116,15 @@ fn beside(path: &Path, name: &OsStr) -> PathBuf {
     path.with_file_name(own)
 }
 
-/// Warnings as messages, figures as results.
-pub(super) fn tell(report: &Report, job: &Job) -> Result<()> {
+/// Warnings as messages, figures as results, but where these go there as JSON.
+pub(super) fn tell(report: &Report, job: &Job, args: &SegmentArgs) -> Result<()> {
     report
         .warnings
         .iter()
         .for_each(|warning| terminal::warn(format_args!("{}: {warning}", shown(&job.input))));
+    if args.stats.as_deref().is_some_and(is_stdout) {
+        return Ok(());
+    }
     terminal::print(&summary(report, job))
 }
 

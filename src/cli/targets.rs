@@ -1,5 +1,7 @@
 //! `monet targets`: the device profiles.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::Args;
 use monet::targets::{Lack, Machine, Target, nearest};
@@ -19,7 +21,7 @@ Examples:
 pub(super) struct TargetsArgs {
     /// Profile to show: a name, or a TOML file of your own
     #[arg(value_name = "NAME|FILE.toml", conflicts_with = "detect")]
-    name: Option<String>,
+    name: Option<OsString>,
     /// Say which profile this machine is nearest to and what it lacks
     #[arg(long)]
     detect: bool,

@@ -10,6 +10,7 @@ use super::{EngineError, guard};
 use crate::package::{
     Colour, Fit, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
 };
+use crate::text::shown;
 use crate::volume::Orientation;
 
 /// Largest number of channels and side of a slice.
@@ -24,7 +25,7 @@ const LIMITS: [usize; 2] = [16, 4096];
 /// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
 pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineError> {
     let onnx = Package::read_net(path)?;
-    let origin = path.display().to_string();
+    let origin = shown(path).to_string();
     let refused = |source| EngineError::Refused { origin: origin.clone(), source };
     let wrong = |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::plan::{self, PlanFileError};
 use super::{Manifest, ManifestError};
+use crate::text::shown;
 use crate::whole;
 
 /// No manifest is longer than this many bytes.
@@ -53,7 +54,7 @@ impl Net {
 #[non_exhaustive]
 pub enum PackageError {
     /// A file cannot be read.
-    #[error("{}: cannot be read: expected {expected}", path.display())]
+    #[error("{}: cannot be read: expected {expected}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -63,7 +64,7 @@ pub enum PackageError {
         source: io::Error,
     },
     /// A file is far too long.
-    #[error("{}: too long, this is not {expected}", path.display())]
+    #[error("{}: too long, this is not {expected}", shown(path))]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -75,14 +76,14 @@ pub enum PackageError {
     /// Neither of the forms that a package comes in.
     #[error(
         "{}: neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file that `monet compile` made",
-        path.display()
+        shown(path)
     )]
     Unknown {
         /// The file.
         path: PathBuf,
     },
     /// The plan is refused.
-    #[error("{}: this plan cannot be used", path.display())]
+    #[error("{}: this plan cannot be used", shown(path))]
     Plan {
         /// The plan.
         path: PathBuf,
@@ -90,7 +91,7 @@ pub enum PackageError {
         source: PlanFileError,
     },
     /// The manifest is refused.
-    #[error("{}: this manifest cannot be used", path.display())]
+    #[error("{}: this manifest cannot be used", shown(path))]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -100,7 +101,7 @@ pub enum PackageError {
     /// The ONNX file is not the one that the manifest was written for.
     #[error(
         "{}: SHA-256 is {found}, the manifest says {expected}: the file is damaged or of another version; copy both files again",
-        path.display()
+        shown(path)
     )]
     Hash {
         /// The ONNX file.
@@ -132,7 +133,7 @@ impl Package {
         if !found.eq_ignore_ascii_case(&manifest.sha256) {
             return Err(PackageError::Hash { path: onnx_path, found, expected: manifest.sha256 });
         }
-        Ok(Self { manifest, net: Net::Onnx(onnx.into()), origin: path.display().to_string() })
+        Ok(Self { manifest, net: Net::Onnx(onnx.into()), origin: shown(path).to_string() })
     }
 
     /// The package in a plan file's bytes, which came from `path`.
@@ -145,7 +146,7 @@ impl Package {
             Cow::Borrowed(file) => Cow::Borrowed(&file[start..]),
             Cow::Owned(mut file) => Cow::Owned(file.split_off(start)),
         };
-        Ok(Self { manifest, net: Net::Plan(net), origin: path.display().to_string() })
+        Ok(Self { manifest, net: Net::Plan(net), origin: shown(path).to_string() })
     }
 
     /// The bytes of an ONNX file, to be a package's [`Net::Onnx`].

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Colour;
+use crate::text::is_plain;
 use crate::volume::Orientation;
 
 /// The manifest format that this library reads and writes.
@@ -295,9 +296,36 @@ impl Manifest {
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return refuse("sha256", &self.sha256, "64 hexadecimal digits");
         }
+        self.validate_text()?;
         self.validate_input()?;
         self.validate_normalise()?;
         self.validate_labels()
+    }
+
+    /// What is shown on terminals and in logs has no control characters.
+    fn validate_text(&self) -> Result<(), ManifestError> {
+        let own =
+            [("name", &self.name), ("version", &self.version), ("task", &self.task), ("model", &self.model)];
+        let labels = self.labels.iter().map(|label| ("labels.name", &label.name));
+        let data = self.data.iter().flat_map(|d| {
+            [("data.name", &d.name), ("data.licence", &d.licence), ("data.attribution", &d.attribution)]
+        });
+        let metrics = self.metrics.iter().flat_map(|m| {
+            let [name, label, split, command] = [&m.name, &m.label, &m.split, &m.command];
+            [
+                ("metrics.name", name),
+                ("metrics.label", label),
+                ("metrics.split", split),
+                ("metrics.command", command),
+            ]
+        });
+        let mut all = own.into_iter().chain(labels).chain(data).chain(metrics);
+        match all.find(|(_, text)| !is_plain(text)) {
+            Some((field, text)) => {
+                refuse(field, format!("{text:?}"), "text on one line, without control characters")
+            }
+            None => Ok(()),
+        }
     }
 
     fn validate_input(&self) -> Result<(), ManifestError> {

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::Manifest;
-use crate::atomic::Staged;
+use crate::atomic::{self, Staged};
 
 /// First bytes of a plan file; the line's end shows a transfer that changed line ends.
 pub const MAGIC: [u8; 8] = *b"\x93MONET\r\n";
@@ -105,7 +105,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<(&[u8], &[u8]), PlanFileError> {
 /// # Errors
 /// What the system says; [`io::ErrorKind::AlreadyExists`] where a file is not to be replaced.
 pub fn write(path: &Path, plan: &[u8], overwrite: bool) -> io::Result<()> {
-    Staged::write(path, plan)?.commit(overwrite)
+    atomic::commit(vec![Staged::write(path, plan)?], overwrite).map_err(|e| e.source)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub use segment::{Job, Model, ModelReport, Report, segment};
 
 use crate::engine::EngineError;
 use crate::package::FitError;
+use crate::paths::PathError;
+use crate::text::shown;
 use crate::volume::VolumeError;
 
 /// Why a volume was not segmented.
@@ -26,7 +28,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Volume(VolumeError),
     /// The volume's slices do not fit the model.
-    #[error("{}: does not fit the model", path.display())]
+    #[error("{}: does not fit the model", shown(path))]
     Fit {
         /// The volume.
         path: std::path::PathBuf,
@@ -44,9 +46,9 @@ pub enum PipelineError {
         /// Why.
         source: EngineError,
     },
-    /// Input and output are the same file.
-    #[error("{}: is the input as well as an output: choose another output", .0.display())]
-    SameFile(std::path::PathBuf),
+    /// An output that is an input or another output, exists, or cannot be written.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// A thread of the pipeline panicked: a fault in this program, not in the volume.
     #[error("the {thread} thread panicked: {text}: this is a fault in the program, please report it")]
     Panicked {

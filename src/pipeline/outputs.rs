@@ -109,10 +109,8 @@ impl Outputs {
             Some(path) => Some(stage(path, measure::json(report).as_bytes())?),
             None => None,
         };
-        for staged in [picture, json, Some(self.ready.sink.stage()?)].into_iter().flatten() {
-            volume::commit(staged, job.overwrite)?;
-        }
-        Ok(())
+        let set = [picture, json, Some(self.ready.sink.stage()?)].into_iter().flatten().collect();
+        volume::commit(set, job.overwrite)
     }
 }
 

@@ -9,11 +9,13 @@ use serde::Serialize;
 use super::PipelineError;
 use super::outputs::Outputs;
 use super::stream::{self, Labelled, Preparation};
+use crate::atomic;
 use crate::engine::{self, Choice, Engine, EngineError};
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
+use crate::paths::Paths;
 use crate::text;
-use crate::volume::{Geometry, SliceSource, SourceOptions, VolumeError};
+use crate::volume::{Geometry, SliceSource, SourceOptions};
 
 /// What is to be done with one volume.
 #[derive(Debug, Clone, Default)]
@@ -38,20 +40,13 @@ impl Job {
             .map(PathBuf::as_path)
     }
 
-    /// Fails before any work on what would fail after it.
-    fn check(&self) -> Result<(), PipelineError> {
-        let same = |a: &Path, b: &Path| {
-            a == b || a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
-        };
-        for path in self.outputs() {
-            if same(path, &self.input) {
-                return Err(PipelineError::SameFile(path.to_owned()));
-            }
-            if !self.overwrite && path.exists() {
-                return Err(VolumeError::Exists { path: path.to_owned() }.into());
-            }
-        }
-        Ok(())
+    /// What it reads and writes.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        let mut paths = Paths::new();
+        paths.read(&self.input);
+        self.outputs().for_each(|path| paths.write(path));
+        paths
     }
 }
 
@@ -64,6 +59,8 @@ pub struct Model {
     trial: Option<Box<Trial>>,
     /// The size that the trial allowed last.
     tried: Option<[usize; 2]>,
+    /// Folders in which the last volume's outputs are: what killed processes left there is tidied up.
+    tidy: Vec<PathBuf>,
 }
 
 /// Says whether a package's net may be planned for slices of a height and width.
@@ -89,6 +86,7 @@ impl Model {
             engines: Vec::new(),
             trial: None,
             tried: None,
+            tidy: Vec::new(),
         }
     }
 
@@ -106,6 +104,17 @@ impl Model {
     #[must_use]
     pub fn package(&self) -> &Package {
         &self.package
+    }
+
+    /// Fails before any work on what would fail after it.
+    fn check(&mut self, job: &Job) -> Result<(), PipelineError> {
+        let paths = job.paths();
+        let folders = paths.folders();
+        if folders != self.tidy {
+            atomic::recover(&folders);
+            self.tidy = folders;
+        }
+        Ok(paths.check(job.overwrite)?)
     }
 
     /// Takes the engines, planned for a height and width. Whoever takes them puts them back after a volume that ended well; after
@@ -184,7 +193,7 @@ impl ModelReport {
 }
 
 /// Segments one volume. `progress` is told how many slices of how many are written. Either all outputs are written or
-/// none; the label volume is the last to appear.
+/// none ([`crate::atomic`] says how); the label volume is the last to appear.
 ///
 /// # Errors
 /// [`PipelineError`]
@@ -194,9 +203,9 @@ pub fn segment(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
-    job.check()?;
+    model.check(job)?;
     let clock = Clock::start();
-    let spool_dir = job.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let spool_dir = atomic::folder(&job.output);
     let orientation = model.package.manifest.orientation;
     let options = SourceOptions {
         orientation,

@@ -306,7 +306,7 @@ impl Profile {
     pub fn load(path: &Path) -> Result<Self, ProfileError> {
         /// No profile is longer: a step takes 400 bytes.
         const MAX_BYTES: u64 = 1 << 24;
-        let origin = path.display().to_string();
+        let origin = crate::text::shown(path).to_string();
         match crate::whole::text(path, MAX_BYTES) {
             Ok(text) => Self::parse(&text, &origin),
             Err(source) => Err(ProfileError::Read { origin, source }),
@@ -320,6 +320,9 @@ impl Profile {
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
         let fault = |reason: String| ProfileError::Parse { origin: origin.into(), reason };
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
+        if has_control(&value) {
+            return Err(fault("a name in it has control characters".into()));
+        }
         match value.get("format") {
             None => return Err(fault("missing field `format`".into())),
             Some(found) if *found != FORMAT => {
@@ -328,6 +331,16 @@ impl Profile {
             Some(_) => {}
         }
         serde_json::from_value(value).map_err(|e| fault(e.to_string()))
+    }
+}
+
+/// Whether a text in it has control characters, which a terminal or a log would act on.
+fn has_control(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => !crate::text::is_plain(text),
+        serde_json::Value::Array(values) => values.iter().any(has_control),
+        serde_json::Value::Object(fields) => fields.values().any(has_control),
+        _ => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What must hold between the fields of a profile.
 
 use super::{FORMAT, Target, TargetError};
+use crate::text::is_plain;
 
 /// The kernels: their names, where they can be, and what they need of the CPU.
 const KERNELS: [(&str, &[&str], &[&str]); 8] = [
@@ -67,6 +68,14 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
     if t.name.is_empty() || !t.name.chars().all(plain) {
         let found = format!("\"{}\"", t.name);
         return fault("name", &found, "small letters, digits and hyphens".into());
+    }
+    let texts =
+        [("board", &t.board), ("triple", &t.triple), ("qemu_cpu", &t.qemu_cpu), ("core.name", &t.core.name)];
+    let more = [("core.model", &t.core.model), ("memory.source", &t.memory.source)];
+    let peaks = t.peak.iter().map(|peak| ("peak.source", &peak.source));
+    if let Some((field, text)) = texts.into_iter().chain(more).chain(peaks).find(|(_, text)| !is_plain(text))
+    {
+        return fault(field, &format!("{text:?}"), "text on one line, without control characters".into());
     }
     if !matches!(t.arch(), "x86_64" | "aarch64" | "armv7") {
         let found = format!("\"{}\"", t.triple);
@@ -190,6 +199,8 @@ mod tests {
                 &[("l2_kb = 1024", "l2_kb = 16")],
                 "field `caches.l2_kb` is 16; expected at least caches.l1d_kb of 32",
             ),
+            (&[("qemu_cpu = \"", "qemu_cpu = \"\\u001b[2J")], "field `qemu_cpu` is \"\\u{1b}[2J"),
+            (&[("board = \"", "board = \"a\\nmonet: done")], "field `board` is \"a\\nmonet"),
             (&[("l3_kb = 0", "l3_kb = 64")], "field `caches.l3_kb` is 64"),
             (&[("ceiling_mb = 64", "ceiling_mb = 4096")], "field `memory.ceiling_mb` is 4096"),
             (

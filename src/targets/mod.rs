@@ -6,12 +6,15 @@
 mod check;
 mod machine;
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use machine::{Lack, Machine, nearest};
+
+use crate::text::shown;
 
 /// Version of the form that profiles have.
 pub const FORMAT: u32 = 1;
@@ -184,15 +187,17 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError`]
-    pub fn find(name: &str) -> Result<Self, TargetError> {
-        if Path::new(name).extension().is_some_and(|e| e == "toml") {
-            let text = crate::whole::text(Path::new(name), MAX_BYTES)
-                .map_err(|source| TargetError::Read { origin: name.into(), source })?;
-            return Self::parse(&text, name);
+    pub fn find(name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Self, TargetError> {
+        let (path, origin) = (Path::new(name), shown(name).to_string());
+        if path.extension().is_some_and(|e| e == "toml") {
+            return match crate::whole::text(path, MAX_BYTES) {
+                Ok(text) => Self::parse(&text, &origin),
+                Err(source) => Err(TargetError::Read { origin, source }),
+            };
         }
-        match EMBEDDED.iter().find(|(known, _)| *known == name) {
-            Some((_, text)) => Self::parse(text, name),
-            None => Err(TargetError::Unknown { name: name.into() }),
+        match EMBEDDED.iter().find(|(known, _)| *known == origin) {
+            Some((name, text)) => Self::parse(text, name),
+            None => Err(TargetError::Unknown { name: origin }),
         }
     }
 

@@ -7,13 +7,14 @@ use thiserror::Error;
 
 use super::forms::PLAUSIBLE_MM;
 use super::geometry::Orientation;
+use crate::text::shown;
 
 /// Why a volume cannot be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VolumeError {
     /// The file cannot be opened or read.
-    #[error("{}: cannot be read", path.display())]
+    #[error("{}: cannot be read", shown(path))]
     Open {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// The header is not a NIfTI header.
-    #[error("{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}", path.display())]
+    #[error("{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}", shown(path))]
     NotNifti {
         /// The file.
         path: PathBuf,
@@ -31,7 +32,7 @@ pub enum VolumeError {
         advice: &'static str,
     },
     /// A header field has a value that cannot be used.
-    #[error("{}: header field `{field}` is {found}, expected {expected}", path.display())]
+    #[error("{}: header field `{field}` is {found}, expected {expected}", shown(path))]
     Header {
         /// The file.
         path: PathBuf,
@@ -43,7 +44,10 @@ pub enum VolumeError {
         expected: String,
     },
     /// The voxel data ends early or its compression is damaged.
-    #[error("{}: slice {slice} of {slices}: {found}: the file is truncated or damaged, copy it again", path.display())]
+    #[error(
+        "{}: slice {slice} of {slices}: {found}: the file is truncated or damaged, copy it again",
+        shown(path)
+    )]
     Data {
         /// The file with the voxels.
         path: PathBuf,
@@ -55,7 +59,10 @@ pub enum VolumeError {
         found: String,
     },
     /// The file is not any more what it was when it was opened.
-    #[error("{}: {found} while it was read: nothing was made of it, run again once it is complete", path.display())]
+    #[error(
+        "{}: {found} while it was read: nothing was made of it, run again once it is complete",
+        shown(path)
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -63,13 +70,13 @@ pub enum VolumeError {
         found: &'static str,
     },
     /// Reading ended because [`SourceOptions::interrupted`](super::SourceOptions::interrupted) said so.
-    #[error("{}: interrupted", path.display())]
+    #[error("{}: interrupted", shown(path))]
     Interrupted {
         /// The file.
         path: PathBuf,
     },
     /// The temporary file for slices in another order fails.
-    #[error("{}: cannot keep slices here: free some space or choose another folder", path.display())]
+    #[error("{}: cannot keep slices here: free some space or choose another folder", shown(path))]
     Spool {
         /// The folder.
         path: PathBuf,
@@ -77,13 +84,13 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// The output already exists.
-    #[error("{}: exists already: choose another name, or --force to replace it", path.display())]
+    #[error("{}: exists already: choose another name, or --force to replace it", shown(path))]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// Labels are missing for some slices, or there are too many.
-    #[error("{}: labels of {pushed} slices were given, expected {slices}: nothing was written", path.display())]
+    #[error("{}: labels of {pushed} slices were given, expected {slices}: nothing was written", shown(path))]
     Incomplete {
         /// The output.
         path: PathBuf,
@@ -93,13 +100,13 @@ pub enum VolumeError {
         slices: usize,
     },
     /// The output's name has no known ending.
-    #[error("{}: expected a name that ends in .nii or .nii.gz", path.display())]
+    #[error("{}: expected a name that ends in .nii or .nii.gz", shown(path))]
     Name {
         /// The file.
         path: PathBuf,
     },
     /// The output cannot be written.
-    #[error("{}: cannot be written, and nothing was left there", path.display())]
+    #[error("{}: cannot be written", shown(path))]
     Write {
         /// The output.
         path: PathBuf,

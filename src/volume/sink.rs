@@ -11,7 +11,7 @@ use super::header::VolumeHeader;
 use super::source::SliceSource;
 use super::spool::{Layout, Spool};
 use super::voxels::Placement;
-use crate::atomic::{self, Staged, Temporary};
+use crate::atomic::{self, CommitError, Part, Staged};
 
 /// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the format of the source's
 /// file, so that its numbers stay what they are. None of the source's texts is copied, since they may name the patient.
@@ -31,8 +31,8 @@ pub struct LabelSink {
 
 #[derive(Debug)]
 enum Output {
-    Plain(BufWriter<Temporary>),
-    Gzip(Box<GzEncoder<BufWriter<Temporary>>>),
+    Plain(BufWriter<Part>),
+    Gzip(Box<GzEncoder<BufWriter<Part>>>),
 }
 
 impl Output {
@@ -43,7 +43,7 @@ impl Output {
         }
     }
 
-    fn finish(self) -> io::Result<Temporary> {
+    fn finish(self) -> io::Result<Part> {
         let buffered = match self {
             Self::Plain(file) => file,
             Self::Gzip(file) => file.finish()?,
@@ -136,7 +136,7 @@ impl LabelSink {
     /// [`VolumeError::Exists`] when another process made the file meanwhile
     pub fn finish(self) -> Result<(), VolumeError> {
         let overwrite = self.overwrite;
-        commit(self.stage()?, overwrite)
+        commit(vec![self.stage()?], overwrite)
     }
 
     /// Completes the file, but leaves its naming to the caller.
@@ -154,12 +154,11 @@ impl LabelSink {
     }
 }
 
-/// Gives a complete file its name.
-pub(crate) fn commit(staged: Staged, overwrite: bool) -> Result<(), VolumeError> {
-    let path = staged.path().to_owned();
-    staged.commit(overwrite).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => VolumeError::Exists { path },
-        _ => failed(&path, e),
+/// Gives complete files their names, all or none.
+pub(crate) fn commit(set: Vec<Staged>, overwrite: bool) -> Result<(), VolumeError> {
+    atomic::commit(set, overwrite).map_err(|CommitError { path, source }| match source.kind() {
+        io::ErrorKind::AlreadyExists if !overwrite => VolumeError::Exists { path },
+        _ => failed(&path, source),
     })
 }
 

@@ -85,6 +85,17 @@ fn volumes(folder: &Path) -> Result<Vec<(OsString, PathBuf)>> {
     Ok(shown.map(|entry| entry.path()).filter_map(|path| Some((subject(&path)?, path))).collect())
 }
 
+/// The volumes that a path names: itself, or all of a folder.
+///
+/// # Errors
+/// Where a folder cannot be listed.
+pub(super) fn all(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    Ok(volumes(path)?.into_iter().map(|(_, path)| path).collect())
+}
+
 /// The subject of a file with a volume's name.
 fn subject(path: &Path) -> Option<OsString> {
     split(path).map(|(subject, _)| subject)

@@ -1,0 +1,241 @@
+//! The calls that change what names a folder has, and what file systems have that lack some of them. A test can make each of them fail,
+//! or be the last before a crash.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// A file without a name, where system and file system have such; who may do what as for any program's output, by the process's umask.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn unnamed(folder: &Path, mode: u32) -> io::Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags};
+    fault::lacks(fault::UNNAMED)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(CWD, folder, flags, Mode::from_raw_mode(mode))?))
+}
+
+/// There is none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn unnamed(_: &Path, _: u32) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Names a file that has no name; an existing one is kept and is an error.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn name(file: &File, name: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::{AtFlags, CWD, linkat};
+    fault::call()?;
+    let by_number = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match linkat(CWD, by_number, CWD, name, AtFlags::SYMLINK_FOLLOW) {
+        // Where there is no /proc; the system may allow this to root alone.
+        Err(rustix::io::Errno::NOENT) => Ok(linkat(file, "", CWD, name, AtFlags::EMPTY_PATH)?),
+        named => Ok(named?),
+    }
+}
+
+/// There is no such file.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn name(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A new file under this name.
+pub(super) fn create(name: &Path, mode: u32) -> io::Result<File> {
+    fault::call()?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    options.open(name)
+}
+
+/// Opens a regular file for reading and writing (what locks want), and neither follows a link nor waits for a pipe's other end.
+pub(super) fn open_regular(name: &Path) -> io::Result<File> {
+    if !fs::symlink_metadata(name)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    let file = options.open(name)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
+/// Gives a file another name, whether or not there is one of that name.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::call()?;
+    fs::rename(from, to)
+}
+
+/// Gives a file another name; an existing one is kept and is an error.
+///
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] where the file system has neither such a call nor hard links, as FAT and exFAT.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    fault::call()?;
+    let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    match rename_without_replacing(from, to) {
+        Err(error) if !exists(&error) => {}
+        renamed => return renamed,
+    }
+    match fault::lacks(fault::LINKS).and_then(|()| fs::hard_link(from, to)) {
+        Ok(()) => {
+            // Under a hidden name that stays nobody minds it, and the next run removes that.
+            let _ = remove(from);
+            Ok(())
+        }
+        Err(error) if exists(&error) || error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags};
+    fault::lacks(fault::NOREPLACE)?;
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_without_replacing(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// As [`rename_new`] on any file system: takes the name with an empty file first.
+pub(super) fn rename_new_anywhere(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_new(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            create(to, 0o666)?;
+            rename(from, to).inspect_err(|_| drop(remove(to)))
+        }
+        renamed => renamed,
+    }
+}
+
+/// Removes a file; one that is not there is no error.
+pub(super) fn remove(name: &Path) -> io::Result<()> {
+    fault::call()?;
+    match fs::remove_file(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Makes a file's content durable.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    fault::call()?;
+    // A crash in a unit test is none of the machine.
+    if cfg!(test) { Ok(()) } else { file.sync_all() }
+}
+
+/// Makes a folder's names durable, on systems and file systems that can.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    fault::call()?;
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let synced =
+            File::open(folder).and_then(|folder| if cfg!(test) { Ok(()) } else { folder.sync_all() });
+        let cannot = |e: &io::Error| {
+            let known =
+                [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::BADF, Errno::ACCESS];
+            known.iter().any(|errno| e.raw_os_error() == Some(errno.raw_os_error()))
+        };
+        synced.or_else(|error| if cannot(&error) { Ok(()) } else { Err(error) })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        Ok(())
+    }
+}
+
+/// Outside of tests nothing is injected.
+#[cfg(not(test))]
+mod fault {
+    pub(super) const UNNAMED: u8 = 0;
+    pub(super) const NOREPLACE: u8 = 0;
+    pub(super) const LINKS: u8 = 0;
+
+    #[inline]
+    pub(super) fn call() -> std::io::Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn lacks(_: u8) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What goes wrong on this thread.
+#[cfg(test)]
+pub(super) mod fault {
+    use std::cell::Cell;
+    use std::io;
+
+    /// Files without a name are lacking.
+    pub(in crate::atomic) const UNNAMED: u8 = 1;
+    /// Renaming without replacing is lacking.
+    pub(in crate::atomic) const NOREPLACE: u8 = 2;
+    /// Hard links are lacking.
+    pub(in crate::atomic) const LINKS: u8 = 4;
+
+    /// What happens at a call.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub(in crate::atomic) enum Fault {
+        /// It fails, once.
+        Error,
+        /// It and all after it fail and do nothing: the process is dead, or the disk is.
+        Crash,
+    }
+
+    thread_local! {
+        static CALLS: Cell<usize> = const { Cell::new(0) };
+        static PLAN: Cell<Option<(usize, Fault)>> = const { Cell::new(None) };
+        static LACKING: Cell<u8> = const { Cell::new(0) };
+    }
+
+    /// Begins to count calls anew, with a fault at one of them (from 0).
+    pub(in crate::atomic) fn plan(fault: Option<(usize, Fault)>) {
+        CALLS.set(0);
+        PLAN.set(fault);
+    }
+
+    /// Calls since [`plan`].
+    pub(in crate::atomic) fn calls() -> usize {
+        CALLS.get()
+    }
+
+    /// What the file system lacks from now on.
+    pub(in crate::atomic) fn lacking(features: u8) {
+        LACKING.set(features);
+    }
+
+    /// Whether that is lacking.
+    pub(in crate::atomic) fn is_lacking(feature: u8) -> bool {
+        LACKING.get() & feature != 0
+    }
+
+    pub(super) fn call() -> io::Result<()> {
+        let now = CALLS.replace(CALLS.get() + 1);
+        match PLAN.get() {
+            Some((at, Fault::Error)) if now == at => Err(io::Error::from_raw_os_error(5)),
+            Some((at, Fault::Crash)) if now >= at => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn lacks(feature: u8) -> io::Result<()> {
+        if is_lacking(feature) { Err(io::Error::from_raw_os_error(95)) } else { Ok(()) }
+    }
+}
