@@ -418,3 +418,18 @@ fn a_trial_that_ends_is_an_error() {
     let ran = trial("1000000:3");
     assert!(!ran.status.success() && ran.stdout.is_empty(), "{:?}", ran.status);
 }
+
+/// Where tract cannot have the memory that an honest net needs, the trial aborts, panics or never ends, and the command says so.
+#[test]
+fn a_net_without_the_memory_that_it_needs_is_an_error() {
+    let case = Case::new();
+    case.package(&Net::new().file("s"));
+    let script = "ulimit -v 120000; exec \"$0\" \"$@\"";
+    let ran = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_monet"), "profile", "--runs", "1", "--size", "4096x4096"])
+        .arg(case.path("threshold.onnx"))
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{:?} {}", ran.status, stderr(&ran));
+    assert!(stderr(&ran).contains("this net is not run here"), "{}", stderr(&ran));
+}

@@ -120,7 +120,7 @@ fn judge(status: ExitStatus, said: &str, needs: Needs) -> Result<()> {
     if let (Some(1), Some((_, error))) = (status.code(), said.rsplit_once(PREFIX)) {
         bail!("{}", error.lines().map(str::trim).collect::<Vec<_>>().join("\n"));
     }
-    let line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
     // A panic says on its second line what it is about.
     let panicked = said.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
     bail!(

@@ -7,9 +7,10 @@ use crate::package::{Net, Package};
 /// needed at a time: tensors in single precision, and three copies of one in other orders.
 const MEMORY: [u64; 3] = [512 << 20, 8, 16];
 
-/// Seconds that any net may take, and bytes of a file and operations that a slow core does in one: a tenth of what was seen on a
-/// Raspberry Pi 3's.
-const TIME: [u64; 3] = [3, 5 << 20, 500_000_000];
+/// Seconds that any net may take, and bytes of a file and operations that a slow core does in one. Boards, and emulated ones the more, take
+/// their time to load the least net.
+const TIME: [u64; 3] =
+    if cfg!(target_arch = "x86_64") { [4, 5 << 20, 500_000_000] } else { [20, 1 << 20, 100_000_000] };
 
 /// Bounds that a net which is what it says it is does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
