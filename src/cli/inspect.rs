@@ -113,6 +113,7 @@ fn text(package: &Package, net: &Summary) -> String {
     );
     out += &format!("engine   {}\n", plain(&net.engine));
     net.unfused.iter().for_each(|node| out += &format!("  not int8: {}\n", plain(node)));
+    net.rounded.iter().for_each(|what| out += &format!("  rounded: {}\n", plain(what)));
     out += &format!(
         "\n{:<34} {:<18} {:>18} {:>10} {:>12}  {}\n",
         "layer", "operation", "result", "parameters", "MMAC", "runs on"

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tract_onnx::pb;
 
-use super::{EngineError, guard};
+use super::{EngineError, guard, reading};
 use crate::package::{
     Colour, Fit, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
 };
@@ -29,7 +29,7 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     let refused = |source| EngineError::Refused { origin: origin.clone(), source };
     let wrong = |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
 
-    let model = guard::read(&onnx).map_err(refused)?;
+    let model = reading::read(&onnx).map_err(refused)?;
     let (inputs, outputs) =
         model.graph.as_ref().map_or((Vec::new(), 0), |graph| (guard::inputs(graph), graph.output.len()));
     let ([input], 1) = (&inputs[..], outputs) else {

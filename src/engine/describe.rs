@@ -40,6 +40,8 @@ pub struct Summary {
     pub engine: String,
     /// Nodes that the int8 engine did not take over, each with its operator and reason.
     pub unfused: Vec<String>,
+    /// What the int8 engine rounds that the file does not, and how.
+    pub rounded: Vec<String>,
     /// Operations that compute; constants left out.
     pub layers: Vec<Layer>,
     /// Weights and biases of all.
@@ -60,17 +62,18 @@ pub fn describe(
 ) -> Result<Summary, EngineError> {
     let choice = choice.into();
     let int8 = QuantizedEngine::chosen(package, size, choice)?;
-    let (engine, unfused, layers) = match (&package.net, int8) {
+    let (engine, [unfused, rounded], layers) = match (&package.net, int8) {
         (Net::Plan(_), Some(engine)) => {
             let name = engine.name();
             let layers: Vec<Layer> = engine.plan().steps().iter().map(|step| fused(step, &name)).collect();
-            (format!("{name}: {}", fused_steps(engine.plan())), Vec::new(), layers)
+            (format!("{name}: {}", fused_steps(engine.plan())), <[Vec<String>; 2]>::default(), layers)
         }
         #[cfg(feature = "tract")]
         (_, int8) => {
             let (engine, layers) = stock::contained(&package.origin, || nodes(package, size, choice, int8))?;
-            let unfused = QuantizedEngine::unfused(package)?;
-            (engine, unfused.iter().map(ToString::to_string).collect(), layers)
+            let import = QuantizedEngine::import(package)?;
+            let unfused = import.unfused.iter().map(ToString::to_string).collect();
+            (engine, [unfused, import.rounded], layers)
         }
         #[cfg(not(feature = "tract"))]
         _ => return Err(EngineError::NeedsTract { origin: package.origin.clone() }),
@@ -79,6 +82,7 @@ pub fn describe(
         size,
         engine,
         unfused,
+        rounded,
         parameters: layers.iter().map(|l| l.parameters).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         layers,

@@ -12,7 +12,11 @@ mod guard;
 pub mod int8;
 #[cfg(feature = "tract")]
 mod needs;
+#[cfg(feature = "tract")]
+mod onnx;
 mod quantized;
+#[cfg(feature = "tract")]
+mod reading;
 mod selftest;
 #[cfg(feature = "tract")]
 mod stock;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 #[cfg(feature = "tract")]
-use super::guard;
+use super::int8::Import;
 use super::int8::{self, Kernel, Plan, QuantGraph};
 #[cfg(feature = "tract")]
-use super::int8::{Import, Unfused};
+use super::reading;
 use super::{Choice, Engine, EngineError};
 use crate::package::{Net, Output, Package};
 
@@ -54,13 +54,13 @@ impl QuantizedEngine {
         }
     }
 
-    /// The nodes that keep a package's net with tract, each with its reason; none where the whole net is taken over.
+    /// What the int8 engine makes of a package's ONNX file: which nodes keep it with tract, and what is rounded; nothing of a plan.
     ///
     /// # Errors
     /// [`EngineError::Load`]
     #[cfg(feature = "tract")]
-    pub fn unfused(package: &Package) -> Result<Vec<Unfused>, EngineError> {
-        Ok(import(package)?.map_or_else(Vec::new, |import| import.unfused))
+    pub fn import(package: &Package) -> Result<Import, EngineError> {
+        Ok(import(package)?.unwrap_or_default())
     }
 
     /// A further engine with the same weights and an arena of its own.
@@ -133,7 +133,7 @@ pub(super) fn graph(package: &Package) -> Result<Option<QuantGraph>, EngineError
 #[cfg(feature = "tract")]
 pub(super) fn import(package: &Package) -> Result<Option<Import>, EngineError> {
     let Net::Onnx(onnx) = &package.net else { return Ok(None) };
-    let model = guard::read(onnx)
+    let model = reading::read(onnx)
         .map_err(|source| EngineError::Refused { origin: package.origin.clone(), source })?;
     Ok(Some(int8::import(&model)))
 }
@@ -141,8 +141,6 @@ pub(super) fn import(package: &Package) -> Result<Option<Import>, EngineError> {
 /// The graph of a net that leaves nothing to tract.
 #[cfg(feature = "tract")]
 fn whole(import: Import) -> Option<QuantGraph> {
-    // Some quantizers round the probabilities, too; labels are settled before that.
-    let rounding = |node: &Unfused| matches!(&*node.op, "QuantizeLinear" | "DequantizeLinear");
     let Ok([region]) = <[_; 1]>::try_from(import.regions) else { return None };
-    import.unfused.iter().all(rounding).then_some(region.graph)
+    import.unfused.is_empty().then_some(region.graph)
 }

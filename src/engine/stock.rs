@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 use super::int8::{QuantizedRegion, rewrite};
-use super::{Choice, Engine, EngineError, decide, guard, quantized};
+use super::{Choice, Engine, EngineError, decide, guard, quantized, reading};
 use crate::package::{Output, Package};
 
 /// A net in tract, planned for one slice size.
@@ -158,7 +158,7 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
         expected,
     };
     let refused = |source| EngineError::Refused { origin: package.origin.clone(), source };
-    let mut proto = guard::read(package.net.bytes()).map_err(refused)?;
+    let mut proto = reading::read(package.net.bytes()).map_err(refused)?;
     let graph = proto.graph.as_ref();
     let inputs = graph.map_or(0, |graph| guard::inputs(graph).len());
     let outputs = graph.map_or(0, |graph| graph.output.len());
@@ -173,10 +173,9 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     guard::fits(&proto, input).map_err(refused)?;
     guard::settle(&mut proto, input);
     let model = tract_onnx::onnx().parse(&proto, None).map_err(load)?.model;
-    let model = model
-        .with_input_fact(0, f32::fact(input).into())
-        .and_then(|m| m.into_typed())
-        .map_err(|e| mismatch("input", format!("{e:#}"), format!("{input:?} of f32")))?;
+    let mut model =
+        model.with_input_fact(0, f32::fact(input).into()).and_then(|m| m.into_typed()).map_err(load)?;
+    reading::keep_apart(&mut model);
     let fact = model.output_fact(0).map_err(load)?;
     let expected = shape(manifest.classes());
     let agrees = fact.datum_type == f32::datum_type()

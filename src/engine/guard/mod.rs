@@ -69,7 +69,7 @@ pub enum OnnxError {
     },
 }
 
-fn file(found: impl Into<String>) -> OnnxError {
+pub(super) fn file(found: impl Into<String>) -> OnnxError {
     OnnxError::File { found: found.into() }
 }
 
@@ -77,7 +77,7 @@ fn tensor(name: &str, found: impl Into<String>) -> OnnxError {
     OnnxError::Tensor { name: short(name), found: found.into() }
 }
 
-fn node(node: &pb::NodeProto, found: impl Into<String>) -> OnnxError {
+pub(super) fn node(node: &pb::NodeProto, found: impl Into<String>) -> OnnxError {
     let name = if node.name.is_empty() { node.output.first().map_or("", |name| name) } else { &node.name };
     OnnxError::Node { node: short(name), op: short(&node.op_type), found: found.into() }
 }
@@ -166,6 +166,11 @@ fn opset(model: &pb::ModelProto) -> i64 {
 
 /// What a node must be in any net.
 fn check_node(node: &pb::NodeProto) -> Result<(), String> {
+    if super::reading::is_dynamic(node) {
+        return Err(
+            "it quantizes anew for each slice: quantize the net statically, with calibration data, or give its f32 form".into(),
+        );
+    }
     let Some(operator) = Operator::of(node) else {
         let domain = if node.domain.is_empty() { "ONNX" } else { &node.domain };
         return Err(format!(

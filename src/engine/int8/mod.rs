@@ -33,8 +33,6 @@ mod graph;
 mod import;
 mod kernels;
 #[cfg(feature = "tract")]
-mod onnx;
-#[cfg(feature = "tract")]
 mod op;
 mod plan;
 pub mod requant;

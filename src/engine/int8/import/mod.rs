@@ -9,17 +9,18 @@
 mod convolutions;
 mod operators;
 mod quantizers;
+mod values;
+mod weights;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use tract_onnx::data_resolver::MmapDataResolver;
 use tract_onnx::pb;
-use tract_onnx::prelude::*;
-use tract_onnx::tensor::load_tensor;
+use tract_onnx::prelude::Tensor;
 
-use super::graph::{Activation, Convolution, Node, Operation, Output, Pool, QuantGraph, Source};
-use super::onnx::{argument, float, int};
+use self::values::{Pending, Value};
+use super::super::onnx::{self, argument, float, int};
+use super::graph::{Activation, Node, Operation, Output, QuantGraph, Source};
 
 /// A node that the engine does not take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +64,14 @@ pub struct Import {
     pub regions: Vec<Region>,
     /// All other nodes but constants, which stay with tract, in the file's order.
     pub unfused: Vec<Unfused>,
+    /// What the parts round that the file does not, and how.
+    pub rounded: Vec<String>,
 }
 
 /// Finds the quantized parts of a file.
 pub fn import(model: &pb::ModelProto) -> Import {
     let Some(graph) = &model.graph else { return Import::default() };
-    let mut importer = Importer::new(graph);
+    let mut importer = Importer::new(graph, onnx::opset(model));
     let mut import = Import::default();
     let mut refused = Vec::new();
     for (i, node) in graph.node.iter().enumerate() {
@@ -82,9 +85,9 @@ pub fn import(model: &pb::ModelProto) -> Import {
         } else if !done {
             continue;
         }
-        import.regions.extend(importer.close(&mut refused));
+        importer.close_into(&mut import, &mut refused);
     }
-    import.regions.extend(importer.close(&mut refused));
+    importer.close_into(&mut import, &mut refused);
     refused.sort_by_key(|(i, _)| *i);
     let named = |(i, reason): (usize, String)| {
         let node = &graph.node[i];
@@ -92,43 +95,6 @@ pub fn import(model: &pb::ModelProto) -> Import {
     };
     import.unfused = refused.into_iter().map(named).collect();
     import
-}
-
-/// What a tensor of the file is for the engine.
-#[derive(Debug, Clone)]
-enum Value {
-    /// Integer tensors side by side: a QuantizeLinear's result.
-    Counts(Vec<Source>),
-    /// Their real values: a DequantizeLinear's or Concat's result.
-    Reals(Vec<Source>),
-    /// Dequantized weights or biases.
-    Weights(Weights),
-    /// A real-valued result that waits for its QuantizeLinear.
-    Pending(Pending),
-}
-
-#[derive(Debug, Clone)]
-struct Weights {
-    values: Vec<i32>,
-    shape: Vec<usize>,
-    scales: Vec<f32>,
-}
-
-#[derive(Debug, Clone)]
-enum Pending {
-    Convolution {
-        inputs: Vec<Source>,
-        conv: Convolution,
-        activation: Activation,
-        transposed: bool,
-    },
-    Add([Source; 2]),
-    /// A tensor times a single channel.
-    Scale([Source; 2]),
-    Pool(Source, Pool),
-    Function(Source, Activation),
-    /// Of what waits, or of the part's input, nothing above a real value.
-    Cut(Option<Box<Pending>>, f32),
 }
 
 /// Where a part can end: nothing made before this tensor is read after it.
@@ -146,10 +112,17 @@ struct Importer<'a> {
     readers: HashMap<&'a str, usize>,
     /// The last node that reads a tensor; none after a result of the file.
     last_reader: HashMap<&'a str, usize>,
-    /// Tensors that are quantized, at once or behind a minimum.
+    /// Tensors that a part goes on with.
     inner: HashSet<&'a str>,
+    /// The first QuantizeLinear of each tensor that has one.
+    quantizers: HashMap<&'a str, &'a pb::NodeProto>,
+    opset: i64,
     /// Of the part that is open, and of all weights.
     values: HashMap<&'a str, Value>,
+    /// Counts of tensors of the part whose value waits.
+    settled: HashMap<&'a str, Vec<Source>>,
+    /// What the part rounds that the file does not.
+    rounded: Vec<String>,
     graph: QuantGraph,
     input: Option<&'a str>,
     output: Option<&'a str>,
@@ -160,16 +133,27 @@ struct Importer<'a> {
     cut: Option<Cut<'a>>,
 }
 
+/// Operators with which a part goes on.
+const CONTINUES: [&str; 13] = [
+    "QuantizeLinear",
+    "Conv",
+    "ConvTranspose",
+    "Elu",
+    "Relu",
+    "LeakyRelu",
+    "Sigmoid",
+    "Add",
+    "Mul",
+    "Concat",
+    "MaxPool",
+    "Min",
+    "Clip",
+];
+
 type Outcome = Result<(), String>;
 
 impl<'a> Importer<'a> {
-    fn new(graph: &'a pb::GraphProto) -> Self {
-        let constants = graph.initializer.iter().map(|t| (t.name.as_str(), t));
-        let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
-        let inline = nodes.filter_map(|n| {
-            let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
-            Some((n.output.first()?.as_str(), value))
-        });
+    fn new(graph: &'a pb::GraphProto, opset: i64) -> Self {
         let (mut readers, mut last_reader) = (HashMap::new(), HashMap::new());
         let outputs = graph.output.iter().map(|o| (usize::MAX, o.name.as_str()));
         let inputs =
@@ -178,12 +162,17 @@ impl<'a> Importer<'a> {
             *readers.entry(name).or_insert(0) += 1;
             last_reader.insert(name, i);
         }
-        let quantizers = graph.node.iter().filter(|n| matches!(n.op_type.as_str(), "QuantizeLinear" | "Min"));
+        let quantizers = graph.node.iter().rev().filter(|n| n.op_type == "QuantizeLinear");
+        let inner = graph.node.iter().filter(|n| CONTINUES.contains(&&*n.op_type));
         Self {
-            inner: quantizers.flat_map(|n| &n.input).map(String::as_str).collect(),
-            constants: constants.chain(inline).collect(),
+            inner: inner.flat_map(|n| &n.input).map(String::as_str).collect(),
+            quantizers: quantizers.filter_map(|n| Some((n.input.first()?.as_str(), n))).collect(),
+            constants: onnx::constants(graph),
             readers,
             last_reader,
+            opset,
+            settled: HashMap::new(),
+            rounded: Vec::new(),
             values: HashMap::new(),
             graph: empty(),
             input: None,
@@ -201,12 +190,22 @@ impl<'a> Importer<'a> {
             .any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
     }
 
+    fn close_into(&mut self, import: &mut Import, refused: &mut Vec<(usize, String)>) {
+        let region = self.close(refused);
+        let rounded = std::mem::take(&mut self.rounded);
+        if let Some(region) = region {
+            import.regions.push(region);
+            import.rounded.extend(rounded);
+        }
+    }
+
     /// Ends the open part where it can end; its further nodes are refused.
     fn close(&mut self, refused: &mut Vec<(usize, String)>) -> Option<Region> {
         let mut graph = std::mem::replace(&mut self.graph, empty());
         let (input, output) = (self.input.take(), self.output.take());
         let (cut, nodes) = (self.cut.take(), std::mem::take(&mut self.nodes));
         self.reach = 0;
+        self.settled.clear();
         let output = output.map(|name| (name, usize::MAX)).or_else(|| {
             let Cut { name, node, len } = cut?;
             graph.nodes.truncate(len[0]);
@@ -243,11 +242,14 @@ impl<'a> Importer<'a> {
         }
         let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
         match node.op_type.as_str() {
-            // One that is quantized again weighs something inside the net.
+            // One with which the part goes on weighs something inside the net.
             "Sigmoid" if !self.inner.contains(output.as_str()) => {
                 self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?
             }
-            "Softmax" if int(node, "axis", -1) == 1 => self.head(index, node, output, Output::Softmax)?,
+            // Before opset 13 one softmax is of all channels and pixels.
+            "Softmax" if matches!(int(node, "axis", -1), 1 | -3) && self.opset >= 13 => {
+                self.head(index, node, output, Output::Softmax)?
+            }
             _ => {
                 let value = match node.op_type.as_str() {
                     "QuantizeLinear" => self.quantize(node)?,
@@ -262,6 +264,8 @@ impl<'a> Importer<'a> {
                     "Concat" => self.concat(node)?,
                     "MaxPool" => self.pool(node)?,
                     "Min" => self.minimum(node)?,
+                    "Clip" => self.clip(node)?,
+                    "LeakyRelu" => self.leaky(node)?,
                     _ => return Err("this operator has no integer form here".into()),
                 };
                 self.keep(index, output, value);
@@ -293,21 +297,24 @@ impl<'a> Importer<'a> {
     /// The value of the i-th input.
     fn value(&self, node: &'a pb::NodeProto, i: usize) -> Result<&Value, String> {
         let name = argument(node, i)?;
-        let value = self.values.get(name).ok_or_else(|| format!("its input \"{name}\" is not quantized"))?;
-        if matches!(value, Value::Pending(_)) && self.readers.get(name) != Some(&1) {
-            return Err(format!("\"{name}\" is read elsewhere before it is quantized"));
-        }
-        Ok(value)
+        self.values.get(name).ok_or_else(|| format!("its input \"{name}\" is not quantized"))
     }
 
-    fn reals(&self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<Source>, String> {
-        match self.value(node, i)? {
-            Value::Reals(sources) => Ok(sources.clone()),
-            _ => Err(format!("its input \"{}\" does not come from a DequantizeLinear", argument(node, i)?)),
+    fn sole_reader(&self, name: &str) -> bool {
+        self.readers.get(name) == Some(&1)
+    }
+
+    /// The i-th input as real values of counts; what waits to be quantized is quantized.
+    fn reals(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<Source>, String> {
+        let name = argument(node, i)?;
+        match self.value(node, i)?.clone() {
+            Value::Reals(sources) => Ok(sources),
+            Value::Pending(pending) => self.settled(name, pending),
+            _ => Err(format!("its input \"{name}\" does not come from a DequantizeLinear")),
         }
     }
 
-    fn real(&self, node: &'a pb::NodeProto, i: usize) -> Result<Source, String> {
+    fn real(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Source, String> {
         match self.reals(node, i)?[..] {
             [source] => Ok(source),
             _ => Err("reads a concatenation".into()),
@@ -318,7 +325,7 @@ impl<'a> Importer<'a> {
         let name = argument(node, i)?;
         let proto =
             self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
-        load_tensor(&MmapDataResolver, proto, None).map_err(|e| format!("\"{name}\" cannot be read: {e:#}"))
+        onnx::load(proto)
     }
 
     /// Ends the quantized part.
@@ -329,7 +336,7 @@ impl<'a> Importer<'a> {
                 conv,
                 activation: Activation::Linear,
                 transposed: false,
-            }) => {
+            }) if self.sole_reader(&node.input[0]) => {
                 let classes = conv.cout;
                 (Operation::Logits { inputs, conv }, classes)
             }
@@ -349,6 +356,11 @@ impl<'a> Importer<'a> {
         self.output = Some(output);
         Ok(())
     }
+}
+
+/// A node for people.
+fn described(node: &pb::NodeProto) -> String {
+    format!("{} \"{}\"", node.op_type, node.name)
 }
 
 fn empty() -> QuantGraph {

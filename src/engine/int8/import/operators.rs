@@ -1,10 +1,11 @@
-//! What stands between quantizers beside convolutions: activations, sums and products, concatenations, maxima, minima.
+//! What stands between quantizers beside convolutions: activations, sums and products, concatenations, maxima, limits.
 
 use tract_onnx::pb;
 
-use super::super::graph::{Activation, Pool};
-use super::super::onnx::{argument, floats, four, has, int, pair, text};
-use super::{Importer, Pending, Value};
+use super::super::super::onnx::{argument, float, floats, four, has, int, optional, pair, text};
+use super::super::graph::{Activation, Operation, Pool};
+use super::Importer;
+use super::values::{Pending, Value, activate};
 
 impl<'a> Importer<'a> {
     pub(super) fn activation(
@@ -17,20 +18,47 @@ impl<'a> Importer<'a> {
         {
             return Err(format!("alpha is {alpha}"));
         }
-        match self.value(node, 0)?.clone() {
+        let pending = match self.value(node, 0)?.clone() {
             Value::Pending(Pending::Convolution {
                 inputs,
                 conv,
                 activation: Activation::Linear,
                 transposed,
-            }) if !(transposed && activation == Activation::Sigmoid) => {
-                Ok(Value::Pending(Pending::Convolution { inputs, conv, activation, transposed }))
+            }) if self.sole_reader(&node.input[0]) && !(transposed && activation == Activation::Sigmoid) => {
+                Pending::Convolution { inputs, conv, activation, transposed }
             }
-            Value::Reals(sources) if sources.len() == 1 => {
-                Ok(Value::Pending(Pending::Function(sources[0], activation)))
+            Value::Pending(pending)
+                if activation == Activation::Relu
+                    && self.sole_reader(&node.input[0])
+                    && !pending.is_curve() =>
+            {
+                Pending::Clamp(Some(Box::new(pending)), [0.0, f32::INFINITY])
             }
-            _ => Err("stands neither behind a convolution nor behind a DequantizeLinear".into()),
-        }
+            _ => self.through(node, 0, |x| activate(activation, x))?,
+        };
+        Ok(Value::Pending(pending))
+    }
+
+    /// One number's function of each real value of the i-th input.
+    fn through(
+        &mut self,
+        node: &'a pb::NodeProto,
+        i: usize,
+        f: impl Fn(f32) -> f32,
+    ) -> Result<Pending, String> {
+        let pending = match self.value(node, i)?.clone() {
+            Value::Pending(pending) if pending.is_curve() => pending,
+            _ => match &self.reals(node, i)?[..] {
+                [source] => self.curve(*source),
+                sources => Pending::Concat(sources.iter().map(|source| self.curve(*source)).collect()),
+            },
+        };
+        pending.through(&f).ok_or_else(|| "stands behind what is no table of numbers".into())
+    }
+
+    pub(super) fn leaky(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
+        let alpha = float(node, "alpha", 0.01);
+        Ok(Value::Pending(self.through(node, 0, |x| if x < 0.0 { alpha * x } else { x })?))
     }
 
     pub(super) fn add(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
@@ -49,15 +77,26 @@ impl<'a> Importer<'a> {
     }
 
     pub(super) fn concat(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
-        if int(node, "axis", 0) != 1 {
+        if !matches!(int(node, "axis", 0), 1 | -3) {
             return Err("concatenates along another axis than the channels".into());
         }
-        let parts: Result<Vec<_>, _> = (0..node.input.len()).map(|i| self.reals(node, i)).collect();
-        Ok(Value::Reals(parts?.concat()))
+        let (mut sources, mut parts) = (Vec::new(), Vec::new());
+        for i in 0..node.input.len() {
+            match self.value(node, i)?.clone() {
+                Value::Pending(Pending::Concat(inner)) => parts.extend(inner),
+                Value::Pending(pending) if self.sole_reader(&node.input[i]) => parts.push(pending),
+                _ => {
+                    let own = self.reals(node, i)?;
+                    parts.extend(own.iter().map(|&source| self.curve(source)));
+                    sources.extend(own);
+                }
+            }
+        }
+        let real = sources.len() == parts.len();
+        Ok(if real { Value::Reals(sources) } else { Value::Pending(Pending::Concat(parts)) })
     }
 
     pub(super) fn pool(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
-        let input = self.real(node, 0)?;
         let plain = matches!(text(node, "auto_pad"), "" | "NOTSET")
             && int(node, "ceil_mode", 0) == 0
             && pair(node, "dilations", 1)? == [1, 1];
@@ -69,24 +108,72 @@ impl<'a> Importer<'a> {
             stride: pair(node, "strides", 1)?,
             pads: four(node, "pads")?,
         };
-        Ok(Value::Pending(Pending::Pool(input, pool)))
+        match self.value(node, 0)?.clone() {
+            Value::Pending(Pending::Curve(source, values)) if values.is_sorted() => {
+                // The largest count has the largest value.
+                let quant = self.graph.tensors[source.0].quant;
+                let output = self.graph.tensor(self.channels(source), quant);
+                self.graph.push(node.output[0].as_str(), Operation::MaxPool { input: source, pool, output });
+                Ok(Value::Pending(Pending::Curve(output, values)))
+            }
+            Value::Pending(pending)
+                if self.sole_reader(&node.input[0]) && !matches!(pending, Pending::Concat(_)) =>
+            {
+                Ok(Value::Pending(Pending::Pool(Box::new(pending), pool)))
+            }
+            _ => {
+                let input = self.real(node, 0)?;
+                let output = self.graph.tensor(self.channels(input), self.graph.tensors[input.0].quant);
+                self.graph.push(node.output[0].as_str(), Operation::MaxPool { input, pool, output });
+                Ok(Value::Pending(self.curve(output)))
+            }
+        }
     }
 
-    /// The smaller of a constant and of what waits for its QuantizeLinear, or the part's input.
+    /// The smaller of a tensor and a constant.
     pub(super) fn minimum(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
         let constant = usize::from(!self.constants.contains_key(argument(node, 0)?));
-        let name = argument(node, 1 - constant)?;
-        let most = match floats(&self.constant(node, constant)?)?[..] {
-            [most] if most.is_finite() && node.input.len() == 2 => most,
-            _ => return Err("only the minimum of a tensor and one number is supported".into()),
-        };
+        match floats(&self.constant(node, constant)?)?[..] {
+            [most] if most.is_finite() && node.input.len() == 2 => {
+                self.clamp(node, 1 - constant, [f32::NEG_INFINITY, most])
+            }
+            _ => Err("only the minimum of a tensor and one number is supported".into()),
+        }
+    }
+
+    pub(super) fn clip(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
+        let mut limits = [float(node, "min", f32::NEG_INFINITY), float(node, "max", f32::INFINITY)];
+        for (limit, i) in limits.iter_mut().zip(1..) {
+            if optional(node, i).is_some() {
+                match floats(&self.constant(node, i)?)?[..] {
+                    [value] => *limit = value,
+                    _ => return Err("its limits are not two numbers".into()),
+                }
+            }
+        }
+        if limits[0] <= limits[1] {
+            self.clamp(node, 0, limits)
+        } else {
+            Err(format!("its limits are {limits:?}"))
+        }
+    }
+
+    /// The i-th input, which waits for its QuantizeLinear or is the part's, between two real values.
+    fn clamp(&mut self, node: &'a pb::NodeProto, i: usize, limits: [f32; 2]) -> Result<Value, String> {
+        let name = argument(node, i)?;
         if !self.values.contains_key(name) {
             self.open(name)?;
-            return Ok(Value::Pending(Pending::Cut(None, most)));
+            return Ok(Value::Pending(Pending::Clamp(None, limits)));
         }
-        match self.value(node, 1 - constant)?.clone() {
-            Value::Pending(pending) => Ok(Value::Pending(Pending::Cut(Some(Box::new(pending)), most))),
-            _ => Err("stands behind nothing that waits to be quantized".into()),
+        match self.value(node, i)?.clone() {
+            Value::Pending(pending)
+                if self.sole_reader(name)
+                    && !pending.is_curve()
+                    && !matches!(pending, Pending::Concat(_)) =>
+            {
+                Ok(Value::Pending(Pending::Clamp(Some(Box::new(pending)), limits)))
+            }
+            _ => Ok(Value::Pending(self.through(node, i, |x| x.clamp(limits[0], limits[1]))?)),
         }
     }
 }

@@ -3,10 +3,11 @@
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
 
-use super::super::graph::{Activation, Operation, Output, Quant, QuantGraph, Source};
-use super::super::onnx::{argument, floats, integers};
+use super::super::super::onnx::{argument, floats, integers};
+use super::super::graph::{Operation, Output, Quant, QuantGraph, Source};
 use super::super::requant::{self, table};
-use super::{Importer, Outcome, Pending, Value, Weights};
+use super::values::{Pending, Value, holding};
+use super::{Importer, Outcome};
 
 impl<'a> Importer<'a> {
     /// Scale and zero point of an activation. Signed counts are moved to unsigned ones.
@@ -28,17 +29,66 @@ impl<'a> Importer<'a> {
     pub(super) fn quantize(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
         let quant = self.quant(node)?;
         let name = argument(node, 0)?;
+        if self.input == Some(name) && !self.graph.tensors.is_empty() {
+            // Read by several nodes, each with a quantizer of its own.
+            return Ok(Value::Counts(vec![self.requantize(node, Source(0), quant)]));
+        }
         if !self.values.contains_key(name) {
             self.open(name)?;
             return Ok(Value::Counts(vec![self.begin(quant)]));
         }
-        match self.value(node, 0)?.clone() {
-            Value::Pending(pending) => Ok(Value::Counts(vec![self.settle(node, pending, quant)?])),
-            Value::Reals(sources) => {
-                let sources = sources.into_iter().map(|s| self.requantize(node, s, quant)).collect();
-                Ok(Value::Counts(sources))
+        let sources = match self.value(node, 0)?.clone() {
+            Value::Pending(pending) if self.sole_reader(name) => self.settle_all(name, pending, quant)?,
+            Value::Pending(pending) => {
+                let made = self.settled(name, pending.clone())?;
+                if pending.is_curve() && made.iter().any(|s| self.graph.tensors[s.0].quant != quant) {
+                    self.settle_all(name, pending, quant)?
+                } else {
+                    made.into_iter().map(|s| self.requantize(node, s, quant)).collect()
+                }
             }
-            _ => Err(format!("its input \"{name}\" is not real-valued")),
+            Value::Reals(sources) => sources.into_iter().map(|s| self.requantize(node, s, quant)).collect(),
+            _ => return Err(format!("its input \"{name}\" is not real-valued")),
+        };
+        Ok(Value::Counts(sources))
+    }
+
+    /// Counts of what waits, for its readers that are no quantizers or several: as the first quantizer that reads it says, or in the
+    /// range that it can reach.
+    pub(super) fn settled(&mut self, name: &'a str, pending: Pending) -> Result<Vec<Source>, String> {
+        if let Some(made) = self.settled.get(name) {
+            return Ok(made.clone());
+        }
+        let quant = self.quantizers.get(name).and_then(|node| self.quant(node).ok());
+        let parts = match pending {
+            Pending::Concat(parts) => parts,
+            part => vec![part],
+        };
+        let mut sources = Vec::with_capacity(parts.len());
+        for part in parts {
+            let own = || {
+                self.range(&part).and_then(holding).ok_or_else(|| {
+                    format!("\"{name}\" is read before it is quantized, and nothing says how large it gets")
+                })
+            };
+            sources.push(match quant {
+                Some(quant) => self.settle(name, part, quant)?,
+                None => {
+                    let quant = own()?;
+                    self.rounded
+                        .push(format!("\"{name}\": its real values, to 8 bits in steps of {}", quant.scale));
+                    self.settle(name, part, quant)?
+                }
+            });
+        }
+        self.settled.insert(name, sources.clone());
+        Ok(sources)
+    }
+
+    fn settle_all(&mut self, name: &str, pending: Pending, quant: Quant) -> Result<Vec<Source>, String> {
+        match pending {
+            Pending::Concat(parts) => parts.into_iter().map(|part| self.settle(name, part, quant)).collect(),
+            part => Ok(vec![self.settle(name, part, quant)?]),
         }
     }
 
@@ -58,8 +108,8 @@ impl<'a> Importer<'a> {
         Source(0)
     }
 
-    /// Turns a waiting operation into one with an integer result.
-    fn settle(&mut self, node: &pb::NodeProto, pending: Pending, quant: Quant) -> Result<Source, String> {
+    /// Turns a waiting operation into one with an integer result; `name` is its tensor's.
+    fn settle(&mut self, name: &str, pending: Pending, quant: Quant) -> Result<Source, String> {
         Ok(match pending {
             Pending::Convolution { inputs, conv, activation, transposed } => {
                 let output = self.graph.tensor(conv.cout, quant);
@@ -68,47 +118,50 @@ impl<'a> Importer<'a> {
                 } else {
                     Operation::Convolve { inputs, conv, activation, output }
                 };
-                self.graph.push(argument(node, 0)?, operation);
+                self.graph.push(name, operation);
                 output
             }
             Pending::Add(inputs) => {
                 let output = self.graph.tensor(self.channels(inputs[0]), quant);
-                self.graph.push(argument(node, 0)?, Operation::Add { inputs, output });
+                self.graph.push(name, Operation::Add { inputs, output });
                 output
             }
             Pending::Scale(inputs) => {
                 let output = self.graph.tensor(self.channels(inputs[0]), quant);
-                self.graph.push(argument(node, 0)?, Operation::Scale { inputs, output });
+                self.graph.push(name, Operation::Scale { inputs, output });
                 output
             }
-            Pending::Pool(input, pool) => {
-                let own = self.graph.tensors[input.0].quant;
-                let output = self.graph.tensor(self.channels(input), own);
-                self.graph.push(argument(node, 0)?, Operation::MaxPool { input, pool, output });
-                self.requantize(node, output, quant)
-            }
-            Pending::Function(input, activation) => {
-                let own = self.graph.tensors[input.0].quant;
+            Pending::Pool(inner, pool) => {
+                // The largest real value has the largest count.
+                let input = self.settle(name, *inner, quant)?;
                 let output = self.graph.tensor(self.channels(input), quant);
-                let table = table(own, quant, |x| activate(activation, x));
-                self.graph.push(argument(node, 0)?, Operation::Lookup { input, table, output });
+                self.graph.push(name, Operation::MaxPool { input, pool, output });
                 output
             }
-            Pending::Cut(inner, most) => {
+            Pending::Curve(input, values) => {
+                self.lookup(name, input, values.map(|x| requant::quantize(x, quant)), quant)
+            }
+            Pending::Concat(_) => return Err(format!("\"{name}\" is several tensors")),
+            Pending::Clamp(inner, limits) => {
                 let input = match inner {
-                    Some(inner) => self.settle(node, *inner, quant)?,
+                    Some(inner) => self.settle(name, *inner, quant)?,
                     None => self.begin(quant),
                 };
-                let top = requant::quantize(most, quant);
-                if top == u8::MAX {
-                    return Ok(input);
-                }
-                let table = Box::new(std::array::from_fn(|i| top.min(i as u8)));
-                let output = self.graph.tensor(self.channels(input), quant);
-                self.graph.push(node.name.as_str(), Operation::Lookup { input, table, output });
-                output
+                let [bottom, top] = limits.map(|limit| requant::quantize(limit, quant));
+                self.lookup(name, input, std::array::from_fn(|i| (i as u8).clamp(bottom, top)), quant)
             }
         })
+    }
+
+    /// Counts through a table to counts of `quant`; the same tensor where that changes nothing.
+    fn lookup(&mut self, name: &str, input: Source, table: [u8; 256], quant: Quant) -> Source {
+        let same = (0..=255u8).zip(&table).all(|(i, entry)| i == *entry);
+        if same && self.graph.tensors[input.0].quant == quant {
+            return input;
+        }
+        let output = self.graph.tensor(self.channels(input), quant);
+        self.graph.push(name, Operation::Lookup { input, table: Box::new(table), output });
+        output
     }
 
     pub(super) fn channels(&self, source: Source) -> usize {
@@ -130,18 +183,7 @@ impl<'a> Importer<'a> {
     pub(super) fn dequantize(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
         let name = argument(node, 0)?;
         if self.constants.contains_key(name) {
-            let tensor = self.constant(node, 0)?;
-            let scales = floats(&self.constant(node, 1)?)?;
-            let zeros = if node.input.len() > 2 { integers(&self.constant(node, 2)?)? } else { Vec::new() };
-            if !matches!(tensor.datum_type(), DatumType::I8 | DatumType::I32) || zeros.iter().any(|&z| z != 0)
-            {
-                return Err("its weights are not symmetric signed integers".into());
-            }
-            return Ok(Value::Weights(Weights {
-                values: integers(&tensor)?,
-                shape: tensor.shape().to_vec(),
-                scales,
-            }));
+            return self.constant_counts(node).map(Value::Weights);
         }
         let quant = self.quant(node)?;
         match self.value(node, 0)? {
@@ -151,15 +193,5 @@ impl<'a> Importer<'a> {
             Value::Counts(_) => Err("its scale or zero point is not its QuantizeLinear's".into()),
             _ => Err(format!("its input \"{name}\" is not an integer tensor")),
         }
-    }
-}
-
-fn activate(activation: Activation, x: f32) -> f32 {
-    match activation {
-        Activation::Linear => x,
-        Activation::Relu => x.max(0.0),
-        Activation::Elu { alpha } if x < 0.0 => alpha * (requant::exp(x) - 1.0),
-        Activation::Elu { .. } => x,
-        Activation::Sigmoid => requant::sigmoid(x),
     }
 }

@@ -1,10 +1,39 @@
 //! Inputs, attributes and constants of ONNX nodes as Rust values. What nodes mean is not known here.
 
+use std::collections::HashMap;
+
+use tract_onnx::data_resolver::MmapDataResolver;
 use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
+use tract_onnx::tensor::load_tensor;
+
+/// The tensors that a graph holds under their names: its initializers and what its Constant nodes make.
+pub(super) fn constants(graph: &pb::GraphProto) -> HashMap<&str, &pb::TensorProto> {
+    let held = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+    let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+    let inline = nodes.filter_map(|n| Some((n.output.first()?.as_str(), attribute(n, "value")?.t.as_ref()?)));
+    held.chain(inline).collect()
+}
+
+/// The values of a constant.
+pub(super) fn load(proto: &pb::TensorProto) -> Result<Tensor, String> {
+    load_tensor(&MmapDataResolver, proto, None)
+        .map_err(|e| format!("\"{}\" cannot be read: {e:#}", proto.name))
+}
+
+/// The version of the standard operators that a file uses; 0 where it does not say.
+pub(super) fn opset(model: &pb::ModelProto) -> i64 {
+    let standard = |domain: &str| matches!(domain, "" | "ai.onnx");
+    model.opset_import.iter().find(|o| standard(&o.domain)).map_or(0, |o| o.version)
+}
 
 pub(super) fn argument(node: &pb::NodeProto, i: usize) -> Result<&str, String> {
-    node.input.get(i).map(String::as_str).filter(|s| !s.is_empty()).ok_or_else(|| format!("has no input {i}"))
+    optional(node, i).ok_or_else(|| format!("has no input {i}"))
+}
+
+/// An input that may be missing.
+pub(super) fn optional(node: &pb::NodeProto, i: usize) -> Option<&str> {
+    node.input.get(i).map(String::as_str).filter(|s| !s.is_empty())
 }
 
 fn attribute<'a>(node: &'a pb::NodeProto, name: &str) -> Option<&'a pb::AttributeProto> {
@@ -17,6 +46,10 @@ pub(super) fn has(node: &pb::NodeProto, name: &str) -> bool {
 
 pub(super) fn int(node: &pb::NodeProto, name: &str, default: i64) -> i64 {
     attribute(node, name).map_or(default, |a| a.i)
+}
+
+pub(super) fn ints<'a>(node: &'a pb::NodeProto, name: &str) -> &'a [i64] {
+    attribute(node, name).map_or(&[], |a| &a.ints)
 }
 
 pub(super) fn float(node: &pb::NodeProto, name: &str, default: f32) -> f32 {
@@ -42,7 +75,7 @@ pub(super) fn four(node: &pb::NodeProto, name: &str) -> Result<[usize; 4], Strin
 }
 
 pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
-    let view = tensor.to_plain_array_view::<f32>().map_err(|_| "a scale or bias is not f32")?;
+    let view = tensor.to_plain_array_view::<f32>().map_err(|_| "a scale, weight or bias is not f32")?;
     Ok(view.iter().copied().collect())
 }
 

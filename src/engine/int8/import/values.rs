@@ -1,0 +1,134 @@
+//! What a tensor of the file is for the engine, and how far its real values can reach.
+
+use super::super::graph::{Activation, Convolution, Pool, Quant, Source};
+use super::super::requant;
+use super::Importer;
+
+/// What a tensor of the file is for the engine.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// Integer tensors side by side: a QuantizeLinear's result.
+    Counts(Vec<Source>),
+    /// Their real values: a DequantizeLinear's or Concat's result.
+    Reals(Vec<Source>),
+    /// Dequantized weights or biases.
+    Weights(Weights),
+    /// A real-valued result that waits for its QuantizeLinear.
+    Pending(Pending),
+}
+
+/// Constant counts, and what one of them stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Weights {
+    /// Without their zero points.
+    pub(super) values: Vec<i32>,
+    pub(super) shape: Vec<usize>,
+    /// One of all, or one of each slice along the axis.
+    pub(super) scales: Vec<f32>,
+    pub(super) axis: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Pending {
+    Convolution {
+        inputs: Vec<Source>,
+        conv: Convolution,
+        activation: Activation,
+        transposed: bool,
+    },
+    Add([Source; 2]),
+    /// A tensor times a single channel.
+    Scale([Source; 2]),
+    Pool(Box<Pending>, Pool),
+    /// A real value for each count of a tensor.
+    Curve(Source, Box<[f32; 256]>),
+    /// Several side by side, none of them of this kind.
+    Concat(Vec<Pending>),
+    /// Of what waits, or of the part's input, nothing below the first and above the second real value.
+    Clamp(Option<Box<Pending>>, [f32; 2]),
+}
+
+impl Pending {
+    /// Whether it can be quantized more than once at no loss.
+    pub(super) fn is_curve(&self) -> bool {
+        match self {
+            Self::Curve(..) => true,
+            Self::Concat(parts) => parts.iter().all(Self::is_curve),
+            _ => false,
+        }
+    }
+
+    /// As it is, through a function of one number; only of curves.
+    pub(super) fn through(self, f: &impl Fn(f32) -> f32) -> Option<Self> {
+        match self {
+            Self::Curve(source, mut values) => {
+                values.iter_mut().for_each(|value| *value = f(*value));
+                Some(Self::Curve(source, values))
+            }
+            Self::Concat(parts) => {
+                parts.into_iter().map(|part| part.through(f)).collect::<Option<_>>().map(Self::Concat)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The quantization that holds these real values, and 0.
+pub(super) fn holding([low, high]: [f32; 2]) -> Option<Quant> {
+    let (low, high) = (-low.min(0.0), high.max(0.0));
+    let scale = (low + high) / 255.0;
+    (scale.is_finite() && scale > 0.0).then(|| Quant { scale, zero_point: (low / scale + 0.5) as u8 })
+}
+
+impl Importer<'_> {
+    /// The real values of counts.
+    pub(super) fn curve(&self, source: Source) -> Pending {
+        let Quant { scale, zero_point } = self.graph.tensors[source.0].quant;
+        let value = |i: usize| (i as f32 - f32::from(zero_point)) * scale;
+        Pending::Curve(source, Box::new(std::array::from_fn(value)))
+    }
+
+    /// Least and largest real value of a tensor of counts.
+    fn reach(&self, source: Source) -> [f32; 2] {
+        let Quant { scale, zero_point } = self.graph.tensors[source.0].quant;
+        [0, u8::MAX].map(|count| (f32::from(count) - f32::from(zero_point)) * scale)
+    }
+
+    /// Least and largest real value of what waits; none where nothing but a QuantizeLinear could tell.
+    pub(super) fn range(&self, pending: &Pending) -> Option<[f32; 2]> {
+        let bounds = |values: &[f32]| {
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            [least, values.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
+        };
+        match pending {
+            Pending::Convolution { activation: Activation::Sigmoid, .. } => Some([0.0, 1.0]),
+            Pending::Convolution { .. } | Pending::Concat(_) => None,
+            Pending::Add(inputs) => {
+                let [a, b] = inputs.map(|s| self.reach(s));
+                Some([a[0] + b[0], a[1] + b[1]])
+            }
+            Pending::Scale(inputs) => {
+                let [a, b] = inputs.map(|s| self.reach(s));
+                Some(bounds(&[a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]]))
+            }
+            Pending::Pool(inner, _) => self.range(inner),
+            Pending::Curve(_, values) => Some(bounds(&values[..])),
+            Pending::Clamp(inner, [low, high]) => {
+                let own = inner.as_ref().and_then(|inner| self.range(inner));
+                let [least, most] = own.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+                Some([least.max(*low), most.min(*high)])
+            }
+        }
+    }
+}
+
+/// What an activation makes of a real value.
+pub(super) fn activate(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Linear => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Elu { alpha } if x < 0.0 => alpha * (requant::exp(x) - 1.0),
+        Activation::Elu { .. } => x,
+        Activation::Sigmoid => requant::sigmoid(x),
+    }
+}
