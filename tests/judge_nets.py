@@ -128,8 +128,7 @@ class Net:
 
     def constant(self, values):
         name = f"constant{len(self.constants)}"
-        kind = values.dtype if isinstance(values, np.int64) else np.float32
-        self.constants.append(numpy_helper.from_array(np.asarray(values, kind), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
     def convolution(self, x, cout, kernel, *, transposed=False, gain=1.0, **attributes):
@@ -247,7 +246,7 @@ OPERATORS = {
     "norm": ("InstanceNormalization", {"more": [np.linspace(0.5, 1.5, 6), np.linspace(-1, 1, 6)]}),
     "batch": ("BatchNormalization", {"more": [np.linspace(0.5, 1.5, 6), np.linspace(-1, 1, 6), np.linspace(-0.2, 0.2, 6), np.linspace(0.5, 2, 6)]}),
     "slope": ("PRelu", {"more": [np.linspace(-0.2, 0.4, 6).reshape(6, 1, 1)]}), "clip": ("Clip", {"more": [-0.3, 0.6]}),
-    "sum": ("CumSum", {"more": [np.int64(2)]}), "power": ("Pow", {"more": [2.0]}), "product": ("Mul", {"more": [np.linspace(-1, 1, 6).reshape(6, 1, 1)]}),
+    "power": ("Pow", {"more": [2.0]}), "product": ("Mul", {"more": [np.linspace(-1, 1, 6).reshape(6, 1, 1)]}),
     "hardsigmoid-wide": ("HardSigmoid", {"alpha": 0.5, "beta": 0.3}), "ceiled": ("MaxPool", {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1] * 4, "ceil_mode": 1}),
     "mean-border": ("AveragePool", {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1}),
     **{f"{mode}-{place}": ("Resize", {"more": [None, [1, 1, 2, 2]], "mode": mode, "coordinate_transformation_mode": place, "nearest_mode": "floor"})

@@ -1,127 +1,16 @@
 //! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees with tract alone.
 
 mod nets;
+#[path = "support/qdq.rs"]
+mod qdq;
 
 use monet::engine::int8::{Kernel, Operation, import};
 use monet::engine::{self, Choice, EngineError};
 use monet::package::Package;
 use nets::Random;
 use prost::Message;
+use qdq::{Net, SCALE};
 use tract_onnx::pb;
-
-/// Builds QDQ nets node by node; every tensor of activations has the same scale.
-struct Net {
-    graph: pb::GraphProto,
-    random: Random,
-}
-
-const SCALE: f32 = 0.02;
-
-impl Net {
-    fn new() -> Self {
-        let graph =
-            pb::GraphProto { name: "net".into(), input: vec![value("image", 1)], ..Default::default() };
-        let mut net = Self { graph, random: Random(11) };
-        net.floats("scale", &[], &[SCALE]);
-        net.bytes("zero", &[], 2, &[60]);
-        net
-    }
-
-    fn floats(&mut self, name: &str, dims: &[i64], values: &[f32]) {
-        let (name, dims, float_data) = (name.to_owned(), dims.to_vec(), values.to_vec());
-        self.graph.initializer.push(pb::TensorProto {
-            name,
-            dims,
-            data_type: 1,
-            float_data,
-            ..Default::default()
-        });
-    }
-
-    /// u8 (type 2) or i8 (type 3).
-    fn bytes(&mut self, name: &str, dims: &[i64], data_type: i32, values: &[u8]) {
-        let (name, dims, raw_data) = (name.to_owned(), dims.to_vec(), values.to_vec());
-        self.graph.initializer.push(pb::TensorProto {
-            name,
-            dims,
-            data_type,
-            raw_data,
-            ..Default::default()
-        });
-    }
-
-    fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<pb::AttributeProto>) -> String {
-        let name = format!("{}{}", op.to_lowercase(), self.graph.node.len());
-        self.graph.node.push(pb::NodeProto {
-            op_type: op.into(),
-            name: name.clone(),
-            input: inputs.iter().map(ToString::to_string).collect(),
-            output: vec![name.clone()],
-            attribute,
-            ..Default::default()
-        });
-        name
-    }
-
-    /// Quantizes and dequantizes.
-    fn round(&mut self, x: &str) -> String {
-        self.round_by(x, "scale", "zero")
-    }
-
-    /// As [`Net::round`] by another scale and zero point.
-    fn round_by(&mut self, x: &str, scale: &str, zero: &str) -> String {
-        let counts = self.node("QuantizeLinear", &[x, scale, zero], vec![]);
-        self.node("DequantizeLinear", &[&counts, scale, zero], vec![])
-    }
-
-    /// A 3×3 convolution with quantized random weights.
-    fn conv(&mut self, x: &str, cin: i64, cout: i64) -> String {
-        let id = self.graph.node.len();
-        let [weights, scale, zero] = ["w", "s", "z"].map(|part| format!("{part}{id}"));
-        let values: Vec<u8> = (0..9 * cin * cout).map(|_| self.random.next() as u8).collect();
-        self.bytes(&weights, &[cout, cin, 3, 3], 3, &values);
-        self.floats(&scale, &[], &[0.02 / (3.0 * (cin as f32).sqrt())]);
-        self.bytes(&zero, &[], 3, &[0]);
-        let weights = self.node("DequantizeLinear", &[&weights, &scale, &zero], vec![]);
-        let kind = pb::attribute_proto::AttributeType::Ints as i32;
-        let pads =
-            pb::AttributeProto { name: "pads".into(), ints: vec![1; 4], r#type: kind, ..Default::default() };
-        self.node("Conv", &[x, &weights], vec![pads])
-    }
-
-    /// Convolution, ReLU, rounding.
-    fn block(&mut self, x: &str, cin: i64, cout: i64) -> String {
-        let sum = self.conv(x, cin, cout);
-        let positive = self.node("Relu", &[&sum], vec![]);
-        self.round(&positive)
-    }
-
-    /// Probabilities of four classes.
-    fn softmax(&mut self, x: &str) -> String {
-        let kind = pb::attribute_proto::AttributeType::Int as i32;
-        let axis = pb::AttributeProto { name: "axis".into(), i: 1, r#type: kind, ..Default::default() };
-        self.node("Softmax", &[x], vec![axis])
-    }
-
-    /// The net whose output is this tensor of four channels.
-    fn finish(mut self, output: &str) -> pb::ModelProto {
-        self.graph.output = vec![value(output, 4)];
-        let opset_import = vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }];
-        pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() }
-    }
-}
-
-/// A real-valued tensor `[1, channels, 24, 32]`.
-fn value(name: &str, channels: i64) -> pb::ValueInfoProto {
-    use pb::tensor_shape_proto::{Dimension, dimension::Value};
-    let dim = [1, channels, 24, 32]
-        .map(|n| Dimension { value: Some(Value::DimValue(n)), ..Default::default() })
-        .to_vec();
-    let tensor = pb::type_proto::Tensor { elem_type: 1, shape: Some(pb::TensorShapeProto { dim }) };
-    let r#type =
-        pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
-    pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
-}
 
 /// The net as a package without manifest.
 fn package(model: &pb::ModelProto) -> Package {

@@ -2,7 +2,9 @@
 //!
 //! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between DequantizeLinear and
 //! QuantizeLinear becomes an integer one. Files of this project's trainer and of ONNX Runtime's `quantize_static` both
-//! pass. A part has one input and one output: it opens with a QuantizeLinear and closes at a sigmoid or softmax, or before
+//! pass. What has no QuantizeLinear of its own, because the next operation takes real values as well, waits for one, or is quantized in the
+//! range that it can reach; what is rounded so, and the file does not round, is listed. A part has one input and one output: it
+//! opens with a QuantizeLinear and closes at a sigmoid or softmax, or before
 //! a node that is not recognised, at the last tensor through which all goes that comes later. What lies outside is
 //! named with its reason and stays with stock tract. Shapes of slices are not known here, nor is how tract runs the result.
 
