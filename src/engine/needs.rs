@@ -1,6 +1,6 @@
 //! What tract may take of memory and time for a net, for whoever lets it run in a process of its own first.
 
-use super::{Choice, EngineError, guard, quantized};
+use super::{Choice, EngineError, guard, quantized, reading};
 use crate::package::{Net, Package};
 
 /// Bytes of memory that a process takes before its net, and of what a net takes, for each byte of its file and each element that is
@@ -31,7 +31,7 @@ pub fn needs(package: &Package, size: [usize; 2], choice: Choice) -> Result<Opti
         return Ok(None);
     }
     let refused = |source| EngineError::Refused { origin: package.origin.clone(), source };
-    let model = guard::read(onnx).map_err(refused)?;
+    let model = reading::read(onnx).map_err(refused)?;
     let [height, width] = size;
     let need = guard::fits(&model, [1, package.manifest.input.planes(), height, width]).map_err(refused)?;
     let length = onnx.len() as u64;
