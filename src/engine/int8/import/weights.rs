@@ -47,7 +47,7 @@ impl<'a> Importer<'a> {
     pub(super) fn kernel(&mut self, node: &'a pb::NodeProto, transposed: bool) -> Result<Kernel, String> {
         let name = argument(node, 1)?;
         let axis = usize::from(transposed);
-        let real = self.constants.get(name).is_some();
+        let real = self.constants.contains_key(name);
         let weights = match self.values.get(name) {
             Some(Value::Weights(weights)) => weights.clone(),
             None if real => {
