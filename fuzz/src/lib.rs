@@ -96,7 +96,7 @@ const SIZE: [usize; 2] = [8, 12];
 pub fn onnx(bytes: &[u8]) {
     let package = package(bytes);
     let _ = engine::needs(&package, SIZE, Choice::Tract);
-    let _ = QuantizedEngine::unfused(&package);
+    let _ = QuantizedEngine::import(&package);
     let _ = with_file(".onnx", bytes, |path| engine::bare(path, Some(SIZE)));
     let _ = QuantizedEngine::new(&package, SIZE, Kernel::Scalar);
 }
