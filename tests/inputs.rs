@@ -338,3 +338,27 @@ for path in masks:
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_label_table_is_written_on_request_and_never_over_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let input = Nifti::blob([16, 16, 8]).write(&at("in.nii.gz"));
+    let segment = |table: &Path, more: &[&str]| {
+        let output = at("o.nii");
+        let args = ["segment", text(&input), "-o", text(&output), "--quiet", "--label-table", text(table)];
+        monet(&[&args[..], more].concat())
+    };
+    for (name, expected) in [("l.ctbl", "\n1 anterior 255 107 53 255\n"), ("l.txt", "    \"posterior\"\n")] {
+        let ran = segment(&at(name), &["--force"]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let table = fs::read_to_string(at(name)).unwrap();
+        assert!(table.contains(expected), "{table}");
+    }
+    assert!(stderr(&segment(&at("l.txt"), &[])).contains("exists already"));
+    for other in [&input, &at("o.nii")] {
+        let before = fs::read(other).unwrap();
+        assert_eq!(segment(other, &["--force"]).status.code(), Some(1));
+        assert_eq!(fs::read(other).unwrap(), before);
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 use monet::measure::json;
+use monet::package::table;
 use monet::pipeline::{self, Job, Model, PipelineError, Report};
 use monet::text::shown;
 
@@ -64,7 +65,11 @@ impl Batch {
         let inputs = self.jobs.iter().map(|job| job.input.clone());
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
         let outputs = self.jobs.iter().flat_map(|job| [Some(&job.output), job.preview.as_ref()]).flatten();
-        reports::guard(inputs, outputs.chain(&args.stats).map(PathBuf::as_path), args.force)?;
+        reports::guard(
+            inputs,
+            outputs.chain(&args.stats).chain(&args.label_table).map(PathBuf::as_path),
+            args.force,
+        )?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &self.jobs {
@@ -81,6 +86,10 @@ impl Batch {
                     terminal::report(&explained(error, job));
                 }
             }
+        }
+        if let (Some(path), false) = (&args.label_table, self.tally().reports.is_empty()) {
+            let text = table::file_text(path, &model.package().manifest.labels);
+            reports::deliver(&[(Some(path), text)], args.force)?;
         }
         let outcome = self.finish(interrupted.load(Ordering::Relaxed))?;
         printed.map(|()| outcome)

@@ -41,6 +41,10 @@ pub(super) struct SegmentArgs {
     /// Write a picture of outlined slices; with several inputs the input's name is added
     #[arg(long, value_name = "FILE.png")]
     preview: Option<PathBuf>,
+    /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of 3D Slicer (.ctbl), or a label description
+    /// of ITK-SNAP
+    #[arg(long, value_name = "FILE.ctbl|FILE.txt")]
+    pub(super) label_table: Option<PathBuf>,
     /// Replace existing outputs
     #[arg(long)]
     pub(super) force: bool,
