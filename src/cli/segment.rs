@@ -35,7 +35,8 @@ pub(super) struct SegmentArgs {
     /// Slices segmented at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,
-    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard output
+    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard output. File names are
+    /// bytes: one that is no UTF-8 is told as \xff, and a backslash as \\
     #[arg(long, value_name = "FILE.json")]
     pub(super) stats: Option<PathBuf>,
     /// Write a picture of outlined slices; with several inputs the input's name is added
