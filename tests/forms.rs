@@ -312,6 +312,31 @@ fn scales_of_input_channels_stay_with_tract() {
     assert!(unfused.iter().any(|node| node.reason.contains("not of output channels")), "{unfused:?}");
 }
 
+#[test]
+fn chains_and_heaps_without_a_quantizer_are_left_at_once() {
+    let of = |step: fn(&mut Net, &str) -> String, count: usize| {
+        let mut net = Net::new();
+        net.floats("low", &[], &[-1.0]);
+        let x = net.round("image");
+        let mut x = net.conv(&x, 1, 4);
+        for _ in 0..count {
+            x = step(&mut net, &x);
+        }
+        let x = net.softmax(&x);
+        monet::engine::int8::import(&net.finish(&x))
+    };
+    let chain = of(|net, x| net.node("Clip", &[x, "low"], vec![]), 8000);
+    assert!(chain.unfused.iter().any(|node| node.reason.contains("operators stand before")));
+    let heap = of(
+        |net, x| {
+            let x = net.round(x);
+            net.node("Concat", &[&x, &x], vec![qdq::channels()])
+        },
+        60,
+    );
+    assert!(heap.unfused.iter().any(|node| node.reason.contains("side by side")));
+}
+
 /// All that an error says.
 fn message(error: &EngineError) -> String {
     let mut text = error.to_string();

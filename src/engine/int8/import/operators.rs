@@ -5,7 +5,7 @@ use tract_onnx::pb;
 use super::super::super::onnx::{argument, float, floats, four, has, int, optional, pair, text};
 use super::super::graph::{Activation, Operation, Pool};
 use super::Importer;
-use super::values::{Pending, Value, activate};
+use super::values::{MOST_BESIDE, MOST_WAITING, Pending, Value, activate};
 
 impl<'a> Importer<'a> {
     pub(super) fn activation(
@@ -32,7 +32,7 @@ impl<'a> Importer<'a> {
                     && self.sole_reader(&node.input[0])
                     && !pending.is_curve() =>
             {
-                Pending::Clamp(Some(Box::new(pending)), [0.0, f32::INFINITY])
+                Pending::Clamp(Some(boxed(pending)?), [0.0, f32::INFINITY])
             }
             _ => self.through(node, 0, |x| activate(activation, x))?,
         };
@@ -92,6 +92,12 @@ impl<'a> Importer<'a> {
                 }
             }
         }
+        if parts.len() > MOST_BESIDE {
+            return Err(format!(
+                "sets {} tensors side by side, at most {MOST_BESIDE} are supported",
+                parts.len()
+            ));
+        }
         let real = sources.len() == parts.len();
         Ok(if real { Value::Reals(sources) } else { Value::Pending(Pending::Concat(parts)) })
     }
@@ -119,7 +125,7 @@ impl<'a> Importer<'a> {
             Value::Pending(pending)
                 if self.sole_reader(&node.input[0]) && !matches!(pending, Pending::Concat(_)) =>
             {
-                Ok(Value::Pending(Pending::Pool(Box::new(pending), pool)))
+                Ok(Value::Pending(Pending::Pool(boxed(pending)?, pool)))
             }
             _ => {
                 let input = self.real(node, 0)?;
@@ -171,9 +177,18 @@ impl<'a> Importer<'a> {
                     && !pending.is_curve()
                     && !matches!(pending, Pending::Concat(_)) =>
             {
-                Ok(Value::Pending(Pending::Clamp(Some(Box::new(pending)), limits)))
+                Ok(Value::Pending(Pending::Clamp(Some(boxed(pending)?), limits)))
             }
             _ => Ok(Value::Pending(self.through(node, i, |x| x.clamp(limits[0], limits[1]))?)),
         }
+    }
+}
+
+/// What one more operator waits behind.
+fn boxed(pending: Pending) -> Result<Box<Pending>, String> {
+    if pending.depth() < MOST_WAITING {
+        Ok(Box::new(pending))
+    } else {
+        Err(format!("more than {MOST_WAITING} operators stand before a QuantizeLinear"))
     }
 }

@@ -48,7 +48,21 @@ pub(super) enum Pending {
     Clamp(Option<Box<Pending>>, [f32; 2]),
 }
 
+/// Operators that wait one behind another at most, so that nothing follows a long chain of them again and again.
+pub(super) const MOST_WAITING: usize = 8;
+
+/// Tensors side by side at most.
+pub(super) const MOST_BESIDE: usize = 16;
+
 impl Pending {
+    /// How many operators wait, one behind another.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::Pool(inner, _) | Self::Clamp(Some(inner), _) => 1 + inner.depth(),
+            _ => 1,
+        }
+    }
+
     /// Whether it can be quantized more than once at no loss.
     pub(super) fn is_curve(&self) -> bool {
         match self {
