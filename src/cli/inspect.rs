@@ -96,6 +96,9 @@ fn text(package: &Package, net: &Summary) -> String {
         "slices",
         format!("{} orientation, {:?}, {:?}", manifest.orientation, manifest.normalise, manifest.fit),
     );
+    for limit in manifest.accepts.iter().flat_map(|accepts| accepts.describe(manifest.orientation)) {
+        line("accepts", limit);
+    }
     if let Some(data) = &manifest.data {
         line("data", format!("{}, {}; {}", data.name, data.licence, data.attribution));
     }

@@ -9,6 +9,7 @@ mod evaluate;
 mod inspect;
 mod interrupt;
 mod profile;
+mod region;
 mod reports;
 mod segment;
 mod targets;

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use monet::pipeline::{Job, Report};
 use monet::text::{plain, shown};
 
+use super::region::RegionArgs;
 use super::reports::is_stdout;
 use super::{Outcome, batch, terminal};
 
@@ -16,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   monet segment scan.nii.gz -o mask.nii.gz --stats stats.json --preview preview.png
   monet segment incoming/*.nii.gz -o masks/ --model pancreas.toml --threads 4 --quiet
+  monet segment head.nii.gz -o mask.nii.gz --region-mm -44:-6,-50:2,-31:5
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
 
@@ -49,6 +51,8 @@ pub(super) struct SegmentArgs {
     /// Replace existing outputs
     #[arg(long)]
     pub(super) force: bool,
+    #[command(flatten)]
+    part: RegionArgs,
     #[command(flatten)]
     pub(super) engine: super::EngineArgs,
     /// Print nothing but errors
@@ -84,7 +88,9 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
             let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
             let preview =
                 args.preview.as_ref().map(|path| if several { beside(path, &name) } else { path.clone() });
-            Ok(Job { input: input.clone(), output, preview, stats: stats.cloned(), overwrite: args.force })
+            let RegionArgs { accept_any, .. } = args.part;
+            let (input, overwrite, region) = (input.clone(), args.force, args.part.region());
+            Ok(Job { input, output, preview, stats: stats.cloned(), overwrite, region, accept_any })
         })
         .collect()
 }

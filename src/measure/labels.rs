@@ -26,6 +26,16 @@ pub struct LabelReport {
     pub slices: Option<[usize; 2]>,
 }
 
+impl LabelReport {
+    /// Adds to all indices those of the first voxel of the part that the report is about; millimetres stay, as they are the whole's.
+    pub(crate) fn shift(&mut self, first: [usize; 3]) {
+        let ranges = self.bounding_box.iter_mut().flatten().zip(first);
+        for (range, first) in ranges.chain(self.slices.as_mut().zip(Some(first[2]))) {
+            *range = range.map(|index| index + first);
+        }
+    }
+}
+
 /// Gathers [`LabelReport`]s; memory is a few numbers a label.
 #[derive(Debug, Clone)]
 pub struct LabelStats {
@@ -158,6 +168,10 @@ mod tests {
         assert!((one.ml - 8.0 * 6.0 / 1000.0).abs() < 1e-12);
         assert_eq!(one.bounding_box, Some([[1, 2], [1, 2], [2, 3]]));
         assert_eq!(one.bounding_box_mm, Some([[-9.0, -5.0], [5.5, 7.5], [4.5, 10.5]]));
+        let mut shifted = one.clone();
+        shifted.shift([10, 20, 30]);
+        assert_eq!(shifted.bounding_box, Some([[11, 12], [21, 22], [32, 33]]));
+        assert_eq!((shifted.slices, shifted.bounding_box_mm), (Some([32, 33]), one.bounding_box_mm));
         assert_eq!(one.slices, Some([2, 3]));
         assert_eq!(one.centroid_mm, Some([-7.0, 6.5, 7.5]));
         assert_eq!((two.centroid_mm, two.bounding_box, two.slices), (None, None, None));

@@ -210,8 +210,9 @@ impl Preview {
         for (n, label) in self.labels.iter().enumerate() {
             let y = top + n * LINE;
             canvas.rectangle([MARGIN, y], [16, 16], label.colour.0);
-            let ml = reports.iter().find(|r| r.value == label.value).map_or(0.0, |r| r.ml);
-            canvas.text([MARGIN + 26, y], 2, &format!("{} {ml:.2} ml", label.name), BRIGHT);
+            let found = reports.iter().find(|r| r.value == label.value && r.voxels > 0);
+            let found = found.map_or("not found".to_owned(), |r| format!("{:.2} ml", r.ml));
+            canvas.text([MARGIN + 26, y], 2, &format!("{} {found}", label.name), BRIGHT);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Colour;
+use super::{Accepts, Colour};
 use crate::text::is_plain;
 use crate::volume::Orientation;
 
@@ -47,6 +47,9 @@ pub struct Manifest {
     pub orientation: Orientation,
     /// Size of the net's input.
     pub input: Input,
+    /// Volumes that the net was made for; others are refused. Without it, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<Accepts>,
     /// How intensities are normalised.
     pub normalise: Normalise,
     /// How a slice is brought to the net's size.
@@ -126,6 +129,15 @@ pub enum Normalise {
     },
     /// The volume's own percentiles `low` and `high` (0–100) become 0 and 1; what is outside is clipped.
     Percentiles {
+        /// Becomes 0.
+        low: f32,
+        /// Becomes 1.
+        high: f32,
+    },
+    /// As `percentiles`, of the voxels that do not have the volume's most frequent value: for volumes that are padded, or cut out by a
+    /// mask. That value must be one voxel's in 128 at least; where the others leave no width, all voxels count.
+    #[serde(rename = "foreground-percentiles")]
+    ForegroundPercentiles {
         /// Becomes 0.
         low: f32,
         /// Becomes 1.
@@ -242,7 +254,11 @@ pub enum ManifestError {
 }
 
 /// Shorthand for a refused field.
-fn refuse<T>(field: &'static str, found: impl ToString, expected: &'static str) -> Result<T, ManifestError> {
+pub(super) fn refuse<T>(
+    field: &'static str,
+    found: impl ToString,
+    expected: &'static str,
+) -> Result<T, ManifestError> {
     Err(ManifestError::Field { field, found: found.to_string(), expected })
 }
 
@@ -298,6 +314,7 @@ impl Manifest {
         }
         self.validate_text()?;
         self.validate_input()?;
+        self.accepts.as_ref().map_or(Ok(()), Accepts::validate)?;
         self.validate_normalise()?;
         self.validate_labels()
     }
@@ -370,7 +387,9 @@ impl Manifest {
             Normalise::Window { low, high } if !(low < high && (high - low).is_finite()) => {
                 refuse("normalise", format!("{low} to {high}"), "a window with low < high")
             }
-            Normalise::Percentiles { low, high } if !(0.0 <= low && low < high && high <= 100.0) => {
+            Normalise::Percentiles { low, high } | Normalise::ForegroundPercentiles { low, high }
+                if !(0.0 <= low && low < high && high <= 100.0) =>
+            {
                 refuse("normalise", format!("{low} to {high}"), "percentiles with 0 <= low < high <= 100")
             }
             Normalise::ZScore { clip } if !(clip > 0.0 && clip.is_finite()) => {
@@ -418,6 +437,12 @@ pub(crate) mod tests {
             sha256: "0".repeat(64),
             orientation: Orientation::default(),
             input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256, step: 4 },
+            accepts: Some(Accepts {
+                modality: vec!["MR".into()],
+                extent: Some([[20.0, 60.0]; 3]),
+                spacing: None,
+                slices: Some([1, 300]),
+            }),
             normalise: Normalise::Percentiles { low: 0.5, high: 99.5 },
             fit: Fit::Pad { spacing: [1.0, 1.0] },
             output: Output::Argmax,
@@ -449,6 +474,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn each_normalisation_has_its_name() {
+        for (normalise, kind) in [
+            (Normalise::Window { low: 0.0, high: 1.0 }, "window"),
+            (Normalise::Percentiles { low: 0.0, high: 1.0 }, "percentiles"),
+            (Normalise::ForegroundPercentiles { low: 0.0, high: 1.0 }, "foreground-percentiles"),
+            (Normalise::ZScore { clip: 1.0 }, "zscore"),
+        ] {
+            let manifest = Manifest { normalise, ..example() };
+            assert!(manifest.to_toml().contains(&format!("kind = \"{kind}\"")));
+            assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
+        }
+    }
+
+    #[test]
     fn an_unknown_field_is_named() {
         let text = format!("surprise = 1\n{}", example().to_toml());
         let ManifestError::Syntax(error) = Manifest::parse(&text).unwrap_err() else {
@@ -457,10 +496,30 @@ pub(crate) mod tests {
         assert!(error.to_string().contains("surprise"), "{error}");
     }
 
+    fn bend(manifest: &mut Manifest) -> &mut Accepts {
+        manifest.accepts.get_or_insert_default()
+    }
+
+    #[test]
+    fn a_manifest_of_before_accepts_everything() {
+        let old = Manifest { accepts: None, ..example() };
+        let text = old.to_toml();
+        assert!(!text.contains("accepts"), "{text}");
+        assert_eq!(Manifest::parse(&text).unwrap(), old);
+    }
+
+    #[test]
+    fn a_limit_that_this_version_does_not_know_is_refused_rather_than_passed_over() {
+        let text = example().to_toml().replace("[accepts]", "[accepts]\nbody_part = [\"BRAIN\"]");
+        assert!(
+            matches!(Manifest::parse(&text), Err(ManifestError::Syntax(e)) if e.to_string().contains("body_part"))
+        );
+    }
+
     #[test]
     fn each_senseless_field_is_named() {
         type Bend = fn(&mut Manifest);
-        let cases: [(&str, Bend); 22] = [
+        let cases: [(&str, Bend); 28] = [
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "two words".into()),
             ("model", |m| m.model = "../other/net.onnx".into()),
@@ -478,8 +537,14 @@ pub(crate) mod tests {
             ("labels.from", |m| m.labels.iter_mut().for_each(|l| l.from = vec![3])),
             ("input.ceiling", |m| m.input.ceiling = usize::MAX),
             ("fit.spacing", |m| m.fit = Fit::Pad { spacing: [1.0, f64::NAN] }),
+            ("accepts.modality", |m| bend(m).modality = vec!["MR".into(), "magnetic".into()]),
+            ("accepts.extent", |m| bend(m).extent = Some([[0.0, 1.0]; 3])),
+            ("accepts.extent", |m| bend(m).extent = Some([[1.0, 2.0], [1.0, f64::INFINITY], [1.0, 2.0]])),
+            ("accepts.spacing", |m| bend(m).spacing = Some([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])),
+            ("accepts.slices", |m| bend(m).slices = Some([0, 5])),
             ("normalise", |m| m.normalise = Normalise::Window { low: 1.0, high: 1.0 }),
             ("normalise", |m| m.normalise = Normalise::Percentiles { low: -1.0, high: 50.0 }),
+            ("normalise", |m| m.normalise = Normalise::ForegroundPercentiles { low: 50.0, high: 50.0 }),
             ("labels", |m| m.labels[1].value = 1),
             ("labels", |m| m.labels[1].value = 3),
             ("output.threshold", |m| m.output = Output::Sigmoid { threshold: 1.0 }),

@@ -5,16 +5,21 @@
 //! from labels what is not their largest piece ([`pieces`]). It neither reads volumes nor runs nets; training and device share it, so that
 //! both prepare a slice with the same code.
 
+mod accepts;
 mod colour;
+mod doubt;
 pub mod fit;
 mod load;
 mod manifest;
 pub mod normalise;
 pub mod pieces;
 pub mod plan;
+mod ranks;
 pub mod table;
 
+pub use accepts::{Accepts, Beyond, Limits};
 pub use colour::Colour;
+pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{FitError, FitPlan};
 pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{

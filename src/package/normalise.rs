@@ -1,10 +1,12 @@
 //! Intensity normalisation: statistics over the whole volume in streaming passes, then a clipped linear map per channel.
 //!
-//! Memory does not depend on the volume: percentiles are exact, by counting each value in one pass where all are whole numbers of 16
-//! bits, else the ordered bit patterns of the intensities in two passes, high half then low half (a radix selection). Non-finite voxels take no part in the
-//! statistics and become background.
+//! Memory does not depend on the volume: percentiles are exact, and counted in one pass where all voxels are whole numbers of 16 bits, in
+//! a few elsewhere. Non-finite voxels take no part in the statistics and become background. What looks doubtful about the result is a
+//! warning.
 
 use super::Normalise;
+use super::doubt::{Doubt, IntensityWarning, SHARED, Side, shared};
+use super::ranks::Ranks;
 
 /// The value of padding and of voxels that are not finite, after normalisation.
 pub const BACKGROUND: f32 = 0.0;
@@ -28,6 +30,7 @@ pub const BACKGROUND: f32 = 0.0;
 pub struct IntensityStats {
     normalise: Normalise,
     channels: Vec<Channel>,
+    warnings: Vec<IntensityWarning>,
 }
 
 #[derive(Debug)]
@@ -43,10 +46,13 @@ impl IntensityStats {
     pub fn new(normalise: Normalise, channels: usize) -> Self {
         let channel = || match normalise {
             Normalise::Window { low, high } => Channel::Done(Map::unit(low, high)),
-            Normalise::Percentiles { low, high } => Channel::Ranks(Box::new(Ranks::new([low, high]))),
+            Normalise::Percentiles { low, high } => Channel::Ranks(Box::new(Ranks::new([low, high], false))),
+            Normalise::ForegroundPercentiles { low, high } => {
+                Channel::Ranks(Box::new(Ranks::new([low, high], true)))
+            }
             Normalise::ZScore { .. } => Channel::Moments(Moments::default()),
         };
-        Self { normalise, channels: (0..channels).map(|_| channel()).collect() }
+        Self { normalise, channels: (0..channels).map(|_| channel()).collect(), warnings: Vec::new() }
     }
 
     /// Whether a (further) pass over the volume is needed before [`IntensityStats::finish`].
@@ -70,16 +76,29 @@ impl IntensityStats {
 
     /// Ends a pass over the volume.
     pub fn end_pass(&mut self) {
-        for channel in &mut self.channels {
-            let map = match (&mut *channel, self.normalise) {
-                (Channel::Moments(moments), Normalise::ZScore { clip }) => Some(moments.map(clip)),
-                (Channel::Ranks(ranks), _) => ranks.end_pass().map(|[low, high]| Map::unit(low, high)),
+        let several = self.channels.len() > 1;
+        for (i, channel) in self.channels.iter_mut().enumerate() {
+            let ended = match (&mut *channel, self.normalise) {
+                (Channel::Moments(moments), Normalise::ZScore { clip }) => {
+                    Some((moments.map(clip), moments.doubt()))
+                }
+                (Channel::Ranks(ranks), _) => {
+                    ranks.end_pass().map(|window| (Map::unit(window.ends[0], window.ends[1]), window.doubt))
+                }
                 _ => None,
             };
-            if let Some(map) = map {
+            if let Some((map, doubt)) = ended {
                 *channel = Channel::Done(map);
+                let channel = several.then_some(i);
+                self.warnings.extend(doubt.map(|doubt| IntensityWarning { channel, doubt }));
             }
         }
+    }
+
+    /// What is doubtful, as far as the passes that have ended show it.
+    #[must_use]
+    pub fn warnings(&self) -> &[IntensityWarning] {
+        &self.warnings
     }
 
     /// The map that normalises this volume.
@@ -147,13 +166,34 @@ impl Map {
     }
 }
 
-/// Running mean and sum of squared deviations (Welford 1962), which stays exact where plain sums of squares cancel.
+impl Normalise {
+    /// What is doubtful about a channel (of several, or the only one) whose least and most finite value are these, that no
+    /// statistics show: that it has none, or none within a fixed window.
+    #[must_use]
+    pub fn doubt(self, channel: Option<usize>, range: Option<[f32; 2]>) -> Option<IntensityWarning> {
+        let doubt = match (self, range) {
+            (_, None) => Doubt::Nothing,
+            (Self::Window { low, high }, Some([least, most])) if most <= low || least >= high => {
+                Doubt::OutsideWindow { window: [low, high], range: [least, most] }
+            }
+            _ => return None,
+        };
+        Some(IntensityWarning { channel, doubt })
+    }
+}
+
+/// Running mean and sum of squared deviations (Welford 1962), which stays exact where plain sums of squares cancel; and how many
+/// voxels have the least and the most value.
 #[derive(Debug, Default)]
 struct Moments {
     count: u64,
     mean: f64,
     squares: f64,
+    ends: Option<[(f32, u64); 2]>,
 }
+
+/// Voxels that are fewer than this part of all are few: if they set a deviation, they are outliers.
+const FEW: f64 = 0.01;
 
 impl Moments {
     fn add(&mut self, x: f32) {
@@ -161,6 +201,45 @@ impl Moments {
         let delta = f64::from(x) - self.mean;
         self.mean += delta / self.count as f64;
         self.squares += delta * (f64::from(x) - self.mean);
+        let [least, most] = self.ends.get_or_insert([(x, 0); 2]);
+        let beyond = [x < least.0, x > most.0];
+        for (end, beyond) in [least, most].into_iter().zip(beyond) {
+            if beyond {
+                *end = (x, 0);
+            }
+            end.1 += u64::from(end.0 == x);
+        }
+    }
+
+    /// Doubts a deviation of nought, or one that the few voxels of the least or the most value make.
+    fn doubt(&self) -> Option<Doubt> {
+        let ends = self.ends?;
+        if self.map(1.0).scale == 0.0 {
+            return Some(Doubt::NoDeviation { value: ends[0].0 });
+        }
+        let n = self.count as f64;
+        let around = |mean: f64, squares: f64, n: f64| {
+            let deviation = (squares.max(0.0) / n).sqrt();
+            [mean - deviation, mean + deviation]
+        };
+        let window = around(self.mean, self.squares, n);
+        let sides = [(Side::UpTo, ends[0]), (Side::From, ends[1])];
+        sides.into_iter().find_map(|(which, (value, count))| {
+            let (count, delta) = (count as f64, f64::from(value) - self.mean);
+            let rest = n - count;
+            let without = around(
+                self.mean - delta * count / rest,
+                self.squares - delta * delta * count * n / rest,
+                rest,
+            );
+            (count < FEW * n && shared(window, without) < SHARED).then(|| Doubt::Few {
+                share: count / n,
+                which,
+                value,
+                window: window.map(|v| v as f32),
+                without: without.map(|v| v as f32),
+            })
+        })
     }
 
     fn map(&self, clip: f32) -> Map {
@@ -168,132 +247,6 @@ impl Moments {
         let scale = if scale.is_finite() { scale } else { 0.0 };
         Map { offset: self.mean as f32, scale, low: -clip, high: clip }
     }
-}
-
-/// Bit pattern of a float such that patterns order as the floats do (sign bit flipped, negatives complemented).
-fn ordered(x: f32) -> u32 {
-    let bits = x.to_bits();
-    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
-}
-
-/// Inverse of [`ordered`].
-fn from_ordered(key: u32) -> f32 {
-    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
-}
-
-/// Values of one half of the ordered bits, and those of an `i16`.
-const HALF: usize = 1 << 16;
-
-/// Selects the values at two percentiles, by nearest rank: the value at position `round(p / 100 · (n - 1))` of the
-/// sorted voxels, so that the result is always an intensity of the volume.
-#[derive(Debug)]
-struct Ranks {
-    percentiles: [f32; 2],
-    counts: Counts,
-}
-
-#[derive(Debug)]
-enum Counts {
-    /// First pass, as long as all voxels are whole numbers that an `i16` holds, as those of most scans: how many have each value. Then
-    /// it is the only pass.
-    Whole(Vec<u64>),
-    /// First pass of others: how many voxels have each high half.
-    High(Vec<u64>),
-    /// Second pass, per percentile.
-    Low([Low; 2]),
-}
-
-#[derive(Debug)]
-struct Low {
-    /// The high half looked for.
-    high: u32,
-    /// The rank left within it.
-    rank: u64,
-    /// Of low halves.
-    counts: Vec<u64>,
-}
-
-impl Ranks {
-    fn new(percentiles: [f32; 2]) -> Self {
-        Self { percentiles, counts: Counts::Whole(vec![0; HALF]) }
-    }
-
-    fn add(&mut self, x: f32) {
-        let key = ordered(x);
-        match &mut self.counts {
-            Counts::Whole(counts) => {
-                let whole = x as i16;
-                // By bits, since -0.0 is no i16.
-                if f32::from(whole).to_bits() == x.to_bits() {
-                    counts[bin(whole)] += 1;
-                } else {
-                    self.counts = Counts::High(high_halves(counts));
-                    self.add(x);
-                }
-            }
-            Counts::High(counts) => counts[(key >> 16) as usize] += 1,
-            Counts::Low(lows) => {
-                for low in lows.iter_mut().filter(|low| low.high == key >> 16) {
-                    low.counts[key as usize % HALF] += 1;
-                }
-            }
-        }
-    }
-
-    /// The two values, or nothing where a second pass must find them.
-    fn end_pass(&mut self) -> Option<[f32; 2]> {
-        let (Counts::Whole(counts) | Counts::High(counts)) = &self.counts else {
-            let Counts::Low(lows) = &self.counts else { return None };
-            return Some([0, 1].map(|i| {
-                let (low, _) = find(&lows[i].counts, lows[i].rank);
-                from_ordered(lows[i].high << 16 | low)
-            }));
-        };
-        let total: u64 = counts.iter().sum();
-        if total == 0 {
-            return Some([0.0; 2]);
-        }
-        let found = self
-            .percentiles
-            .map(|p| find(counts, (f64::from(p) / 100.0 * (total - 1) as f64).round() as u64));
-        if let Counts::Whole(_) = self.counts {
-            return Some(found.map(|(bin, _)| value(bin as usize)));
-        }
-        self.counts = Counts::Low(found.map(|(high, rank)| Low { high, rank, counts: vec![0; HALF] }));
-        None
-    }
-}
-
-/// Where a whole number is counted, so that bins rise with it.
-fn bin(whole: i16) -> usize {
-    (i32::from(whole) - i32::from(i16::MIN)) as usize
-}
-
-/// The whole number that is counted there.
-fn value(bin: usize) -> f32 {
-    bin as f32 + f32::from(i16::MIN)
-}
-
-/// Counts of whole numbers as those of their high halves.
-fn high_halves(counts: &[u64]) -> Vec<u64> {
-    let mut high = vec![0; HALF];
-    for (bin, count) in counts.iter().enumerate() {
-        high[(ordered(value(bin)) >> 16) as usize] += count;
-    }
-    high
-}
-
-/// The bin in which the voxel of this rank lies, and its rank within the bin.
-fn find(counts: &[u64], rank: u64) -> (u32, u64) {
-    let mut left = rank;
-    for (bin, &count) in (0u32..).zip(counts) {
-        if left < count {
-            return (bin, left);
-        }
-        left -= count;
-    }
-    // Only when the second pass saw fewer voxels than the first: the file changed between the two.
-    (counts.len() as u32 - 1, 0)
 }
 
 #[cfg(test)]
@@ -344,6 +297,63 @@ mod tests {
         }
     }
 
+    /// What is doubtful, as a person reads it.
+    fn doubts(normalise: Normalise, slice: &[f32], channels: usize) -> Vec<String> {
+        let mut stats = IntensityStats::new(normalise, channels);
+        while stats.wants_pass() {
+            stats.add(slice);
+            stats.end_pass();
+        }
+        stats.warnings().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_channel_without_width_is_named() {
+        let slice = [1.0, 2.0, 3.0, 4.0, 7.0, 7.0, 7.0, 7.0];
+        for (normalise, what) in [
+            (
+                Normalise::Percentiles { low: 0.5, high: 99.5 },
+                "channel 1: percentiles 0.5 and 99.5 are both 7",
+            ),
+            (
+                Normalise::ForegroundPercentiles { low: 0.5, high: 99.5 },
+                "channel 1: percentiles 0.5 and 99.5 are both 7",
+            ),
+            (Normalise::ZScore { clip: 5.0 }, "channel 1: all voxels are 7"),
+        ] {
+            let found = doubts(normalise, &slice, 2);
+            assert!(found.len() == 1 && found[0].starts_with(what), "{found:?}");
+        }
+        assert!(doubts(Normalise::ZScore { clip: 5.0 }, &[f32::NAN; 4], 1).is_empty(), "told by the range");
+    }
+
+    #[test]
+    fn an_outlier_that_is_the_deviation_is_doubted_and_a_bright_voxel_is_not() {
+        let normalise = Normalise::ZScore { clip: 5.0 };
+        let body: Vec<f32> = (0..10_000).map(|i| (i % 100) as f32).collect();
+        assert!(doubts(normalise, &[&body[..], &[500.0]].concat(), 1).is_empty());
+        for (outlier, what) in [(1e30, "those from 1"), (-30_000.0, "those up to -30000")] {
+            let found = doubts(normalise, &[&body[..], &[outlier]].concat(), 1);
+            assert!(found.len() == 1 && found[0].contains(what) && found[0].contains("without"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_and_what_lies_outside_a_window_is_doubted() {
+        let window = Normalise::Window { low: -150.0, high: 250.0 };
+        let told = |range| window.doubt(None, range).map(|doubt| doubt.to_string());
+        assert!(told(None).unwrap().starts_with("no voxel is a number"));
+        for range in [[-1024.0, -150.0], [250.0, 9e9], [-1000.0, -1000.0]] {
+            assert!(
+                told(Some(range))
+                    .unwrap()
+                    .starts_with("no voxel lies within the package's window of -150 to 250")
+            );
+        }
+        assert_eq!(told(Some([-1024.0, -149.0])), None);
+        assert_eq!(Normalise::ZScore { clip: 1.0 }.doubt(Some(2), Some([0.0, 0.0])), None);
+    }
+
     #[test]
     fn a_z_score_has_mean_nought_and_deviation_one() {
         let slice: Vec<f32> = (0..1000).map(|i| 1.0e6 + (i * 37 % 1000) as f32).collect();
@@ -354,46 +364,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn percentiles_are_those_of_the_sorted_voxels(
-            voxels in prop::collection::vec(any::<f32>(), 1..200),
-            p in (0.0f32..50.0, 50.0f32..=100.0),
-        ) {
-            let mut sorted: Vec<f32> = voxels.iter().copied().filter(|x| x.is_finite()).collect();
-            sorted.sort_by(f32::total_cmp);
-            prop_assume!(!sorted.is_empty());
-            let mut ranks = Ranks::new([p.0, p.1]);
-            let mut found = None;
-            while found.is_none() {
-                voxels.iter().filter(|x| x.is_finite()).for_each(|x| ranks.add(*x));
-                found = ranks.end_pass();
-            }
-            let at = |p: f32| sorted[(f64::from(p) / 100.0 * (sorted.len() - 1) as f64).round() as usize];
-            prop_assert_eq!(found.unwrap().map(f32::to_bits), [at(p.0).to_bits(), at(p.1).to_bits()]);
-        }
-
-        /// Of whole numbers one pass is enough, and a voxel that is none, late in the volume, changes nothing but that.
-        #[test]
-        fn percentiles_of_whole_numbers_take_one_pass(
-            whole in prop::collection::vec(any::<i16>(), 1..200),
-            odd in prop::option::of(prop::sample::select(vec![-0.0f32, 0.5, 32768.0, -1.0e9])),
-            p in (0.0f32..50.0, 50.0f32..=100.0),
-        ) {
-            let voxels: Vec<f32> = whole.iter().map(|&x| f32::from(x)).chain(odd).collect();
-            let mut sorted = voxels.clone();
-            sorted.sort_by(f32::total_cmp);
-            let mut ranks = Ranks::new([p.0, p.1]);
-            voxels.iter().for_each(|x| ranks.add(*x));
-            let first = ranks.end_pass();
-            prop_assert_eq!(first.is_some(), odd.is_none());
-            let found = first.or_else(|| {
-                voxels.iter().for_each(|x| ranks.add(*x));
-                ranks.end_pass()
-            });
-            let at = |p: f32| sorted[(f64::from(p) / 100.0 * (sorted.len() - 1) as f64).round() as usize];
-            prop_assert_eq!(found.unwrap().map(f32::to_bits), [at(p.0).to_bits(), at(p.1).to_bits()]);
-        }
-
         #[test]
         fn normalised_voxels_stay_in_range(voxels in prop::collection::vec(any::<f32>(), 1..50)) {
             let unit = Normalise::Percentiles { low: 1.0, high: 99.0 };

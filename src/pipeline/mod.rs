@@ -3,6 +3,7 @@
 //! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the report. Nothing here knows the command
 //! line; progress goes to a callback.
 
+mod doubtful;
 mod outputs;
 mod queue;
 mod segment;
@@ -15,7 +16,7 @@ use thiserror::Error;
 pub use segment::{Job, Model, ModelReport, Report, segment};
 
 use crate::engine::EngineError;
-use crate::package::FitError;
+use crate::package::{Beyond, FitError};
 use crate::paths::PathError;
 use crate::text::shown;
 use crate::volume::VolumeError;
@@ -34,6 +35,21 @@ pub enum PipelineError {
         path: std::path::PathBuf,
         /// Why not.
         source: FitError,
+    },
+    /// The volume, or the part of it that is to be segmented, is not what the package's `[accepts]` asks for.
+    #[error(
+        "{}: not a volume that {package} was made for: {}: segment a part of it (--region, --region-mm), choose another package, or \
+         --accept-any to segment it all the same",
+        shown(path),
+        doubtful::list(beyond)
+    )]
+    NotAccepted {
+        /// The volume.
+        path: std::path::PathBuf,
+        /// Name and version of the package.
+        package: String,
+        /// The limits that it does not keep.
+        beyond: Vec<Beyond>,
     },
     /// The net cannot be loaded.
     #[error(transparent)]

@@ -9,7 +9,7 @@ use super::{Job, PipelineError, Report};
 use crate::atomic::Staged;
 use crate::measure::{self, LabelReport, LabelStats, Preview, Thinning};
 use crate::package::{Manifest, table};
-use crate::volume::{self, LabelSink, SliceSource, VolumeError};
+use crate::volume::{self, LabelSink, SliceSource, VolumeError, VoxelBox};
 
 /// The outputs of one volume in the making.
 pub(super) struct Outputs {
@@ -23,6 +23,8 @@ struct Ready {
     sink: LabelSink,
     stats: LabelStats,
     preview: Option<Preview>,
+    /// Where the slices lie in the whole volume, whose indices people are told.
+    part: VoxelBox,
 }
 
 impl Ready {
@@ -30,7 +32,7 @@ impl Ready {
         self.sink.push(labels)?;
         self.stats.add(index, labels);
         if let Some(preview) = &mut self.preview {
-            preview.add(index, grey, labels);
+            preview.add(index + self.part.first[2], grey, labels);
         }
         Ok(())
     }
@@ -55,6 +57,7 @@ impl Outputs {
             )?,
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: job.preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels)),
+            part: source.part(),
         };
         let mut outputs = Self { ready, waiting: None };
         outputs.waiting = Waiting::new(manifest, geometry, outputs.thinning(), folder)?;
@@ -82,9 +85,11 @@ impl Outputs {
         }
     }
 
-    /// Each label's figures.
+    /// Each label's figures, in indices of the whole volume.
     pub(super) fn labels(&self) -> Vec<LabelReport> {
-        self.ready.stats.finish()
+        let mut labels = self.ready.stats.finish();
+        labels.iter_mut().for_each(|label| label.shift(self.ready.part.first));
+        labels
     }
 
     /// The picture, if one is wanted, complete on disk.

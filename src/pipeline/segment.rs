@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::PipelineError;
+use super::doubtful::{self, Doubts};
 use super::outputs::Outputs;
 use super::stream::{self, Labelled, Preparation};
 use crate::atomic;
 use crate::engine::{self, Choice, Engine, EngineError};
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
-use crate::package::{FitPlan, Intensity, IntensityStats, Manifest, Package};
+use crate::package::{FitPlan, Intensity, IntensityStats, IntensityWarning, Manifest, Package};
 use crate::paths::Paths;
 use crate::text;
-use crate::volume::{Geometry, SliceSource, SourceOptions};
+use crate::volume::{Geometry, Region, SliceSource, SourceOptions, VoxelBox};
 
 /// What is to be done with one volume.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,11 @@ pub struct Job {
     pub stats: Option<PathBuf>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
+    /// The part of the volume that is segmented, as if there were nothing else; the label volume has the whole grid, and nothing
+    /// outside. Intensities are normalised by what lies in it, and [`Manifest::accepts`] holds for it.
+    pub region: Option<Region>,
+    /// Whether a volume is segmented that the package does not accept.
+    pub accept_any: bool,
 }
 
 impl Job {
@@ -144,13 +150,18 @@ pub struct Report {
     pub output: PathBuf,
     /// The model.
     pub model: ModelReport,
-    /// Width, height and slices in the model's orientation.
+    /// Width, height and slices of the volume in the model's orientation.
     pub size: [usize; 3],
     /// Millimetres along the same axes.
     pub spacing_mm: [f64; 3],
+    /// The part that was segmented, along the same axes, where it was not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<VoxelBox>,
+    /// Whether no voxel has a label.
+    pub empty: bool,
     /// Each label's figures.
     pub labels: Vec<LabelReport>,
-    /// Number of slices.
+    /// Number of slices that were segmented.
     pub slices: usize,
     /// Worker threads.
     pub threads: usize,
@@ -210,18 +221,24 @@ pub fn segment(
     let options = SourceOptions {
         orientation,
         spool_dir: Some(spool_dir.to_owned()),
+        region: job.region,
         interrupted: Some(interrupted.clone()),
     };
-    let mut source = SliceSource::open(&job.input, &options)?;
-    let geometry = *source.geometry();
+    let mut beyond = Vec::new();
+    let mut source = SliceSource::open_if(&job.input, &options, |volume| {
+        beyond = doubtful::accept(job, &model.package.manifest, volume)?;
+        Ok::<_, PipelineError>(())
+    })?;
+    let slices = source.geometry().size[2];
     let fit = fit(model.package(), &source, &job.input)?;
     let manifest = model.package.manifest.clone();
     let mut outputs = Outputs::create(job, &source, &manifest, spool_dir)?;
-    let intensity = intensity(model.package(), &mut source, interrupted)?;
+    let (intensity, warnings) = intensity(model.package(), &mut source, interrupted)?;
+    let doubts = Doubts { beyond, intensity: warnings };
     let mut engines = model.take_engines(fit.net_size())?;
     let before_s = clock.elapsed().as_secs_f64();
 
-    let (slices, mut done) = (geometry.size[2], 0);
+    let mut done = 0;
     let (threads, engine) = (engines.len(), engines[0].name());
     let preparation = Preparation {
         intensity: &intensity,
@@ -244,14 +261,15 @@ pub fn segment(
     let labels = outputs.labels();
     let picture = outputs.picture(job, &labels)?;
     let wall_s = clock.elapsed().as_secs_f64();
-    let non_finite_voxels = source.non_finite();
+    let whole = source.whole();
     let report = Report {
         input: job.input.clone(),
         output: job.output.clone(),
         model: ModelReport::of(&manifest),
-        size: geometry.size,
-        spacing_mm: geometry.spacing,
-        labels,
+        size: whole.size,
+        spacing_mm: whole.spacing,
+        region: job.region.map(|_| source.part()),
+        empty: doubtful::is_empty(&labels),
         slices,
         threads,
         engine,
@@ -260,8 +278,9 @@ pub fn segment(
         slices_per_s: slices as f64 / wall_s,
         stages,
         peak_memory_bytes: measure::peak_memory(),
-        non_finite_voxels,
-        warnings: warnings(&source, &geometry, non_finite_voxels),
+        non_finite_voxels: source.non_finite(),
+        warnings: doubts.warnings(&manifest, &source, &labels),
+        labels,
     };
     source.verify()?;
     outputs.commit(job, picture, &report)?;
@@ -274,12 +293,12 @@ fn fit(package: &Package, source: &SliceSource, path: &Path) -> Result<FitPlan, 
         .map_err(|source| PipelineError::Fit { path: path.to_owned(), source })
 }
 
-/// The passes that normalisation needs.
+/// The passes that normalisation needs, and what is doubtful about what they found.
 fn intensity(
     package: &Package,
     source: &mut SliceSource,
     interrupted: &AtomicBool,
-) -> Result<Intensity, PipelineError> {
+) -> Result<(Intensity, Vec<IntensityWarning>), PipelineError> {
     let mut stats = IntensityStats::new(package.manifest.normalise, source.channels());
     let mut slice = vec![0.0; source.slice_len()];
     while stats.wants_pass() {
@@ -293,16 +312,8 @@ fn intensity(
         stats.end_pass();
     }
     source.rewind()?;
-    Ok(stats.finish())
-}
-
-fn warnings(source: &SliceSource, geometry: &Geometry, non_finite: u64) -> Vec<String> {
-    let mut all: Vec<String> = source.header().warnings.iter().map(ToString::to_string).collect();
-    if non_finite > 0 {
-        let voxels = geometry.size.iter().product::<usize>() * source.channels();
-        all.push(format!("{non_finite} of {voxels} voxels are NaN or infinite: taken as background"));
-    }
-    all
+    let warnings = stats.warnings().to_vec();
+    Ok((stats.finish(), warnings))
 }
 
 #[cfg(test)]

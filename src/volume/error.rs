@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::forms::PLAUSIBLE_MM;
 use super::geometry::Orientation;
+use super::region::RegionError;
 use crate::text::shown;
 
 /// Why a volume cannot be read or written.
@@ -74,6 +75,14 @@ pub enum VolumeError {
     Interrupted {
         /// The file.
         path: PathBuf,
+    },
+    /// The part that was asked for is not there.
+    #[error("{}", shown(path))]
+    Region {
+        /// The volume.
+        path: PathBuf,
+        /// Why not.
+        source: Box<RegionError>,
     },
     /// The temporary file for slices in another order fails.
     #[error("{}: cannot keep slices here: free some space or choose another folder", shown(path))]

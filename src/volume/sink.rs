@@ -15,6 +15,7 @@ use crate::atomic::{self, CommitError, Part, Staged};
 
 /// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the format of the source's
 /// file, so that its numbers stay what they are. None of the source's texts is copied, since they may name the patient.
+/// The grid is the file's whole one; what lies outside of the region that the source was to read has no label.
 #[derive(Debug)]
 pub struct LabelSink {
     path: PathBuf,
@@ -25,8 +26,10 @@ pub struct LabelSink {
     /// One slice in the file's order.
     plane: Vec<u8>,
     pushed: usize,
-    /// Slices that make the volume whole.
+    /// Slices that are to be pushed: those of the source.
     slices: usize,
+    /// Slices of the whole grid before and behind them, which have no label.
+    outside: [usize; 2],
 }
 
 #[derive(Debug)]
@@ -100,15 +103,17 @@ impl LabelSink {
             Some(Spool::create(spool_dir, Layout::new(header.size, 1, 1, map))?)
         };
         let placement = Placement::new(header.size, map);
+        let part = source.part();
         Ok(Self {
             path: path.to_owned(),
             overwrite,
             out,
-            placement,
+            placement: placement.within(part),
             spool,
             plane: vec![0; placement.len()],
             pushed: 0,
-            slices: source.geometry().size[2],
+            slices: part.size[2],
+            outside: part.outside(header.size[map.0[2].axis], map),
         })
     }
 
@@ -120,13 +125,21 @@ impl LabelSink {
     /// # Panics
     /// When `labels` has not the source's width × height.
     pub fn push(&mut self, labels: &[u8]) -> Result<(), VolumeError> {
-        assert_eq!(labels.len(), self.plane.len(), "label slice length");
+        assert_eq!(labels.len(), self.placement.len(), "label slice length");
+        if self.pushed == 0 {
+            self.write_planes(self.outside[0])?;
+        }
         self.pushed += 1;
         self.placement.labels_to_file(labels, &mut self.plane);
-        match &mut self.spool {
+        self.write_planes(1)
+    }
+
+    /// Writes the plane so many times.
+    fn write_planes(&mut self, times: usize) -> Result<(), VolumeError> {
+        (0..times).try_for_each(|_| match &mut self.spool {
             Some(spool) => spool.write_record(&self.plane),
             None => self.out.writer().write_all(&self.plane).map_err(|e| failed(&self.path, e)),
-        }
+        })
     }
 
     /// Completes the file and gives it its name.
@@ -145,6 +158,8 @@ impl LabelSink {
             let Self { path, pushed, slices, .. } = self;
             return Err(VolumeError::Incomplete { path, pushed, slices });
         }
+        self.plane.fill(0);
+        self.write_planes(self.outside[1])?;
         if let Some(mut spool) = self.spool.take() {
             let (out, path) = (self.out.writer(), &self.path);
             spool.drain(|planes| out.write_all(planes).map_err(|e| failed(path, e)))?;

@@ -13,8 +13,9 @@ use super::bytes::{self, Stream, Whole};
 use super::error::{VolumeError, VolumeWarning};
 use super::geometry::{AxisMap, Geometry, Orientation};
 use super::header::{Files, MAX_SLICE_VOXELS, VolumeHeader};
+use super::region::{Region, VoxelBox};
 use super::spool::{Layout, Spool};
-use super::voxels::{Decoder, Placement};
+use super::voxels::{Decoder, Placement, Range};
 
 /// How a volume is to be read.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,8 @@ pub struct SourceOptions {
     pub spool_dir: Option<PathBuf>,
     /// Set from outside, it ends reading, the filling of the spool included, before the next 64 KiB of the file.
     pub interrupted: Option<Arc<AtomicBool>>,
+    /// The part that is wanted: read as if there were nothing else. The spool takes the whole volume all the same.
+    pub region: Option<Region>,
 }
 
 /// A volume as a stream of slices.
@@ -33,7 +36,10 @@ pub struct SliceSource {
     header: VolumeHeader,
     files: Files,
     map: AxisMap,
+    /// Of what is read.
     geometry: Geometry,
+    /// Where that lies in the whole grid, in the orientation asked for.
+    part: VoxelBox,
     placement: Placement,
     decoder: Decoder,
     way: Way,
@@ -41,12 +47,37 @@ pub struct SliceSource {
     raw: Vec<u8>,
     next: usize,
     non_finite: u64,
+    /// Least and most finite value of each channel.
+    ranges: Vec<Range>,
 }
 
 /// How slices come.
 enum Way {
     Straight(Planes),
     Spooled(Spool),
+}
+
+impl Way {
+    /// The way of a file's slices, and the bytes of one as stored. Where it leads through a spool, that is filled.
+    fn new(
+        header: &mut VolumeHeader,
+        files: &Files,
+        stream: Stream,
+        map: AxisMap,
+        spool_dir: Option<&Path>,
+    ) -> Result<(Self, usize), VolumeError> {
+        let mut planes = Planes::new(header, stream)?;
+        if map.keeps_slices() && header.channels == 1 && files.data().is_seekable() {
+            return Ok((Self::Straight(planes), header.slice_bytes()));
+        }
+        check_slice(header, map)?;
+        let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
+        let mut spool = Spool::create(spool_dir, layout)?;
+        spool.fill(|plane| planes.read(plane).map_err(|e| files.check().err().unwrap_or(e)))?;
+        files.check()?;
+        planes.warn(&mut header.warnings);
+        Ok((Self::Spooled(spool), layout.record_bytes()))
+    }
 }
 
 impl std::fmt::Debug for SliceSource {
@@ -62,21 +93,29 @@ impl SliceSource {
     /// # Errors
     /// [`VolumeError`]
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, VolumeError> {
+        Self::open_if(path, options, |_| Ok(()))
+    }
+
+    /// Opens a volume whose geometry passes a check (of what is read, in the orientation asked for), which comes before any voxel.
+    ///
+    /// # Errors
+    /// That of the check; [`VolumeError`]
+    pub fn open_if<E: From<VolumeError>>(
+        path: &Path,
+        options: &SourceOptions,
+        check: impl FnOnce(&Geometry) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let (mut header, files, stream) = VolumeHeader::open(path, &options.interrupted)?;
         let map = AxisMap::between(header.geometry.affine.orientation(), options.orientation);
-        let mut planes = Planes::new(&header, stream)?;
-        let (way, raw_len) = if map.keeps_slices() && header.channels == 1 && files.data().is_seekable() {
-            (Way::Straight(planes), header.slice_bytes())
-        } else {
-            check_slice(&header, map)?;
-            let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
-            let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
-            spool.fill(|plane| planes.read(plane).map_err(|e| files.check().err().unwrap_or(e)))?;
-            files.check()?;
-            planes.warn(&mut header.warnings);
-            (Way::Spooled(spool), layout.record_bytes())
+        let part = match options.region {
+            None => VoxelBox::whole(header.size),
+            Some(region) => region
+                .voxels(&header.geometry)
+                .map_err(|e| VolumeError::Region { path: path.to_owned(), source: Box::new(e) })?,
         };
-        Ok(Self::new(header, files, map, way, raw_len))
+        check(&part.of(&header.geometry).oriented(map))?;
+        let way = Way::new(&mut header, &files, stream, map, options.spool_dir.as_deref())?;
+        Ok(Self::new(header, files, map, part, way))
     }
 
     /// Opens a volume of one channel in its file's own order, for one pass: no spool is needed, for a pipe either. `accept` looks at the
@@ -88,17 +127,28 @@ impl SliceSource {
         let (header, files, stream) = VolumeHeader::open(path, &None)?;
         accept(&header)?;
         let own = header.geometry.affine.orientation();
-        let (planes, raw_len) = (Planes::new(&header, stream)?, header.slice_bytes());
-        Ok(Self::new(header, files, AxisMap::between(own, own), Way::Straight(planes), raw_len))
+        let (part, raw_len) = (VoxelBox::whole(header.size), header.slice_bytes());
+        let way = (Way::Straight(Planes::new(&header, stream)?), raw_len);
+        Ok(Self::new(header, files, AxisMap::between(own, own), part, way))
     }
 
-    fn new(header: VolumeHeader, files: Files, map: AxisMap, way: Way, raw_len: usize) -> Self {
+    /// What lies in a part of the file's grid.
+    fn new(
+        header: VolumeHeader,
+        files: Files,
+        map: AxisMap,
+        part: VoxelBox,
+        (way, raw_len): (Way, usize),
+    ) -> Self {
+        let oriented = part.oriented(header.size, map);
         Self {
             files,
-            geometry: header.geometry.oriented(map),
-            placement: Placement::new(header.size, map),
+            geometry: part.of(&header.geometry).oriented(map),
+            part: oriented,
+            placement: Placement::new(header.size, map).within(oriented),
             decoder: Decoder::new(&header),
             raw: vec![0; raw_len],
+            ranges: vec![Range::NONE; header.channels],
             header,
             map,
             way,
@@ -107,10 +157,22 @@ impl SliceSource {
         }
     }
 
-    /// Geometry of the grid in the orientation asked for: width, height, slices.
+    /// Geometry of what is read, in the orientation asked for: width, height, slices. Slices and rows count within it.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// Geometry of the file's whole grid in the orientation asked for.
+    #[must_use]
+    pub fn whole(&self) -> Geometry {
+        self.header.geometry.oriented(self.map)
+    }
+
+    /// Where in [`SliceSource::whole`] lies what is read.
+    #[must_use]
+    pub fn part(&self) -> VoxelBox {
+        self.part
     }
 
     /// Channels of each slice.
@@ -143,6 +205,12 @@ impl SliceSource {
         self.non_finite
     }
 
+    /// Least and most finite value of a channel that was read in the current pass; `None` where there was none.
+    #[must_use]
+    pub fn range(&self, channel: usize) -> Option<[f32; 2]> {
+        self.ranges.get(channel)?.ends()
+    }
+
     /// Reads the next slice into `out`, channel after channel, row after row: [`SliceSource::advance`] and each
     /// [`SliceSource::row`].
     ///
@@ -163,7 +231,7 @@ impl SliceSource {
 
     /// Goes on to the next slice, whose rows can then be read. Returns its index along the third axis, `None` after the
     /// last. Slices come in the file's order: ascending, or descending where the file stores that axis the other way.
-    /// After an error there are no more slices until [`SliceSource::rewind`].
+    /// Of a region only its own slices come. After an error there are no more slices until [`SliceSource::rewind`].
     ///
     /// # Errors
     /// [`VolumeError::Data`], [`VolumeError::Changed`], [`VolumeError::Interrupted`], [`VolumeError::Spool`]
@@ -172,11 +240,7 @@ impl SliceSource {
         if self.next == slices {
             return Ok(None);
         }
-        let read = match &mut self.way {
-            Way::Straight(planes) => planes.read(&mut self.raw),
-            Way::Spooled(spool) => spool.read_record(&mut self.raw),
-        };
-        if let Err(error) = read {
+        if let Err(error) = self.read_next() {
             self.next = slices;
             return Err(self.files.check().err().unwrap_or(error));
         }
@@ -189,6 +253,30 @@ impl SliceSource {
         Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
     }
 
+    /// The next slice as stored, and with the first and the last one what lies before and behind: a file is read to its end,
+    /// where damage shows.
+    fn read_next(&mut self) -> Result<(), VolumeError> {
+        let [before, behind] = self.part.outside(self.header.size[self.map.0[2].axis], self.map);
+        let (first, last) = (self.next == 0, self.next + 1 == self.geometry.size[2]);
+        match &mut self.way {
+            Way::Straight(planes) => {
+                (0..if first { before } else { 0 }).try_for_each(|_| planes.read(&mut self.raw))?;
+                planes.read(&mut self.raw)?;
+                if last && behind > 0 {
+                    let mut unused = vec![0; self.raw.len()];
+                    (0..behind).try_for_each(|_| planes.read(&mut unused))?;
+                }
+                Ok(())
+            }
+            Way::Spooled(spool) => {
+                if first {
+                    spool.skip(before)?;
+                }
+                spool.read_record(&mut self.raw)
+            }
+        }
+    }
+
     /// Row `y` of a channel of the slice that [`SliceSource::advance`] went on to, slope and intercept applied; what is
     /// not finite becomes NaN and is counted, each time that it is read.
     ///
@@ -196,9 +284,10 @@ impl SliceSource {
     /// When there is no such slice, channel or row, or `out` is not as long as a row.
     pub fn row(&mut self, channel: usize, y: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.placement.width(), "row length");
-        let plane_bytes = self.placement.len() * self.header.data_type.size();
+        let plane_bytes = self.raw.len() / self.header.channels;
         let raw = &self.raw[channel * plane_bytes..][..plane_bytes];
         self.non_finite += self.decoder.row(raw, &self.placement, y, out);
+        self.ranges[channel].add(out);
     }
 
     /// Starts over, for a further pass.
@@ -217,6 +306,7 @@ impl SliceSource {
         }
         self.next = 0;
         self.non_finite = 0;
+        self.ranges.fill(Range::NONE);
         Ok(())
     }
 

@@ -139,6 +139,12 @@ impl Spool {
         self.file.rewind().map_err(|e| self.failed(e))
     }
 
+    /// Passes over records that are not wanted.
+    pub(super) fn skip(&mut self, records: usize) -> Result<(), VolumeError> {
+        let bytes = records as i64 * self.layout.record_bytes() as i64;
+        self.file.seek_relative(bytes).map_err(|e| self.failed(e))
+    }
+
     /// Reads the next record.
     pub(super) fn read_record(&mut self, record: &mut [u8]) -> Result<(), VolumeError> {
         self.file.read_exact(record).map_err(|e| self.failed(e))

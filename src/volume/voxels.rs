@@ -4,8 +4,9 @@
 
 use super::geometry::AxisMap;
 use super::header::{DataType, VolumeHeader};
+use super::region::VoxelBox;
 
-/// Where the voxels of the model's plane (x first) lie in the file's plane (fast axis first).
+/// Where the voxels of the model's plane (x first), or of a part of it, lie in the file's plane (fast axis first).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
     /// Voxels along the model's axes.
@@ -35,7 +36,14 @@ impl Placement {
         Self { width: size[x.axis], height: size[y.axis], origin, x_step, y_step }
     }
 
-    /// Voxels of the plane.
+    /// The placement of a box of the model's grid within the file's whole planes.
+    pub(super) fn within(self, part: VoxelBox) -> Self {
+        let [x, y, _] = part.first.map(|first| first as isize);
+        let [width, height, _] = part.size;
+        Self { width, height, origin: self.origin + x * self.x_step + y * self.y_step, ..self }
+    }
+
+    /// Voxels of the model's plane.
     pub(super) fn len(&self) -> usize {
         self.width * self.height
     }
@@ -56,6 +64,41 @@ impl Placement {
         for (y, labels) in model.chunks_exact(self.width).enumerate() {
             self.row(y).zip(labels).for_each(|(at, label)| file[at] = *label);
         }
+    }
+}
+
+/// Least and most finite value seen, in lanes, so that looking at a row costs next to nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    least: [f32; 8],
+    most: [f32; 8],
+}
+
+impl Range {
+    /// Nothing seen.
+    pub(super) const NONE: Self = Self { least: [f32::INFINITY; 8], most: [f32::NEG_INFINITY; 8] };
+
+    /// Takes in values of which those that are not finite are NaN, as [`Decoder::row`] makes them.
+    pub(super) fn add(&mut self, values: &[f32]) {
+        // No comparison holds for NaN.
+        let take = |least: &mut f32, most: &mut f32, value: f32| {
+            *least = if value < *least { value } else { *least };
+            *most = if value > *most { value } else { *most };
+        };
+        let (chunks, rest) = values.as_chunks::<8>();
+        for chunk in chunks {
+            for (lane, value) in chunk.iter().enumerate() {
+                take(&mut self.least[lane], &mut self.most[lane], *value);
+            }
+        }
+        rest.iter().for_each(|value| take(&mut self.least[0], &mut self.most[0], *value));
+    }
+
+    /// The two, where there was any value.
+    pub(super) fn ends(&self) -> Option<[f32; 2]> {
+        let least = self.least.into_iter().fold(f32::INFINITY, f32::min);
+        let most = self.most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+        (least <= most).then_some([least, most])
     }
 }
 

@@ -187,7 +187,27 @@ pub fn text(path: &Path) -> &str {
 pub fn read(path: &Path) -> Vec<f32> {
     let header = SliceSource::open(path, &SourceOptions::default()).unwrap();
     let orientation = header.header().geometry.affine.orientation();
-    SliceSource::open(path, &SourceOptions { orientation, ..Default::default() }).unwrap().read_all().unwrap()
+    SliceSource::open(path, &SourceOptions { orientation, ..SourceOptions::default() })
+        .unwrap()
+        .read_all()
+        .unwrap()
+}
+
+/// The sample's voxels in a file of another size, at `at`, the rest `padding`.
+pub fn padded_sample(path: &Path, size: [usize; 3], at: [usize; 3], padding: i16) -> PathBuf {
+    let sample = read(Path::new("models/sample/mni152-hippocampus.nii.gz"));
+    let mut voxels = vec![padding; size.iter().product()];
+    for (i, value) in sample.iter().enumerate() {
+        let [x, y, z] = [i % 38, i / 38 % 52, i / 38 / 52];
+        voxels[((at[2] + z) * size[1] + at[1] + y) * size[0] + at[0] + x] = *value as i16;
+    }
+    let origin = [-44.0, -50.0, -31.0];
+    let mut sform = [[0.0; 4]; 3];
+    for a in 0..3 {
+        sform[a][a] = 1.0;
+        sform[a][3] = origin[a] - at[a] as f32;
+    }
+    Nifti { sform: Some(sform), ..Nifti::new(size, &voxels) }.write(path)
 }
 
 /// The real data, where it is; says which test goes without otherwise.

@@ -21,6 +21,7 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         sha256: sha256(&onnx),
         orientation: Orientation::default(),
         input: Input { width: 4, height: 4, channels, neighbours: 0, ceiling: 1024, step: 4 },
+        accepts: None,
         normalise,
         fit: Fit::Pad { spacing: [1.0, 1.0] },
         output: Output::Sigmoid { threshold: 0.5 },

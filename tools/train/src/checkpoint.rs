@@ -238,8 +238,11 @@ impl Run {
     fn keep_task(&self, package: &Manifest, fingerprint: Option<&Fingerprint>) -> Result<()> {
         let path = self.task();
         if path.exists() {
+            let kept = self.package_in(&path)?;
+            // Runs of earlier versions keep no limits.
+            let accepts = kept.accepts.as_ref().and(package.accepts.clone());
             ensure!(
-                self.package_in(&path)? == *package,
+                kept == Manifest { accepts, ..package.clone() },
                 "{}: the task, or the data that it is derived from, has changed since the run was started: choose another --out",
                 path.display()
             );

@@ -381,6 +381,7 @@ fn bench_manifest(arch: Arch, size: usize) -> Manifest {
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
     manifest.orientation = Orientation::default();
     manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
+    manifest.accepts = None;
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;
     manifest.output = Output::Sigmoid { threshold: 0.5 };

@@ -358,7 +358,7 @@ pub fn load(pair: &Pair, package: &Manifest) -> Result<Subject> {
 }
 
 fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
-    let options = SourceOptions { orientation: package.orientation, spool_dir: None };
+    let options = SourceOptions { orientation: package.orientation, ..SourceOptions::default() };
     let mut image = SliceSource::open(&pair.image, &options)?;
     let mut label = SliceSource::open(&pair.label, &options)?;
     let (geometry, truth) = (*image.geometry(), *label.geometry());

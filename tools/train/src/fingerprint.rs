@@ -227,7 +227,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn see(pair: &Pair, channels: usize, description: &Description) -> Result<Seen> {
-    let options = SourceOptions { orientation: Orientation::default(), spool_dir: None };
+    let options = SourceOptions { orientation: Orientation::default(), ..SourceOptions::default() };
     let mut image = SliceSource::open(&pair.image, &options)?;
     let mut label = SliceSource::open(&pair.label, &options)?;
     let geometry = *image.geometry();

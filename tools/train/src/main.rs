@@ -1,5 +1,6 @@
 //! `monet-train`: trains MoNet and its baselines, exports them to ONNX, quantizes and evaluates them.
 
+mod accepts;
 mod augment;
 mod batches;
 mod check;

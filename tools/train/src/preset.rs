@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use monet::package::Manifest;
 
+use crate::accepts;
 use crate::dataset::{self, Fold, Split};
 use crate::fingerprint::Fingerprint;
 use crate::topology::Topology;
@@ -58,11 +59,25 @@ pub fn manifest(name: &str) -> Result<Manifest> {
 }
 
 /// The task for a data set: `task` is a preset's name, a task file or [`AUTO`]; without one, the preset that knows the data
-/// set's name. `fold` says which subjects train. Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
+/// set's name. `fold` says which subjects train; around these lie the limits of what the package accepts, where the task has none
+/// and there are data (an empty path is none). Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
 ///
 /// # Errors
-/// Where nothing fits or the file is none; unreadable data, where that is looked at.
+/// Where nothing fits or the file is none; unreadable data.
 pub fn resolve(
+    task: Option<&str>,
+    data: &Path,
+    fold: Option<Fold>,
+) -> Result<(String, Manifest, Option<Fingerprint>)> {
+    let (name, mut manifest, fingerprint) = choose(task, data, fold)?;
+    if manifest.accepts.is_none() && !data.as_os_str().is_empty() {
+        manifest.accepts = accepts::of(data, fold, manifest.orientation)?;
+    }
+    Ok((name, manifest, fingerprint))
+}
+
+/// The task as it is known or derived, without limits that it has not itself.
+fn choose(
     task: Option<&str>,
     data: &Path,
     fold: Option<Fold>,

@@ -125,7 +125,7 @@ impl Binary {
         let stats = folder.join("stats.json");
         let mut command = Command::new(&self.path);
         command
-            .arg("segment")
+            .args(["segment", "--accept-any"])
             .arg(volume)
             .arg("-o")
             .arg(folder.join("labels.nii"))
@@ -210,7 +210,7 @@ mod tests {
             (manifest.input.width, manifest.input.height) = (24, 16);
             let path = folder.path().join("volume.nii");
             write_volume(&path, &manifest).unwrap();
-            let options = SourceOptions { orientation: manifest.orientation, spool_dir: None };
+            let options = SourceOptions { orientation: manifest.orientation, ..SourceOptions::default() };
             let mut source = SliceSource::open(&path, &options).unwrap();
             assert_eq!(source.geometry().size, [24, 16, SLICES], "{preset}");
             assert_eq!(source.channels(), manifest.input.channels);

@@ -1,0 +1,75 @@
+//! What is wrong or doubtful about a volume or its result: refused before the work, or told with it.
+
+use super::{Job, PipelineError};
+use crate::measure::LabelReport;
+use crate::package::{Beyond, IntensityWarning, Manifest};
+use crate::volume::{Geometry, SliceSource};
+
+/// Holds a volume against the package's `[accepts]`. Returns the limits that it does not keep where the job takes any volume.
+///
+/// # Errors
+/// [`PipelineError::NotAccepted`] where it does not.
+pub(super) fn accept(
+    job: &Job,
+    manifest: &Manifest,
+    volume: &Geometry,
+) -> Result<Vec<Beyond>, PipelineError> {
+    let beyond = manifest.accepts.as_ref().map(|accepts| accepts.beyond(volume)).unwrap_or_default();
+    if beyond.is_empty() || job.accept_any {
+        return Ok(beyond);
+    }
+    Err(PipelineError::NotAccepted { path: job.input.clone(), package: package(manifest), beyond })
+}
+
+fn package(manifest: &Manifest) -> String {
+    format!("{} {}", manifest.name, manifest.version)
+}
+
+/// Limits that are not kept, in a row.
+pub(super) fn list(beyond: &[Beyond]) -> String {
+    beyond.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What was found on the way that does not stop the work.
+pub(super) struct Doubts {
+    /// Limits of the package that the volume does not keep.
+    pub(super) beyond: Vec<Beyond>,
+    /// About the statistics of its intensities.
+    pub(super) intensity: Vec<IntensityWarning>,
+}
+
+impl Doubts {
+    /// Everything that is to be told of a volume that was read to its end.
+    pub(super) fn warnings(
+        self,
+        manifest: &Manifest,
+        source: &SliceSource,
+        labels: &[LabelReport],
+    ) -> Vec<String> {
+        let mut all: Vec<String> = source.header().warnings.iter().map(ToString::to_string).collect();
+        if !self.beyond.is_empty() {
+            let (package, list) = (package(manifest), list(&self.beyond));
+            all.push(format!("not a volume that {package} was made for, segmented all the same: {list}"));
+        }
+        let non_finite = source.non_finite();
+        if non_finite > 0 {
+            let voxels = source.geometry().size.iter().product::<usize>() * source.channels();
+            all.push(format!("{non_finite} of {voxels} voxels are NaN or infinite: taken as background"));
+        }
+        all.extend(self.intensity.iter().map(ToString::to_string));
+        let several = source.channels() > 1;
+        let unseen = (0..source.channels()).filter_map(|channel| {
+            manifest.normalise.doubt(several.then_some(channel), source.range(channel))
+        });
+        all.extend(unseen.map(|warning| warning.to_string()));
+        if is_empty(labels) {
+            all.push("the mask is empty: no label was found anywhere".to_owned());
+        }
+        all
+    }
+}
+
+/// Whether nothing was found.
+pub(super) fn is_empty(labels: &[LabelReport]) -> bool {
+    labels.iter().all(|label| label.voxels == 0)
+}
