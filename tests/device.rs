@@ -67,7 +67,15 @@ fn a_hangup_that_is_ignored_at_the_start_interrupts_nothing() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     volume(Path::new(&path("v.nii")), 20);
     let mut child = Command::new("nohup")
-        .args([env!("CARGO_BIN_EXE_monet"), "segment", &path("v.nii"), "-o", &path("o.nii"), "--quiet"])
+        .args([
+            env!("CARGO_BIN_EXE_monet"),
+            "segment",
+            &path("v.nii"),
+            "-o",
+            &path("o.nii"),
+            "--quiet",
+            "--accept-any",
+        ])
         .spawn()
         .unwrap();
     // A net runs once there is a thread that is called so.
@@ -91,7 +99,7 @@ fn memory_stays_below_its_bound() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     volume(Path::new(&path("v.nii")), 8);
     let (input, output, stats) = (path("v.nii"), path("o.nii.gz"), path("s.json"));
-    let ran = monet(&["segment", &input, "-o", &output, "--stats", &stats, "--quiet"]);
+    let ran = monet(&["segment", &input, "-o", &output, "--stats", &stats, "--quiet", "--accept-any"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let report: serde_json::Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
     let peak = report["peak_memory_bytes"].as_u64().expect("this system tells peak memory");

@@ -22,6 +22,7 @@ fn refused(folder: &Path, input: &Path, expected: &[&str]) {
         let stats = folder.join("stats.json");
         let ran = monet(&[
             "segment",
+            "--accept-any",
             text(input),
             "-o",
             text(output),
@@ -223,7 +224,14 @@ fn outputs_that_cannot_be_are_refused_before_any_work() {
     ];
     for (output, expected) in cases {
         let before = listing(folder.path());
-        let ran = monet(&["segment", text(&input), "-o", text(&folder.path().join(output)), "--force"]);
+        let ran = monet(&[
+            "segment",
+            text(&input),
+            "-o",
+            text(&folder.path().join(output)),
+            "--force",
+            "--accept-any",
+        ]);
         assert_eq!(ran.status.code(), Some(1));
         assert!(stderr(&ran).contains(expected), "{}", stderr(&ran));
         assert_eq!(listing(folder.path()), before);
@@ -239,6 +247,7 @@ fn an_existing_output_needs_force() {
         fs::write(existing, "earlier").unwrap();
         let args = [
             "segment",
+            "--accept-any",
             text(&input),
             "-o",
             text(&output),
@@ -284,7 +293,7 @@ fn of_several_inputs_the_good_ones_are_done() {
     let bad = support::write(&folder.path().join("bad.nii.gz"), b"nothing");
     let masks = folder.path().join("masks");
     fs::create_dir(&masks).unwrap();
-    let ran = monet(&["segment", text(&bad), text(&good), "-o", text(&masks), "--quiet"]);
+    let ran = monet(&["segment", text(&bad), text(&good), "-o", text(&masks), "--quiet", "--accept-any"]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert_eq!(listing(&masks), ["good.nii.gz"]);
     assert!(ran.stdout.is_empty());

@@ -76,7 +76,16 @@ fn a_volume_in_micrometres_has_millilitres_and_millimetres_and_its_mask_keeps_th
     assert_eq!((label["hausdorff_mm"].as_f64(), label["pred_ml"].as_f64()), (Some(0.5), Some(0.015625)));
 
     let (output, stats) = (at("o.nii"), at("s.json"));
-    let ran = monet(&["segment", text(&truth), "-o", text(&output), "--stats", text(&stats), "--quiet"]);
+    let ran = monet(&[
+        "segment",
+        text(&truth),
+        "-o",
+        text(&output),
+        "--stats",
+        text(&stats),
+        "--quiet",
+        "--accept-any",
+    ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(stats).unwrap()).unwrap();
     assert_eq!(report["spacing_mm"], serde_json::json!([0.5, 0.5, 0.5]));

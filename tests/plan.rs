@@ -42,7 +42,7 @@ fn refused(folder: &Path, args: &[&str], expected: &[&str]) {
 fn segment_refused(folder: &Path, model: &Path, expected: &[&str]) {
     let input = Nifti::blob([16, 16, 3]).write(&folder.join("v.nii"));
     let output = folder.join("o.nii.gz");
-    let args = ["segment", text(&input), "-o", text(&output), "--model", text(model)];
+    let args = ["segment", text(&input), "-o", text(&output), "--model", text(model), "--accept-any"];
     refused(folder, &args, expected);
 }
 

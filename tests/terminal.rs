@@ -28,7 +28,7 @@ fn closed() -> std::io::PipeWriter {
 
 /// Volumes without a usable form, of which there is a warning each.
 fn odd_volumes(folder: &Path, names: &[&[u8]]) -> Vec<PathBuf> {
-    let volume = Nifti { sform: None, ..Nifti::blob([24, 20, 6]) };
+    let volume = Nifti { sform: None, ..Nifti::blob([24, 28, 18]) };
     names.iter().map(|name| volume.write(&folder.join(OsStr::from_bytes(name)))).collect()
 }
 

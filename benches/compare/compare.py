@@ -242,7 +242,7 @@ def segmented(binary, manifest, volume, folder, arguments):
     import nets
 
     mask, stats = folder / "mask.nii", folder / "stats.json"
-    command = [binary, "segment", volume, "-o", mask, "--model", manifest, "--stats", stats, "--force", "--quiet"]
+    command = [binary, "segment", "--accept-any", volume, "-o", mask, "--model", manifest, "--stats", stats, "--force", "--quiet"]
     subprocess.run([*command, *arguments], check=True)
     return nets.read_nifti(mask), json.loads(stats.read_text())
 
