@@ -290,7 +290,8 @@ fn a_mask_tells_its_labels_and_nothing_of_the_patient() {
     let at = |name: &str| folder.path().join(name);
     for (two, header) in [(false, 348), (true, 540)] {
         let input = named(&at("in.nii.gz"), two);
-        let ran = monet(&["segment", text(&input), "-o", text(&at("o.nii")), "--quiet", "--force"]);
+        let ran =
+            monet(&["segment", text(&input), "-o", text(&at("o.nii")), "--quiet", "--force", "--accept-any"]);
         assert!(ran.status.success(), "{}", stderr(&ran));
         let bytes = fs::read(at("o.nii")).unwrap();
         assert!(!bytes.windows(4).any(|w| w == b"Jane" || w == b"^Roe"), "a name is in the mask");

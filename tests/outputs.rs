@@ -19,7 +19,7 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        let volume = Nifti::blob([24, 20, 6]);
+        let volume = Nifti::blob([24, 28, 18]);
         for name in ["a.nii", "b.nii", "a.nii.gz"] {
             volume.write(&place.at(name));
         }
