@@ -26,7 +26,7 @@ fn whatever_call_fails_outputs_are_whole_and_of_one_set() {
         return skipped(&format!("needs seccomp_unotify: {}", stderr(&tried)));
     }
     let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
-    let input = Nifti::blob([24, 20, 9]).write(&folder.path().join("in.nii.gz"));
+    let input = Nifti::blob([24, 28, 18]).write(&folder.path().join("in.nii.gz"));
     let Ok(ran) = Command::new("python3")
         .arg(tools.join("faults.py"))
         .args([
