@@ -344,7 +344,7 @@ for path in masks:
 fn a_label_table_is_written_on_request_and_never_over_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let input = Nifti::blob([16, 16, 8]).write(&at("in.nii.gz"));
+    let input = Nifti::blob([24, 28, 18]).write(&at("in.nii.gz"));
     let segment = |table: &Path, more: &[&str]| {
         let output = at("o.nii");
         let args = ["segment", text(&input), "-o", text(&output), "--quiet", "--label-table", text(table)];
