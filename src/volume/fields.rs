@@ -4,6 +4,8 @@
 //! <https://nifti.nimh.nih.gov/pub/dist/doc/nifti2.h>. Only what voxels and their placement need is kept: texts may name
 //! the patient, and times of slices mean nothing to labels.
 
+use nifti::{Endianness, NiftiError, NiftiHeader};
+
 /// Version of the format. A version 2 header has 64-bit sizes and numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -64,50 +66,35 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a header of as many bytes as its version has.
-    pub(super) fn parse(bytes: &[u8], version: Version, pair: bool) -> Self {
-        let (header_len, dim_at) = match version {
-            Version::One => (348, 40),
-            Version::Two => (540, 16),
-        };
-        let mut from = Reader { bytes, big_endian: false };
-        from.big_endian = {
-            let dim = |from: &Reader| match version {
-                Version::One => from.i16(dim_at).into(),
-                Version::Two => from.i64(dim_at),
-            };
-            // As nifti_clib and nibabel do: the number of dimensions tells, and where that is 0, the header's length.
-            let swapped = Reader { bytes, big_endian: true };
-            match ((1..=7).contains(&dim(&from)), (1..=7).contains(&dim(&swapped))) {
-                (false, true) => true,
-                (false, false) => from.i32(0) != header_len && swapped.i32(0) == header_len,
-                _ => false,
-            }
-        };
+    /// Reads a header of as many bytes as its version has. `nifti` knows version 1; nothing is allocated from what either says.
+    ///
+    /// # Errors
+    /// What `nifti` says of a version 1 header.
+    pub(super) fn parse(bytes: &[u8], version: Version, pair: bool) -> Result<Self, NiftiError> {
         match version {
-            Version::One => Self::one(&from, pair),
-            Version::Two => Self::two(&from, pair),
+            Version::One => Ok(Self::one(&NiftiHeader::from_reader(bytes)?, pair)),
+            Version::Two => Ok(Self::two(&Reader::new(bytes), pair)),
         }
     }
 
-    fn one(from: &Reader, pair: bool) -> Self {
-        let f32s = |at: usize, i: usize| f64::from(from.f32(at + 4 * i));
+    fn one(header: &NiftiHeader, pair: bool) -> Self {
         Self {
             version: Version::One,
             pair,
-            big_endian: from.big_endian,
-            dim: std::array::from_fn(|i| from.i16(40 + 2 * i).into()),
-            datatype: from.i16(70),
-            pixdim: std::array::from_fn(|i| f32s(76, i)),
-            vox_offset: f32s(108, 0),
-            scl_slope: f32s(112, 0),
-            scl_inter: f32s(116, 0),
-            xyzt_units: from.bytes[123].into(),
-            qform_code: from.i16(252).into(),
-            sform_code: from.i16(254).into(),
-            quatern: std::array::from_fn(|i| f32s(256, i)),
-            qoffset: std::array::from_fn(|i| f32s(268, i)),
-            srow: std::array::from_fn(|row| std::array::from_fn(|i| f32s(280 + 16 * row, i))),
+            big_endian: header.endianness == Endianness::Big,
+            // `nifti` has sizes without a sign.
+            dim: header.dim.map(|size| size.cast_signed().into()),
+            datatype: header.datatype,
+            pixdim: header.pixdim.map(f64::from),
+            vox_offset: header.vox_offset.into(),
+            scl_slope: header.scl_slope.into(),
+            scl_inter: header.scl_inter.into(),
+            xyzt_units: header.xyzt_units.into(),
+            qform_code: header.qform_code.into(),
+            sform_code: header.sform_code.into(),
+            quatern: [header.quatern_b, header.quatern_c, header.quatern_d].map(f64::from),
+            qoffset: [header.quatern_x, header.quatern_y, header.quatern_z].map(f64::from),
+            srow: [header.srow_x, header.srow_y, header.srow_z].map(|row| row.map(f64::from)),
         }
     }
 
@@ -198,6 +185,21 @@ struct Reader<'a> {
     big_endian: bool,
 }
 
+impl<'a> Reader<'a> {
+    /// Of a version 2 header. Its byte order is told as nifti_clib and nibabel do: by the number of dimensions and, where that is 0, by the
+    /// header's length.
+    fn new(bytes: &'a [u8]) -> Self {
+        let [little, big] = [false, true].map(|big_endian| Self { bytes, big_endian });
+        let plausible = |from: &Self| (1..=7).contains(&from.i64(16));
+        let swapped = match (plausible(&little), plausible(&big)) {
+            (false, true) => true,
+            (false, false) => little.i32(0) != 540 && big.i32(0) == 540,
+            _ => false,
+        };
+        if swapped { big } else { little }
+    }
+}
+
 macro_rules! read {
     ($($type:ident),*) => {
         $(fn $type(&self, at: usize) -> $type {
@@ -209,5 +211,5 @@ macro_rules! read {
 }
 
 impl Reader<'_> {
-    read!(i16, i32, i64, f32, f64);
+    read!(i16, i32, i64, f64);
 }

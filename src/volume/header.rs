@@ -231,7 +231,7 @@ fn parse(path: &Path, stream: &mut Stream) -> Result<Fields, VolumeError> {
     if version == Version::Two && !matches!(&bytes[8..12], b"\r\n\x1a\n" | [0, 0, 0, 0]) {
         return Err(not_nifti(path, "a NIfTI-2 header whose line ends were changed", COPY));
     }
-    Ok(Fields::parse(&bytes[..whole], version, pair))
+    Fields::parse(&bytes[..whole], version, pair).map_err(|e| not_nifti(path, e.to_string(), COPY))
 }
 
 const COPY: &str = "copy it again, byte for byte";
