@@ -35,7 +35,10 @@ fn open_folder() -> tempfile::TempDir {
     let manifest = manifest.replace("= 256", "= 16").replace("\"resize\"", "\"pad\"\nspacing = [1.0, 1.0]");
     fs::write(folder.path().join("small.toml"), manifest).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_monet"), folder.path().join("monet")).unwrap();
+    // By another process: a file that this one has written cannot be run while a child of another test's holds it open.
+    let copied =
+        Command::new("cp").arg(env!("CARGO_BIN_EXE_monet")).arg(folder.path().join("monet")).status();
+    assert!(copied.unwrap().success());
     Nifti::blob([16, 16, 12]).write(&folder.path().join("in.nii"));
     folder
 }
