@@ -93,6 +93,10 @@ fn one_slice_and_voxels_in_centimetres_are_refused_and_crops_by_hand_are_not() {
     assert!(told.contains("1.0 mm from back to front") && told.contains("1 slices"), "{told}");
     let told = refused(&input("cm.nii", [4, 4, 4], 10.0), &[]);
     assert!(told.contains("voxels of 10.000 mm from left to right, expected 0.5 to 2 mm"), "{told}");
+    // What would not help is not advised.
+    assert!(told.contains("resample it") && !told.contains("--region"), "{told}");
+    let told = refused(&input("small.nii", [8, 8, 8], 1.0), &[]);
+    assert!(told.contains("give more of the body") && !told.contains("--region"), "{told}");
     for (size, mm) in [
         ([30, 30, 30], 1.0),
         ([60, 60, 60], 1.0),

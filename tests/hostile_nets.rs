@@ -280,7 +280,7 @@ fn nets_that_do_not_hold_together_are_refused() {
         "is made elsewhere, too",
     );
     case.refused("unknown", &of("Frobnicate"), "not among those");
-    case.refused("dynamic", &of("DynamicQuantizeLinear"), "not among those");
+    case.refused("dynamic", &of("DynamicQuantizeLinear"), "it quantizes anew for each slice");
     case.refused("random", &of("RandomNormalLike"), "not among those");
     let functions = Net::new().change(|model| model.functions.push(pb::FunctionProto::default()));
     case.refused("functions", &functions.file("s"), "functions");

@@ -140,6 +140,21 @@ fn undefined_scores_are_counted_and_told() {
 }
 
 #[test]
+fn a_pair_without_any_label_is_told_and_a_path_that_leads_nowhere_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let empty = labels([2, 1, 1], [1.0; 3], &[0, 0]).write(&root.path().join("empty.nii"));
+    let ran = monet(&["evaluate", "--pred", text(&empty), "--truth", text(&empty)]);
+    assert!(
+        ran.status.success() && stderr(&ran).contains("empty: neither volume has a label"),
+        "{}",
+        stderr(&ran)
+    );
+    let nowhere = root.path().join("nowhere");
+    let ran = monet(&["evaluate", "--pred", text(&nowhere), "--truth", text(root.path())]);
+    assert!(stderr(&ran).contains("nowhere: there is no such file or folder"), "{}", stderr(&ran));
+}
+
+#[test]
 fn labels_that_nobody_named_are_told_and_not_compared() {
     let root = tempfile::tempdir().unwrap();
     let [pred, truth] = ["pred.nii", "truth.nii"].map(|name| root.path().join(name));

@@ -256,6 +256,7 @@ fn a_pair_is_found_in_any_case() {
         ["Mixed.HDR", "Mixed.img"],
         ["Zip.hdr.gz", "Zip.IMG.GZ"],
         ["Caps.Hdr", "Caps.IMG"],
+        ["Mixed.Hdr", "Mixed.Img"],
     ] {
         let [header, image] = names.map(|name| folder.path().join(name));
         let bytes = |path: &Path, bytes: &[u8]| {

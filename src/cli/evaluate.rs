@@ -27,6 +27,7 @@ in different orders of their axes. A volume with several channels is refused: wr
 Distances run in world millimetres, of sheared grids too, between the surfaces of a label: its voxels with a face neighbour
 outside it. From each surface voxel of either volume the distance to the nearest of the other is taken, both directions pooled
 (as MedPy does): HD is the largest of these distances, HD95 their 95th percentile with linear interpolation.
+Without --labels and --model, a subject's labels are those that one of its two volumes has.
 Means leave out subjects where a score is undefined, and the number of these is reported: Dice where neither volume
 has the label, HD and HD95 where either lacks it, percent where the truth lacks it.
 In JSON and CSV a byte of a file name that is no UTF-8 is \\x and two hexadecimal digits, and a backslash is doubled; CSV puts an
@@ -106,7 +107,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         let name = exact(&subject);
         match files.and_then(|[pred, truth]| Ok(measure::compare(&name, &pred, &truth, &wanted)?)) {
             Ok(score) => {
-                for warning in score.warnings.iter().cloned().chain(unnamed(&score)) {
+                for warning in score.warnings.iter().cloned().chain(unnamed(&score)).chain(nothing(&score)) {
                     terminal::warn(warning);
                 }
                 subjects.push(score);
@@ -126,6 +127,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         terminal::print(&sheet::table(&subjects, &summary, &labels))?;
     }
     Ok(Outcome::of(failed, inputs))
+}
+
+/// A warning of a subject that has no row in any table.
+fn nothing(score: &SubjectScore) -> Option<String> {
+    let empty = score.labels.is_empty() && score.unknown.is_empty();
+    empty.then(|| format!("{}: neither volume has a label: nothing is compared", score.subject))
 }
 
 /// A warning of labels that were found and not compared; of very many, the first.

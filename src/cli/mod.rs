@@ -26,7 +26,7 @@ use monet::engine::Choice;
 use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded, 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded, 130 `segment` was interrupted.";
 
 /// Everything the user may say.
 #[derive(Debug, Parser)]

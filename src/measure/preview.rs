@@ -195,15 +195,11 @@ impl Preview {
     }
 
     fn heading(&self, canvas: &mut Canvas, title: &str, [left, right, ..]: [char; 4]) {
-        let fits = (canvas.width - 2 * MARGIN) / (2 * GLYPH);
-        let title: String = title.chars().take(fits).collect();
+        let room = canvas.width - 2 * MARGIN;
+        let title: String = title.chars().take(room / (2 * GLYPH)).collect();
         canvas.text([MARGIN, MARGIN], 2, &title, BRIGHT);
-        let [w, h, n] = self.geometry.size;
-        let [x, y, z] = self.geometry.spacing;
-        let convention = if [left, right] == ['R', 'L'] { ", patient's right on the left" } else { "" };
-        let small = format!("{w} x {h} x {n} voxels, {x:.2} x {y:.2} x {z:.2} mm{convention}");
-        let fits = (canvas.width - 2 * MARGIN) / GLYPH;
-        canvas.text([MARGIN, MARGIN + LINE - 4], 1, &small.chars().take(fits).collect::<String>(), DIM);
+        let caption = caption(&self.geometry, [left, right] == ['R', 'L'], room / GLYPH);
+        canvas.text([MARGIN, MARGIN + LINE - 4], 1, &caption, DIM);
     }
 
     fn legend(&self, canvas: &mut Canvas, top: usize, reports: &[LabelReport]) {
@@ -215,6 +211,20 @@ impl Preview {
             canvas.text([MARGIN + 26, y], 2, &format!("{} {found}", label.name), BRIGHT);
         }
     }
+}
+
+/// What a line of so many letters can say of the volume. The convention is the last to be left out: without it sides could be mistaken.
+fn caption(geometry: &Geometry, radiological: bool, room: usize) -> String {
+    let [w, h, n] = geometry.size;
+    let [x, y, z] = geometry.spacing;
+    let convention = if radiological { ", patient's right on the left" } else { "" };
+    let size = format!("{w} x {h} x {n} voxels");
+    let texts = [
+        format!("{size}, {x:.2} x {y:.2} x {z:.2} mm{convention}"),
+        format!("{size}{convention}"),
+        convention.trim_start_matches(", ").to_owned(),
+    ];
+    texts.into_iter().find(|text| text.len() <= room).unwrap_or_default()
 }
 
 /// As many columns as make the picture about one and a half times as wide as high.
@@ -345,6 +355,19 @@ mod tests {
             assert!(kept.len() <= KEPT && kept.len() >= n.min(KEPT / 2), "{n}: {kept:?}");
             assert!(kept.windows(2).all(|w| w[1] - w[0] == thinned.stride), "{n}: {kept:?}");
         }
+    }
+
+    #[test]
+    fn a_narrow_picture_still_tells_the_sides() {
+        let geometry = geometry([512, 512, 300]);
+        let convention = "patient's right on the left";
+        for room in [30, 50, 57, 80, 200] {
+            let told = caption(&geometry, true, room);
+            assert!(told.ends_with(convention) && told.len() <= room, "{room}: {told}");
+        }
+        assert!(caption(&geometry, true, 80).contains("1.00 mm"));
+        assert_eq!(caption(&geometry, false, 30), "512 x 512 x 300 voxels");
+        assert_eq!(caption(&geometry, true, 10), "");
     }
 
     /// Pixels of the picture, and its width.

@@ -312,6 +312,9 @@ impl Manifest {
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return refuse("sha256", &self.sha256, "64 hexadecimal digits");
         }
+        if self.labels.iter().any(|label| label.name.trim().is_empty()) {
+            return refuse("labels.name", "empty", "a name as a person reads it");
+        }
         self.validate_text()?;
         self.validate_input()?;
         self.accepts.as_ref().map_or(Ok(()), Accepts::validate)?;
@@ -519,7 +522,8 @@ pub(crate) mod tests {
     #[test]
     fn each_senseless_field_is_named() {
         type Bend = fn(&mut Manifest);
-        let cases: [(&str, Bend); 28] = [
+        let cases: [(&str, Bend); 29] = [
+            ("labels.name", |m| m.labels[0].name = " ".into()),
             ("format", |m| m.format = 2),
             ("name", |m| m.name = "two words".into()),
             ("model", |m| m.model = "../other/net.onnx".into()),

@@ -30,6 +30,27 @@ pub(super) fn list(beyond: &[Beyond]) -> String {
     beyond.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// What brings a volume within limits, where something does: a part of what is too large, all of what is too small.
+pub(super) fn advice(beyond: &[Beyond]) -> String {
+    let mut all = Vec::new();
+    for limit in beyond {
+        let advice = match limit {
+            Beyond::Extent { found, limits, .. } if *found > limits[1] => {
+                "segment a part of it (--region, --region-mm), "
+            }
+            Beyond::Slices { found, limits } if *found > limits[1] => {
+                "segment a part of it (--region, --region-mm), "
+            }
+            Beyond::Spacing { .. } => "resample it, ",
+            _ => "give more of the body, ",
+        };
+        if !all.contains(&advice) {
+            all.push(advice);
+        }
+    }
+    all.concat()
+}
+
 /// What was found on the way that does not stop the work.
 pub(super) struct Doubts {
     /// Limits of the package that the volume does not keep.

@@ -38,10 +38,10 @@ pub enum PipelineError {
     },
     /// The volume, or the part of it that is to be segmented, is not what the package's `[accepts]` asks for.
     #[error(
-        "{}: not a volume that {package} was made for: {}: segment a part of it (--region, --region-mm), choose another package, or \
-         --accept-any to segment it all the same",
+        "{}: not a volume that {package} was made for: {}: {}choose another package, or --accept-any to segment it all the same",
         shown(path),
-        doubtful::list(beyond)
+        doubtful::list(beyond),
+        doubtful::advice(beyond)
     )]
     NotAccepted {
         /// The volume.

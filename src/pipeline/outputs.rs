@@ -9,6 +9,7 @@ use super::{Job, PipelineError, Report};
 use crate::atomic::Staged;
 use crate::measure::{self, LabelReport, LabelStats, Preview, Thinning};
 use crate::package::{Manifest, table};
+use crate::text::shown;
 use crate::volume::{self, LabelSink, SliceSource, VolumeError, VoxelBox};
 
 /// The outputs of one volume in the making.
@@ -99,7 +100,8 @@ impl Outputs {
         labels: &[LabelReport],
     ) -> Result<Option<Staged>, VolumeError> {
         let (Some(path), Some(preview)) = (&job.preview, self.ready.preview.take()) else { return Ok(None) };
-        let title = job.input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = shown(job.input.file_name().unwrap_or_default());
+        let title = if job.region.is_some() { format!("{name}, a part of it") } else { name.to_string() };
         stage(path, &preview.png(&title, labels)).map(Some)
     }
 

@@ -182,16 +182,19 @@ impl Files {
     }
 }
 
-/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same or the other case, compressed or
-/// not, as it exists; where none does, in the same case.
+/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same case, in small letters or in
+/// capitals, compressed or not, as it exists; where none does, in the same case.
 fn sibling(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let is = |p: &Path, e: &str| p.extension().is_some_and(|x| x.eq_ignore_ascii_case(e));
     let plain = if is(path, "gz") { path.with_extension("") } else { path.to_owned() };
     if !is(&plain, from) {
         return None;
     }
-    let upper = plain.extension().is_some_and(|x| x.to_ascii_lowercase() != x);
-    let endings = if upper { [to.to_uppercase(), to.to_owned()] } else { [to.to_owned(), to.to_uppercase()] };
+    let given = plain.extension()?.as_encoded_bytes();
+    let alike = |(letter, like): (char, &u8)| {
+        if like.is_ascii_uppercase() { letter.to_ascii_uppercase() } else { letter }
+    };
+    let endings = [to.chars().zip(given).map(alike).collect(), to.to_owned(), to.to_uppercase()];
     let named = |ending: &str, zip: &str| {
         let mut name = OsString::from(plain.with_extension(ending));
         name.push(zip);

@@ -48,7 +48,10 @@ pub(super) fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
             let pair = |(subject, files)| Pair { subject, files: both(files, [pred, truth]) };
             Ok(subjects.into_iter().map(pair).collect())
         }
-        _ => bail!("--pred and --truth must both be files or both be folders"),
+        _ => match [pred, truth].into_iter().find(|path| !path.exists()) {
+            Some(path) => bail!("{}: there is no such file or folder", shown(path)),
+            None => bail!("--pred and --truth must both be files or both be folders"),
+        },
     }
 }
 
