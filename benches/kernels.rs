@@ -1,8 +1,10 @@
-//! Every kernel that this CPU has: its multiplying instruction on registers alone (the peak), each shape of MoNet's
-//! convolutions, and whole slices. Criterion's elements per second are multiplications: Gelem/s reads as GMAC/s. A table
-//! at the end sets each shape's rate beside the peak; Winograd's filtering, which multiplies less, may pass 100 %.
+//! Every kernel that this CPU has: its multiplying instruction on registers alone (the peak), each
+//! shape of MoNet's convolutions, and whole slices. Criterion's elements per second are
+//! multiplications: Gelem/s reads as GMAC/s. A table at the end sets each shape's rate beside the
+//! peak; Winograd's filtering, which multiplies less, may pass 100 %.
 //!
-//! `cargo bench --no-default-features --bench kernels`; on a shared machine pin it with `taskset -c 1`.
+//! `cargo bench --no-default-features --bench kernels`; on a shared machine pin it with
+//! `taskset -c 1`.
 
 #[path = "../tests/nets/mod.rs"]
 mod nets;
@@ -96,7 +98,8 @@ fn table() {
         let peak = best(|| kernel.spin(200_000));
         println!("{:<14} {:<22} {peak:>8.1}", kernel.name(), "registers alone: peak");
         for [cin, cout, dilation, side] in SHAPES {
-            let plan = Plan::new(&nets::layer(cin, cout, dilation), side, side, kernel).expect("a valid net");
+            let plan = Plan::new(&nets::layer(cin, cout, dilation), side, side, kernel)
+                .expect("a valid net");
             let (mut arena, input) = (vec![0; plan.arena_len()], vec![0.5; plan.input_len()]);
             let mut labels = vec![0; side * side];
             // The layer alone: without quantizing its input and without the head.
@@ -115,7 +118,11 @@ fn table() {
             }
             let rate = macs as f64 / seconds / 1e9;
             let shape = format!("{cin}-{cout} d{dilation} {side}x{side}");
-            println!("{:<14} {shape:<22} {rate:>8.1} {:>6.0} %", kernel.name(), 100.0 * rate / peak);
+            println!(
+                "{:<14} {shape:<22} {rate:>8.1} {:>6.0} %",
+                kernel.name(),
+                100.0 * rate / peak
+            );
         }
     }
 }

@@ -12,12 +12,15 @@ use monet::volume::{SliceSource, SourceOptions};
 
 fn stages(c: &mut Criterion) {
     let package = Package::embedded();
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sample/mni152-hippocampus.nii.gz");
-    let mut source = SliceSource::open(&sample, &SourceOptions::default()).expect("the sample is committed");
+    let sample =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sample/mni152-hippocampus.nii.gz");
+    let mut source =
+        SliceSource::open(&sample, &SourceOptions::default()).expect("the sample is committed");
     let [width, height, slices] = source.geometry().size;
     let mut slice = vec![0.0; source.slice_len()];
     let pixels = width * height;
-    let fit = FitPlan::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
+    let fit =
+        FitPlan::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
 
     let mut volume = c.benchmark_group("sample volume");
     volume.throughput(Throughput::Elements(slices as u64));
@@ -47,10 +50,12 @@ fn stages(c: &mut Criterion) {
     let input = input.repeat(fit.net_len() / fit.slice_len());
     let [net_height, net_width] = fit.net_size();
     let mut labels = vec![0; net_height * net_width];
-    let mut engines =
-        engine::engines(&package, fit.net_size(), 1, Kernel::best()).expect("the embedded net loads");
+    let mut engines = engine::engines(&package, fit.net_size(), 1, Kernel::best())
+        .expect("the embedded net loads");
     one.bench_function("infer", |b| {
-        b.iter(|| engines[0].segment(black_box(&[&input]), &mut labels).expect("the embedded net runs"));
+        b.iter(|| {
+            engines[0].segment(black_box(&[&input]), &mut labels).expect("the embedded net runs")
+        });
     });
     let mut restored = vec![0; width * height];
     one.bench_function("restore", |b| b.iter(|| fit.restore(black_box(&labels), &mut restored)));

@@ -1,5 +1,5 @@
-//! A whole volume end to end, as `monet segment` does it: 150 slices of 512×512 as `.nii.gz` through the full-size bench package, from
-//! file to file, at one thread and at two.
+//! A whole volume end to end, as `monet segment` does it: 150 slices of 512×512 as `.nii.gz`
+//! through the full-size bench package, from file to file, at one thread and at two.
 //!
 //! `cargo bench --bench volume`
 
@@ -31,7 +31,10 @@ fn volume(c: &mut Criterion) {
     for threads in [1, 2] {
         let mut model = Model::new(package.clone(), threads, Kernel::best());
         group.bench_function(format!("{threads} thread(s)"), |b| {
-            b.iter(|| pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| ()).expect("a mask"));
+            b.iter(|| {
+                pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| ())
+                    .expect("a mask")
+            });
         });
     }
 }

@@ -1,5 +1,5 @@
-//! Writes the man pages and the completions of bash, zsh and fish into a folder, as packages carry them:
-//! `cargo run --example manual -- FOLDER`.
+//! Writes the man pages and the completions of bash, zsh and fish into a folder, as packages carry
+//! them: `cargo run --example manual -- FOLDER`.
 
 #[path = "../src/cli/mod.rs"]
 #[allow(dead_code, reason = "the arguments alone are looked at")]

@@ -1,9 +1,11 @@
-//! 32-bit ARM: on a CPU below this build's floor, ARMv7 with NEON, the program ends with one message and exit code 1.
+//! 32-bit ARM: on a CPU below this build's floor, ARMv7 with NEON, the program ends with one
+//! message and exit code 1.
 //!
-//! Even the C library's start and Rust's `main` are made of instructions that an ARMv6 lacks, and the standard library's arithmetic
-//! uses the 32 registers that come with NEON. So the check is the ELF entry point (`build.rs` names it), in instructions of ARMv4,
-//! and goes on to the C library's. It asks what the kernel tells every program at its start (getauxval(3), AT_HWCAP).
-//! 64-bit ARM and x86-64 have no CPU below their floors.
+//! Even the C library's start and Rust's `main` are made of instructions that an ARMv6 lacks, and
+//! the standard library's arithmetic uses the 32 registers that come with NEON. So the check is the
+//! ELF entry point (`build.rs` names it), in instructions of ARMv4, and goes on to the C library's.
+//! It asks what the kernel tells every program at its start (getauxval(3), AT_HWCAP). 64-bit ARM
+//! and x86-64 have no CPU below their floors.
 
 macro_rules! message {
     () => {
@@ -17,7 +19,8 @@ core::arch::global_asm!(
     ".globl monet_entry",
     ".type monet_entry, %function",
     "monet_entry:",
-    // On the stack: count of arguments, arguments, 0, environment, 0, pairs of kind and value, 0. r0 is the C library's.
+    // On the stack: count of arguments, arguments, 0, environment, 0, pairs of kind and value, 0.
+    // r0 is the C library's.
     "ldr r1, [sp]",
     "add r1, sp, r1, lsl #2",
     "add r1, r1, #8",

@@ -1,20 +1,25 @@
-//! Segments medical volumes on devices without GPU: slice by slice, in bounded memory, with a quantized MoNet.
+//! Segments medical volumes on devices without GPU: slice by slice, in bounded memory, with a
+//! quantized MoNet.
 //!
 //! What the library promises:
 //!
-//! - **Bounded memory.** One slice buffer a stage and worker, allocated before the first slice; nothing grows with the number
-//!   of slices, and nothing is allocated from what a header merely claims.
-//! - **All or nothing.** An output appears under its name only when it is complete, and a volume's outputs appear together; an
-//!   earlier one is never damaged ([`atomic`]), and no output is an input or another output ([`paths`]).
-//! - **The volume's own geometry.** Slices reach the net in the orientation it was trained on, whatever the file's; labels go
-//!   back to the file's own grid.
-//! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and what to do. An ONNX file is checked
-//!   whole before tract meets it, and a panic of tract's is an error, too, where panics unwind; what remains is that tract might abort or
-//!   not end, so whoever takes ONNX files from anywhere tries them in another process, as the command does
+//! - **Bounded memory.** One slice buffer a stage and worker, allocated before the first slice;
+//!   nothing grows with the number of slices, and nothing is allocated from what a header merely
+//!   claims.
+//! - **All or nothing.** An output appears under its name only when it is complete, and a volume's
+//!   outputs appear together; an earlier one is never damaged ([`atomic`]), and no output is an
+//!   input or another output ([`paths`]).
+//! - **The volume's own geometry.** Slices reach the net in the orientation it was trained on,
+//!   whatever the file's; labels go back to the file's own grid.
+//! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and
+//!   what to do. An ONNX file is checked whole before tract meets it, and a panic of tract's is an
+//!   error, too, where panics unwind; what remains is that tract might abort or not end, so whoever
+//!   takes ONNX files from anywhere tries them in another process, as the command does
 //!   ([`pipeline::Model::with_trial`], `engine::needs`).
 //!
-//! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings labels back, [`engine`]
-//! runs the net, [`pipeline`] joins the three, [`measure`] says what came out.
+//! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings
+//! labels back, [`engine`] runs the net, [`pipeline`] joins the three, [`measure`] says what came
+//! out.
 //!
 //! ```
 //! use std::sync::Arc;

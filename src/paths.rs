@@ -1,7 +1,9 @@
-//! All paths of a run, looked at before anything is read: no output is an input or another output, and each of them can be written.
+//! All paths of a run, looked at before anything is read: no output is an input or another output,
+//! and each of them can be written.
 //!
-//! Files are the same where device and inode are, whatever they are called; files that do not exist yet, where folder and name are, as
-//! the folder's file system compares names. Both files of an `.hdr`/`.img` pair are inputs where one of them is.
+//! Files are the same where device and inode are, whatever they are called; files that do not exist
+//! yet, where folder and name are, as the folder's file system compares names. Both files of an
+//! `.hdr`/`.img` pair are inputs where one of them is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -25,7 +27,11 @@ pub enum PathError {
         path: PathBuf,
     },
     /// The run reads this file.
-    #[error("{}: is the input {} as well as an output: choose another output", shown(path), shown(input))]
+    #[error(
+        "{}: is the input {} as well as an output: choose another output",
+        shown(path),
+        shown(input)
+    )]
     Input {
         /// The output.
         path: PathBuf,
@@ -45,7 +51,11 @@ pub enum PathError {
         other: PathBuf,
     },
     /// There is no such folder.
-    #[error("{}: the folder {} does not exist: make it, or choose another", shown(path), shown(folder))]
+    #[error(
+        "{}: the folder {} does not exist: make it, or choose another",
+        shown(path),
+        shown(folder)
+    )]
     NoFolder {
         /// The output.
         path: PathBuf,
@@ -120,7 +130,8 @@ impl Paths {
     /// The folders of the outputs, each once.
     #[must_use]
     pub fn folders(&self) -> Vec<PathBuf> {
-        let folders: BTreeSet<&Path> = self.writes.iter().map(|path| atomic::folder(path)).collect();
+        let folders: BTreeSet<&Path> =
+            self.writes.iter().map(|path| atomic::folder(path)).collect();
         folders.into_iter().map(Path::to_owned).collect()
     }
 
@@ -130,7 +141,8 @@ impl Paths {
     /// [`PathError`], of the first output that cannot be.
     pub fn check(&self, overwrite: bool) -> Result<(), PathError> {
         let mut folders = Folders::default();
-        let (mut inputs, mut outputs, mut any_case) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut inputs, mut outputs, mut any_case) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for path in &self.reads {
             for key in folders.keys(path, fs::metadata(path).ok().as_ref()) {
                 inputs.entry(key).or_insert(path);
@@ -145,7 +157,9 @@ impl Paths {
             let same = keys.into_iter().filter(|key| !matches!(key, Key::Pair(..)));
             let same = same.filter_map(|key| outputs.insert(key, path)).last();
             let folded = folders.folded(path).and_then(|key| any_case.insert(key, path));
-            if let Some(other) = same.or(folded.filter(|_| atomic::folds_case(atomic::folder(path)))) {
+            if let Some(other) =
+                same.or(folded.filter(|_| atomic::folds_case(atomic::folder(path))))
+            {
                 return Err(PathError::Twice { path: path.clone(), other: other.clone() });
             }
         }
@@ -176,7 +190,8 @@ impl Folders {
         keys
     }
 
-    /// Folder and name in small letters: the same file where a file system does not tell cases apart.
+    /// Folder and name in small letters: the same file where a file system does not tell cases
+    /// apart.
     fn folded(&mut self, path: &Path) -> Option<(PathBuf, String)> {
         let name = path.file_name()?.to_string_lossy().to_lowercase();
         Some((self.find(atomic::folder(path)).ok()?.to_owned(), name))
@@ -188,7 +203,10 @@ impl Folders {
         let folder = atomic::folder(path);
         match self.find(folder) {
             Ok(found) if !found.is_dir() => {
-                return Err(PathError::Name { path: named(), source: io::ErrorKind::NotADirectory.into() });
+                return Err(PathError::Name {
+                    path: named(),
+                    source: io::ErrorKind::NotADirectory.into(),
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(PathError::NoFolder { path: named(), folder: folder.to_owned() });
@@ -197,7 +215,8 @@ impl Folders {
             Ok(_) => {}
         }
         let found = fs::symlink_metadata(path);
-        let is_folder = path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let is_folder =
+            path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
         let earlier = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(PathError::Name { path: named(), source }),
@@ -229,7 +248,9 @@ fn what(kind: Option<FileType>) -> (&'static str, &'static str) {
         None => ("a folder", "add the name of a file"),
         Some(kind) if kind.is_dir() => ("a folder", "add the name of a file"),
         Some(kind) if kind.is_symlink() => ("a link", "name what it points to"),
-        Some(_) => ("a pipe, a device or a socket", "write a file; a report goes to standard output as -"),
+        Some(_) => {
+            ("a pipe, a device or a socket", "write a file; a report goes to standard output as -")
+        }
     }
 }
 
@@ -284,7 +305,10 @@ mod tests {
         }
         check(&[&input], &[&other], false).unwrap();
         fs::write(at("earlier"), "").unwrap();
-        assert!(matches!(check(&[&input], &[&at("earlier")], false), Err(PathError::Exists { .. })));
+        assert!(matches!(
+            check(&[&input], &[&at("earlier")], false),
+            Err(PathError::Exists { .. })
+        ));
         check(&[&input], &[&at("earlier")], true).unwrap();
         // Not there yet: what one volume gives cannot be the next one's input.
         assert!(matches!(check(&[&input, &other], &[&other], false), Err(PathError::Input { .. })));
@@ -308,7 +332,10 @@ mod tests {
         assert!(matches!(error("soft.nii", "scan.nii"), Err(PathError::Input { .. })));
         assert!(matches!(error("scan.nii", "here/scan.nii"), Err(PathError::Input { .. })));
         for link in ["soft.nii", "dangling"] {
-            assert!(matches!(error("hard.nii", link), Err(PathError::NoFile { found: "a link", .. })));
+            assert!(matches!(
+                error("hard.nii", link),
+                Err(PathError::NoFile { found: "a link", .. })
+            ));
         }
         let twice = check(&[], &[&at("new"), &at("here/new")], true);
         assert!(matches!(twice, Err(PathError::Twice { .. })));
@@ -343,10 +370,16 @@ mod tests {
         let error = |path: &Path| check(&[], &[path], true).unwrap_err();
         let missing = error(&at("missing/o.nii.gz"));
         assert!(matches!(missing, PathError::NoFolder { .. }), "{missing}");
-        assert!(matches!(error(&at("file/o.nii.gz")), PathError::NoFolder { .. } | PathError::Name { .. }));
+        assert!(matches!(
+            error(&at("file/o.nii.gz")),
+            PathError::NoFolder { .. } | PathError::Name { .. }
+        ));
         for name in ["", ".", "..", "new/"] {
             let found = error(&at(name));
-            assert!(matches!(found, PathError::NoFile { found: "a folder", .. }), "{name}: {found:?}");
+            assert!(
+                matches!(found, PathError::NoFile { found: "a folder", .. }),
+                "{name}: {found:?}"
+            );
         }
         assert!(matches!(error(&at(&"n".repeat(300))), PathError::Name { .. }));
         assert!(fs::read_dir(folder.path()).unwrap().count() == 1, "nothing is left");

@@ -1,7 +1,9 @@
-//! Text that others wrote (file names, labels, names in a net) where people and programs read it: terminals, logs, JSON.
+//! Text that others wrote (file names, labels, names in a net) where people and programs read it:
+//! terminals, logs, JSON.
 //!
-//! A file name is bytes. It reaches the system unchanged; only here it becomes text. A control character could move a terminal's
-//! cursor or begin a line of a log that nobody wrote, so that none is shown as it is.
+//! A file name is bytes. It reaches the system unchanged; only here it becomes text. A control
+//! character could move a terminal's cursor or begin a line of a log that nobody wrote, so that
+//! none is shown as it is.
 //!
 //! ```
 //! use monet::text::{plain, shown};
@@ -21,8 +23,8 @@ use std::path::Path;
 
 use serde::Serializer;
 
-/// Whether a character changes how a terminal shows what is around it: controls, line ends, and the marks that turn the direction of
-/// writing.
+/// Whether a character changes how a terminal shows what is around it: controls, line ends, and the
+/// marks that turn the direction of writing.
 fn acts(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -86,8 +88,9 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A file name as a program reads it, for JSON and CSV: a byte that is no UTF-8 is `\x` and two hexadecimal digits, and a backslash is
-/// doubled, so that the bytes can be had back. (On Windows, where it parts folders, a backslash is itself.)
+/// A file name as a program reads it, for JSON and CSV: a byte that is no UTF-8 is `\x` and two
+/// hexadecimal digits, and a backslash is doubled, so that the bytes can be had back. (On Windows,
+/// where it parts folders, a backslash is itself.)
 #[must_use]
 pub fn exact(path: &(impl AsRef<OsStr> + ?Sized)) -> String {
     let mut out = String::new();
@@ -99,7 +102,11 @@ pub fn exact(path: &(impl AsRef<OsStr> + ?Sized)) -> String {
 }
 
 /// Writes what is UTF-8 by `put` and other bytes as `\xff`.
-fn bytes(name: &OsStr, out: &mut String, put: impl Fn(&mut String, char) -> fmt::Result) -> fmt::Result {
+fn bytes(
+    name: &OsStr,
+    out: &mut String,
+    put: impl Fn(&mut String, char) -> fmt::Result,
+) -> fmt::Result {
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         chunk.valid().chars().try_for_each(|c| put(out, c))?;
         chunk.invalid().iter().try_for_each(|byte| write!(out, "\\x{byte:02x}"))?;
@@ -107,7 +114,8 @@ fn bytes(name: &OsStr, out: &mut String, put: impl Fn(&mut String, char) -> fmt:
     Ok(())
 }
 
-/// JSON as a terminal may show it, too: control characters that JSON lets stand in strings are escaped as it escapes the others.
+/// JSON as a terminal may show it, too: control characters that JSON lets stand in strings are
+/// escaped as it escapes the others.
 pub(crate) fn json(text: String) -> String {
     let stands = |c| acts(c) && c != '\n';
     if !text.contains(stands) {
@@ -124,7 +132,8 @@ pub(crate) fn json(text: String) -> String {
     out
 }
 
-/// Text as a quoted field of CSV, its control characters escaped. What a spreadsheet would take for a formula begins with an apostrophe.
+/// Text as a quoted field of CSV, its control characters escaped. What a spreadsheet would take for
+/// a formula begins with an apostrophe.
 #[must_use]
 pub fn cell(text: &str) -> String {
     let formula = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
@@ -171,7 +180,9 @@ mod tests {
             while let [first, tail @ ..] = rest {
                 rest = match (first, tail) {
                     (b'\\', [b'x', digits @ ..]) => {
-                        out.push(u8::from_str_radix(str::from_utf8(&digits[..2]).unwrap(), 16).unwrap());
+                        out.push(
+                            u8::from_str_radix(str::from_utf8(&digits[..2]).unwrap(), 16).unwrap(),
+                        );
                         &digits[2..]
                     }
                     (b'\\', [_, tail @ ..]) | (_, tail) => {
@@ -182,7 +193,8 @@ mod tests {
             }
             out
         };
-        for name in [&b"M\xfcller.nii"[..], b"M\\xfcller.nii", b"a\\", b"\\\\x41\xff\xfe", "ü\n".as_bytes()]
+        for name in
+            [&b"M\xfcller.nii"[..], b"M\\xfcller.nii", b"a\\", b"\\\\x41\xff\xfe", "ü\n".as_bytes()]
         {
             assert_eq!(back(&exact(OsStr::from_bytes(name))), name);
         }

@@ -1,7 +1,9 @@
-//! What a process leaves undone when it ends while a thread of it is stuck: outputs that have no name of their own yet.
+//! What a process leaves undone when it ends while a thread of it is stuck: outputs that have no
+//! name of their own yet.
 //!
-//! Dropping a temporary file removes it, but a thread that waits for a stalled disk or an empty pipe drops nothing, and the process's
-//! end does not, either. So the process keeps a list of them, as long as outputs are under way at one time: a few a volume.
+//! Dropping a temporary file removes it, but a thread that waits for a stalled disk or an empty
+//! pipe drops nothing, and the process's end does not, either. So the process keeps a list of them,
+//! as long as outputs are under way at one time: a few a volume.
 
 use std::fs;
 use std::io;
@@ -69,7 +71,9 @@ impl Unfinished {
             match self.naming.try_write() {
                 Ok(guard) => break guard,
                 Err(TryLockError::Poisoned(guard)) => break guard.into_inner(),
-                Err(TryLockError::WouldBlock) if Instant::now() < end => thread::sleep(PATIENCE / 40),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                    thread::sleep(PATIENCE / 40)
+                }
                 Err(TryLockError::WouldBlock) => return,
             }
         };
@@ -106,7 +110,8 @@ impl Drop for Listed {
     }
 }
 
-/// Gives outputs that belong together their names: all of it, or nothing where outputs are abandoned.
+/// Gives outputs that belong together their names: all of it, or nothing where outputs are
+/// abandoned.
 ///
 /// # Errors
 /// Those of `name`, or that outputs are abandoned.
@@ -114,10 +119,11 @@ pub(crate) fn naming<T>(name: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     UNFINISHED.naming(name)
 }
 
-/// Removes the temporary files of all outputs that this process has not finished, and lets no thread but the caller's finish others: for
-/// a process that is about to exit while threads of it still segment, since [`pipeline::segment`](crate::pipeline::segment) cannot end
-/// while a read of its input blocks. Outputs that are being given their names just now are waited for; where that takes long, nothing is
-/// removed, and it is as if the process had been killed.
+/// Removes the temporary files of all outputs that this process has not finished, and lets no
+/// thread but the caller's finish others: for a process that is about to exit while threads of it
+/// still segment, since [`pipeline::segment`](crate::pipeline::segment) cannot end while a read of
+/// its input blocks. Outputs that are being given their names just now are waited for; where that
+/// takes long, nothing is removed, and it is as if the process had been killed.
 pub fn abandon_outputs() {
     UNFINISHED.abandon();
 }
@@ -149,7 +155,8 @@ mod tests {
         unfinished.naming(|| Ok(())).unwrap();
     }
 
-    /// Names that are being changed are waited for, but not for ever: a rename may be what is stuck.
+    /// Names that are being changed are waited for, but not for ever: a rename may be what is
+    /// stuck.
     #[test]
     fn who_is_naming_outputs_is_waited_for_a_while() {
         for stuck in [false, true] {

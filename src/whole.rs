@@ -1,14 +1,20 @@
-//! Reads whole files that are small by nature, and refuses those that are not: `/dev/zero` has no end, and memory has.
+//! Reads whole files that are small by nature, and refuses those that are not: `/dev/zero` has no
+//! end, and memory has.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The bytes of a file, of which there are at most as many as `limit` says of the first few of them.
+/// The bytes of a file, of which there are at most as many as `limit` says of the first few of
+/// them.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::FileTooLarge`] where there are more.
-pub(crate) fn bytes(path: &Path, first: usize, limit: impl Fn(&[u8]) -> u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes(
+    path: &Path,
+    first: usize,
+    limit: impl Fn(&[u8]) -> u64,
+) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     file.by_ref().take(first as u64).read_to_end(&mut bytes)?;

@@ -15,9 +15,18 @@ const SAMPLE: &str = "models/sample/mni152-hippocampus.nii.gz";
 /// Segments: messages and figures.
 fn segment(input: &Path, more: &[&str]) -> (String, serde_json::Value) {
     let folder = tempfile::tempdir().unwrap();
-    let [output, stats, preview] = ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
-    let args =
-        ["segment", text(input), "-o", text(&output), "--stats", text(&stats), "--preview", text(&preview)];
+    let [output, stats, preview] =
+        ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
+    let args = [
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--stats",
+        text(&stats),
+        "--preview",
+        text(&preview),
+    ];
     let ran = monet(&[&args[..], more].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     (stderr(&ran), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
@@ -33,12 +42,17 @@ fn refused(input: &Path, more: &[&str]) -> String {
     stderr(&ran)
 }
 
-/// A head as large as the MNI152 template, and the template where it is: refused with both figures and the ways out, one of which is
-/// a box, which then has the labels of the cropped file.
+/// A head as large as the MNI152 template, and the template where it is: refused with both figures
+/// and the ways out, one of which is a box, which then has the labels of the cropped file.
 #[test]
 fn a_whole_head_is_refused_and_a_box_of_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let made = support::padded_sample(&folder.path().join("head.nii.gz"), [197, 233, 189], [54, 84, 41], 30);
+    let made = support::padded_sample(
+        &folder.path().join("head.nii.gz"),
+        [197, 233, 189],
+        [54, 84, 41],
+        30,
+    );
     let template = std::env::var_os("MONET_TEMPLATE").map(PathBuf::from);
     if template.is_none() {
         eprintln!("SKIPPED the MNI152 template itself: MONET_TEMPLATE names no mni152_t1.nii.gz");
@@ -64,18 +78,28 @@ fn a_whole_head_is_refused_and_a_box_of_it_is_not() {
         let (told, report) = segment(&head, &["--region-mm", "-44:-7,-50:1,-31:4"]);
         assert!(told.is_empty(), "{told}");
         assert_eq!(report["region"]["size"], json!([38, 36, 52]));
-        for (label, own) in report["labels"].as_array().unwrap().iter().zip(own["labels"].as_array().unwrap())
+        for (label, own) in
+            report["labels"].as_array().unwrap().iter().zip(own["labels"].as_array().unwrap())
         {
             let [found, expected] = [label, own].map(|label| label["voxels"].as_f64().unwrap());
             // The template is the sample's origin, in other numbers.
-            assert!((found / expected - 1.0).abs() < if exact { 1e-9 } else { 0.1 }, "{found} {expected}");
+            assert!(
+                (found / expected - 1.0).abs() < if exact { 1e-9 } else { 0.1 },
+                "{found} {expected}"
+            );
             let first = |label: &serde_json::Value| label["slices"][0].as_i64().unwrap();
-            assert!((first(label) - first(own) - 84).abs() < if exact { 1 } else { 3 }, "{label} {own}");
+            assert!(
+                (first(label) - first(own) - 84).abs() < if exact { 1 } else { 3 },
+                "{label} {own}"
+            );
         }
         let (told, report) = segment(&head, &["--accept-any", "--region", "20:100,80:140,30:90"]);
         assert!(told.contains("warning") && told.contains("segmented all the same"), "{told}");
         assert!(
-            report["warnings"][0].as_str().unwrap().contains("80.0 mm from left to right, expected"),
+            report["warnings"][0]
+                .as_str()
+                .unwrap()
+                .contains("80.0 mm from left to right, expected"),
             "{report}"
         );
     }
@@ -92,7 +116,10 @@ fn one_slice_and_voxels_in_centimetres_are_refused_and_crops_by_hand_are_not() {
     let told = refused(&input("slice.nii", [40, 1, 40], 1.0), &[]);
     assert!(told.contains("1.0 mm from back to front") && told.contains("1 slices"), "{told}");
     let told = refused(&input("cm.nii", [4, 4, 4], 10.0), &[]);
-    assert!(told.contains("voxels of 10.000 mm from left to right, expected 0.5 to 2 mm"), "{told}");
+    assert!(
+        told.contains("voxels of 10.000 mm from left to right, expected 0.5 to 2 mm"),
+        "{told}"
+    );
     // What would not help is not advised.
     assert!(told.contains("resample it") && !told.contains("--region"), "{told}");
     let told = refused(&input("small.nii", [8, 8, 8], 1.0), &[]);
@@ -120,7 +147,8 @@ fn inspect_shows_the_limits() {
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
-    let json: serde_json::Value = serde_json::from_slice(&monet(&["inspect", "--json"]).stdout).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&monet(&["inspect", "--json"]).stdout).unwrap();
     assert_eq!(json["manifest"]["accepts"]["modality"], json!(["MR"]));
     let bench = monet(&["inspect", "models/bench/monet-256.int8.toml", "--size", "32x32"]);
     assert!(!String::from_utf8_lossy(&bench.stdout).contains("accepts"));

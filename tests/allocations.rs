@@ -1,4 +1,5 @@
-//! The pipeline, the int8 engine in it, allocates nothing per slice once under way: counted by the allocator itself.
+//! The pipeline, the int8 engine in it, allocates nothing per slice once under way: counted by the
+//! allocator itself.
 
 mod support;
 
@@ -17,7 +18,8 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory that it manages.
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory that it
+// manages.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -66,11 +68,13 @@ impl Engine for Brighter {
     }
 }
 
-/// Allocations between slice 40 and slice 200, with reading, preparing, restoring, writing, statistics and preview.
+/// Allocations between slice 40 and slice 200, with reading, preparing, restoring, writing,
+/// statistics and preview.
 fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engines) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let input = file.write(&folder.path().join(name));
-    let options = SourceOptions { spool_dir: Some(folder.path().to_owned()), ..SourceOptions::default() };
+    let options =
+        SourceOptions { spool_dir: Some(folder.path().to_owned()), ..SourceOptions::default() };
     let mut source = SliceSource::open(&input, &options).unwrap();
     let geometry = *source.geometry();
     let manifest: Manifest = Package::embedded().manifest;
@@ -87,7 +91,8 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     source.rewind().unwrap();
     let intensity = stats.finish();
     let mut sink =
-        LabelSink::create(&folder.path().join("o.nii.gz"), &source, false, Some(folder.path())).unwrap();
+        LabelSink::create(&folder.path().join("o.nii.gz"), &source, false, Some(folder.path()))
+            .unwrap();
     let mut labels = LabelStats::new(&geometry, &manifest.labels);
     let mut preview = Preview::new(&geometry, &manifest.labels);
     let mut engines = engines(fit.net_size(), workers);
@@ -123,7 +128,11 @@ fn no_heap_allocation_per_slice() {
     assert_eq!(allocations_under_way(&axial, "a.nii.gz", 1, brighter), 0, "gzip");
     assert_eq!(allocations_under_way(&axial, "a.nii.gz", 3, brighter), 0, "three workers");
     assert_eq!(allocations_under_way(&axial, "a.nii.gz", 1, embedded), 0, "the embedded net");
-    assert_eq!(allocations_under_way(&axial, "a.nii.gz", 3, embedded), 0, "the embedded net, three workers");
+    assert_eq!(
+        allocations_under_way(&axial, "a.nii.gz", 3, embedded),
+        0,
+        "the embedded net, three workers"
+    );
     let sform = [[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]];
     let sagittal = Nifti { sform: Some(sform), ..Nifti::blob([240, 40, 36]) };
     assert_eq!(allocations_under_way(&sagittal, "s.nii.gz", 2, brighter), 0, "spooled");

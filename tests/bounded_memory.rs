@@ -1,4 +1,5 @@
-//! Memory must not depend on the number of slices: measured on the real binary, with volumes of 100 and of 2000 slices.
+//! Memory must not depend on the number of slices: measured on the real binary, with volumes of 100
+//! and of 2000 slices.
 
 mod support;
 
@@ -73,13 +74,19 @@ fn peak(folder: &Path, package: &Path, input: &Path, threads: &str) -> u64 {
 #[test]
 fn peak_memory_is_the_same_for_100_and_2000_slices() {
     let folder = tempfile::tempdir().unwrap();
-    let package =
-        support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.5, high: 100.0 });
+    let package = support::threshold_package(
+        folder.path(),
+        1,
+        Normalise::Percentiles { low: 0.5, high: 100.0 },
+    );
     for ending in ["nii", "nii.gz"] {
         let peaks = [100, 2000].map(|slices| {
             let input = volume(&folder.path().join(format!("v.{ending}")), slices);
             let peak = peak(folder.path(), &package, &input, "1");
-            println!("{SIDE}x{SIDE}x{slices} .{ending}: peak {:.2} MiB", peak as f64 / (1 << 20) as f64);
+            println!(
+                "{SIDE}x{SIDE}x{slices} .{ending}: peak {:.2} MiB",
+                peak as f64 / (1 << 20) as f64
+            );
             peak
         });
         assert!(peaks[0].abs_diff(peaks[1]) < TOLERANCE, ".{ending}: {peaks:?}");
@@ -90,7 +97,8 @@ fn peak_memory_is_the_same_for_100_and_2000_slices() {
 #[test]
 fn peak_memory_is_the_same_when_slices_are_spooled() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let peaks = [200usize, 1000].map(|depth| {
         // The file's fastest axis runs to superior: slices follow one another along it.
         let size = [depth, 64, 256];
@@ -108,7 +116,8 @@ fn peak_memory_is_the_same_when_slices_are_spooled() {
 #[test]
 fn peak_memory_is_the_same_when_slices_wait_for_the_largest_piece() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let package = support::largest(&package);
     let peaks = [200usize, 1000].map(|depth| {
         let input = Nifti::blob([256, 64, depth]).write(&folder.path().join("waiting.nii"));

@@ -1,4 +1,5 @@
-//! What every build of the device's binary must do, the lean one among them: needs neither ONNX nor tract.
+//! What every build of the device's binary must do, the lean one among them: needs neither ONNX nor
+//! tract.
 //!
 //! `cargo test --no-default-features --features lean --test device`
 
@@ -8,12 +9,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Most memory resident while 512 × 512 slices are segmented by the embedded net at 256 × 256, one thread. Of it 3.3 MB are the
-/// arena, 2 MB slices on their way, up to 2.5 MB the weights as AVX2 wants them, the rest the program (larger here than the one
-/// that ships) and its libraries.
+/// Most memory resident while 512 × 512 slices are segmented by the embedded net at 256 × 256, one
+/// thread. Of it 3.3 MB are the arena, 2 MB slices on their way, up to 2.5 MB the weights as AVX2
+/// wants them, the rest the program (larger here than the one that ships) and its libraries.
 const MOST_MEMORY: u64 = if cfg!(feature = "tract") { 24 << 20 } else { 16 << 20 };
 
-/// SHA-256 of the embedded model's labels of the sample, a byte a voxel, the same on every kernel, triple and build.
+/// SHA-256 of the embedded model's labels of the sample, a byte a voxel, the same on every kernel,
+/// triple and build.
 const SAMPLE_LABELS: &str = "554dc6d5418f356068a6f4da520671de5589799954f80e73732d03fc19086855";
 
 const SAMPLE: &str = "models/sample/mni152-hippocampus.nii.gz";
@@ -26,7 +28,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// An int16 head of `slices` coronal slices, those that the embedded net sees, of 512 × 512 pixels at 0.5 mm, written slice by slice.
+/// An int16 head of `slices` coronal slices, those that the embedded net sees, of 512 × 512 pixels
+/// at 0.5 mm, written slice by slice.
 fn volume(path: &Path, slices: i16) {
     const SIDE: i16 = 512;
     let mut header = [0; 352];
@@ -38,7 +41,10 @@ fn volume(path: &Path, slices: i16) {
         .for_each(|(i, n)| put(40 + 2 * i, &n.to_le_bytes()));
     put(70, &4i16.to_le_bytes());
     put(72, &16i16.to_le_bytes());
-    [1.0, 0.5, 0.5, 1.0f32].iter().enumerate().for_each(|(i, mm)| put(76 + 4 * i, &mm.to_le_bytes()));
+    [1.0, 0.5, 0.5, 1.0f32]
+        .iter()
+        .enumerate()
+        .for_each(|(i, mm)| put(76 + 4 * i, &mm.to_le_bytes()));
     put(108, &352f32.to_le_bytes());
     put(112, &1f32.to_le_bytes());
     put(254, &1i16.to_le_bytes());
@@ -52,7 +58,8 @@ fn volume(path: &Path, slices: i16) {
             for x in 0..SIDE {
                 let (dx, dy) = (i32::from(x) - 250, i32::from(y) - 260);
                 let inside = dx * dx + 3 * dy * dy < 40_000;
-                file.write_all(&(if inside { 700 } else { 0 } + (x ^ y ^ z) % 90).to_le_bytes()).unwrap();
+                file.write_all(&(if inside { 700 } else { 0 } + (x ^ y ^ z) % 90).to_le_bytes())
+                    .unwrap();
             }
         }
     }
@@ -89,7 +96,9 @@ fn a_hangup_that_is_ignored_at_the_start_interrupts_nothing() {
         assert!(clock.elapsed() < Duration::from_secs(60), "no net runs");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success()
+    );
     assert!(child.wait().unwrap().success() && Path::new(&path("o.nii")).exists());
 }
 
@@ -99,7 +108,8 @@ fn memory_stays_below_its_bound() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     volume(Path::new(&path("v.nii")), 8);
     let (input, output, stats) = (path("v.nii"), path("o.nii.gz"), path("s.json"));
-    let ran = monet(&["segment", &input, "-o", &output, "--stats", &stats, "--quiet", "--accept-any"]);
+    let ran =
+        monet(&["segment", &input, "-o", &output, "--stats", &stats, "--quiet", "--accept-any"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let report: serde_json::Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
     let peak = report["peak_memory_bytes"].as_u64().expect("this system tells peak memory");
@@ -128,8 +138,14 @@ fn the_doctor_finds_this_machine_healthy() {
     let ran = monet(&["doctor", "--json"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!((&found["healthy"], &found["reads_onnx"]), (&true.into(), &cfg!(feature = "tract").into()));
-    assert_eq!(found["self_test"].as_array().unwrap().len(), found["kernels"].as_array().unwrap().len());
+    assert_eq!(
+        (&found["healthy"], &found["reads_onnx"]),
+        (&true.into(), &cfg!(feature = "tract").into())
+    );
+    assert_eq!(
+        found["self_test"].as_array().unwrap().len(),
+        found["kernels"].as_array().unwrap().len()
+    );
     assert!(String::from_utf8_lossy(&monet(&["doctor"]).stdout).ends_with("healthy\n"));
 }
 
@@ -148,11 +164,17 @@ fn the_lean_build_says_what_it_cannot_do() {
         (&["inspect", package], "is an ONNX package, and this build runs plans alone"),
         (&["compile", package, "-o", "o.plan"], "this build runs plans and cannot make them"),
     ] {
-        let args: Vec<_> =
-            args.iter().map(|a| if a.starts_with("o.") { out.to_str().unwrap() } else { a }).collect();
+        let args: Vec<_> = args
+            .iter()
+            .map(|a| if a.starts_with("o.") { out.to_str().unwrap() } else { a })
+            .collect();
         let ran = monet(&args);
         assert_eq!(ran.status.code(), Some(1));
-        assert!(stderr(&ran).contains(expected) && stderr(&ran).lines().count() == 1, "{}", stderr(&ran));
+        assert!(
+            stderr(&ran).contains(expected) && stderr(&ran).lines().count() == 1,
+            "{}",
+            stderr(&ran)
+        );
         assert!(!out.exists());
     }
 }
@@ -161,5 +183,9 @@ fn the_lean_build_says_what_it_cannot_do() {
 fn the_embedded_model_can_be_inspected() {
     let ran = monet(&["inspect"]);
     let text = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success() && text.contains("package  hippocampus"), "{text}{}", stderr(&ran));
+    assert!(
+        ran.status.success() && text.contains("package  hippocampus"),
+        "{text}{}",
+        stderr(&ran)
+    );
 }

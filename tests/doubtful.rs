@@ -1,4 +1,5 @@
-//! Nothing is passed over in silence: intensities that show the net nothing, and a mask without labels.
+//! Nothing is passed over in silence: intensities that show the net nothing, and a mask without
+//! labels.
 
 #![cfg(feature = "tract")]
 
@@ -13,9 +14,18 @@ use support::{Nifti, monet, stderr, text};
 /// Segments: messages and figures.
 fn segment(input: &Path, more: &[&str]) -> (String, serde_json::Value) {
     let folder = tempfile::tempdir().unwrap();
-    let [output, stats, preview] = ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
-    let args =
-        ["segment", text(input), "-o", text(&output), "--stats", text(&stats), "--preview", text(&preview)];
+    let [output, stats, preview] =
+        ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
+    let args = [
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--stats",
+        text(&stats),
+        "--preview",
+        text(&preview),
+    ];
     let ran = monet(&[&args[..], more].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     (stderr(&ran), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
@@ -28,7 +38,8 @@ fn padding_that_decides_what_the_net_sees_is_told_and_an_empty_mask_is() {
     // Much padding with nought, more than 99.5 % of all voxels: all percentiles are nought.
     let mut voxels = vec![0; 60 * 60 * 60];
     for (i, bytes) in Nifti::blob([10, 10, 10]).voxels.as_chunks().0.iter().enumerate() {
-        voxels[((20 + i / 100) * 60 + 25 + i / 10 % 10) * 60 + 30 + i % 10] = i16::from_le_bytes(*bytes);
+        voxels[((20 + i / 100) * 60 + 25 + i / 10 % 10) * 60 + 30 + i % 10] =
+            i16::from_le_bytes(*bytes);
     }
     let (told, report) = segment(&Nifti::new([60, 60, 60], &voxels).write(&path), &[]);
     assert!(
@@ -37,10 +48,12 @@ fn padding_that_decides_what_the_net_sees_is_told_and_an_empty_mask_is() {
     );
     assert_eq!(report["empty"], true);
     // One layer far below everything.
-    let (told, report) = segment(&support::padded_sample(&path, [40, 54, 38], [1, 1, 1], -1000), &[]);
+    let (told, report) =
+        segment(&support::padded_sample(&path, [40, 54, 38], [1, 1, 1], -1000), &[]);
     assert!(told.contains("those up to -1000, set the intensities"), "{told}");
     assert!(!report["warnings"].as_array().unwrap().is_empty());
-    // A sane margin is nothing to speak of, and half of the volume is not either where the rest is seen as well.
+    // A sane margin is nothing to speak of, and half of the volume is not either where the rest is
+    // seen as well.
     let (told, report) = segment(&support::padded_sample(&path, [42, 56, 40], [2, 2, 2], 0), &[]);
     assert!(told.is_empty() && report["empty"] == false, "{told}");
 }
@@ -66,13 +79,28 @@ fn a_volume_that_shows_the_net_nothing_is_told_with_its_figures() {
     let extremes = Normalise::Percentiles { low: 0.0, high: 100.0 };
     let negative = Nifti { slope: -2.0, intercept: 5.0, ..Nifti::new(size, &vec![3; n]) };
     let cases = [
-        ("constant", Nifti::new(size, &vec![7; n]), percentiles, "percentiles 0.5 and 99.5 are both 7"),
+        (
+            "constant",
+            Nifti::new(size, &vec![7; n]),
+            percentiles,
+            "percentiles 0.5 and 99.5 are both 7",
+        ),
         ("constant-z", Nifti::new(size, &vec![7; n]), score, "all voxels are 7"),
         ("negative-slope", negative, percentiles, "percentiles 0.5 and 99.5 are both -1"),
         ("nan", float(vec![f32::NAN; n]), percentiles, "no voxel is a number"),
         ("nan-window", float(vec![f32::NAN; n]), window, "no voxel is a number"),
-        ("unscaled", Nifti::new(size, &vec![1024; n]), window, "window of -150 to 250, all are 1024 to 1024"),
-        ("air", Nifti::new(size, &vec![-1000; n]), window, "window of -150 to 250, all are -1000 to -1000"),
+        (
+            "unscaled",
+            Nifti::new(size, &vec![1024; n]),
+            window,
+            "window of -150 to 250, all are 1024 to 1024",
+        ),
+        (
+            "air",
+            Nifti::new(size, &vec![-1000; n]),
+            window,
+            "window of -150 to 250, all are -1000 to -1000",
+        ),
         ("fractions", float(ramp(1e-9)), window, ""),
         ("outlier", float(outlier.clone()), extremes, "those from 1"),
         ("outlier-cut", float(outlier), Normalise::Percentiles { low: 2.0, high: 98.0 }, ""),
@@ -110,7 +138,8 @@ fn the_constant_channel_of_several_is_named() {
     let n = 5 * 6 * 3;
     let voxels: Vec<i16> = (0..n).map(|i| i % 30).chain((0..n).map(|_| 4)).collect();
     let file = Nifti { dim: vec![4, 5, 6, 3, 2], ..Nifti::new([5, 6, 3], &voxels) };
-    let (told, _) = segment(&file.write(&folder.path().join("in.nii")), &["--model", text(&package)]);
+    let (told, _) =
+        segment(&file.write(&folder.path().join("in.nii")), &["--model", text(&package)]);
     assert!(
         told.contains("channel 1: percentiles 0 and 100 are both 4") && !told.contains("channel 0"),
         "{told}"
@@ -124,11 +153,19 @@ fn foreground_percentiles_see_the_same_body_whatever_surrounds_it() {
     let normalise = Normalise::ForegroundPercentiles { low: 0.5, high: 99.5 };
     let package = support::threshold_package(folder.path(), 1, normalise);
     let voxels = |size: [usize; 3], at: usize, padding: i16| {
-        let sample =
-            support::read(&support::padded_sample(&folder.path().join("in.nii"), size, [at; 3], padding));
+        let sample = support::read(&support::padded_sample(
+            &folder.path().join("in.nii"),
+            size,
+            [at; 3],
+            padding,
+        ));
         let normal = monet_labels(&folder.path().join("in.nii"), &package);
-        let body: Vec<f32> =
-            sample.iter().zip(normal).filter(|(v, _)| **v != f32::from(padding)).map(|(_, l)| l).collect();
+        let body: Vec<f32> = sample
+            .iter()
+            .zip(normal)
+            .filter(|(v, _)| **v != f32::from(padding))
+            .map(|(_, l)| l)
+            .collect();
         body
     };
     let own = voxels([40, 54, 38], 1, -1000);
@@ -142,8 +179,16 @@ fn foreground_percentiles_see_the_same_body_whatever_surrounds_it() {
 
 fn monet_labels(input: &Path, package: &Path) -> Vec<f32> {
     let output = input.with_file_name("o.nii");
-    let ran =
-        monet(&["segment", text(input), "-o", text(&output), "--model", text(package), "--force", "--quiet"]);
+    let ran = monet(&[
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--model",
+        text(package),
+        "--force",
+        "--quiet",
+    ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     support::read(&output)
 }

@@ -1,4 +1,5 @@
-//! Faults at system calls and kills, in short: `tools/faults/faults.py` without `--short` visits every call.
+//! Faults at system calls and kills, in short: `tools/faults/faults.py` without `--short` visits
+//! every call.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -14,18 +15,21 @@ fn whatever_call_fails_outputs_are_whole_and_of_one_set() {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/faults");
     let folder = tempfile::tempdir().unwrap();
     let inject = folder.path().join("inject");
-    let skipped =
-        |why: &str| eprintln!("SKIPPED whatever_call_fails_outputs_are_whole_and_of_one_set: {why}");
+    let skipped = |why: &str| {
+        eprintln!("SKIPPED whatever_call_fails_outputs_are_whole_and_of_one_set: {why}")
+    };
     let compiled = Command::new("cc").arg("-o").arg(&inject).arg(tools.join("inject.c")).output();
     if !compiled.is_ok_and(|cc| cc.status.success()) {
         return skipped("needs a C compiler and the kernel's headers");
     }
     let count = folder.path().join("count");
-    let tried = Command::new(inject).args(["fsync", "0", "0", text(&count), "/bin/true"]).output().unwrap();
+    let tried =
+        Command::new(inject).args(["fsync", "0", "0", text(&count), "/bin/true"]).output().unwrap();
     if !tried.status.success() {
         return skipped(&format!("needs seccomp_unotify: {}", stderr(&tried)));
     }
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let input = Nifti::blob([24, 28, 18]).write(&folder.path().join("in.nii.gz"));
     let Ok(ran) = Command::new("python3")
         .arg(tools.join("faults.py"))

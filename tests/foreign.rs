@@ -1,7 +1,8 @@
 //! Nets that ONNX Runtime quantized, by every engine, against ONNX Runtime on the same file.
 //!
-//! The judge, `judge_nets.py`, makes the nets and says which labels they stand for. It needs a Python with onnx and onnxruntime,
-//! which `MONET_PYTHON` names. `MONET_NETS` is the number of random nets.
+//! The judge, `judge_nets.py`, makes the nets and says which labels they stand for. It needs a
+//! Python with onnx and onnxruntime, which `MONET_PYTHON` names. `MONET_NETS` is the number of
+//! random nets.
 
 mod support;
 
@@ -38,9 +39,11 @@ fn judge(python: &Path, folder: &Path, args: &[&str]) -> Vec<Case> {
     let text = String::from_utf8(ran.stdout).unwrap();
     let lines = text.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
-        let numbers: Vec<usize> = words.iter().skip(2).filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<usize> =
+            words.iter().skip(2).filter_map(|word| word.parse().ok()).collect();
         // ONNX Runtime's quantizer tells of its work on the same stream.
-        (words.len() == 6 && numbers.len() == 4).then(|| (words[0].to_owned(), words[1].to_owned(), numbers))
+        (words.len() == 6 && numbers.len() == 4)
+            .then(|| (words[0].to_owned(), words[1].to_owned(), numbers))
     });
     lines.map(|(name, kind, numbers)| read(folder, name, kind, &numbers)).collect()
 }
@@ -81,7 +84,8 @@ impl Case {
         let file = engine::compile(&self.package)?;
         // A plan file's manifest has no odd sizes; the net, which follows it there, has.
         let manifest = self.package.manifest.to_toml();
-        let start = file.windows(manifest.len()).position(|part| part == manifest.as_bytes()).unwrap();
+        let start =
+            file.windows(manifest.len()).position(|part| part == manifest.as_bytes()).unwrap();
         let net = &file[start + manifest.len()..];
         let compiled = Package { net: Net::Plan(net.to_vec().into()), ..self.package.clone() };
         Ok(vec![
@@ -106,9 +110,12 @@ impl Case {
 
 #[test]
 fn nine_ways_of_quantizing_a_net_give_its_labels() {
-    let Some(python) = support::python("nine_ways_of_quantizing_a_net_give_its_labels") else { return };
+    let Some(python) = support::python("nine_ways_of_quantizing_a_net_give_its_labels") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
-    let args = ["foreign", "models/hippocampus.f32.onnx", "models/sample/mni152-hippocampus.nii.gz"];
+    let args =
+        ["foreign", "models/hippocampus.f32.onnx", "models/sample/mni152-hippocampus.nii.gz"];
     let cases = judge(&python, folder.path(), &args);
     assert_eq!(cases.len(), 9);
     for case in cases {
@@ -157,14 +164,17 @@ fn random_nets_are_as_near_to_onnx_runtime_as_quantization_is_to_the_net() {
 
 #[test]
 fn tract_computes_every_operator_between_quantizers() {
-    let Some(python) = support::python("tract_computes_every_operator_between_quantizers") else { return };
+    let Some(python) = support::python("tract_computes_every_operator_between_quantizers") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let cases = judge(&python, folder.path(), &["operators", "1"]);
     assert!(cases.len() > 100);
     let mut short = Vec::new();
     for case in cases {
         for (engine, choice) in [("tract", Choice::Tract), ("auto", Kernel::best().into())] {
-            let labels = case.run(&case.package, choice).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let labels =
+                case.run(&case.package, choice).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let (equal, other) = (case.equal(&labels), case.sure_and_other(&labels));
             if equal < 0.9 || other > 0 {
                 short.push(format!("{} {engine}: {equal:.4}, {other} surely other", case.name));

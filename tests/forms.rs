@@ -1,5 +1,5 @@
-//! One quantized net in the forms in which tools write it: all of them load, give the same labels by the int8 engine, by tract and as a
-//! plan, and what cannot be computed is refused by name.
+//! One quantized net in the forms in which tools write it: all of them load, give the same labels
+//! by the int8 engine, by tract and as a plan, and what cannot be computed is refused by name.
 
 mod nets;
 #[path = "support/qdq.rs"]
@@ -96,7 +96,8 @@ fn weights_without_sign_are_those_with_one() {
     let mut model = usual();
     for tensor in graph(&mut model).initializer.iter_mut().filter(|t| t.data_type == 3) {
         tensor.data_type = 2;
-        tensor.raw_data = tensor.raw_data.iter().map(|byte| byte.wrapping_add(128)).collect::<Vec<u8>>();
+        tensor.raw_data =
+            tensor.raw_data.iter().map(|byte| byte.wrapping_add(128)).collect::<Vec<u8>>();
     }
     assert_eq!(whole(&model), whole(&usual()));
 }
@@ -133,7 +134,8 @@ fn on_counts(mut model: pb::ModelProto) -> pb::ModelProto {
     let maker = |name: &str| nodes.iter().find(|node| node.output[0] == name).unwrap();
     let mut made = Vec::new();
     for node in &nodes {
-        let reader = nodes.iter().find(|n| n.op_type == "QuantizeLinear" && n.input[0] == node.output[0]);
+        let reader =
+            nodes.iter().find(|n| n.op_type == "QuantizeLinear" && n.input[0] == node.output[0]);
         match (&*node.op_type, reader) {
             ("Conv", Some(reader)) => {
                 let inputs = node.input.iter().flat_map(|name| maker(name).input.clone());
@@ -155,7 +157,8 @@ fn on_counts(mut model: pb::ModelProto) -> pb::ModelProto {
 #[test]
 fn operators_on_counts_are_real_ones_between_quantizers() {
     let model = on_counts(usual());
-    let convolutions = model.graph.as_ref().unwrap().node.iter().filter(|n| n.op_type == "QLinearConv");
+    let convolutions =
+        model.graph.as_ref().unwrap().node.iter().filter(|n| n.op_type == "QLinearConv");
     assert_eq!(convolutions.count(), 3);
     assert_eq!(whole(&model), whole(&usual()));
 }
@@ -239,7 +242,8 @@ fn real_weights_between_quantizers_are_quantized_and_that_is_said() {
         graph.initializer.iter().filter(|t| t.dims.len() == 4).cloned().collect();
     for tensor in &weights {
         let dequantize = graph.node.iter().find(|n| n.input[0] == tensor.name).unwrap().clone();
-        let scale = graph.initializer.iter().find(|t| t.name == dequantize.input[1]).unwrap().float_data[0];
+        let scale =
+            graph.initializer.iter().find(|t| t.name == dequantize.input[1]).unwrap().float_data[0];
         graph.node.retain(|n| n.name != dequantize.name);
         graph.initializer.push(pb::TensorProto {
             name: dequantize.output[0].clone(),
@@ -262,7 +266,9 @@ fn real_weights_between_quantizers_are_quantized_and_that_is_said() {
 fn weights_whose_counts_are_made_in_the_net_are_counts() {
     let mut model = usual();
     let graph = graph(&mut model);
-    for tensor in graph.initializer.iter().filter(|t| t.dims.len() == 4).cloned().collect::<Vec<_>>() {
+    for tensor in
+        graph.initializer.iter().filter(|t| t.dims.len() == 4).cloned().collect::<Vec<_>>()
+    {
         let at = graph.node.iter().position(|n| n.input[0] == tensor.name).unwrap();
         let [_, scale, zero] = &graph.node[at].input[..] else { panic!() };
         let (scale, zero) = (scale.clone(), zero.clone());
@@ -309,7 +315,10 @@ fn scales_of_input_channels_stay_with_tract() {
     let package = bare(&model).unwrap();
     near(&labels(&package, Kernel::best()), &labels(&package, Choice::Tract));
     let unfused = QuantizedEngine::import(&package).unwrap().unfused;
-    assert!(unfused.iter().any(|node| node.reason.contains("not of output channels")), "{unfused:?}");
+    assert!(
+        unfused.iter().any(|node| node.reason.contains("not of output channels")),
+        "{unfused:?}"
+    );
 }
 
 #[test]
@@ -361,7 +370,8 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
         let x = if op.is_empty() {
             x
         } else {
-            let inputs: Vec<&str> = inputs.iter().map(|name| if *name == "x" { &*x } else { name }).collect();
+            let inputs: Vec<&str> =
+                inputs.iter().map(|name| if *name == "x" { &*x } else { name }).collect();
             net.node(op, &inputs, attributes)
         };
         let mut model = net.finish(&x);
@@ -391,14 +401,21 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
         r#type: pb::attribute_proto::AttributeType::Ints as i32,
         ..Default::default()
     };
-    let window = pb::AttributeProto { name: "kernel_shape".into(), ints: vec![1, 1], ..dilated.clone() };
+    let window =
+        pb::AttributeProto { name: "kernel_shape".into(), ints: vec![1, 1], ..dilated.clone() };
     let microsoft = "com.microsoft";
     let block = vec![attribute("block_size", 16)];
     let cases = [
-        (with("DynamicQuantizeLinear", &["x"], vec![], ""), ["DynamicQuantizeLinear", "statically"]),
+        (
+            with("DynamicQuantizeLinear", &["x"], vec![], ""),
+            ["DynamicQuantizeLinear", "statically"],
+        ),
         (with("ConvInteger", &["x", "x"], vec![], ""), ["ConvInteger", "statically"]),
         (with("MatMulInteger", &["x", "x"], vec![], ""), ["MatMulInteger", "statically"]),
-        (with("DynamicQuantizeMatMul", &["x"], vec![], microsoft), ["DynamicQuantizeMatMul", "statically"]),
+        (
+            with("DynamicQuantizeMatMul", &["x"], vec![], microsoft),
+            ["DynamicQuantizeMatMul", "statically"],
+        ),
         (
             with("QGemm", &["x", "scale", "zero", "x", "scale", "zero"], vec![], microsoft),
             ["QGemm", "QDQ form"],
@@ -407,7 +424,10 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
         (with("Cast", &["x"], vec![attribute("to", 10)], ""), ["Cast", "single precision"]),
         (with("Cast", &["x"], vec![attribute("to", 16)], ""), ["Cast", "single precision"]),
         (with("AveragePool", &["x"], vec![window, dilated], ""), ["AveragePool", "dilations"]),
-        (with("QuantizeLinear", &["x", "scale", "zero"], block, ""), ["QuantizeLinear", "per block"]),
+        (
+            with("QuantizeLinear", &["x", "scale", "zero"], block, ""),
+            ["QuantizeLinear", "per block"],
+        ),
         (sixteen, ["16 bits", "to 8 bits"]),
         (half, ["scale", "single precision"]),
         (four, ["Int4", "export"]),

@@ -1,7 +1,8 @@
-//! The functions of `fuzz/` on stable Rust: seeds, damaged by a mutator that is the same on every run. `cargo fuzz` runs the same functions
-//! for longer, under libFuzzer.
+//! The functions of `fuzz/` on stable Rust: seeds, damaged by a mutator that is the same on every
+//! run. `cargo fuzz` runs the same functions for longer, under libFuzzer.
 //!
-//! `MONET_FUZZ_CASES=N` multiplies the cases; `MONET_FUZZ_SEED=N` makes others. What fails is left in the system's folder for temporary files.
+//! `MONET_FUZZ_CASES=N` multiplies the cases; `MONET_FUZZ_SEED=N` makes others. What fails is left
+//! in the system's folder for temporary files.
 #![cfg(all(feature = "tract", feature = "cli"))]
 
 #[path = "../fuzz/src/lib.rs"]
@@ -53,7 +54,11 @@ fn fuzz(target: &str, run: fn(&[u8]), cases: u64, damage: fn(&mut Random, &[Vec<
         if ran.is_err() || clock.elapsed() > PATIENCE {
             let path = std::env::temp_dir().join(format!("monet-fuzz-{target}-{case}"));
             fs::write(&path, &bytes).unwrap();
-            panic!("{target}: case {case} panicked or took {:?}: {}", clock.elapsed(), path.display());
+            panic!(
+                "{target}: case {case} panicked or took {:?}: {}",
+                clock.elapsed(),
+                path.display()
+            );
         }
     }
     let peak = monet::measure::peak_memory().unwrap_or(0);
@@ -166,12 +171,24 @@ fn nets(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
                 node.input[i] = names[random.below(names.len())].clone();
             }
             2 => drop(node.input.pop()),
-            3 => node.input.push(names.get(random.below(names.len().max(1))).cloned().unwrap_or_default()),
+            3 => node
+                .input
+                .push(names.get(random.below(names.len().max(1))).cloned().unwrap_or_default()),
             4 => {
-                let value =
-                    if random.below(2) == 0 { random.pick(&NUMBERS) } else { random.below(6) as i64 - 1 };
-                let name =
-                    random.pick(&["axis", "group", "keepdims", "ceil_mode", "to", "blocksize", "size"]);
+                let value = if random.below(2) == 0 {
+                    random.pick(&NUMBERS)
+                } else {
+                    random.below(6) as i64 - 1
+                };
+                let name = random.pick(&[
+                    "axis",
+                    "group",
+                    "keepdims",
+                    "ceil_mode",
+                    "to",
+                    "blocksize",
+                    "size",
+                ]);
                 node.attribute.retain(|a| a.name != name);
                 node.attribute.push(onnx::int(name, value));
             }
@@ -179,15 +196,23 @@ fn nets(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
                 let name = random.pick(&ATTRIBUTES);
                 let many = random.pick(&[1, 2, 2, 2, 4, 4]);
                 let value = |random: &mut Random| {
-                    if random.below(5) == 0 { random.pick(&NUMBERS) } else { random.below(5) as i64 }
+                    if random.below(5) == 0 {
+                        random.pick(&NUMBERS)
+                    } else {
+                        random.below(5) as i64
+                    }
                 };
                 let values: Vec<i64> = (0..many).map(|_| value(random)).collect();
                 node.attribute.retain(|a| a.name != name);
                 node.attribute.push(onnx::ints(name, &values));
             }
             6 => {
-                let name =
-                    random.pick(&["auto_pad", "mode", "coordinate_transformation_mode", "nearest_mode"]);
+                let name = random.pick(&[
+                    "auto_pad",
+                    "mode",
+                    "coordinate_transformation_mode",
+                    "nearest_mode",
+                ]);
                 let text = random.pick(&[
                     "SAME_UPPER",
                     "SAME_LOWER",
@@ -219,12 +244,19 @@ fn nets(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
                     }
                     _ => {
                         let axis = random.below(tensor.dims.len().max(1));
-                        tensor.dims.get_mut(axis).into_iter().for_each(|n| *n = random.below(5) as i64);
+                        tensor
+                            .dims
+                            .get_mut(axis)
+                            .into_iter()
+                            .for_each(|n| *n = random.below(5) as i64);
                     }
                 }
             }
             _ => {
-                model.opset_import.iter_mut().for_each(|set| set.version = 7 + random.below(17) as i64);
+                model
+                    .opset_import
+                    .iter_mut()
+                    .for_each(|set| set.version = 7 + random.below(17) as i64);
             }
         }
     }
@@ -387,7 +419,8 @@ fn make_seeds() {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let blob = support::Nifti::blob([5, 4, 3]);
-    let turned = support::Nifti { qform: Some([0.1, 0.2, 0.3, 1.0, 2.0, 3.0]), sform: None, ..blob.clone() };
+    let turned =
+        support::Nifti { qform: Some([0.1, 0.2, 0.3, 1.0, 2.0, 3.0]), sform: None, ..blob.clone() };
     let swapped = support::Nifti { big_endian: true, ..support::Nifti::new([5, 4, 3], &[0; 60]) };
     for (name, file) in [("plain.nii", &blob), ("turned.nii", &turned), ("swapped.nii", &swapped)] {
         save("header", name, &file.header());

@@ -1,5 +1,5 @@
-//! Bad input through the real binary: one clear error, a non-zero exit, nothing at the output path and no earlier output
-//! damaged.
+//! Bad input through the real binary: one clear error, a non-zero exit, nothing at the output path
+//! and no earlier output damaged.
 
 mod support;
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use monet::package::Normalise;
 use support::{FLOAT32, Nifti, monet, stderr, text};
 
-/// Segments `input` to a fresh place and to one where an earlier output lies; both must fail with a message that has all
-/// of `expected`, and leave no trace.
+/// Segments `input` to a fresh place and to one where an earlier output lies; both must fail with a
+/// message that has all of `expected`, and leave no trace.
 fn refused(folder: &Path, input: &Path, expected: &[&str]) {
     let (fresh, earlier) = (folder.join("fresh.nii.gz"), folder.join("earlier.nii.gz"));
     fs::write(&earlier, "an earlier output").unwrap();
@@ -35,7 +35,9 @@ fn refused(folder: &Path, input: &Path, expected: &[&str]) {
         let message = stderr(&ran);
         assert_eq!(ran.status.code(), Some(1), "{expected:?}: {message}");
         assert_eq!(message.lines().count(), 1, "one error, not {message}");
-        expected.iter().for_each(|part| assert!(message.contains(part), "no {part:?} in {message}"));
+        expected
+            .iter()
+            .for_each(|part| assert!(message.contains(part), "no {part:?} in {message}"));
         assert!(
             message.contains(&*input.file_name().unwrap().to_string_lossy()),
             "no file name in {message}"
@@ -95,14 +97,19 @@ fn truncated_and_corrupt_voxels_are_refused_and_the_slice_is_named() {
         fs::write(&input, damaged).unwrap();
         refused(folder.path(), &input, &["of 10", "truncated or damaged"]);
     }
-    let input = Nifti { vox_offset: 1e6, ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("offset.nii"));
+    let input = Nifti { vox_offset: 1e6, ..Nifti::blob([4, 4, 4]) }
+        .write(&folder.path().join("offset.nii"));
     refused(folder.path(), &input, &["ends before byte 1000000"]);
 }
 
 /// Bytes in the middle inverted: the compressed data no longer makes sense.
 fn flipped(bytes: &[u8]) -> Vec<u8> {
     let middle = bytes.len() / 2;
-    bytes.iter().enumerate().map(|(i, b)| if (middle..middle + 32).contains(&i) { !b } else { *b }).collect()
+    bytes
+        .iter()
+        .enumerate()
+        .map(|(i, b)| if (middle..middle + 32).contains(&i) { !b } else { *b })
+        .collect()
 }
 
 #[test]
@@ -122,9 +129,13 @@ fn impossible_dimensions_are_refused_at_once() {
         let input = Nifti { dim, ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("dims.nii"));
         let clock = Instant::now();
         refused(folder.path(), &input, expected);
-        assert!(clock.elapsed() < Duration::from_secs(20), "no work, no allocation from declared sizes");
+        assert!(
+            clock.elapsed() < Duration::from_secs(20),
+            "no work, no allocation from declared sizes"
+        );
     }
-    // As large as is allowed, and nothing behind it: the header's claim alone costs neither memory nor disk.
+    // As large as is allowed, and nothing behind it: the header's claim alone costs neither memory
+    // nor disk.
     let claim = Nifti { dim: vec![3, 1000, 1000, 32767], ..Nifti::blob([4, 4, 4]) };
     for name in ["claim.nii", "claim.nii.gz"] {
         refused(folder.path(), &claim.write(&folder.path().join(name)), &["slice 0 of 32767"]);
@@ -134,8 +145,10 @@ fn impossible_dimensions_are_refused_at_once() {
 #[test]
 fn data_types_without_a_number_per_voxel_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for (datatype, name) in [(128, "RGB24"), (32, "complex64"), (1, "1"), (0, "0"), (9999, "9999")] {
-        let input = Nifti { datatype, ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("type.nii"));
+    for (datatype, name) in [(128, "RGB24"), (32, "complex64"), (1, "1"), (0, "0"), (9999, "9999")]
+    {
+        let input =
+            Nifti { datatype, ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("type.nii"));
         refused(folder.path(), &input, &["datatype", name, "convert the volume"]);
     }
 }
@@ -143,8 +156,8 @@ fn data_types_without_a_number_per_voxel_are_refused() {
 #[test]
 fn a_wrong_number_of_channels_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let input =
-        Nifti { dim: vec![4, 4, 4, 2, 2], ..Nifti::blob([4, 4, 4]) }.write(&folder.path().join("two.nii.gz"));
+    let input = Nifti { dim: vec![4, 4, 4, 2, 2], ..Nifti::blob([4, 4, 4]) }
+        .write(&folder.path().join("two.nii.gz"));
     refused(folder.path(), &input, &["2 channel(s)", "expects 1"]);
 }
 
@@ -161,7 +174,8 @@ fn a_pair_without_its_image_is_refused() {
 #[test]
 fn voxels_that_are_not_finite_are_background_counted_and_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1.0 });
     let values: Vec<f32> = (0..64).map(|i| [1.0, f32::NAN, 0.0, f32::INFINITY][i % 4]).collect();
     let voxels = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let input = Nifti { datatype: FLOAT32, bitpix: 32, voxels, ..Nifti::new([4, 4, 4], &[]) };
@@ -188,8 +202,11 @@ fn voxels_that_are_not_finite_are_background_counted_and_reported() {
 #[test]
 fn odd_headers_that_can_be_read_are_read_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    let package =
-        support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.0, high: 100.0 });
+    let package = support::threshold_package(
+        folder.path(),
+        1,
+        Normalise::Percentiles { low: 0.0, high: 100.0 },
+    );
     let plain = Nifti::blob([8, 8, 4]);
     let cases = [
         ("slope-nan", Nifti { slope: f32::NAN, ..plain.clone() }, "scl_slope"),
@@ -242,7 +259,8 @@ fn outputs_that_cannot_be_are_refused_before_any_work() {
 fn an_existing_output_needs_force() {
     let folder = tempfile::tempdir().unwrap();
     let input = Nifti::blob([8, 8, 4]).write(&folder.path().join("in.nii.gz"));
-    let [output, stats, preview] = ["o.nii.gz", "s.json", "p.png"].map(|name| folder.path().join(name));
+    let [output, stats, preview] =
+        ["o.nii.gz", "s.json", "p.png"].map(|name| folder.path().join(name));
     for existing in [&output, &stats, &preview] {
         fs::write(existing, "earlier").unwrap();
         let args = [
@@ -271,13 +289,22 @@ fn an_existing_output_needs_force() {
 #[test]
 fn a_full_disk_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let input = Nifti::blob([64, 64, 40]).write(&folder.path().join("in.nii"));
     let output = folder.path().join("o.nii");
     let before = listing(folder.path());
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
     let ran = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_monet"), "segment", text(&input), "-o", text(&output)])
+        .args([
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_monet"),
+            "segment",
+            text(&input),
+            "-o",
+            text(&output),
+        ])
         .args(["--model", text(&package)])
         .output()
         .unwrap();
@@ -293,11 +320,13 @@ fn of_several_inputs_the_good_ones_are_done() {
     let bad = support::write(&folder.path().join("bad.nii.gz"), b"nothing");
     let masks = folder.path().join("masks");
     fs::create_dir(&masks).unwrap();
-    let ran = monet(&["segment", text(&bad), text(&good), "-o", text(&masks), "--quiet", "--accept-any"]);
+    let ran =
+        monet(&["segment", text(&bad), text(&good), "-o", text(&masks), "--quiet", "--accept-any"]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert_eq!(listing(&masks), ["good.nii.gz"]);
     assert!(ran.stdout.is_empty());
-    let alone = monet(&["segment", text(&bad), text(&good), "-o", text(&folder.path().join("no-folder"))]);
+    let alone =
+        monet(&["segment", text(&bad), text(&good), "-o", text(&folder.path().join("no-folder"))]);
     assert_eq!(alone.status.code(), Some(1));
     let twice = monet(&["segment", text(&good), text(&good), "-o", text(&masks), "--force"]);
     assert!(stderr(&twice).contains("two outputs have this name"), "{}", stderr(&twice));
@@ -307,10 +336,12 @@ fn of_several_inputs_the_good_ones_are_done() {
 fn damaged_packages_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = Nifti::blob([8, 8, 4]).write(&folder.path().join("in.nii.gz"));
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1.0 });
     let good = fs::read_to_string(&package).unwrap();
     let net = fs::read(folder.path().join("threshold.onnx")).unwrap();
-    let rehash = |bytes: &[u8]| good.replace(&monet::package::sha256(&net), &monet::package::sha256(bytes));
+    let rehash =
+        |bytes: &[u8]| good.replace(&monet::package::sha256(&net), &monet::package::sha256(bytes));
     let torn = net[..net.len() / 2].to_vec();
     let cases: [(&str, String, Vec<u8>, &str); 5] = [
         ("no manifest", "garbage".into(), net.clone(), "manifest"),

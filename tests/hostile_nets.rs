@@ -1,4 +1,5 @@
-//! Damaged and hostile ONNX files through the real binary, bound in memory and time: each ends as an error, and honest ones run.
+//! Damaged and hostile ONNX files through the real binary, bound in memory and time: each ends as
+//! an error, and honest ones run.
 #![cfg(all(target_os = "linux", feature = "tract"))]
 
 #[path = "support/onnx.rs"]
@@ -17,7 +18,11 @@ use tract_onnx::pb::tensor_proto::DataType;
 /// Runs the binary with 1 GB of address space and 5 s of a core.
 fn bound(args: &[&str]) -> Output {
     let script = "ulimit -v 1048576; ulimit -t 5; exec \"$0\" \"$@\"";
-    Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_monet")]).args(args).output().unwrap()
+    Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_monet")])
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 /// A folder with a volume in it, and a net beside its manifest.
@@ -41,7 +46,8 @@ impl Case {
         let window = monet::package::Normalise::Window { low: 0.0, high: 1000.0 };
         let manifest = support::threshold_package(self.folder.path(), 1, window);
         let plain = monet::package::sha256(&fs::read(self.path("threshold.onnx")).unwrap());
-        let changed = fs::read_to_string(&manifest).unwrap().replace(&plain, &monet::package::sha256(net));
+        let changed =
+            fs::read_to_string(&manifest).unwrap().replace(&plain, &monet::package::sha256(net));
         fs::write(&manifest, changed).unwrap();
         fs::write(self.path("threshold.onnx"), net).unwrap();
         manifest
@@ -129,30 +135,38 @@ fn nets_that_were_handed_in_are_refused() {
     let case = Case::new();
     let refused = |name: &str, net: &[u8], expected: &str| case.refused(name, net, expected);
     let shaped = |values: &[i64]| {
-        with_sum(Net::new().tensor(sizes("sh", values)), node("ConstantOfShape", &["sh"], "c", vec![]))
+        with_sum(
+            Net::new().tensor(sizes("sh", values)),
+            node("ConstantOfShape", &["sh"], "c", vec![]),
+        )
     };
     refused("1e9 zeros", &shaped(&[1_000_000_000]), "it makes a constant of shape [1000000000]");
     refused("1e11 zeros", &shaped(&[100_000_000_000]), "it makes a constant");
     refused("1e15 zeros", &shaped(&[1_000_000_000_000_000]), "too many elements");
     refused("2^96 zeros", &shaped(&[1 << 32; 3]), "too many elements");
     refused("-1 zeros", &shaped(&[-1]), "expected positive sizes");
-    let expanded = Net::new().tensor(floats("one", &[1], &[1.0])).tensor(sizes("sh", &[1_000_000_000_000]));
+    let expanded =
+        Net::new().tensor(floats("one", &[1], &[1.0])).tensor(sizes("sh", &[1_000_000_000_000]));
     refused(
         "expand",
         &with_sum(expanded, node("Expand", &["one", "sh"], "c", vec![])),
         "it makes a constant",
     );
     let counted = |last: i64, step: i64| {
-        let net = Net::new().tensor(number("a", 0)).tensor(number("z", last)).tensor(number("st", step));
+        let net =
+            Net::new().tensor(number("a", 0)).tensor(number("z", last)).tensor(number("st", step));
         with_sum(net, node("Range", &["a", "z", "st"], "c", vec![]))
     };
     refused("range", &counted(10_000_000_000_000, 1), "it counts from 0 to 10000000000000");
     refused("range of no step", &counted(0, 0), "by 0");
 
-    let joined = doubled("Concat", 40, &[int("axis", 1)]).node("ReduceMean", &["t40"], "out", vec![]);
+    let joined =
+        doubled("Concat", 40, &[int("axis", 1)]).node("ReduceMean", &["t40"], "out", vec![]);
     refused("concat 40 times", &joined.file("out"), "elements are needed at a time");
     let conv = |attributes: Vec<pb::AttributeProto>| {
-        Net::new().change(|model| model.graph.as_mut().unwrap().node[0].attribute = attributes).file("s")
+        Net::new()
+            .change(|model| model.graph.as_mut().unwrap().node[0].attribute = attributes)
+            .file("s")
     };
     refused("group 0", &conv(vec![int("group", 0)]), "its group is 0");
     refused("stride 0", &conv(vec![ints("strides", &[0, 0])]), "its strides are [0, 0]");
@@ -172,9 +186,12 @@ fn nets_that_were_handed_in_are_refused() {
     refused("negative", &weights(floats("w", &[-1, 1, 1, 1], &[1.0])), "expected positive sizes");
     refused("no data", &weights(floats("w", &[1, 1, 1, 1], &[])), "0 raw bytes");
     let external = |location: &str| {
-        let entry =
-            |key: &str, value: &str| pb::StringStringEntryProto { key: key.into(), value: value.into() };
-        let external_data = vec![entry("location", location), entry("offset", "0"), entry("length", "4")];
+        let entry = |key: &str, value: &str| pb::StringStringEntryProto {
+            key: key.into(),
+            value: value.into(),
+        };
+        let external_data =
+            vec![entry("location", location), entry("offset", "0"), entry("length", "4")];
         let plain = tensor("w", DataType::Float, &[1, 1, 1, 1]);
         weights(pb::TensorProto { data_location: Some(1), external_data, ..plain })
     };
@@ -206,7 +223,8 @@ fn nested(depth: usize) -> Net {
             output: vec![onnx::image("out")],
             ..Default::default()
         };
-        let branches = vec![graph("then_branch", branch(inner.clone())), graph("else_branch", branch(inner))];
+        let branches =
+            vec![graph("then_branch", branch(inner.clone())), graph("else_branch", branch(inner))];
         node("If", &["tr"], "out", branches)
     });
     let truth = pb::TensorProto { raw_data: vec![1], ..tensor("tr", DataType::Bool, &[]) };
@@ -232,7 +250,11 @@ fn files_that_are_no_nets_are_refused() {
         }
         [&out[..], &[length as u8], content].concat()
     };
-    case.refused("400,000 nodes", &field(7, &field(1, b"").repeat(400_000)), "messages, strings and lists");
+    case.refused(
+        "400,000 nodes",
+        &field(7, &field(1, b"").repeat(400_000)),
+        "messages, strings and lists",
+    );
     let deep = (0..50_000).fold(Vec::new(), |graph, _| {
         // Lengths that do not fit are cut: what matters is that nothing follows them down.
         if graph.len() > 1 << 20 { graph } else { field(1, &field(5, &field(6, &graph))) }
@@ -248,7 +270,8 @@ fn files_that_are_no_nets_are_refused() {
 fn tensors_that_no_net_holds_are_refused() {
     let case = Case::new();
     let with = |tensor: pb::TensorProto| Net::new().tensor(tensor).file("s");
-    let words = pb::TensorProto { string_data: vec![b"a".to_vec()], ..tensor("t", DataType::String, &[1]) };
+    let words =
+        pb::TensorProto { string_data: vec![b"a".to_vec()], ..tensor("t", DataType::String, &[1]) };
     case.refused("text", &with(words), "its elements are String");
     let half = pb::TensorProto { raw_data: vec![0; 2], ..tensor("t", DataType::Float16, &[1]) };
     case.refused("half", &with(half), "single precision");
@@ -258,7 +281,8 @@ fn tensors_that_no_net_holds_are_refused() {
     case.refused("twice", &with(floats("w", &[1], &[1.0])), "two initialisers");
     let sparse = Net::new().change(|model| {
         let values = Some(floats("t", &[1], &[1.0]));
-        let sparse = pb::SparseTensorProto { values, indices: Some(sizes("", &[0])), dims: vec![1 << 40] };
+        let sparse =
+            pb::SparseTensorProto { values, indices: Some(sizes("", &[0])), dims: vec![1 << 40] };
         model.graph.as_mut().unwrap().sparse_initializer.push(sparse);
     });
     case.refused("sparse", &sparse.file("s"), "it is sparse");
@@ -293,8 +317,9 @@ fn nets_that_do_not_hold_together_are_refused() {
         &one("Softmax", &[], vec![int("axis", 1), int("axis", 1)], vec![]),
         "two attributes",
     );
-    let control =
-        Net::new().node("Relu\x1b[2J", &["s"], "o\nmonet: all done", vec![]).file("o\nmonet: all done");
+    let control = Net::new()
+        .node("Relu\x1b[2J", &["s"], "o\nmonet: all done", vec![])
+        .file("o\nmonet: all done");
     case.refused("control characters", &control, "not among those");
 }
 
@@ -317,14 +342,22 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
         &one("Tile", &["t"], vec![], vec![sizes("t", &[1, 1, 1 << 20, 1 << 20])]),
         "it makes a tensor of shape",
     );
-    refused("tile a little", &one("Tile", &["t"], vec![], vec![sizes("t", &[1, 1, 1 << 10, 1 << 10])]), "");
+    refused(
+        "tile a little",
+        &one("Tile", &["t"], vec![], vec![sizes("t", &[1, 1, 1 << 10, 1 << 10])]),
+        "",
+    );
     refused(
         "upsample",
         &one("Upsample", &["f"], vec![], vec![floats("f", &[4], &[1.0, 1.0, 1e6, 1e6])]),
         "elements",
     );
-    let left_out =
-        Net::new().tensor(sizes("t", &[1, 1, 4, 4])).node("Resize", &["s", "", "", "t"], "out", vec![]);
+    let left_out = Net::new().tensor(sizes("t", &[1, 1, 4, 4])).node(
+        "Resize",
+        &["s", "", "", "t"],
+        "out",
+        vec![],
+    );
     let left_out = left_out.change(|model| model.opset_import[0].version = 12);
     refused("factors left out", &left_out.file("out"), "it leaves out its region");
     for factor in [f32::NAN, -1.0, 0.0, 1e30] {
@@ -337,7 +370,12 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
     refused("reshape to others", &reshape(&[1, 1, 3, 5]), "it makes shape");
     refused(
         "dilations",
-        &one("MaxPool", &[], vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[0, 1])], vec![]),
+        &one(
+            "MaxPool",
+            &[],
+            vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[0, 1])],
+            vec![],
+        ),
         "dilations",
     );
     refused(
@@ -347,7 +385,12 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
     );
     refused(
         "pool border",
-        &one("AveragePool", &[], vec![ints("kernel_shape", &[2, 2]), ints("pads", &[5, 5, 5, 5])], vec![]),
+        &one(
+            "AveragePool",
+            &[],
+            vec![ints("kernel_shape", &[2, 2]), ints("pads", &[5, 5, 5, 5])],
+            vec![],
+        ),
         "its border",
     );
     let grown = |attributes| one("ConvTranspose", &["w"], attributes, vec![]);
@@ -368,12 +411,24 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
     refused("type", &one("Conv", &["w"], vec![int("strides", 1)], vec![]), "of another type");
     refused("axis", &one("Concat", &["s"], vec![int("axis", i64::MIN)], vec![]), "its axis is");
     refused("softmax", &one("Softmax", &[], vec![int("axis", 9)], vec![]), "its axis is 9");
-    refused("gather", &one("Gather", &["t"], vec![], vec![sizes("t", &[1 << 40])]), "it picks element");
-    refused("transpose", &one("Transpose", &[], vec![ints("perm", &[0, 1, 2, 2])], vec![]), "its perm is");
+    refused(
+        "gather",
+        &one("Gather", &["t"], vec![], vec![sizes("t", &[1 << 40])]),
+        "it picks element",
+    );
+    refused(
+        "transpose",
+        &one("Transpose", &[], vec![ints("perm", &[0, 1, 2, 2])], vec![]),
+        "its perm is",
+    );
     refused("squeeze", &one("Squeeze", &["t"], vec![], vec![sizes("t", &[2])]), "it drops axis 2");
     refused("unsqueeze", &one("Unsqueeze", &["t"], vec![], vec![sizes("t", &[0, 0])]), "twice");
     refused("flatten", &one("Flatten", &[], vec![int("axis", 100)], vec![]), "its axis is 100");
-    refused("depth", &one("DepthToSpace", &[], vec![int("blocksize", 0)], vec![]), "its blocksize is 0");
+    refused(
+        "depth",
+        &one("DepthToSpace", &[], vec![int("blocksize", 0)], vec![]),
+        "its blocksize is 0",
+    );
     refused("reduce", &one("ReduceMean", &[], vec![ints("axes", &[7])], vec![]), "its axis is 7");
     refused("matmul", &one("MatMul", &["w"], vec![], vec![]), "it multiplies");
     refused("cast", &one("Cast", &[], vec![int("to", 8)], vec![]), "it casts to type number 8");
@@ -383,16 +438,30 @@ fn nodes_that_ask_for_too_much_or_nonsense_are_refused() {
         "expected one value",
     );
     let steps = vec![sizes("a", &[0]), sizes("z", &[9]), sizes("x", &[2]), sizes("st", &[0])];
-    refused("slice", &one("Slice", &["a", "z", "x", "st"], vec![], steps), "do not belong together");
+    refused(
+        "slice",
+        &one("Slice", &["a", "z", "x", "st"], vec![], steps),
+        "do not belong together",
+    );
     refused(
         "slice to nothing",
-        &one("Slice", &["a", "z", "x"], vec![], vec![sizes("a", &[9]), sizes("z", &[2]), sizes("x", &[2])]),
+        &one(
+            "Slice",
+            &["a", "z", "x"],
+            vec![],
+            vec![sizes("a", &[9]), sizes("z", &[2]), sizes("x", &[2])],
+        ),
         "no elements",
     );
-    refused("size of values", &one("Reshape", &["s"], vec![], vec![]), "cannot be told from the file");
+    refused(
+        "size of values",
+        &one("Reshape", &["s"], vec![], vec![]),
+        "cannot be told from the file",
+    );
 }
 
-/// Much in little: a net that computes its sizes as exporters write it, with many of the operators that users' nets have.
+/// Much in little: a net that computes its sizes as exporters write it, with many of the operators
+/// that users' nets have.
 #[test]
 fn honest_nets_run() {
     let case = Case::new();
@@ -419,14 +488,24 @@ fn a_trial_that_ends_is_an_error() {
     assert!(!ran.status.success() && ran.stdout.is_empty(), "{:?}", ran.status);
 }
 
-/// Where tract cannot have the memory that an honest net needs, the trial aborts, panics or never ends, and the command says so.
+/// Where tract cannot have the memory that an honest net needs, the trial aborts, panics or never
+/// ends, and the command says so.
 #[test]
 fn a_net_without_the_memory_that_it_needs_is_an_error() {
     let case = Case::new();
     case.package(&Net::new().file("s"));
     let script = "ulimit -v 120000; exec \"$0\" \"$@\"";
     let ran = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_monet"), "profile", "--runs", "1", "--size", "4096x4096"])
+        .args([
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_monet"),
+            "profile",
+            "--runs",
+            "1",
+            "--size",
+            "4096x4096",
+        ])
         .arg(case.path("threshold.onnx"))
         .output()
         .unwrap();

@@ -1,4 +1,5 @@
-//! Volumes as files are: version 2 of the format, pipes, files that change while they are read, reading that is to stop.
+//! Volumes as files are: version 2 of the format, pipes, files that change while they are read,
+//! reading that is to stop.
 
 mod support;
 
@@ -20,7 +21,8 @@ fn open(path: &Path) -> Result<SliceSource, VolumeError> {
 }
 
 /// Axes in an order that needs the spool.
-const SIDEWAYS: [[f32; 4]; 3] = [[0.0, 0.0, 3.0, -9.0], [2.0, 0.0, 0.0, 8.0], [0.0, -1.0, 0.0, 7.0]];
+const SIDEWAYS: [[f32; 4]; 3] =
+    [[0.0, 0.0, 3.0, -9.0], [2.0, 0.0, 0.0, 8.0], [0.0, -1.0, 0.0, 7.0]];
 
 /// A volume that streams straight, and one that passes through the spool.
 fn two_ways() -> [Nifti; 2] {
@@ -31,8 +33,11 @@ fn two_ways() -> [Nifti; 2] {
 fn the_second_version_reads_as_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let quaternion =
-        Nifti { sform: None, qform: Some([0.1, 0.2, 0.3, 4.0, 5.0, 6.0]), ..Nifti::blob([5, 4, 3]) };
+    let quaternion = Nifti {
+        sform: None,
+        qform: Some([0.1, 0.2, 0.3, 4.0, 5.0, 6.0]),
+        ..Nifti::blob([5, 4, 3])
+    };
     for file in two_ways().into_iter().chain([quaternion]) {
         for big_endian in [false, true] {
             let voxels = if big_endian {
@@ -40,7 +45,8 @@ fn the_second_version_reads_as_the_first() {
             } else {
                 file.voxels.clone()
             };
-            let file = Nifti { big_endian, slope: 0.5, intercept: -3.0, units: 3, voxels, ..file.clone() };
+            let file =
+                Nifti { big_endian, slope: 0.5, intercept: -3.0, units: 3, voxels, ..file.clone() };
             let one = open(&file.write(&at("one.nii"))).unwrap().read_all().unwrap();
             let geometry = VolumeHeader::read(&at("one.nii")).unwrap().geometry;
             for name in ["two.nii", "two.nii.gz"] {
@@ -189,9 +195,11 @@ fn reading_stops_while_the_spool_is_filled() {
         // Nobody reads it any more.
         let _ = file.write_all(&bytes[200_000..]);
     });
-    let error =
-        SliceSource::open(&path, &SourceOptions { interrupted: Some(stop), ..SourceOptions::default() })
-            .unwrap_err();
+    let error = SliceSource::open(
+        &path,
+        &SourceOptions { interrupted: Some(stop), ..SourceOptions::default() },
+    )
+    .unwrap_err();
     assert!(matches!(error, VolumeError::Interrupted { .. }), "{error}");
     assert!(matches!(PipelineError::from(error), PipelineError::Interrupted));
     writing.join().unwrap();
@@ -207,7 +215,9 @@ fn changes() -> Vec<Change> {
             fs::write(&beside, Nifti::new([5, 4, 3], &[7; 60]).bytes()).unwrap();
             fs::rename(beside, path).unwrap();
         }),
-        ("rewritten in place", |path| fs::write(path, Nifti::new([5, 4, 3], &[7; 60]).bytes()).unwrap()),
+        ("rewritten in place", |path| {
+            fs::write(path, Nifti::new([5, 4, 3], &[7; 60]).bytes()).unwrap()
+        }),
         ("cut", |path| fs::write(path, "").unwrap()),
         ("longer", |path| fs::write(path, [0; 4096]).unwrap()),
     ]
@@ -228,7 +238,10 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
             change(&path);
             let rest = (0..2).map(|_| source.next_into(&mut slice)).collect::<Result<Vec<_>, _>>();
             let spooled = file.sform == Some(SIDEWAYS);
-            assert!(spooled || matches!(rest, Err(VolumeError::Changed { .. })), "{what}: {rest:?}");
+            assert!(
+                spooled || matches!(rest, Err(VolumeError::Changed { .. })),
+                "{what}: {rest:?}"
+            );
             assert!(matches!(source.verify(), Err(VolumeError::Changed { .. })), "{what}");
             if !spooled {
                 assert!(matches!(source.rewind(), Err(VolumeError::Changed { .. })), "{what}");
@@ -276,8 +289,11 @@ fn a_volume_that_is_replaced_gives_no_mask() {
 fn named(path: &Path, two: bool) -> PathBuf {
     let file = Nifti::blob([16, 16, 8]);
     let mut bytes = if two { file.second_version() } else { file.bytes() };
-    let texts =
-        if two { vec![(240, 104), (508, 16), (525, 15)] } else { vec![(4, 28), (148, 104), (328, 16)] };
+    let texts = if two {
+        vec![(240, 104), (508, 16), (525, 15)]
+    } else {
+        vec![(4, 28), (148, 104), (328, 16)]
+    };
     for (at, length) in texts {
         bytes[at..at + length].copy_from_slice(&b"Jane^Roe".repeat(13)[..length]);
     }
@@ -290,8 +306,15 @@ fn a_mask_tells_its_labels_and_nothing_of_the_patient() {
     let at = |name: &str| folder.path().join(name);
     for (two, header) in [(false, 348), (true, 540)] {
         let input = named(&at("in.nii.gz"), two);
-        let ran =
-            monet(&["segment", text(&input), "-o", text(&at("o.nii")), "--quiet", "--force", "--accept-any"]);
+        let ran = monet(&[
+            "segment",
+            text(&input),
+            "-o",
+            text(&at("o.nii")),
+            "--quiet",
+            "--force",
+            "--accept-any",
+        ]);
         assert!(ran.status.success(), "{}", stderr(&ran));
         let bytes = fs::read(at("o.nii")).unwrap();
         assert!(!bytes.windows(4).any(|w| w == b"Jane" || w == b"^Roe"), "a name is in the mask");
@@ -307,7 +330,9 @@ fn a_mask_tells_its_labels_and_nothing_of_the_patient() {
 
 #[test]
 fn nibabel_and_simpleitk_read_masks_and_their_labels() {
-    let Some(python) = support::python("nibabel_and_simpleitk_read_masks_and_their_labels") else { return };
+    let Some(python) = support::python("nibabel_and_simpleitk_read_masks_and_their_labels") else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let sample = "models/sample/mni152-hippocampus.nii.gz";
     let [plain, zipped] = ["o.nii", "o.nii.gz"].map(|name| folder.path().join(name));
@@ -347,10 +372,13 @@ fn a_label_table_is_written_on_request_and_never_over_a_file() {
     let input = Nifti::blob([24, 28, 18]).write(&at("in.nii.gz"));
     let segment = |table: &Path, more: &[&str]| {
         let output = at("o.nii");
-        let args = ["segment", text(&input), "-o", text(&output), "--quiet", "--label-table", text(table)];
+        let args =
+            ["segment", text(&input), "-o", text(&output), "--quiet", "--label-table", text(table)];
         monet(&[&args[..], more].concat())
     };
-    for (name, expected) in [("l.ctbl", "\n1 anterior 255 107 53 255\n"), ("l.txt", "    \"posterior\"\n")] {
+    for (name, expected) in
+        [("l.ctbl", "\n1 anterior 255 107 53 255\n"), ("l.txt", "    \"posterior\"\n")]
+    {
         let ran = segment(&at(name), &["--force"]);
         assert!(ran.status.success(), "{}", stderr(&ran));
         let table = fs::read_to_string(at(name)).unwrap();

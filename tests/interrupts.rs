@@ -1,4 +1,5 @@
-//! Signals: a command ends within a second of one, whatever it waits for; what was done stays, what was not leaves nothing.
+//! Signals: a command ends within a second of one, whatever it waits for; what was done stays, what
+//! was not leaves nothing.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -52,7 +53,8 @@ fn end(mut child: Child, what: &str) -> Output {
 }
 
 fn listing(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let names =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
@@ -62,7 +64,9 @@ fn listing(folder: &Path) -> Vec<String> {
 fn until_it_works(child: &Child) {
     until("a net runs", || {
         let mut tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().flatten();
-        tasks.any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "worker\n"))
+        tasks.any(|task| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "worker\n")
+        })
     });
 }
 
@@ -71,7 +75,8 @@ fn fifo(path: PathBuf) -> PathBuf {
     path
 }
 
-/// Waits until all threads of a command have slept for a while, as they do where one waits for a pipe and the rest for that one.
+/// Waits until all threads of a command have slept for a while, as they do where one waits for a
+/// pipe and the rest for that one.
 fn until_it_sleeps(child: &Child) {
     let sleeps = |task: fs::DirEntry| {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
@@ -92,7 +97,8 @@ fn slow_package(folder: &Path) -> PathBuf {
     fs::copy(bench.join("monet-256.int8.onnx"), folder.join("monet-256.int8.onnx")).unwrap();
     let manifest = fs::read_to_string(bench.join("monet-256.int8.toml")).unwrap();
     let path = folder.join("slow.toml");
-    fs::write(&path, manifest.replace("kind = \"resize\"", "kind = \"pad\"\nspacing = [1.0, 1.0]")).unwrap();
+    fs::write(&path, manifest.replace("kind = \"resize\"", "kind = \"pad\"\nspacing = [1.0, 1.0]"))
+        .unwrap();
     path
 }
 
@@ -106,13 +112,21 @@ fn an_interrupt_leaves_nothing() {
         let input = Nifti::blob([256, 256, 300]).write(&folder.path().join("in.nii"));
         let before = listing(folder.path());
         let output = folder.path().join("o.nii.gz");
-        let child =
-            start(&["segment", text(&input), "-o", text(&output), "--model", text(&package), "--quiet"]);
+        let child = start(&[
+            "segment",
+            text(&input),
+            "-o",
+            text(&output),
+            "--model",
+            text(&package),
+            "--quiet",
+        ]);
         until_it_works(&child);
         signals.iter().for_each(|which| signal(&child, which));
         let ran = end(child, name);
         if signals.len() == 1 {
-            let message = format!("interrupted: {} is not segmented, nothing was written", input.display());
+            let message =
+                format!("interrupted: {} is not segmented, nothing was written", input.display());
             assert!(stderr(&ran).contains(&message), "{name}: {}", stderr(&ran));
         }
         assert_eq!(listing(folder.path()), before, "{name}");
@@ -148,7 +162,8 @@ fn a_slice_that_takes_long_keeps_no_signal_waiting() {
 fn a_read_that_blocks_keeps_no_signal_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let good = Nifti::blob([8, 8, 4]).write(&path("good.nii"));
     let output = path("o.nii");
     let pipes = ["p.nii", "p.toml", "p.plan"].map(|name| fifo(path(name)));
@@ -181,7 +196,8 @@ fn a_read_that_blocks_keeps_no_signal_waiting() {
 fn a_batch_that_is_interrupted_keeps_what_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let [a, b] = ["a.nii", "b.nii"].map(|name| Nifti::blob([8, 8, 4]).write(&path(name)));
     let bad = support::write(&path("bad.nii"), b"nothing");
     let stuck = fifo(path("stuck.nii"));
@@ -213,7 +229,8 @@ fn a_batch_that_is_interrupted_keeps_what_is_done() {
     assert!(stderr(&ran).contains(&message), "{}", stderr(&ran));
     assert_eq!(listing(&masks), ["a.nii", "b.nii"]);
     let reports: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
-    let inputs: Vec<_> = reports.as_array().unwrap().iter().map(|r| r["input"].as_str().unwrap()).collect();
+    let inputs: Vec<_> =
+        reports.as_array().unwrap().iter().map(|r| r["input"].as_str().unwrap()).collect();
     assert_eq!(inputs, [text(&a), text(&b)]);
 }
 
@@ -226,7 +243,16 @@ fn signals_that_are_ignored_at_the_start_interrupt_nothing() {
     let output = folder.path().join("o.nii.gz");
     let script = "trap '' INT TERM HUP; exec \"$0\" \"$@\"";
     let mut child = Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_monet"), "segment", text(&input), "-o", text(&output), "-q"])
+        .args([
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_monet"),
+            "segment",
+            text(&input),
+            "-o",
+            text(&output),
+            "-q",
+        ])
         .args(["--model", text(&package)])
         .spawn()
         .unwrap();

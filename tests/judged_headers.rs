@@ -1,7 +1,7 @@
 //! Random headers, judged by nibabel and SimpleITK: the same corners in the world, or an error.
 //!
-//! `MONET_HEADERS` is their number, 2,000 when not given. Where the judges differ from one another, the table in
-//! `src/volume/forms.rs` says which of them is followed.
+//! `MONET_HEADERS` is their number, 2,000 when not given. Where the judges differ from one another,
+//! the table in `src/volume/forms.rs` says which of them is followed.
 
 mod support;
 
@@ -77,7 +77,13 @@ fn quaternion(random: &mut Random) -> [f64; 3] {
         [b, c, d].map(|v| v * to / norm)
     };
     match random.next() % 10 {
-        0 => random.of(&[[0.0; 3], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.6, 0.8, 0.0]]),
+        0 => random.of(&[
+            [0.0; 3],
+            [1.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0],
+            [0.0, 0.0, 1.0],
+            [0.6, 0.8, 0.0],
+        ]),
         // Half a turn but for rounding, and a little less or more than half.
         1 => stretched(1.0),
         2 => {
@@ -127,7 +133,8 @@ impl Header {
             (6, 1.0),
         ]);
         let mut spacing = [0.0; 3].map(|_: f64| random.between(0.1, 6.0) * factor);
-        let offset = |random: &mut Random| [0.0; 3].map(|_: f64| random.between(-400.0, 400.0) * factor);
+        let offset =
+            |random: &mut Random| [0.0; 3].map(|_: f64| random.between(-400.0, 400.0) * factor);
         let (qoffset, soffset) = (offset(random), offset(random));
         let quatern = quaternion(random);
         let turned = rotation(quaternion(random));
@@ -156,7 +163,8 @@ impl Header {
         }
         if random.one_in(4) {
             let axis = random.of(&[0, 1, 2]);
-            spacing[axis] = random.of(&[0.0, f64::NAN, -spacing[axis], f64::INFINITY, 2.0 * factor]);
+            spacing[axis] =
+                random.of(&[0.0, f64::NAN, -spacing[axis], f64::INFINITY, 2.0 * factor]);
             plain_sform = false;
         }
         let [x, y, z] = spacing;
@@ -195,8 +203,11 @@ impl Header {
     fn bytes(&self) -> Vec<u8> {
         let mut out = vec![0; if self.two { 544 } else { 352 }];
         let mut put = |at: usize, bytes: &[u8]| {
-            let ordered: Vec<u8> =
-                if self.big_endian { bytes.iter().rev().copied().collect() } else { bytes.to_vec() };
+            let ordered: Vec<u8> = if self.big_endian {
+                bytes.iter().rev().copied().collect()
+            } else {
+                bytes.to_vec()
+            };
             out[at..at + bytes.len()].copy_from_slice(&ordered);
         };
         let form = || self.quatern.iter().chain(&self.qoffset).chain(self.srow.iter().flatten());
@@ -213,13 +224,22 @@ impl Header {
             out[4..12].copy_from_slice(b"n+2\0\r\n\x1a\n");
         } else {
             put(0, &348i32.to_le_bytes());
-            self.dim.iter().enumerate().for_each(|(i, v)| put(40 + 2 * i, &(*v as i16).to_le_bytes()));
+            self.dim
+                .iter()
+                .enumerate()
+                .for_each(|(i, v)| put(40 + 2 * i, &(*v as i16).to_le_bytes()));
             put(70, &2i16.to_le_bytes());
             put(72, &8i16.to_le_bytes());
-            self.pixdim.iter().enumerate().for_each(|(i, v)| put(76 + 4 * i, &(*v as f32).to_le_bytes()));
+            self.pixdim
+                .iter()
+                .enumerate()
+                .for_each(|(i, v)| put(76 + 4 * i, &(*v as f32).to_le_bytes()));
             put(108, &352f32.to_le_bytes());
             put(123, &[self.units as u8]);
-            self.codes.iter().enumerate().for_each(|(i, v)| put(252 + 2 * i, &(*v as i16).to_le_bytes()));
+            self.codes
+                .iter()
+                .enumerate()
+                .for_each(|(i, v)| put(252 + 2 * i, &(*v as i16).to_le_bytes()));
             form().enumerate().for_each(|(i, v)| put(256 + 4 * i, &(*v as f32).to_le_bytes()));
             out[344..348].copy_from_slice(b"n+1\0");
         }
@@ -244,7 +264,9 @@ impl Header {
         let dims = (3..=7).contains(&rank)
             && (1..=rank as usize).all(|i| self.dim[i] > 0 || (self.dim[i] == 0 && i > 3));
         let [qform, sform] = self.declared();
-        dims && (sform && self.sform_spans_space() || qform && self.qform_is_finite() || !qform && !sform)
+        dims && (sform && self.sform_spans_space()
+            || qform && self.qform_is_finite()
+            || !qform && !sform)
     }
 
     /// Whose word counts, by the table of differences.
@@ -259,7 +281,8 @@ impl Header {
         }
         if qform {
             let lack = 1.0 - self.quatern.iter().map(|v| v * v).sum::<f64>();
-            // In version 1 nibabel's bound for rounding is another one; its refusals are none of ours.
+            // In version 1 nibabel's bound for rounding is another one; its refusals are none of
+            // ours.
             let turn = self.two || !(1e-7..4e-7).contains(&lack);
             let qfac = self.pixdim[0].abs() == 1.0 || self.pixdim[0] == 0.0 || self.pixdim[0] > 0.0;
             let nibabel = turn && qfac && self.pixdim[1..4].iter().all(|v| v.is_finite());
@@ -277,7 +300,8 @@ impl Header {
     }
 }
 
-/// ITK compares a degenerate sform in its own way; where one is declared beside a qform, its word is not asked.
+/// ITK compares a degenerate sform in its own way; where one is declared beside a qform, its word
+/// is not asked.
 fn sform_is_taken_by_itk(header: &Header) -> bool {
     header.declared()[1]
 }
@@ -291,8 +315,9 @@ struct Judges {
 
 /// How far corners are apart, in millimetres.
 fn apart(size: [usize; 3], ours: &Affine, theirs: &Affine) -> f64 {
-    let corner =
-        |i: usize| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { size[axis] as f64 - 1.0 } else { 0.0 });
+    let corner = |i: usize| {
+        [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { size[axis] as f64 - 1.0 } else { 0.0 })
+    };
     let distance = |i: usize| {
         let (p, q) = (ours.apply(corner(i)), theirs.apply(corner(i)));
         (0..3).map(|k| (p[k] - q[k]).powi(2)).sum::<f64>().sqrt()
@@ -314,7 +339,9 @@ fn judge(folder: &Path, python: &Path, headers: &[Header], count: &mut Count) {
     let paths: Vec<_> = (0..headers.len()).map(|i| folder.join(format!("{i}.nii"))).collect();
     headers.iter().zip(&paths).for_each(|(header, path)| fs::write(path, header.bytes()).unwrap());
     let list = folder.join("list.txt");
-    let line = |(header, path): (&Header, &PathBuf)| format!("{}\t{}\n", path.display(), header.judges().itk);
+    let line = |(header, path): (&Header, &PathBuf)| {
+        format!("{}\t{}\n", path.display(), header.judges().itk)
+    };
     fs::write(&list, headers.iter().zip(&paths).map(line).collect::<String>()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judge_headers.py");
     let output = Command::new(python).arg(script).arg(&list).output().unwrap();
@@ -337,8 +364,10 @@ fn judge(folder: &Path, python: &Path, headers: &[Header], count: &mut Count) {
         assert_eq!(read.warnings.contains(&VolumeWarning::NoAffine), alone, "{header:?}");
         let judges = header.judges();
         let millimetres = |rows: Rows| Affine(rows.map(|row| row.map(|v| v / header.factor)));
-        let nibabel =
-            best.filter(|_| judges.nibabel).or(qform.filter(|_| judges.nibabel_qform)).map(millimetres);
+        let nibabel = best
+            .filter(|_| judges.nibabel)
+            .or(qform.filter(|_| judges.nibabel_qform))
+            .map(millimetres);
         let itk = itk.filter(|_| judges.itk).map(Affine);
         count.by_nibabel += usize::from(nibabel.is_some());
         count.by_itk += usize::from(itk.is_some());
@@ -357,13 +386,16 @@ fn judge(folder: &Path, python: &Path, headers: &[Header], count: &mut Count) {
 
 #[test]
 fn nibabel_and_itk_place_random_headers_alike() {
-    let Some(python) = support::python("nibabel_and_itk_place_random_headers_alike") else { return };
-    let wanted =
-        std::env::var("MONET_HEADERS").map_or(BATCH, |n| n.parse().expect("MONET_HEADERS is a number"));
+    let Some(python) = support::python("nibabel_and_itk_place_random_headers_alike") else {
+        return;
+    };
+    let wanted = std::env::var("MONET_HEADERS")
+        .map_or(BATCH, |n| n.parse().expect("MONET_HEADERS is a number"));
     let folder = tempfile::tempdir().unwrap();
     let (mut random, mut count, mut done) = (Random(16), Count::default(), 0);
     while done < wanted {
-        let headers: Vec<_> = (0..BATCH.min(wanted - done)).map(|_| Header::new(&mut random)).collect();
+        let headers: Vec<_> =
+            (0..BATCH.min(wanted - done)).map(|_| Header::new(&mut random)).collect();
         judge(folder.path(), &python, &headers, &mut count);
         done += headers.len();
     }

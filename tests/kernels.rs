@@ -1,15 +1,23 @@
-//! Every kernel that this CPU has against the scalar one, bit for bit, over random shapes and extreme values.
+//! Every kernel that this CPU has against the scalar one, bit for bit, over random shapes and
+//! extreme values.
 
 mod nets;
 
 use std::io::Write;
 
 use monet::engine::int8::{
-    Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph, RunError, Source,
+    Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph,
+    RunError, Source,
 };
 use nets::Random;
 
-fn logits(graph: &QuantGraph, size: [usize; 2], kernel: Kernel, input: &[f32], rubbish: u8) -> Vec<u32> {
+fn logits(
+    graph: &QuantGraph,
+    size: [usize; 2],
+    kernel: Kernel,
+    input: &[f32],
+    rubbish: u8,
+) -> Vec<u32> {
     let plan = Plan::new(graph, size[0], size[1], kernel).expect("a plan for a valid net");
     let mut arena = vec![rubbish; plan.arena_len()];
     let mut out = vec![f32::NAN; plan.classes() * plan.output_size().iter().product::<usize>()];
@@ -28,8 +36,8 @@ fn input(random: &mut Random, graph: &QuantGraph, size: [usize; 2]) -> Vec<f32> 
         .collect()
 }
 
-/// Random nets that each kernel must compute alike; `MONET_CASES` says how many, for runs under a slow watcher of memory or
-/// an emulator.
+/// Random nets that each kernel must compute alike; `MONET_CASES` says how many, for runs under a
+/// slow watcher of memory or an emulator.
 fn cases() -> usize {
     std::env::var("MONET_CASES").map_or(400, |text| text.parse().expect("MONET_CASES is a number"))
 }
@@ -91,8 +99,13 @@ fn kernels_are_known_by_their_names() {
 /// A net of one 1×1 convolution, for each test to spoil.
 fn small() -> QuantGraph {
     let mut graph = QuantGraph::new(1, Quant { scale: 0.1, zero_point: 3 });
-    let conv =
-        Convolution { cout: 1, weights: vec![5], scales: vec![0.1], bias: vec![0], ..Convolution::default() };
+    let conv = Convolution {
+        cout: 1,
+        weights: vec![5],
+        scales: vec![0.1],
+        bias: vec![0],
+        ..Convolution::default()
+    };
     graph.push("head", Operation::Logits { inputs: vec![Source(0)], conv });
     graph.output = Output::Sigmoid { threshold: 0.5 };
     graph
@@ -144,6 +157,9 @@ fn buffers_of_other_sizes_are_errors() {
         plan.run(&mut arena, &[&[0.0; 16]], &mut labels[1..]),
     ];
     for (run, name) in runs.into_iter().zip(["arena", "input", "labels"]) {
-        assert!(matches!(run, Err(RunError::Length { what, .. }) if what == name), "{name}: {run:?}");
+        assert!(
+            matches!(run, Err(RunError::Length { what, .. }) if what == name),
+            "{name}: {run:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Threads that the system does not give: an error, neither a hang nor an abort, and nothing is left.
+//! Threads that the system does not give: an error, neither a hang nor an abort, and nothing is
+//! left.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -28,16 +29,21 @@ fn ended(command: &mut Command, what: &str) -> Output {
 /// A folder that another user may write in, with the binary, a package and a volume in it.
 fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    // A package that the int8 engine takes as a whole: others are tried in a process of their own, which takes threads, too.
+    // A package that the int8 engine takes as a whole: others are tried in a process of their own,
+    // which takes threads, too.
     let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bench");
     fs::copy(bench.join("monet-256.int8.onnx"), folder.path().join("monet-256.int8.onnx")).unwrap();
     let manifest = fs::read_to_string(bench.join("monet-256.int8.toml")).unwrap();
-    let manifest = manifest.replace("= 256", "= 16").replace("\"resize\"", "\"pad\"\nspacing = [1.0, 1.0]");
+    let manifest =
+        manifest.replace("= 256", "= 16").replace("\"resize\"", "\"pad\"\nspacing = [1.0, 1.0]");
     fs::write(folder.path().join("small.toml"), manifest).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    // By another process: a file that this one has written cannot be run while a child of another test's holds it open.
-    let copied =
-        Command::new("cp").arg(env!("CARGO_BIN_EXE_monet")).arg(folder.path().join("monet")).status();
+    // By another process: a file that this one has written cannot be run while a child of another
+    // test's holds it open.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_monet"))
+        .arg(folder.path().join("monet"))
+        .status();
     assert!(copied.unwrap().success());
     Nifti::blob([16, 16, 12]).write(&folder.path().join("in.nii"));
     folder
@@ -46,7 +52,8 @@ fn open_folder() -> tempfile::TempDir {
 fn leaves_nothing(folder: &Path, ran: &Output, what: &str) {
     assert_eq!(ran.status.code(), Some(1), "{what}: {}", stderr(ran));
     assert!(
-        stderr(ran).contains("could not be started") || stderr(ran).contains("no thread can be started"),
+        stderr(ran).contains("could not be started")
+            || stderr(ran).contains("no thread can be started"),
         "{what}: {}",
         stderr(ran)
     );
@@ -58,8 +65,9 @@ fn leaves_nothing(folder: &Path, ran: &Output, what: &str) {
 fn threads_that_cannot_be_started_are_an_error() {
     let id = Command::new("id").arg("-u").output().unwrap();
     let root = id.stdout == b"0\n";
-    let have =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    let have = |program: &str| {
+        Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+    };
     if !have("prlimit") || (root && !have("setpriv")) {
         eprintln!(
             "SKIPPED threads_that_cannot_be_started_are_an_error: needs prlimit and setpriv of util-linux"
@@ -80,7 +88,14 @@ fn threads_that_cannot_be_started_are_an_error() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "prlimit"]);
         command.arg(format!("--nproc={most}")).arg(folder.path().join("monet"));
-        command.args(["segment", text(&folder.path().join("in.nii")), "-o", text(&output), "--threads", "4"]);
+        command.args([
+            "segment",
+            text(&folder.path().join("in.nii")),
+            "-o",
+            text(&output),
+            "--threads",
+            "4",
+        ]);
         command.arg("--model").arg(folder.path().join("small.toml"));
         let ran = ended(&mut command, &what);
         println!("{what}: {:?} {}", ran.status.code(), stderr(&ran).trim());
@@ -92,11 +107,13 @@ fn threads_that_cannot_be_started_are_an_error() {
             leaves_nothing(folder.path(), &ran, &what);
         }
     }
-    // Its own, the one that listens for signals, the volumes', a reader, four workers: eight, of which some may have ended.
+    // Its own, the one that listens for signals, the volumes', a reader, four workers: eight, of
+    // which some may have ended.
     assert!(failed >= 5 && done >= 1, "{failed} failed, {done} done");
 }
 
-/// Where memory for a thread's stack is what is missing, it is the same; where any other is, the system ends the process.
+/// Where memory for a thread's stack is what is missing, it is the same; where any other is, the
+/// system ends the process.
 #[test]
 fn little_memory_is_no_reason_to_hang() {
     let folder = open_folder();
@@ -118,7 +135,11 @@ fn little_memory_is_no_reason_to_hang() {
                 .arg("--force");
             command.arg("--model").arg(folder.path().join("small.toml"));
             let ran = ended(&mut command, &what);
-            println!("{what}: {:?} {}", ran.status, stderr(&ran).lines().last().unwrap_or_default());
+            println!(
+                "{what}: {:?} {}",
+                ran.status,
+                stderr(&ran).lines().last().unwrap_or_default()
+            );
             told += usize::from(stderr(&ran).contains("started"));
             assert_ne!(ran.status.code(), Some(101), "{what}: {}", stderr(&ran));
         }

@@ -1,5 +1,5 @@
-//! `monet evaluate` through the real binary: scores against an outside judge on real labels, and what is told of scores
-//! that are undefined and labels that nobody named.
+//! `monet evaluate` through the real binary: scores against an outside judge on real labels, and
+//! what is told of scores that are undefined and labels that nobody named.
 
 mod support;
 
@@ -24,7 +24,8 @@ fn labels(size: [usize; 3], spacing: [f32; 3], voxels: &[u8]) -> Nifti {
     nifti
 }
 
-/// Every voxel moved by `by` along each axis; what leaves the volume is lost, what enters is background.
+/// Every voxel moved by `by` along each axis; what leaves the volume is lost, what enters is
+/// background.
 fn shifted(voxels: &[u8], [w, h, d]: [usize; 3], by: [usize; 3]) -> Vec<u8> {
     let mut out = vec![0; voxels.len()];
     for z in by[2]..d {
@@ -46,8 +47,9 @@ fn across(volume: &Nifti) -> Nifti {
         .map(|at| volume.voxels[at])
         .collect();
     let mut out = labels([d, h, w], [1.0; 3], &voxels);
-    out.sform =
-        volume.sform.map(|rows| rows.map(|[x, y, z, shift]| [-z, y, x, shift + z * (d as f32 - 1.0)]));
+    out.sform = volume
+        .sform
+        .map(|rows| rows.map(|[x, y, z, shift]| [-z, y, x, shift + z * (d as f32 - 1.0)]));
     out
 }
 
@@ -60,8 +62,8 @@ fn folders(root: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// scipy must find the same Dice, Hausdorff distances and volumes: real hippocampi, shifted, swapped between labels and missed, at spacings
-/// from isotropic to thick slices.
+/// scipy must find the same Dice, Hausdorff distances and volumes: real hippocampi, shifted,
+/// swapped between labels and missed, at spacings from isotropic to thick slices.
 #[test]
 fn scipy_finds_the_same_scores_on_real_labels() {
     let name = "scipy_finds_the_same_scores_on_real_labels";
@@ -71,7 +73,9 @@ fn scipy_finds_the_same_scores_on_real_labels() {
     let mut all: Vec<PathBuf> = fs::read_dir(data.join("Task04_Hippocampus/labelsTr"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("hippocampus_")))
+        .filter(|path| {
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("hippocampus_"))
+        })
         .collect();
     all.sort();
     let spacings = [[1.0, 1.0, 1.0], [0.98, 0.98, 3.27], [0.5, 2.0, 1.25]];
@@ -92,7 +96,9 @@ fn scipy_finds_the_same_scores_on_real_labels() {
         let [mut p, mut t] = [&moved, &voxels].map(|voxels| labels(size, spacing, voxels));
         match n {
             // A gantry's tilt.
-            3 | 9 => [&mut p, &mut t].into_iter().for_each(|v| v.sform.as_mut().unwrap()[1][2] = -0.7),
+            3 | 9 => {
+                [&mut p, &mut t].into_iter().for_each(|v| v.sform.as_mut().unwrap()[1][2] = -0.7)
+            }
             // Sheared in every way.
             4 | 10 => [&mut p, &mut t].into_iter().for_each(|v| {
                 let rows = v.sform.as_mut().unwrap();
@@ -106,7 +112,8 @@ fn scipy_finds_the_same_scores_on_real_labels() {
     }
     let json = root.path().join("scores.json");
     let names = "1=anterior,2=posterior";
-    let args = ["--pred", text(&pred), "--truth", text(&truth), "--labels", names, "--json", text(&json)];
+    let args =
+        ["--pred", text(&pred), "--truth", text(&truth), "--labels", names, "--json", text(&json)];
     let ran = monet(&[&["evaluate"], &args[..]].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judge_measure.py");
@@ -130,12 +137,18 @@ fn undefined_scores_are_counted_and_told() {
     let of = |score: &str, what: &str| json["summary"][0][score][what].clone();
     assert_eq!((of("dice", "count"), of("dice", "undefined")), (2.into(), 1.into()));
     assert_eq!((of("hd95_mm", "count"), of("hd95_mm", "undefined")), (1.into(), 2.into()));
-    assert_eq!((of("hausdorff_mm", "count"), of("hausdorff_mm", "undefined")), (1.into(), 2.into()));
+    assert_eq!(
+        (of("hausdorff_mm", "count"), of("hausdorff_mm", "undefined")),
+        (1.into(), 2.into())
+    );
     assert_eq!(of("dice", "mean"), 0.5);
     assert_eq!(json["subjects"][1]["labels"][0]["difference_percent"], -100.0);
     assert_eq!(json["subjects"][2]["labels"][0]["difference_percent"], Value::Null);
     let table = String::from_utf8(monet(&args).stdout).unwrap();
-    assert!(table.contains("HD95 and HD of spot: undefined for 2 of 3, not in its mean"), "{table}");
+    assert!(
+        table.contains("HD95 and HD of spot: undefined for 2 of 3, not in its mean"),
+        "{table}"
+    );
     assert!(table.contains("Dice of spot: undefined for 1 of 3, not in its mean"), "{table}");
 }
 
@@ -184,7 +197,8 @@ fn labels_that_cannot_be_meant_are_refused() {
         ("1=", 2, "has no name"),
         ("1=a,1=b", 1, "named twice"),
     ] {
-        let ran = monet(&["evaluate", "--pred", text(&file), "--truth", text(&file), "--labels", labels]);
+        let ran =
+            monet(&["evaluate", "--pred", text(&file), "--truth", text(&file), "--labels", labels]);
         assert_eq!(ran.status.code(), Some(code), "{labels}: {}", stderr(&ran));
         assert!(stderr(&ran).contains(found), "{labels}: {}", stderr(&ran));
     }
@@ -254,12 +268,17 @@ fn labels_of_every_type_and_scale_are_scored() {
     ];
     for (name, label, change) in changes {
         let [pred, truth] = pair_of(root.path(), name, change);
-        let ran = monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth), "--json", "-"]);
+        let ran =
+            monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth), "--json", "-"]);
         let scores = scores(&ran);
         let found = &scores["subjects"][0]["labels"];
         assert_eq!(found.as_array().map(Vec::len), Some(1), "{name}: {found}");
         assert_eq!(found[0]["label"], label, "{name}");
-        assert_eq!((&found[0]["dice"], &found[0]["hausdorff_mm"]), (&0.5.into(), &2.0.into()), "{name}");
+        assert_eq!(
+            (&found[0]["dice"], &found[0]["hausdorff_mm"]),
+            (&0.5.into(), &2.0.into()),
+            "{name}"
+        );
     }
     // All of them as two folders.
     let [pred, truth] = ["pred", "truth"].map(|folder| root.path().join(folder));
@@ -279,7 +298,9 @@ fn what_is_no_label_volume_is_refused_by_name_and_the_others_are_scored() {
         ("nan", "voxel value NaN", &|v| {
             stored(v, FLOAT32, |l| if l > 0 { f32::NAN } else { 0.0 }.to_le_bytes());
         }),
-        ("much", "voxel value 70000", &|v| stored(v, INT32, |l| (70000 * i32::from(l)).to_le_bytes())),
+        ("much", "voxel value 70000", &|v| {
+            stored(v, INT32, |l| (70000 * i32::from(l)).to_le_bytes())
+        }),
         ("colours", "datatype", &|v| stored(v, RGB24, |l| [l; 3])),
         ("short", "truncated or damaged", &|v| v.voxels.truncate(5)),
         ("vectors", "header field `dim`", &|v| v.dim = vec![5, 1, 1, 1, 1, 8]),
@@ -289,7 +310,8 @@ fn what_is_no_label_volume_is_refused_by_name_and_the_others_are_scored() {
     }
     let good = pair_of(root.path(), "good.nii.gz", |_| {});
     let [pred, truth] = ["pred", "truth"].map(|folder| root.path().join(folder));
-    // Another grid; one without its counterpart; two of one subject; a damaged member; another format; a folder.
+    // Another grid; one without its counterpart; two of one subject; a damaged member; another
+    // format; a folder.
     pair_of(root.path(), "moved.nii", |_| {});
     labels([8, 1, 1], [3.0; 3], &[0; 8]).write(&pred.join("moved.nii"));
     fs::copy(&good[0], pred.join("alone.nii.gz")).unwrap();
@@ -307,7 +329,8 @@ fn what_is_no_label_volume_is_refused_by_name_and_the_others_are_scored() {
     let ran = monet(&["evaluate", "--pred", text(&pred), "--truth", text(&truth), "--json", "-"]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     let scores = scores(&ran);
-    let subjects: Vec<_> = scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
+    let subjects: Vec<_> =
+        scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
     assert_eq!(subjects, ["good"], "{}", stderr(&ran));
     let others = [
         ("moved", "different grids"),
@@ -338,7 +361,8 @@ fn a_label_above_255_does_not_block_those_that_are_named() {
     assert_eq!(scores(&ran)["subjects"][0]["labels"][0]["pred_ml"], 0.001);
 }
 
-/// Every voxel has another label, so that what a label costs is seen; and the warning of labels without a name stays short.
+/// Every voxel has another label, so that what a label costs is seen; and the warning of labels
+/// without a name stays short.
 #[test]
 fn tens_of_thousands_of_labels_are_scored() {
     let root = tempfile::tempdir().unwrap();
@@ -395,7 +419,8 @@ fn names_that_differ_in_a_byte_that_is_no_text_are_two_subjects() {
     let ran = monet(&[&args[..], &["--json", "-"]].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     let scores = scores(&ran);
-    let subjects: Vec<_> = scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
+    let subjects: Vec<_> =
+        scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
     assert_eq!(subjects, ["M\\xf6ller", "M\\xfcller"]);
 }
 
@@ -443,8 +468,8 @@ fn more_voxels_than_can_be_held_are_refused_before_they_are_read() {
     assert!(stderr(&ran).contains("expected at most 1073741824"), "{}", stderr(&ran));
 }
 
-/// Memory follows what a file holds: 78 million voxels with few labels pass in 100 MB, and a file that is full of them is refused by name,
-/// where more would be needed; the next subject is scored.
+/// Memory follows what a file holds: 78 million voxels with few labels pass in 100 MB, and a file
+/// that is full of them is refused by name, where more would be needed; the next subject is scored.
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_follows_labels_and_its_lack_is_an_error() {
@@ -473,6 +498,7 @@ fn memory_follows_labels_and_its_lack_is_an_error() {
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("full.nii.gz: not enough memory"), "{}", stderr(&ran));
     let scores = scores(&ran);
-    let subjects: Vec<_> = scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
+    let subjects: Vec<_> =
+        scores["subjects"].as_array().unwrap().iter().map(|s| &s["subject"]).collect();
     assert_eq!(subjects, ["few", "last"]);
 }

@@ -1,5 +1,5 @@
-//! Outputs never meet an input or one another, what cannot be written is said before anything is read, and what a killed run leaves is gone
-//! after the next one.
+//! Outputs never meet an input or one another, what cannot be written is said before anything is
+//! read, and what a killed run leaves is gone after the next one.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -103,8 +103,14 @@ fn outputs_are_no_inputs_and_do_not_meet() {
             ("segment a.nii a.nii.gz -o out --preview p.png", "two outputs"),
             ("segment a.nii here/a.nii -o out", "two outputs"),
             ("segment a.nii b.nii -o out --stats out/b.nii", "two outputs"),
-            ("segment a.nii -o x.nii --model hippocampus.int8.toml --stats hippocampus.int8.onnx", "input"),
-            ("segment a.nii -o x.nii --model hippocampus.int8.toml --preview hippocampus.int8.toml", "input"),
+            (
+                "segment a.nii -o x.nii --model hippocampus.int8.toml --stats hippocampus.int8.onnx",
+                "input",
+            ),
+            (
+                "segment a.nii -o x.nii --model hippocampus.int8.toml --preview hippocampus.int8.toml",
+                "input",
+            ),
             ("evaluate --pred m.nii --truth m.nii --json m.nii", "input"),
             ("evaluate --pred m.nii --truth m.nii --json x --csv ./x", "two outputs"),
             (
@@ -151,7 +157,10 @@ fn what_cannot_be_written_is_said_at_once() {
         ("segment no.nii -o o.nii --preview b.nii", "exists already"),
         ("segment no.nii -o o.nii --preview -", "standard output"),
         (&long, "cannot be the name of a file"),
-        ("evaluate --pred no.nii --truth no.nii --json missing/x", "the folder missing does not exist"),
+        (
+            "evaluate --pred no.nii --truth no.nii --json missing/x",
+            "the folder missing does not exist",
+        ),
         ("evaluate --pred no.nii --truth no.nii --csv b.nii", "exists already"),
         ("evaluate --pred no.nii --truth no.nii --csv out --force", "is a folder"),
         ("profile --json missing/x", "the folder missing does not exist"),
@@ -178,12 +187,17 @@ fn a_replaced_file_keeps_its_mode() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     for name in ["o.nii", "s.json", "p.png", "e.json"] {
         assert_ne!(fs::read(place.at(name)).unwrap(), b"earlier");
-        assert_eq!(fs::metadata(place.at(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(
+            fs::metadata(place.at(name)).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{name}"
+        );
     }
     assert_eq!(fs::metadata(place.at("new.csv")).unwrap().permissions().mode() & 0o400, 0o400);
 }
 
-/// What a limit on the size of files leaves: an error, and the earlier files. (The limit's signal would kill.)
+/// What a limit on the size of files leaves: an error, and the earlier files. (The limit's signal
+/// would kill.)
 #[test]
 fn a_file_that_may_not_grow_is_an_error() {
     let place = Place::new();
@@ -203,7 +217,12 @@ fn a_file_that_may_not_grow_is_an_error() {
     ] {
         // One block of 1024 bytes.
         let script = format!("ulimit -f 1; exec {} {line}", env!("CARGO_BIN_EXE_monet"));
-        let ran = Command::new("bash").arg("-c").arg(script).current_dir(place.0.path()).output().unwrap();
+        let ran = Command::new("bash")
+            .arg("-c")
+            .arg(script)
+            .current_dir(place.0.path())
+            .output()
+            .unwrap();
         assert_eq!(ran.status.code(), Some(1), "{line}: {}", stderr(&ran));
         assert!(stderr(&ran).contains("File too large"), "{line}: {}", stderr(&ran));
         assert!(place.all() == before, "{line}: something was changed");
@@ -239,7 +258,8 @@ fn nothing_is_left_of_killed_runs_after_the_next_one() {
     };
     assert_eq!(expected, ["o.nii.gz", "p.png", "s.json"]);
     for delay in 0..40 {
-        let line = "segment a.nii -o out/o.nii.gz --stats out/s.json --preview out/p.png --force --quiet";
+        let line =
+            "segment a.nii -o out/o.nii.gz --stats out/s.json --preview out/p.png --force --quiet";
         let mut child = place.command(line).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
         child.kill().unwrap();
@@ -252,9 +272,10 @@ fn nothing_is_left_of_killed_runs_after_the_next_one() {
     let ran = place.run("segment b.nii -o out/b.nii");
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert_eq!(names(&place.at("out")), ["b.nii", "o.nii.gz", "p.png", "s.json"]);
-    for name in
-        ["evaluate --pred m.nii --truth m.nii --json out/e.json", "profile --runs 1 --json out/f.json"]
-    {
+    for name in [
+        "evaluate --pred m.nii --truth m.nii --json out/e.json",
+        "profile --runs 1 --json out/f.json",
+    ] {
         fs::write(place.at(&left), "half").unwrap();
         let ran = place.run(name);
         assert!(ran.status.success() && !place.at(&left).exists(), "{name}: {}", stderr(&ran));
@@ -263,12 +284,14 @@ fn nothing_is_left_of_killed_runs_after_the_next_one() {
 
 fn names(folder: &Path) -> Vec<String> {
     let name = |name: &OsStr| text(Path::new(name)).to_owned();
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|e| name(&e.unwrap().file_name())).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|e| name(&e.unwrap().file_name())).collect();
     names.sort();
     names
 }
 
-/// The record of a set whose commit was cut off after two of three files had their names: the earlier ones return.
+/// The record of a set whose commit was cut off after two of three files had their names: the
+/// earlier ones return.
 #[test]
 fn a_commit_that_was_cut_off_is_undone_by_the_next_run() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees with tract alone.
+//! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees
+//! with tract alone.
 
 mod nets;
 #[path = "support/qdq.rs"]
@@ -20,7 +21,8 @@ fn package(model: &pb::ModelProto) -> Package {
     engine::bare(&path, None).unwrap()
 }
 
-/// Runs the net as a package, and by tract alone: as many parts as expected, labels alike, all of it named by `describe`.
+/// Runs the net as a package, and by tract alone: as many parts as expected, labels alike, all of
+/// it named by `describe`.
 fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     let import = import(model);
     assert_eq!(import.regions.len(), parts, "{:?}", import.unfused);
@@ -41,9 +43,16 @@ fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     assert_eq!(stock, "tract");
     assert_eq!(name, format!("tract with int8 {}", Kernel::best()));
     let most = (0..4).map(|class| expected.iter().filter(|l| **l == class).count()).max().unwrap();
-    assert!(most * 10 < labels.len() * 9, "{most} of {} labels are one: says nothing", labels.len());
+    assert!(
+        most * 10 < labels.len() * 9,
+        "{most} of {} labels are one: says nothing",
+        labels.len()
+    );
     let equal = expected.iter().zip(&labels).filter(|(a, b)| a == b).count();
-    println!("{parts} part(s): {equal} of {} labels equal, at most {most} of a class", labels.len());
+    println!(
+        "{parts} part(s): {equal} of {} labels equal, at most {most} of a class",
+        labels.len()
+    );
     assert!(equal * 100 >= labels.len() * 97, "{equal} of {} labels equal", labels.len());
 
     let summary = engine::describe(&package, size, Kernel::best()).unwrap();
@@ -93,7 +102,8 @@ fn an_unknown_head_stays_outside() {
 
 #[test]
 fn a_part_ends_where_nothing_leads_past_its_end() {
-    // The unknown node stands in a branch: all before the branch is a part, and the net's end is another.
+    // The unknown node stands in a branch: all before the branch is a part, and the net's end is
+    // another.
     let mut net = Net::new();
     let x = net.round("image");
     let x = net.block(&x, 1, 8);
@@ -214,11 +224,17 @@ fn a_bare_file_must_say_what_its_slices_are() {
     package.manifest.validate().unwrap();
 
     for size in [[0, 8], [8, 5000]] {
-        assert!(matches!(engine::bare(&path, Some(size)), Err(EngineError::Bare { what: "input", .. })));
+        assert!(matches!(
+            engine::bare(&path, Some(size)),
+            Err(EngineError::Bare { what: "input", .. })
+        ));
     }
     let graph = model.graph.as_mut().unwrap();
     graph.input[0].r#type = Some(pb::TypeProto {
-        value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: 1, shape: None })),
+        value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
+            elem_type: 1,
+            shape: None,
+        })),
         ..Default::default()
     });
     save(&model);
@@ -226,7 +242,10 @@ fn a_bare_file_must_say_what_its_slices_are() {
     assert!(error.contains("expected [n, channels, height, width]"), "{error}");
     std::fs::write(&path, b"no net").unwrap();
     assert!(matches!(engine::bare(&path, None), Err(EngineError::Refused { .. })));
-    assert!(matches!(engine::bare(&folder.path().join("none.onnx"), None), Err(EngineError::File(_))));
+    assert!(matches!(
+        engine::bare(&folder.path().join("none.onnx"), None),
+        Err(EngineError::File(_))
+    ));
 }
 
 #[test]

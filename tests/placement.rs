@@ -1,4 +1,5 @@
-//! Where headers place their volumes: units, the two forms, and what stands in for them, as nifti_clib, nibabel and ITK have it.
+//! Where headers place their volumes: units, the two forms, and what stands in for them, as
+//! nifti_clib, nibabel and ITK have it.
 
 mod support;
 
@@ -7,7 +8,8 @@ use std::path::Path;
 use monet::volume::{Affine, SliceSource, SourceOptions, VolumeError, VolumeHeader, VolumeWarning};
 use support::{Nifti, monet, stderr, text};
 
-const SIDEWAYS: [[f32; 4]; 3] = [[0.0, 0.0, 3.0, -9.0], [2.0, 0.0, 0.0, 8.0], [0.0, -1.0, 0.0, 7.0]];
+const SIDEWAYS: [[f32; 4]; 3] =
+    [[0.0, 0.0, 3.0, -9.0], [2.0, 0.0, 0.0, 8.0], [0.0, -1.0, 0.0, 7.0]];
 
 fn header(file: &Nifti) -> Result<VolumeHeader, VolumeError> {
     let folder = tempfile::tempdir().unwrap();
@@ -38,14 +40,26 @@ fn qform(qform: [f32; 6], pixdim: [f32; 4]) -> Nifti {
 #[test]
 fn lengths_are_millimetres_whatever_the_unit() {
     let plain = affine(&Nifti { sform: Some(SIDEWAYS), ..Nifti::blob([30, 40, 50]) });
-    // The unit of time beside it changes nothing; codes that the format does not know are unknown ones.
-    for (units, factor) in
-        [(1, 1e-3), (2, 1.0), (3, 1e3), (0, 1.0), (8 + 2, 1.0), (16 + 3, 1e3), (24 + 1, 1e-3), (5, 1.0)]
-    {
-        let file = Nifti { units, sform: Some(scaled(SIDEWAYS, factor)), ..Nifti::blob([30, 40, 50]) };
+    // The unit of time beside it changes nothing; codes that the format does not know are unknown
+    // ones.
+    for (units, factor) in [
+        (1, 1e-3),
+        (2, 1.0),
+        (3, 1e3),
+        (0, 1.0),
+        (8 + 2, 1.0),
+        (16 + 3, 1e3),
+        (24 + 1, 1e-3),
+        (5, 1.0),
+    ] {
+        let file =
+            Nifti { units, sform: Some(scaled(SIDEWAYS, factor)), ..Nifti::blob([30, 40, 50]) };
         assert!(close(affine(&file), plain.0, 1e-5), "{units}: {:?}", affine(&file));
         let pixdim = [1.0, 2.0 * factor, 1.5 * factor, 3.0 * factor];
-        let file = Nifti { units, ..qform(HALF_TURN.map(|v| if v > 1.0 { v * factor } else { v }), pixdim) };
+        let file = Nifti {
+            units,
+            ..qform(HALF_TURN.map(|v| if v > 1.0 { v * factor } else { v }), pixdim)
+        };
         let expected = [[-2.0, 0.0, 0.0, 10.0], [0.0, -1.5, 0.0, 20.0], [0.0, 0.0, 3.0, 30.0]];
         assert!(close(affine(&file), expected, 1e-5), "{units}: {:?}", affine(&file));
         let file = Nifti { units, sform: None, ..qform(HALF_TURN, pixdim) };
@@ -60,7 +74,9 @@ fn a_volume_in_micrometres_has_millilitres_and_millimetres_and_its_mask_keeps_th
     let at = |name: &str| folder.path().join(name);
     let mask = |shift: usize| {
         let inside = |i: usize| {
-            (5 + shift..10 + shift).contains(&(i % 20)) && (5..10).contains(&(i / 20 % 20)) && i < 2000
+            (5 + shift..10 + shift).contains(&(i % 20))
+                && (5..10).contains(&(i / 20 % 20))
+                && i < 2000
         };
         Nifti {
             units: 3,
@@ -73,7 +89,10 @@ fn a_volume_in_micrometres_has_millilitres_and_millimetres_and_its_mask_keeps_th
     assert!(ran.status.success(), "{}", stderr(&ran));
     let found: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     let label = &found["subjects"][0]["labels"][0];
-    assert_eq!((label["hausdorff_mm"].as_f64(), label["pred_ml"].as_f64()), (Some(0.5), Some(0.015625)));
+    assert_eq!(
+        (label["hausdorff_mm"].as_f64(), label["pred_ml"].as_f64()),
+        (Some(0.5), Some(0.015625))
+    );
 
     let (output, stats) = (at("o.nii"), at("s.json"));
     let ran = monet(&[
@@ -99,7 +118,8 @@ fn a_volume_in_micrometres_has_millilitres_and_millimetres_and_its_mask_keeps_th
 fn a_body_of_kilometres_or_micrometres_is_warned_about() {
     let extent = |step: f32, units| {
         let sform = Some([[step, 0.0, 0.0, 0.0], [0.0, step, 0.0, 0.0], [0.0, 0.0, step, 0.0]]);
-        let warnings = header(&Nifti { units, sform, ..Nifti::blob([20, 30, 10]) }).unwrap().warnings;
+        let warnings =
+            header(&Nifti { units, sform, ..Nifti::blob([20, 30, 10]) }).unwrap().warnings;
         let odd = |w: &VolumeWarning| matches!(w, VolumeWarning::OddExtent { .. });
         assert!(warnings.iter().all(odd), "{warnings:?}");
         warnings.iter().map(ToString::to_string).next()
@@ -131,14 +151,17 @@ fn a_spacing_that_is_missing_keeps_the_rotation() {
     // A good sform does not need it.
     let pixdim = [f32::NAN; 8];
     assert_eq!(
-        header(&Nifti { pixdim, sform: Some(SIDEWAYS), ..Nifti::blob([30, 40, 50]) }).unwrap().warnings,
+        header(&Nifti { pixdim, sform: Some(SIDEWAYS), ..Nifti::blob([30, 40, 50]) })
+            .unwrap()
+            .warnings,
         []
     );
 }
 
 #[test]
 fn qfac_is_the_sign_of_the_third_axis() {
-    for (qfac, expected) in [(1.0, 3.0), (0.0, 3.0), (-1.0, -3.0), (-2.0, -3.0), (7.0, 3.0), (f32::NAN, 3.0)]
+    for (qfac, expected) in
+        [(1.0, 3.0), (0.0, 3.0), (-1.0, -3.0), (-2.0, -3.0), (7.0, 3.0), (f32::NAN, 3.0)]
     {
         let rows = affine(&qform(HALF_TURN, [qfac, 2.0, 2.0, 3.0])).0;
         assert!((rows[2][2] - expected).abs() < 1e-6, "{qfac}: {rows:?}");
@@ -154,13 +177,15 @@ fn a_quaternion_as_long_as_one_or_longer_is_half_a_turn() {
     }
     // Where 1 - norm² is 0.9e-7 (half a turn) and 1.2e-7 (a little less than half a turn).
     let near = |c: f32, d: f32| affine(&qform([0.0, c, d, 10.0, 20.0, 30.0], [1.0, 2.0, 2.0, 3.0]));
-    let [below, above] = [near(1.7e-4, 1.0 - f32::EPSILON / 2.0), near(0.0, 1.0 - f32::EPSILON / 2.0)];
+    let [below, above] =
+        [near(1.7e-4, 1.0 - f32::EPSILON / 2.0), near(0.0, 1.0 - f32::EPSILON / 2.0)];
     assert!(below.0[0][1].abs() < 1e-6 && above.0[0][1].abs() > 1e-3, "{below:?} {above:?}");
 }
 
 #[test]
 fn sform_comes_first_and_a_contradiction_is_said() {
-    let both = |qform| Nifti { sform: Some(SIDEWAYS), qform: Some(qform), ..Nifti::blob([30, 40, 50]) };
+    let both =
+        |qform| Nifti { sform: Some(SIDEWAYS), qform: Some(qform), ..Nifti::blob([30, 40, 50]) };
     let found = header(&both(HALF_TURN)).unwrap();
     assert!(close(found.geometry.affine, SIDEWAYS.map(|row| row.map(f64::from)), 0.0));
     let said = found.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -176,8 +201,11 @@ fn sform_comes_first_and_a_contradiction_is_said() {
 
 #[test]
 fn codes_above_0_are_forms_and_others_are_none() {
-    for (code, expected) in [(1, "AIR"), (5, "AIR"), (9, "AIR"), (32767, "AIR"), (0, "LAS"), (-1, "LAS")] {
-        let file = Nifti { sform: Some(SIDEWAYS), codes: Some([0, code]), ..Nifti::blob([30, 40, 50]) };
+    for (code, expected) in
+        [(1, "AIR"), (5, "AIR"), (9, "AIR"), (32767, "AIR"), (0, "LAS"), (-1, "LAS")]
+    {
+        let file =
+            Nifti { sform: Some(SIDEWAYS), codes: Some([0, code]), ..Nifti::blob([30, 40, 50]) };
         let found = header(&file).unwrap();
         assert_eq!(found.geometry.affine.orientation().to_string(), expected, "{code}");
         assert_eq!(found.warnings.contains(&VolumeWarning::NoAffine), expected == "LAS", "{code}");
@@ -225,7 +253,11 @@ fn a_sheared_grid_is_named_with_its_angle() {
     };
     assert_eq!(tilted(0.05).warnings, []);
     let found = tilted(12.5);
-    assert!(found.warnings[0].to_string().contains("sheared by 12.5 degrees"), "{:?}", found.warnings);
+    assert!(
+        found.warnings[0].to_string().contains("sheared by 12.5 degrees"),
+        "{:?}",
+        found.warnings
+    );
     assert!((found.geometry.voxel_ml() - 0.003).abs() < 1e-9, "{}", found.geometry.voxel_ml());
 }
 

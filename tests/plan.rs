@@ -1,5 +1,5 @@
-//! Plan files through the real binary: the same labels as the package they were made of, and one clear error for each that is
-//! damaged or of another kind.
+//! Plan files through the real binary: the same labels as the package they were made of, and one
+//! clear error for each that is damaged or of another kind.
 
 mod nets;
 mod support;
@@ -23,10 +23,12 @@ fn embedded_plan() -> Vec<u8> {
     fs::read(models().join("hippocampus.plan")).unwrap()
 }
 
-/// Runs a command that must fail with one line that has all of `expected`, and leave the folder as it was.
+/// Runs a command that must fail with one line that has all of `expected`, and leave the folder as
+/// it was.
 fn refused(folder: &Path, args: &[&str], expected: &[&str]) {
     let listing = || {
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         names
     };
@@ -42,7 +44,8 @@ fn refused(folder: &Path, args: &[&str], expected: &[&str]) {
 fn segment_refused(folder: &Path, model: &Path, expected: &[&str]) {
     let input = Nifti::blob([16, 16, 3]).write(&folder.join("v.nii"));
     let output = folder.join("o.nii.gz");
-    let args = ["segment", text(&input), "-o", text(&output), "--model", text(model), "--accept-any"];
+    let args =
+        ["segment", text(&input), "-o", text(&output), "--model", text(model), "--accept-any"];
     refused(folder, &args, expected);
 }
 
@@ -69,7 +72,10 @@ fn a_plan_gives_the_labels_of_its_package() {
     assert!(expected.iter().filter(|v| **v == 2).count() > 100);
     // The slow oracle is left to `monet doctor`, which runs every kernel.
     for kernel in Kernel::available().into_iter().filter(|k| *k != Kernel::Scalar) {
-        assert!(labels(&["--kernel", kernel.name(), "--model", text(&plan)]) == expected, "{kernel}");
+        assert!(
+            labels(&["--kernel", kernel.name(), "--model", text(&plan)]) == expected,
+            "{kernel}"
+        );
     }
 }
 
@@ -97,7 +103,11 @@ fn damaged_plans_are_refused() {
     };
     let mut newer = whole.clone();
     newer[8] = 2;
-    case("newer.plan", &newer, &["plan is of version 2, this program reads version 1", "compile it again"]);
+    case(
+        "newer.plan",
+        &newer,
+        &["plan is of version 2, this program reads version 1", "compile it again"],
+    );
     case("header.plan", &whole[..30], &["breaks off after 30 bytes"]);
     case("half.plan", &whole[..200_000], &["SHA-256", "damaged or cut off"]);
     case("tail.plan", &[&whole[..], b"x"].concat(), &["SHA-256"]);
@@ -112,7 +122,9 @@ fn damaged_plans_are_refused() {
 #[test]
 fn whole_files_with_senseless_nets_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let Net::Plan(net) = Package::load(&models().join("hippocampus.plan")).unwrap().net else { panic!() };
+    let Net::Plan(net) = Package::load(&models().join("hippocampus.plan")).unwrap().net else {
+        panic!()
+    };
     let manifest = Package::embedded().manifest;
     let path = folder.path().join("odd.plan");
     fs::write(&path, plan::seal(&manifest, &net[..1000])).unwrap();
@@ -135,7 +147,9 @@ fn whole_files_with_senseless_nets_are_refused() {
 fn sums_beyond_32_bits_are_refused() {
     for bias in [i32::MAX, i32::MIN] {
         let mut graph = nets::layer(64, 16, 1);
-        let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else { panic!() };
+        let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else {
+            panic!()
+        };
         conv.bias[0] = bias;
         conv.weights.fill(if bias > 0 { -127 } else { 127 });
         let refused = Plan::new(&graph, 8, 8, Kernel::Scalar);
@@ -168,8 +182,9 @@ fn what_cannot_be_compiled_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| models().join(name);
     let out = folder.path().join("new.plan");
-    let args =
-        |package: &str| ["compile".into(), text(&path(package)).to_owned(), "-o".into(), text(&out).into()];
+    let args = |package: &str| {
+        ["compile".into(), text(&path(package)).to_owned(), "-o".into(), text(&out).into()]
+    };
     let refused = |package: &str, expected: &[&str]| {
         let args = args(package);
         refused(folder.path(), &args.each_ref().map(|s: &String| s.as_str()), expected);
@@ -192,14 +207,24 @@ fn a_kernel_that_the_cpu_lacks_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("o.nii.gz");
     let plan = models().join("hippocampus.plan");
-    let run = ["segment", SAMPLE, "-o", text(&output), "--model", text(&plan), "--kernel", missing.name()];
+    let run = [
+        "segment",
+        SAMPLE,
+        "-o",
+        text(&output),
+        "--model",
+        text(&plan),
+        "--kernel",
+        missing.name(),
+    ];
     refused(folder.path(), &run, &["cannot run the kernel", missing.name()]);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// A hostile file may have a right hash: its net is read, planned and, where that works, run without a panic.
+    /// A hostile file may have a right hash: its net is read, planned and, where that works, run
+    /// without a panic.
     #[test]
     fn a_net_with_any_bytes_changed_is_an_error_or_a_net(
         seed in any::<u64>(),

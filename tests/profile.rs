@@ -1,4 +1,5 @@
-//! `monet profile` and `monet targets` as a user has them: the real binary, its files, its exit codes, its errors.
+//! `monet profile` and `monet targets` as a user has them: the real binary, its files, its exit
+//! codes, its errors.
 
 mod support;
 
@@ -27,10 +28,13 @@ fn own_target(folder: &Path, from: &str, to: &str) -> String {
     text(&path).to_owned()
 }
 
-/// Whether a page plots a value; a number read from JSON may differ from the one that was written in its last bit.
+/// Whether a page plots a value; a number read from JSON may differ from the one that was written
+/// in its last bit.
 fn plots(page: &str, value: f64) -> bool {
-    let values =
-        page.split("data-value=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse::<f64>().ok());
+    let values = page
+        .split("data-value=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next()?.parse::<f64>().ok());
     values.into_iter().any(|v| (v - value).abs() <= 1e-12 * value.abs())
 }
 
@@ -39,7 +43,9 @@ fn a_measurement_tells_all_of_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let p = measured(folder.path());
     let l = p.latency_ms;
-    assert!(0.0 < l.min && l.min <= l.median && l.median <= l.p95 && l.p95 <= l.p99 && l.p99 <= l.max);
+    assert!(
+        0.0 < l.min && l.min <= l.median && l.median <= l.p95 && l.p95 <= l.p99 && l.p99 <= l.max
+    );
     assert_eq!(p.histogram.counts.iter().sum::<u32>(), 3);
     assert!(p.start.is_some_and(|s| s.cold_ms > 0.0 && s.warm_ms > 0.0));
     assert!(p.overhead.is_some_and(|o| o.plain_ms > 0.0 && o.observed_ms > 0.0));
@@ -52,7 +58,11 @@ fn a_measurement_tells_all_of_its_figures() {
 #[test]
 fn a_budget_that_is_exceeded_is_told_by_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
-    let ample = own_target(folder.path(), "slice_ms = 900\nvolume_s = 45", "slice_ms = 9e6\nvolume_s = 9e6");
+    let ample = own_target(
+        folder.path(),
+        "slice_ms = 900\nvolume_s = 45",
+        "slice_ms = 9e6\nvolume_s = 9e6",
+    );
     let kept = monet(&["profile", "--runs", "2", "--target", &ample]);
     assert_eq!(kept.status.code(), Some(0), "{}", stderr(&kept));
     let tight = own_target(folder.path(), "slice_ms = 900", "slice_ms = 0.001");
@@ -85,11 +95,9 @@ fn a_prediction_is_labelled_everywhere_and_needs_no_such_machine() {
     assert!(json.contains("\"kind\": \"predicted\""));
     let p = Profile::parse(&json, "p.json").unwrap();
     assert_eq!((p.volume.slices, p.size), (300, [256, 256]));
-    assert!(
-        p.prediction.is_some_and(|q| q.error_percent >= 5.0
-            && q.nearest_classes.is_empty()
-            && q.nearest_percent == 0.0)
-    );
+    assert!(p.prediction.is_some_and(|q| q.error_percent >= 5.0
+        && q.nearest_classes.is_empty()
+        && q.nearest_percent == 0.0));
     assert!(fs::read_to_string(&html).unwrap().contains("predicted, not measured"));
 }
 
@@ -136,23 +144,38 @@ fn a_difference_is_told_step_by_step_and_over_time() {
     ]);
     assert!(output.status.success(), "{}", stderr(&output));
     let page = fs::read_to_string(&html).unwrap();
-    assert!(page.contains("<td class=\"left\">predicted, not measured") && !page.contains("class=\"curve\""));
+    assert!(
+        page.contains("<td class=\"left\">predicted, not measured")
+            && !page.contains("class=\"curve\"")
+    );
 }
 
 #[test]
 fn bad_input_is_one_error_that_names_the_field() {
     let folder = tempfile::tempdir().unwrap();
-    fails(&["profile", "--target", "toaster"], "no target is called \"toaster\"; known are armv7-cortex-a9");
+    fails(
+        &["profile", "--target", "toaster"],
+        "no target is called \"toaster\"; known are armv7-cortex-a9",
+    );
     fails(&["targets", "toaster"], "no target is called");
     fails(
         &["targets", "missing.toml"],
         "missing.toml: cannot be read: No such file or directory (os error 2)\n",
     );
-    fails(&["profile", "--json", "-", "--csv", "-"], "- stands for standard output, which can take one of");
+    fails(
+        &["profile", "--json", "-", "--csv", "-"],
+        "- stands for standard output, which can take one of",
+    );
     let own = |from, to| own_target(folder.path(), from, to);
     fails(&["profile", "--target", &own("clock_mhz = 1500\n", "")], "missing field `clock_mhz`");
-    fails(&["profile", "--target", &own("volume_s = 45", "volume_s = 0")], "field `budget.volume_s` is 0");
-    fails(&["targets", &own("kernel = \"neon\"", "kernel = \"avx2\"")], "field `kernel` is \"avx2\"");
+    fails(
+        &["profile", "--target", &own("volume_s = 45", "volume_s = 0")],
+        "field `budget.volume_s` is 0",
+    );
+    fails(
+        &["targets", &own("kernel = \"neon\"", "kernel = \"avx2\"")],
+        "field `kernel` is \"avx2\"",
+    );
     let old = folder.path().join("old.json");
     let mut p = measured(folder.path());
     p.format = 1;
@@ -194,7 +217,8 @@ fn files_without_end_are_refused() {
 fn targets_are_listed_shown_and_detected() {
     let list = monet(&["targets"]);
     assert!(String::from_utf8_lossy(&list.stdout).contains("raspberry-pi-4"));
-    let all: serde_json::Value = serde_json::from_slice(&monet(&["targets", "--json"]).stdout).unwrap();
+    let all: serde_json::Value =
+        serde_json::from_slice(&monet(&["targets", "--json"]).stdout).unwrap();
     assert_eq!(all.as_array().map(Vec::len), Some(monet::targets::EMBEDDED.len()));
     let one = monet(&["targets", "raspberry-pi-4"]);
     assert!(String::from_utf8_lossy(&one.stdout).contains("Cortex-A72"));
@@ -207,7 +231,9 @@ fn targets_are_listed_shown_and_detected() {
 #[test]
 fn the_page_opens_in_a_browser_offline() {
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
+    let runs = |name: &&str| {
+        Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success())
+    };
     let Some(browser) = names.into_iter().find(runs) else {
         eprintln!("SKIPPED the_page_opens_in_a_browser_offline: no Chromium on this machine");
         return;
@@ -225,7 +251,11 @@ fn the_page_opens_in_a_browser_offline() {
         .unwrap();
     let dom = String::from_utf8_lossy(&dom.stdout);
     for s in &p.steps {
-        assert!(plots(&dom, s.median_ms) && (s.macs == 0 || plots(&dom, s.gmac_per_s)), "{}: {dom}", s.name);
+        assert!(
+            plots(&dom, s.median_ms) && (s.macs == 0 || plots(&dom, s.gmac_per_s)),
+            "{}: {dom}",
+            s.name
+        );
     }
     assert!(dom.contains("Roofline") && dom.contains("Latency of a slice"));
 }

@@ -25,7 +25,10 @@ fn load(path: &Path) -> (Region, TypedModel, [usize; 4]) {
 /// The file as tract has it.
 fn stock(path: &Path, shape: [usize; 4]) -> TypedModel {
     let model = tract_onnx::onnx().model_for_path(path).expect("tract takes it");
-    model.with_input_fact(0, f32::fact(shape).into()).and_then(|m| m.into_typed()).expect("a typed model")
+    model
+        .with_input_fact(0, f32::fact(shape).into())
+        .and_then(|m| m.into_typed())
+        .expect("a typed model")
 }
 
 /// Smooth blobs: something like a slice, between 0 and 1.
@@ -51,8 +54,11 @@ fn labels(region: &Region, probabilities: &[f32], pixels: usize) -> Vec<u8> {
         .map(|i| match region.graph.output {
             Output::Sigmoid { threshold } => u8::from(probabilities[i] > threshold),
             _ => {
-                let classes: Vec<f32> = probabilities.iter().skip(i).step_by(pixels).copied().collect();
-                (1..classes.len()).fold(0, |best, c| if classes[c] > classes[best] { c } else { best }) as u8
+                let classes: Vec<f32> =
+                    probabilities.iter().skip(i).step_by(pixels).copied().collect();
+                (1..classes.len())
+                    .fold(0, |best, c| if classes[c] > classes[best] { c } else { best })
+                    as u8
             }
         })
         .collect()
@@ -72,15 +78,20 @@ fn agrees_with_stock_tract(name: &str) {
     plan.run(&mut arena, &[&input], &mut own_labels).expect("a run");
 
     assert_eq!(own_labels, labels(&region, &own, pixels));
-    let mean = expected.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
-    let equal = labels(&region, &expected, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
-    println!("{name}: mean difference of probabilities {mean:.5}, {equal} of {pixels} labels equal");
+    let mean =
+        expected.iter().zip(&own).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
+    let equal =
+        labels(&region, &expected, pixels).iter().zip(&own_labels).filter(|(a, b)| a == b).count();
+    println!(
+        "{name}: mean difference of probabilities {mean:.5}, {equal} of {pixels} labels equal"
+    );
     if name.starts_with("bench/") {
-        // Random weights spread a single step of difference over the whole net, so that any two int8 runtimes part: the
-        // engine may be no farther from stock tract than quantization itself is from the f32 net.
+        // Random weights spread a single step of difference over the whole net, so that any two
+        // int8 runtimes part: the engine may be no farther from stock tract than quantization
+        // itself is from the f32 net.
         let float = run(stock(&file(&name.replace("int8", "f32")), shape), shape, &input);
-        let noise =
-            float.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / expected.len() as f32;
+        let noise = float.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>()
+            / expected.len() as f32;
         println!("{name}: quantization itself {noise:.5}");
         assert!(mean < 1.5 * noise, "mean difference {mean}, of quantization itself {noise}");
     } else {
@@ -89,7 +100,8 @@ fn agrees_with_stock_tract(name: &str) {
     }
 
     let mut rewritten = model;
-    rewrite(&mut rewritten, std::slice::from_ref(&region), Kernel::best()).expect("the region is there");
+    rewrite(&mut rewritten, std::slice::from_ref(&region), Kernel::best())
+        .expect("the region is there");
     assert!(rewritten.nodes.iter().any(|n| n.op_is::<QuantizedRegion>()));
     assert_eq!(rewritten.nodes.len(), 2, "source and region");
     assert_eq!(run(rewritten, shape, &input), own);

@@ -1,4 +1,5 @@
-//! A part of a volume: the mask of the cropped file, pasted back, whatever way axes run and however many threads there are.
+//! A part of a volume: the mask of the cropped file, pasted back, whatever way axes run and however
+//! many threads there are.
 
 #![cfg(feature = "tract")]
 
@@ -22,13 +23,16 @@ struct Scan {
 }
 
 impl Scan {
-    /// Something of every brightness, stored so that the file's axis `a` runs along the world's `order[a]`, against it where
-    /// `reversed`.
+    /// Something of every brightness, stored so that the file's axis `a` runs along the world's
+    /// `order[a]`, against it where `reversed`.
     fn new(size: [usize; 3], channels: usize, order: [usize; 3], reversed: [bool; 3]) -> Self {
         let voxels = (0..channels * size.iter().product::<usize>())
             .map(|i| {
-                let [x, y, z] = [i % size[0], i / size[0] % size[1], i / size[0] / size[1]].map(|v| v as f64);
-                (500.0 + 400.0 * (x * 0.7).sin() * (y * 0.5 + 1.0).cos() * (z * 0.6).cos() + 3.0 * z) as i16
+                let [x, y, z] =
+                    [i % size[0], i / size[0] % size[1], i / size[0] / size[1]].map(|v| v as f64);
+                (500.0
+                    + 400.0 * (x * 0.7).sin() * (y * 0.5 + 1.0).cos() * (z * 0.6).cos()
+                    + 3.0 * z) as i16
             })
             .collect();
         let mut sform = [[0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 0.0, 13.0], [0.0, 0.0, 0.0, 4.5]];
@@ -44,8 +48,8 @@ impl Scan {
         for c in 0..self.channels {
             for z in 0..size[2] {
                 for y in 0..size[1] {
-                    let row =
-                        ((c * self.size[2] + first[2] + z) * self.size[1] + first[1] + y) * self.size[0];
+                    let row = ((c * self.size[2] + first[2] + z) * self.size[1] + first[1] + y)
+                        * self.size[0];
                     all.extend((0..size[0]).map(|x| row + first[0] + x));
                 }
             }
@@ -75,7 +79,16 @@ impl Scan {
 /// Segments, and returns the labels in the file's order and the figures.
 fn segment(input: &Path, package: &Path, more: &[&str]) -> (Vec<f32>, serde_json::Value) {
     let [output, stats] = ["o.nii", "o.json"].map(|name| input.with_file_name(name));
-    let args = ["segment", text(input), "-o", text(&output), "--stats", text(&stats), "--force", "--quiet"];
+    let args = [
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--stats",
+        text(&stats),
+        "--force",
+        "--quiet",
+    ];
     let ran = monet(&[&args[..], &["--model", text(package)], more].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     (support::read(&output), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
@@ -144,7 +157,8 @@ proptest! {
 #[test]
 fn figures_count_in_the_whole_volume_and_world_coordinates_mean_the_same_box() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 2.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 2.0 });
     // Stored to the left and downwards: the model counts the other way.
     let mut scan = Scan::new([10, 8, 6], 1, [0, 1, 2], [true, false, true]);
     scan.voxels = vec![0; 480];
@@ -176,8 +190,11 @@ fn figures_count_in_the_whole_volume_and_world_coordinates_mean_the_same_box() {
 #[test]
 fn a_region_is_normalised_by_what_lies_in_it() {
     let folder = tempfile::tempdir().unwrap();
-    let package =
-        support::threshold_package(folder.path(), 1, Normalise::Percentiles { low: 0.0, high: 100.0 });
+    let package = support::threshold_package(
+        folder.path(),
+        1,
+        Normalise::Percentiles { low: 0.0, high: 100.0 },
+    );
     let mut voxels: Vec<i16> = (0..8 * 8 * 4).map(|i| (i % 8) as i16).collect();
     voxels[0] = 30_000;
     let input = Nifti::new([8, 8, 4], &voxels).write(&folder.path().join("in.nii"));
@@ -199,19 +216,33 @@ fn what_is_no_part_of_the_volume_is_refused_before_anything_is_written() {
         ("--region-mm", "1:2,3:4,nan:9", "NaN is no coordinate"),
     ] {
         let ran = monet(&["segment", text(&input), "-o", text(&output), option, region]);
-        assert!(matches!(ran.status.code(), Some(1 | 2)) && stderr(&ran).contains(told), "{}", stderr(&ran));
+        assert!(
+            matches!(ran.status.code(), Some(1 | 2)) && stderr(&ran).contains(told),
+            "{}",
+            stderr(&ran)
+        );
         assert!(!output.exists());
     }
-    let both =
-        monet(&["segment", text(&input), "-o", text(&output), "--region", ":,:,:", "--region-mm", ":,:,:"]);
+    let both = monet(&[
+        "segment",
+        text(&input),
+        "-o",
+        text(&output),
+        "--region",
+        ":,:,:",
+        "--region-mm",
+        ":,:,:",
+    ]);
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
 }
 
-/// Damage behind the part is damage all the same, and what is in front of it is passed over in a compressed file too.
+/// Damage behind the part is damage all the same, and what is in front of it is passed over in a
+/// compressed file too.
 #[test]
 fn a_file_is_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let bytes = support::gzip(&Nifti::blob([16, 16, 40]).bytes());
     let input = folder.path().join("in.nii.gz");
     fs::write(&input, &bytes[..bytes.len() - 40]).unwrap();

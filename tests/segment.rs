@@ -1,4 +1,5 @@
-//! `monet` end to end, as its user runs it: the sample, orientations, threads, channels, real data, outside judges.
+//! `monet` end to end, as its user runs it: the sample, orientations, threads, channels, real data,
+//! outside judges.
 
 mod support;
 
@@ -15,7 +16,9 @@ fn sample() -> PathBuf {
 
 /// Segments and returns the label file's bytes.
 fn segment(input: &Path, output: &Path, more: &[&str]) -> Vec<u8> {
-    let ran = monet(&[&["segment", text(input), "-o", text(output), "--force", "--quiet"], more].concat());
+    let ran = monet(
+        &[&["segment", text(input), "-o", text(output), "--force", "--quiet"], more].concat(),
+    );
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert!(ran.stdout.is_empty() && ran.stderr.is_empty(), "quiet means quiet: {}", stderr(&ran));
     fs::read(output).unwrap()
@@ -30,12 +33,15 @@ fn the_sample_has_a_hippocampus_where_it_belongs() {
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
     for label in report["labels"].as_array().unwrap() {
         let ml = label["ml"].as_f64().unwrap();
-        // Half a hippocampus of an adult is one to two and a half millilitres; of this template, an average blurred over
-        // many heads and unlike what the net was trained on, less is found.
+        // Half a hippocampus of an adult is one to two and a half millilitres; of this template, an
+        // average blurred over many heads and unlike what the net was trained on, less is found.
         assert!((0.2..3.5).contains(&ml), "{label}");
         let centroid: Vec<f64> =
             label["centroid_mm"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
-        assert!((-38.0..-18.0).contains(&centroid[0]), "left hippocampus in MNI space: {centroid:?}");
+        assert!(
+            (-38.0..-18.0).contains(&centroid[0]),
+            "left hippocampus in MNI space: {centroid:?}"
+        );
     }
     let y = |i: usize| report["labels"][i]["centroid_mm"][1].as_f64().unwrap();
     assert!(y(0) > y(1), "anterior lies before posterior");
@@ -57,8 +63,14 @@ fn kernels_change_nothing() {
         let output = folder.path().join("k.nii.gz");
         assert_eq!(segment(&sample(), &output, &["--kernel", kernel.name()]), scalar, "{kernel}");
     }
-    let ran =
-        monet(&["segment", text(&sample()), "-o", text(&folder.path().join("x.nii")), "--kernel", "abacus"]);
+    let ran = monet(&[
+        "segment",
+        text(&sample()),
+        "-o",
+        text(&folder.path().join("x.nii")),
+        "--kernel",
+        "abacus",
+    ]);
     assert_eq!(ran.status.code(), Some(1));
     assert!(stderr(&ran).contains("abacus"), "{}", stderr(&ran));
 }
@@ -68,11 +80,15 @@ fn threads_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let one = segment(&sample(), &folder.path().join("1.nii.gz"), &["--threads", "1"]);
     for threads in ["2", "3", "7"] {
-        assert_eq!(segment(&sample(), &folder.path().join("n.nii.gz"), &["--threads", threads]), one);
+        assert_eq!(
+            segment(&sample(), &folder.path().join("n.nii.gz"), &["--threads", threads]),
+            one
+        );
     }
 }
 
-/// A permuted and flipped copy of the sample must give the same mask, permuted and flipped, bit for bit.
+/// A permuted and flipped copy of the sample must give the same mask, permuted and flipped, bit for
+/// bit.
 #[test]
 fn orientation_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,9 +102,12 @@ fn orientation_changes_nothing() {
     let expected = support::read(&mask);
     assert!(expected.iter().any(|v| *v > 0.0));
 
-    for (order, signs) in
-        [([2, 0, 1], [-1, 1, -1]), ([1, 2, 0], [1, -1, 1]), ([0, 1, 2], [-1, -1, -1]), ([2, 1, 0], [1, 1, 1])]
-    {
+    for (order, signs) in [
+        ([2, 0, 1], [-1, 1, -1]),
+        ([1, 2, 0], [1, -1, 1]),
+        ([0, 1, 2], [-1, -1, -1]),
+        ([2, 1, 0], [1, 1, 1]),
+    ] {
         // Where the voxel at `at` (in the copy) is in the original.
         let lengths = order.map(|axis: usize| size[axis]);
         let original = |at: [usize; 3]| {
@@ -119,14 +138,17 @@ fn orientation_changes_nothing() {
 #[test]
 fn only_the_largest_piece_is_left_where_the_package_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package =
+        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let package = [support::largest(&package), package];
     let size = [31, 22, 27];
     // Waves that cut one another into winding pieces.
     let wave = |i: usize, f: f64| (i as f64 * f).sin();
     let voxels: Vec<i16> = (0..size.iter().product())
         .map(|i: usize| [i % size[0], i / size[0] % size[1], i / size[0] / size[1]])
-        .map(|[x, y, z]| wave(x, 1.1) * wave(y, 0.9 + z as f64 / 90.0) + wave(z, 0.8) * wave(x + 2 * y, 0.6))
+        .map(|[x, y, z]| {
+            wave(x, 1.1) * wave(y, 0.9 + z as f64 / 90.0) + wave(z, 0.8) * wave(x + 2 * y, 0.6)
+        })
         .map(|value| 500 + (300.0 * (value - 0.6)) as i16)
         .collect();
     for (name, rows) in [
@@ -139,11 +161,15 @@ fn only_the_largest_piece_is_left_where_the_package_says_so() {
         let [largest, all, stats, preview] =
             ["largest.nii", "all.nii", "s.json", "p.png"].map(|name| folder.path().join(name));
         segment(&input, &all, &["--model", text(&package[1])]);
-        let more = ["--model", text(&package[0]), "--stats", text(&stats), "--preview", text(&preview)];
+        let more =
+            ["--model", text(&package[0]), "--stats", text(&stats), "--preview", text(&preview)];
         let mask = segment(&input, &largest, &more);
         for threads in ["1", "3"] {
             let again = folder.path().join("again.nii");
-            assert_eq!(segment(&input, &again, &["--model", text(&package[0]), "--threads", threads]), mask);
+            assert_eq!(
+                segment(&input, &again, &["--model", text(&package[0]), "--threads", threads]),
+                mask
+            );
         }
         let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
         let kept = support::read(&largest).iter().filter(|v| **v == 1.0).count();
@@ -163,7 +189,8 @@ fn only_the_largest_piece_is_left_where_the_package_says_so() {
 #[test]
 fn channels_reach_the_net_and_several_inputs_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 2, Normalise::Window { low: 0.0, high: 1.0 });
+    let package =
+        support::threshold_package(folder.path(), 2, Normalise::Window { low: 0.0, high: 1.0 });
     // The mean of the two channels is above one half in every other voxel.
     let voxels: Vec<i16> = (0..5 * 6 * 3).map(|_| 1).chain((0..5 * 6 * 3).map(|i| i % 2)).collect();
     let file = Nifti { dim: vec![4, 5, 6, 3, 2], ..Nifti::new([5, 6, 3], &voxels) };
@@ -194,11 +221,13 @@ fn channels_reach_the_net_and_several_inputs_a_folder() {
     assert_eq!(reports.as_array().unwrap().len(), 2);
 }
 
-/// The net sees the mean of three slices; it stands for a file that runs upwards and for one that runs downwards.
+/// The net sees the mean of three slices; it stands for a file that runs upwards and for one that
+/// runs downwards.
 #[test]
 fn neighbours_reach_the_net() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(folder.path(), 3, Normalise::Window { low: 0.0, high: 1.0 });
+    let package =
+        support::threshold_package(folder.path(), 3, Normalise::Window { low: 0.0, high: 1.0 });
     let manifest = fs::read_to_string(&package).unwrap();
     fs::write(&package, manifest.replace("channels = 3", "channels = 1\nneighbours = 1")).unwrap();
     // Two of three slices must be bright; beyond the ends the last one counts twice.
@@ -215,11 +244,13 @@ fn neighbours_reach_the_net() {
     }
 }
 
-/// The net that the binary embeds, run by tract as it comes: nearly the same labels, and the report says who made them.
+/// The net that the binary embeds, run by tract as it comes: nearly the same labels, and the report
+/// says who made them.
 #[test]
 fn tract_alone_is_an_outside_check() {
     let folder = tempfile::tempdir().unwrap();
-    let [ours, theirs, stats] = ["ours.nii", "theirs.nii", "s.json"].map(|name| folder.path().join(name));
+    let [ours, theirs, stats] =
+        ["ours.nii", "theirs.nii", "s.json"].map(|name| folder.path().join(name));
     segment(&sample(), &ours, &[]);
     segment(&sample(), &theirs, &["--engine", "tract", "--stats", text(&stats)]);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
@@ -233,7 +264,9 @@ fn tract_alone_is_an_outside_check() {
 #[test]
 fn an_onnx_file_without_manifest_is_inspected_and_profiled_at_the_size_asked_for() {
     let net = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bench/monet-256.int8.onnx");
-    for (command, more) in [("inspect", &["--json"][..]), ("profile", &["--runs", "2", "--json", "-"])] {
+    for (command, more) in
+        [("inspect", &["--json"][..]), ("profile", &["--runs", "2", "--json", "-"])]
+    {
         let ran = monet(&[&[command, text(&net), "--size", "32x48"], more].concat());
         assert!(ran.status.success(), "{command}: {}", stderr(&ran));
         let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
@@ -243,8 +276,14 @@ fn an_onnx_file_without_manifest_is_inspected_and_profiled_at_the_size_asked_for
     }
     // It says nothing of labels or intensities.
     let folder = tempfile::tempdir().unwrap();
-    let ran =
-        monet(&["segment", text(&sample()), "-o", text(&folder.path().join("m.nii")), "--model", text(&net)]);
+    let ran = monet(&[
+        "segment",
+        text(&sample()),
+        "-o",
+        text(&folder.path().join("m.nii")),
+        "--model",
+        text(&net),
+    ]);
     assert_eq!(ran.status.code(), Some(1));
     assert!(stderr(&ran).contains("manifest"), "{}", stderr(&ran));
 }
@@ -287,11 +326,18 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
     let inspected = monet(&["inspect", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
     assert_eq!(json["manifest"]["name"], "hippocampus");
-    assert!(json["net"]["engine"].as_str().unwrap().starts_with("int8 "), "{}", json["net"]["engine"]);
+    assert!(
+        json["net"]["engine"].as_str().unwrap().starts_with("int8 "),
+        "{}",
+        json["net"]["engine"]
+    );
     assert_eq!(json["net"]["unfused"], serde_json::json!([]));
     let float = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hippocampus.f32.toml");
     let float = String::from_utf8(monet(&["inspect", text(&float)]).stdout).unwrap();
-    assert!(float.contains("engine   tract") && float.contains("not int8: Conv \"enc0_in\": "), "{float}");
+    assert!(
+        float.contains("engine   tract") && float.contains("not int8: Conv \"enc0_in\": "),
+        "{float}"
+    );
     // Folded weights and biases of MoNet with three planes and three classes.
     assert_eq!(json["net"]["parameters"], 401_043);
     assert_eq!(json["net"]["size"], serde_json::json!([48, 48]));
@@ -327,7 +373,9 @@ fn profile_says_where_the_time_goes() {
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     let latency = |name: &str| json["latency_ms"][name].as_f64().unwrap();
     assert!(
-        latency("min") > 0.0 && latency("min") <= latency("median") && latency("median") <= latency("p99")
+        latency("min") > 0.0
+            && latency("min") <= latency("median")
+            && latency("median") <= latency("p99")
     );
     assert_eq!(json["threads"], 2);
     assert_eq!(json["kernel"], Kernel::best().name());
@@ -342,11 +390,14 @@ fn profile_says_where_the_time_goes() {
     assert!(table.contains("by tract") && table.contains("ms median"), "{table}");
 }
 
-/// onnxruntime and an independent preparation in Python must give the same masks on the real test split.
+/// onnxruntime and an independent preparation in Python must give the same masks on the real test
+/// split.
 #[test]
 fn onnxruntime_gives_the_same_masks() {
     let name = "onnxruntime_gives_the_same_masks";
-    let (Some(python), Some(data)) = (support::python(name), support::real_data(name)) else { return };
+    let (Some(python), Some(data)) = (support::python(name), support::real_data(name)) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let images = data.join("Task04_Hippocampus/imagesTr");
     let mut all: Vec<PathBuf> = fs::read_dir(&images).unwrap().map(|e| e.unwrap().path()).collect();

@@ -1,5 +1,5 @@
-//! What the command says: messages that cannot be written stop nothing, results that cannot be written are an error, and text of
-//! others does not act on the terminal.
+//! What the command says: messages that cannot be written stop nothing, results that cannot be
+//! written are an error, and text of others does not act on the terminal.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -48,7 +48,11 @@ fn messages_that_cannot_be_written_stop_nothing() {
         let masks = folder.path().join(name);
         fs::create_dir(&masks).unwrap();
         let mut command = monet();
-        command.arg("segment").args([&inputs[0], &missing, &inputs[1], &inputs[2]]).arg("-o").arg(&masks);
+        command
+            .arg("segment")
+            .args([&inputs[0], &missing, &inputs[1], &inputs[2]])
+            .arg("-o")
+            .arg(&masks);
         let status = command.stdout(Stdio::null()).stderr(log).status().unwrap();
         assert_eq!(status.code(), Some(3), "{name}");
         assert_eq!(names(&masks), ["a.nii", "b.nii", "c.nii"], "{name}");
@@ -86,7 +90,11 @@ fn results_that_cannot_be_written_are_an_error() {
     for command in commands {
         let ran = monet().args(command).stdout(full()).output().unwrap();
         assert_eq!(ran.status.code(), Some(1), "{command:?}: {}", stderr(&ran));
-        assert!(stderr(&ran).contains("standard output cannot be written"), "{command:?}: {}", stderr(&ran));
+        assert!(
+            stderr(&ran).contains("standard output cannot be written"),
+            "{command:?}: {}",
+            stderr(&ran)
+        );
         // A reader that has seen enough is no failure.
         let ran = monet().args(command).stdout(closed()).output().unwrap();
         assert!(ran.status.success() && ran.stderr.is_empty(), "{command:?}: {}", stderr(&ran));
@@ -119,40 +127,68 @@ fn names_are_bytes() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     let told = String::from_utf8(ran.stdout).expect("what is printed is UTF-8");
     assert!(told.contains("M\\xfcller.nii") && told.contains("M\\xf6ller.nii"), "{told}");
-    let mut given: Vec<_> = inputs.iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    let mut given: Vec<_> =
+        inputs.iter().map(|path| path.file_name().unwrap().to_owned()).collect();
     given.sort();
     assert_eq!(names(&masks), given);
     for name in [&b"p-M\xfcller.png"[..], b"p-M\xf6ller.png", b"p-a\\xfc.png"] {
-        assert!(folder.path().join(OsStr::from_bytes(name)).exists(), "{:?}", OsStr::from_bytes(name));
+        assert!(
+            folder.path().join(OsStr::from_bytes(name)).exists(),
+            "{:?}",
+            OsStr::from_bytes(name)
+        );
     }
     let reports: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
     for (i, name) in ["M\\xfcller.nii", "M\\xf6ller.nii", "a\\\\xfc.nii"].into_iter().enumerate() {
         for key in ["input", "output"] {
-            assert!(reports[i][key].as_str().unwrap().ends_with(&format!("/{name}")), "{}", reports[i][key]);
+            assert!(
+                reports[i][key].as_str().unwrap().ends_with(&format!("/{name}")),
+                "{}",
+                reports[i][key]
+            );
         }
     }
 
     // One input, and an output of such a name.
     let output = folder.path().join(OsStr::from_bytes(b"\xff\xfe.nii.gz"));
     let mut command = monet();
-    command.arg("segment").arg(&inputs[0]).arg("-o").arg(&output).arg("--stats").arg(&stats).arg("--force");
+    command
+        .arg("segment")
+        .arg(&inputs[0])
+        .arg("-o")
+        .arg(&output)
+        .arg("--stats")
+        .arg(&stats)
+        .arg("--force");
     let ran = command.output().unwrap();
     assert!(ran.status.success() && output.exists(), "{}", stderr(&ran));
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
-    assert!(report["output"].as_str().unwrap().ends_with("/\\xff\\xfe.nii.gz"), "{}", report["output"]);
+    assert!(
+        report["output"].as_str().unwrap().ends_with("/\\xff\\xfe.nii.gz"),
+        "{}",
+        report["output"]
+    );
 
     // Subjects of an evaluation.
     let mut command = monet();
-    command.arg("evaluate").arg("--pred").arg(&masks).arg("--truth").arg(&masks).args(["--json", "-"]);
+    command
+        .arg("evaluate")
+        .arg("--pred")
+        .arg(&masks)
+        .arg("--truth")
+        .arg(&masks)
+        .args(["--json", "-"]);
     let ran = command.output().unwrap();
     assert!(ran.status.success(), "{}", stderr(&ran));
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
-    let mut subjects: Vec<_> = (0..3).map(|i| json["subjects"][i]["subject"].as_str().unwrap()).collect();
+    let mut subjects: Vec<_> =
+        (0..3).map(|i| json["subjects"][i]["subject"].as_str().unwrap()).collect();
     subjects.sort_unstable();
     assert_eq!(subjects, ["M\\xf6ller", "M\\xfcller", "a\\\\xfc"]);
 }
 
-/// Neither stream has a control character but ends of lines, and no line begins as a message that nobody wrote.
+/// Neither stream has a control character but ends of lines, and no line begins as a message that
+/// nobody wrote.
 fn assert_tame(ran: &Output, what: &str) {
     for stream in [&ran.stdout, &ran.stderr] {
         let told = String::from_utf8(stream.clone()).unwrap();
@@ -194,12 +230,23 @@ fn names_do_not_act_on_a_terminal() {
         assert_tame(&ran, command);
     }
     let mut command = monet();
-    let ran =
-        command.arg("evaluate").arg("--pred").arg(&output).arg("--truth").arg(&output).output().unwrap();
+    let ran = command
+        .arg("evaluate")
+        .arg("--pred")
+        .arg(&output)
+        .arg("--truth")
+        .arg(&output)
+        .output()
+        .unwrap();
     assert!(ran.status.success());
     assert_tame(&ran, "evaluate");
-    let ran =
-        monet().arg("segment").arg(path(b"no\x1b.nii")).arg("-o").arg(path(b"no.nii")).output().unwrap();
+    let ran = monet()
+        .arg("segment")
+        .arg(path(b"no\x1b.nii"))
+        .arg("-o")
+        .arg(path(b"no.nii"))
+        .output()
+        .unwrap();
     assert_tame(&ran, "no volume");
     let ran = monet().arg(OsStr::from_bytes(b"--x\x1b[2J")).output().unwrap();
     assert_tame(&ran, "a wrong option");

@@ -1,4 +1,5 @@
-//! Damaged and hostile volumes through the library: never wrong voxels, never a panic, never a half-written output.
+//! Damaged and hostile volumes through the library: never wrong voxels, never a panic, never a
+//! half-written output.
 
 mod support;
 
@@ -30,7 +31,11 @@ fn a_gzip_file_cut_anywhere_is_refused() {
         let whole = support::gzip(&file.bytes());
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(read(&path).is_err(), "{length} of {} bytes were taken for a volume", whole.len());
+            assert!(
+                read(&path).is_err(),
+                "{length} of {} bytes were taken for a volume",
+                whole.len()
+            );
         }
     }
 }
@@ -54,7 +59,11 @@ fn a_flipped_bit_in_a_gzip_file_never_changes_voxels_unnoticed() {
             }
         }
         // Only the gzip header's date, flags and system (ten bytes) may change without consequence.
-        assert!(refused >= 8 * (whole.len() - 10), "only {refused} of {} were refused", 8 * whole.len());
+        assert!(
+            refused >= 8 * (whole.len() - 10),
+            "only {refused} of {} were refused",
+            8 * whole.len()
+        );
     }
 }
 
@@ -100,8 +109,10 @@ fn zeros_compress_well_and_are_read_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let file = Nifti::new([256, 256, 64], &vec![0; 256 * 256 * 64]);
     let path = folder.path().join("zeros.nii.gz");
-    let mut out =
-        flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::best());
+    let mut out = flate2::write::GzEncoder::new(
+        fs::File::create(&path).unwrap(),
+        flate2::Compression::best(),
+    );
     std::io::Write::write_all(&mut out, &file.bytes()).unwrap();
     out.finish().unwrap();
     assert_eq!(read(&path).unwrap().0, vec![0.0; 256 * 256 * 64]);
@@ -140,7 +151,10 @@ fn a_spool_that_cannot_be_is_an_error_that_names_the_folder() {
     let spool_dir = Some(folder.path().join("absent"));
     let options = SourceOptions { spool_dir: spool_dir.clone(), ..SourceOptions::default() };
     let error = SliceSource::open(&path, &options).unwrap_err();
-    assert!(matches!(&error, VolumeError::Spool { path, .. } if Some(path) == spool_dir.as_ref()), "{error}");
+    assert!(
+        matches!(&error, VolumeError::Spool { path, .. } if Some(path) == spool_dir.as_ref()),
+        "{error}"
+    );
     let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
     let output = folder.path().join("out.nii");
     let error = LabelSink::create(&output, &source, false, spool_dir.as_deref()).unwrap_err();
@@ -160,7 +174,10 @@ fn labels_for_too_few_or_too_many_slices_are_no_output() {
             let mut sink = LabelSink::create(&output, &source, false, None).unwrap();
             (0..wrong).for_each(|_| sink.push(&vec![1; width * height]).unwrap());
             let error = sink.finish().unwrap_err();
-            assert!(matches!(error, VolumeError::Incomplete { pushed, .. } if pushed == wrong), "{error}");
+            assert!(
+                matches!(error, VolumeError::Incomplete { pushed, .. } if pushed == wrong),
+                "{error}"
+            );
             assert_eq!(names(folder.path()), ["in.nii"]);
         }
     }
@@ -199,7 +216,8 @@ fn the_same_labels_give_the_same_bytes() {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> =
+        entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -207,7 +225,8 @@ fn names(folder: &Path) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a header says, a reader answers with voxels of the declared number or with an error.
+    /// Whatever a header says, a reader answers with voxels of the declared number or with an
+    /// error.
     #[test]
     fn no_header_makes_the_reader_panic(
         changes in prop::collection::vec((40usize..348, any::<u8>()), 1..12),

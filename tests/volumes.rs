@@ -1,4 +1,5 @@
-//! Reading and writing volumes through the public API: data types, byte orders, pairs, orientations, channels.
+//! Reading and writing volumes through the public API: data types, byte orders, pairs,
+//! orientations, channels.
 
 mod support;
 
@@ -43,7 +44,8 @@ fn every_data_type_reads_with_slope_and_intercept_in_both_byte_orders() {
                     ..Nifti::new([2, 3, 4], &[])
                 };
                 let path = file.write(&folder.path().join(format!("{name}.nii.gz")));
-                let expected = if slope == 0.5 { (f64::from(value) * 0.5 - 1024.0) as f32 } else { value };
+                let expected =
+                    if slope == 0.5 { (f64::from(value) * 0.5 - 1024.0) as f32 } else { value };
                 assert_eq!(
                     support::read(&path),
                     vec![expected; 24],
@@ -59,8 +61,8 @@ fn a_pair_of_files_reads_through_either_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = Nifti { magic: *b"ni1\0", vox_offset: 0.0, ..Nifti::blob([4, 3, 2]) };
     for ending in ["", ".gz"] {
-        let names =
-            ["hdr", "img"].map(|part| folder.path().join(format!("scan{}.{part}{ending}", ending.len())));
+        let names = ["hdr", "img"]
+            .map(|part| folder.path().join(format!("scan{}.{part}{ending}", ending.len())));
         support::write(&names[0], &file.header()[..348]);
         support::write(&names[1], &file.voxels);
         let expected: Vec<f32> =
@@ -92,7 +94,8 @@ fn orientations() -> Vec<(Orientation, [[f32; 4]; 3])> {
             for axis in 0..3 {
                 let negative = signs >> axis & 1 == 1;
                 rows[order[axis]][axis] = if negative { -2.0 } else { 2.0 };
-                code[axis] = [['R', 'L'], ['A', 'P'], ['S', 'I']][order[axis]][usize::from(negative)];
+                code[axis] =
+                    [['R', 'L'], ['A', 'P'], ['S', 'I']][order[axis]][usize::from(negative)];
             }
             all.push((code.iter().collect::<String>().parse().unwrap(), rows));
         }
@@ -110,8 +113,8 @@ fn labels_come_back_as_they_were_pushed_in_every_orientation() {
                 spool_dir: Some(folder.path().into()),
                 ..Default::default()
             };
-            let input =
-                Nifti { sform: Some(sform), ..Nifti::blob([5, 6, 7]) }.write(&folder.path().join("in.nii"));
+            let input = Nifti { sform: Some(sform), ..Nifti::blob([5, 6, 7]) }
+                .write(&folder.path().join("in.nii"));
             let output = folder.path().join("out.nii.gz");
             let mut source = SliceSource::open(&input, &options).unwrap();
             let mut sink = LabelSink::create(&output, &source, true, Some(folder.path())).unwrap();
@@ -152,7 +155,8 @@ fn the_same_anatomy_gives_the_same_slices_whatever_the_file_s_orientation() {
                 for i in 0..file_size[0] {
                     let mut at = [0; 3];
                     for (a, index) in [i, j, k].into_iter().enumerate() {
-                        at[axes[a]] = if rows[axes[a]][a] < 0.0 { file_size[a] - 1 - index } else { index };
+                        at[axes[a]] =
+                            if rows[axes[a]][a] < 0.0 { file_size[a] - 1 - index } else { index };
                     }
                     voxels.push(value(at));
                 }
@@ -203,8 +207,11 @@ fn voxels_that_are_not_finite_are_counted_in_each_pass() {
 fn a_qform_places_voxels_as_the_standard_says() {
     let folder = tempfile::tempdir().unwrap();
     // Half a turn about z: b = c = 0, d = 1; the first two axes run to the left and to posterior.
-    let file =
-        Nifti { sform: None, qform: Some([0.0, 0.0, 1.0, 10.0, 20.0, 30.0]), ..Nifti::blob([3, 4, 5]) };
+    let file = Nifti {
+        sform: None,
+        qform: Some([0.0, 0.0, 1.0, 10.0, 20.0, 30.0]),
+        ..Nifti::blob([3, 4, 5])
+    };
     let path = file.write(&folder.path().join("q.nii"));
     let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
     assert_eq!(source.header().geometry.affine.orientation().to_string(), "LPS");
@@ -245,25 +252,33 @@ fn the_written_header_keeps_the_source_s_placement() {
 #[test]
 fn nibabel_agrees() {
     let name = "nibabel_agrees";
-    let (Some(python), Some(data)) = (support::python(name), support::real_data(name)) else { return };
+    let (Some(python), Some(data)) = (support::python(name), support::real_data(name)) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut lines = String::new();
     let images = ["spleen_crop", "Task20_SarcomaMR/imagesTr", "Task04_Hippocampus/imagesTr"];
     for path in images.iter().flat_map(|f| volumes(&data.join(f)).into_iter().take(4)) {
         let mut source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
         let voxels = source.read_all().unwrap();
-        let sum: f64 = voxels.iter().enumerate().map(|(i, v)| f64::from(*v) * ((i % 1009) as f64)).sum();
+        let sum: f64 =
+            voxels.iter().enumerate().map(|(i, v)| f64::from(*v) * ((i % 1009) as f64)).sum();
         let labels = folder.path().join(path.file_name().unwrap());
         let mut sink = LabelSink::create(&labels, &source, false, None).unwrap();
         let plane = source.geometry().size[0] * source.geometry().size[1];
         source.rewind().unwrap();
         let mut slice = vec![0.0; plane];
         while source.next_into(&mut slice).unwrap().is_some() {
-            sink.push(&slice.iter().map(|v| (v.abs() as u64 % 251) as u8).collect::<Vec<_>>()).unwrap();
+            sink.push(&slice.iter().map(|v| (v.abs() as u64 % 251) as u8).collect::<Vec<_>>())
+                .unwrap();
         }
         sink.finish().unwrap();
-        lines +=
-            &format!("{}\t{}\t{sum}\t{:?}\n", path.display(), labels.display(), source.geometry().affine.0);
+        lines += &format!(
+            "{}\t{}\t{sum}\t{:?}\n",
+            path.display(),
+            labels.display(),
+            source.geometry().affine.0
+        );
     }
     assert!(!lines.is_empty());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judge_nifti.py");
@@ -275,8 +290,10 @@ fn nibabel_agrees() {
 
 fn volumes(folder: &Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<_> =
-        entries.map(|e| e.unwrap().path()).filter(|p| p.to_string_lossy().contains(".nii")).collect();
+    let mut all: Vec<_> = entries
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.to_string_lossy().contains(".nii"))
+        .collect();
     all.sort();
     all
 }

@@ -1,8 +1,9 @@
-//! What a fuzzer runs: each function takes a file's bytes and does with them what the command would. None may panic, allocate without
-//! bound or go on for ever; errors are what most bytes end in.
+//! What a fuzzer runs: each function takes a file's bytes and does with them what the command
+//! would. None may panic, allocate without bound or go on for ever; errors are what most bytes end
+//! in.
 //!
-//! `cargo fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET` runs one under libFuzzer, and `tests/fuzz.rs` all of them on stable
-//! Rust with a mutator of its own.
+//! `cargo fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET` runs one under libFuzzer, and
+//! `tests/fuzz.rs` all of them on stable Rust with a mutator of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,8 @@ use monet::profile::{self, Profile};
 use monet::targets::Target;
 use monet::volume::{SliceSource, SourceOptions, VolumeHeader};
 
-/// Most multiplications and bytes of an arena with which a plan is run, and most values of a volume that are read.
+/// Most multiplications and bytes of an arena with which a plan is run, and most values of a volume
+/// that are read.
 const MOST: u64 = 1 << 22;
 
 /// Writes a file for a reader that wants one, and lets it read.
@@ -92,7 +94,8 @@ fn package(onnx: &[u8]) -> Package {
 
 const SIZE: [usize; 2] = [8, 12];
 
-/// An ONNX file as far as this library's own code reads it: the guard, the importer, the int8 engine.
+/// An ONNX file as far as this library's own code reads it: the guard, the importer, the int8
+/// engine.
 pub fn onnx(bytes: &[u8]) {
     let package = package(bytes);
     let _ = engine::needs(&package, SIZE, Choice::Tract);
@@ -101,9 +104,12 @@ pub fn onnx(bytes: &[u8]) {
     let _ = QuantizedEngine::new(&package, SIZE, Kernel::Scalar);
 }
 
-/// An ONNX file that the guard lets pass, through tract. A panic of tract's is an error of the library's, and a finding to a fuzzer.
+/// An ONNX file that the guard lets pass, through tract. A panic of tract's is an error of the
+/// library's, and a finding to a fuzzer.
 pub fn tract(bytes: &[u8]) {
-    let Ok(package) = with_file(".onnx", bytes, |path| engine::bare(path, Some(SIZE))) else { return };
+    let Ok(package) = with_file(".onnx", bytes, |path| engine::bare(path, Some(SIZE))) else {
+        return;
+    };
     for choice in [Choice::Tract, Choice::Int8(Kernel::Scalar)] {
         let Ok(needs) = engine::needs(&package, SIZE, choice) else { return };
         // What is large is tried in another process by the command, and not run here.
@@ -112,7 +118,8 @@ pub fn tract(bytes: &[u8]) {
         }
         match engine::engines(&package, SIZE, 1, choice) {
             Ok(mut engines) => {
-                let planes = vec![vec![0.5; SIZE[0] * SIZE[1]]; package.manifest.input.planes()].concat();
+                let planes =
+                    vec![vec![0.5; SIZE[0] * SIZE[1]]; package.manifest.input.planes()].concat();
                 let mut labels = vec![0; SIZE[0] * SIZE[1]];
                 told(engines[0].segment(&[&planes], &mut labels));
             }
@@ -146,7 +153,12 @@ pub fn target(bytes: &[u8]) {
 pub fn profile(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(profile) = Profile::parse(text, "profile") else { return };
-    let _ = (profile::page(&profile), profile::csv(&profile), profile.told(), profile::date(profile.unix_s));
+    let _ = (
+        profile::page(&profile),
+        profile::csv(&profile),
+        profile.told(),
+        profile::date(profile.unix_s),
+    );
     let _ = profile::diff(&profile, &profile);
     let _ = profile::diff_page(&profile, &profile);
     let _ = profile::history_page("fuzz", &[(&profile, profile.latency_ms.median); 2]);

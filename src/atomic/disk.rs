@@ -1,11 +1,12 @@
-//! The calls that change what names a folder has, and what file systems have that lack some of them. A test can make each of them fail,
-//! or be the last before a crash.
+//! The calls that change what names a folder has, and what file systems have that lack some of
+//! them. A test can make each of them fail, or be the last before a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// A file without a name, where system and file system have such; who may do what as for any program's output, by the process's umask.
+/// A file without a name, where system and file system have such; who may do what as for any
+/// program's output, by the process's umask.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn unnamed(folder: &Path, mode: u32) -> io::Result<File> {
     use rustix::fs::{CWD, Mode, OFlags};
@@ -53,7 +54,8 @@ pub(super) fn create(name: &Path, mode: u32) -> io::Result<File> {
     options.open(name)
 }
 
-/// Opens a regular file for reading and writing (what locks want), and neither follows a link nor waits for a pipe's other end.
+/// Opens a regular file for reading and writing (what locks want), and neither follows a link nor
+/// waits for a pipe's other end.
 pub(super) fn open_regular(name: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(name)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -79,7 +81,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Gives a file another name; an existing one is kept and is an error.
 ///
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] where the file system has neither such a call nor hard links, as FAT and exFAT.
+/// [`io::ErrorKind::Unsupported`] where the file system has neither such a call nor hard links, as
+/// FAT and exFAT.
 pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     fault::call()?;
     let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
@@ -143,11 +146,17 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use rustix::io::Errno;
-        let synced =
-            File::open(folder).and_then(|folder| if cfg!(test) { Ok(()) } else { folder.sync_all() });
+        let synced = File::open(folder)
+            .and_then(|folder| if cfg!(test) { Ok(()) } else { folder.sync_all() });
         let cannot = |e: &io::Error| {
-            let known =
-                [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::BADF, Errno::ACCESS];
+            let known = [
+                Errno::INVAL,
+                Errno::NOTSUP,
+                Errno::OPNOTSUPP,
+                Errno::NOSYS,
+                Errno::BADF,
+                Errno::ACCESS,
+            ];
             known.iter().any(|errno| e.raw_os_error() == Some(errno.raw_os_error()))
         };
         synced.or_else(|error| if cannot(&error) { Ok(()) } else { Err(error) })

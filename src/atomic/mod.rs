@@ -1,11 +1,13 @@
 //! Files that appear under their names only when complete, and together.
 //!
-//! One file gets its name in one step. Several cannot, so that a set of them is committed with a record. The new files lie complete beside
-//! their places; a record that lists them, `.monet-*.undo`, is made durable in the folder of the last one; earlier files step aside, all of
-//! them, before the first new one takes its name, and the last of the set is the last to do so; then the record becomes `.monet-*.done`, and
-//! the earlier files go. So at no moment is a file of one set beside a file of the other. Where a step fails, the earlier set returns.
-//! Where the process is killed, [`recover`] finds the record at the next run and does what it says: at `undo` the earlier set returns,
-//! at `done` what is left of it is removed.
+//! One file gets its name in one step. Several cannot, so that a set of them is committed with a
+//! record. The new files lie complete beside their places; a record that lists them,
+//! `.monet-*.undo`, is made durable in the folder of the last one; earlier files step aside, all of
+//! them, before the first new one takes its name, and the last of the set is the last to do so;
+//! then the record becomes `.monet-*.done`, and the earlier files go. So at no moment is a file of
+//! one set beside a file of the other. Where a step fails, the earlier set returns. Where the
+//! process is killed, [`recover`] finds the record at the next run and does what it says: at `undo`
+//! the earlier set returns, at `done` what is left of it is removed.
 
 mod disk;
 mod part;
@@ -54,7 +56,9 @@ pub(crate) fn folds_case(folder: &Path) -> bool {
         let name = part.hide()?;
         Ok((part, name))
     });
-    hidden.is_ok_and(|(_part, name)| fs::symlink_metadata(folder.join(name.to_ascii_uppercase())).is_ok())
+    hidden.is_ok_and(|(_part, name)| {
+        fs::symlink_metadata(folder.join(name.to_ascii_uppercase())).is_ok()
+    })
 }
 
 /// A complete file that has not its name yet; dropped, it is gone.
@@ -84,16 +88,18 @@ impl Staged {
         Self::new(part, path)
     }
 
-    /// Looks whether the name can be taken; whether there is an earlier file, which is then resembled in mode and owner.
+    /// Looks whether the name can be taken; whether there is an earlier file, which is then
+    /// resembled in mode and owner.
     fn look(&self, overwrite: bool) -> io::Result<bool> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
             Ok(_) if !overwrite => Err(io::ErrorKind::AlreadyExists.into()),
             Ok(earlier) if earlier.is_file() => self.part.resemble(&earlier).map(|()| true),
-            Ok(_) => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "what has this name is no regular file"))
-            }
+            Ok(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "what has this name is no regular file",
+            )),
         }
     }
 
@@ -116,7 +122,8 @@ impl Staged {
     }
 }
 
-/// Waits for the commit of another process into this folder, for a while; where folders cannot be locked, not at all.
+/// Waits for the commit of another process into this folder, for a while; where folders cannot be
+/// locked, not at all.
 fn turn(folder: &Path) -> Option<File> {
     const ATTEMPTS: u32 = 500;
     const PAUSE: Duration = Duration::from_millis(20);
@@ -131,26 +138,30 @@ fn turn(folder: &Path) -> Option<File> {
     None
 }
 
-/// Gives complete files their names: all of them, the last one last, or none. With `overwrite` regular files that have these names are
-/// replaced, and their mode is kept, and their owner where the system allows it; links are not followed. Without it they are an error.
+/// Gives complete files their names: all of them, the last one last, or none. With `overwrite`
+/// regular files that have these names are replaced, and their mode is kept, and their owner where
+/// the system allows it; links are not followed. Without it they are an error.
 ///
 /// # Errors
-/// [`CommitError`]; the files that were there before are there then. (One file alone is there already where only its folder cannot be
-/// made durable after it has replaced another.)
+/// [`CommitError`]; the files that were there before are there then. (One file alone is there
+/// already where only its folder cannot be made durable after it has replaced another.)
 pub fn commit(set: Vec<Staged>, overwrite: bool) -> Result<(), CommitError> {
     let path = set.last().map_or_else(PathBuf::new, |last| last.path.clone());
-    unfinished::naming(|| Ok(name(set, overwrite))).map_err(|source| CommitError { path, source })?
+    unfinished::naming(|| Ok(name(set, overwrite)))
+        .map_err(|source| CommitError { path, source })?
 }
 
 fn name(mut set: Vec<Staged>, overwrite: bool) -> Result<(), CommitError> {
-    let _turn = if set.len() > 1 { set.last().and_then(|last| turn(folder(&last.path))) } else { None };
+    let _turn =
+        if set.len() > 1 { set.last().and_then(|last| turn(folder(&last.path))) } else { None };
     let mut earlier = Vec::with_capacity(set.len());
     for staged in &set {
         earlier.push(staged.look(overwrite).map_err(|e| staged.failed(e))?);
     }
     if let [alone] = &mut set[..] {
         match alone.name(overwrite) {
-            // A name that must be taken with an empty file first, which a record tells from a complete one.
+            // A name that must be taken with an empty file first, which a record tells from a
+            // complete one.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
             named => return named.map_err(|e| alone.failed(e)),
         }

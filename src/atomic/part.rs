@@ -1,9 +1,11 @@
-//! A file in the making: without a name where the system has such files, so that nothing is left of it when the process is killed;
-//! elsewhere under a hidden name, which the next run finds and removes.
+//! A file in the making: without a name where the system has such files, so that nothing is left of
+//! it when the process is killed; elsewhere under a hidden name, which the next run finds and
+//! removes.
 //!
-//! A hidden name is `.monet-BOOT-RANDOM.ENDING`. Whoever makes such a file holds a lock on it (flock(2)) as long as he lives. A lock tells
-//! most of a process that runs under the same kernel, hence BOOT, the start of Linux's `boot_id`: of what another machine left on a shared
-//! folder, or this one before it was started anew, the age must tell, too.
+//! A hidden name is `.monet-BOOT-RANDOM.ENDING`. Whoever makes such a file holds a lock on it
+//! (flock(2)) as long as he lives. A lock tells most of a process that runs under the same kernel,
+//! hence BOOT, the start of Linux's `boot_id`: of what another machine left on a shared folder, or
+//! this one before it was started anew, the age must tell, too.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, TryLockError};
@@ -27,7 +29,8 @@ static BOOT: LazyLock<String> = LazyLock::new(|| {
 
 /// A new hidden name.
 pub(super) fn hidden(ending: &str) -> OsString {
-    // The standard library's hasher has keys of its own, random ones, each time: this is for names that differ, not for secrets.
+    // The standard library's hasher has keys of its own, random ones, each time: this is for names
+    // that differ, not for secrets.
     let random = RandomState::new().build_hasher().finish();
     format!("{PREFIX}{}-{random:016x}.{ending}", *BOOT).into()
 }
@@ -43,7 +46,8 @@ pub struct Part {
     file: File,
     folder: PathBuf,
     name: Option<OsString>,
-    /// Where it has a name from the start: the process removes it should it end while a thread is stuck.
+    /// Where it has a name from the start: the process removes it should it end while a thread is
+    /// stuck.
     _listed: Option<Listed>,
 }
 
@@ -70,7 +74,8 @@ impl Part {
                 created => created?,
             };
             let listed = Listed::new(&path).inspect_err(|_| drop(disk::remove(&path)))?;
-            let part = Self { file, folder: folder.to_owned(), name: Some(name), _listed: Some(listed) };
+            let part =
+                Self { file, folder: folder.to_owned(), name: Some(name), _listed: Some(listed) };
             // Between its creation and its lock somebody may have taken it for a dead process's.
             if lock(&part.file)? && is_at(&part.file, &path) {
                 return Ok(part);
@@ -95,7 +100,8 @@ impl Part {
         use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
         let own = self.file.metadata()?;
         let (uid, gid) = (other.uid(), other.gid());
-        if (own.uid(), own.gid()) != (uid, gid) && fchown(&self.file, Some(uid), Some(gid)).is_err() {
+        if (own.uid(), own.gid()) != (uid, gid) && fchown(&self.file, Some(uid), Some(gid)).is_err()
+        {
             let _ = fchown(&self.file, None, Some(gid));
         }
         if own.mode() & 0o777 == other.mode() & 0o777 {
@@ -226,8 +232,9 @@ fn owner(_: &Metadata) -> u32 {
     0
 }
 
-/// The file of this hidden name, locked, where it is this user's (what another has put there is not believed) and whoever made it is dead.
-/// Where the lock does not tell for sure, the file must be older than `age`.
+/// The file of this hidden name, locked, where it is this user's (what another has put there is not
+/// believed) and whoever made it is dead. Where the lock does not tell for sure, the file must be
+/// older than `age`.
 pub(super) fn abandoned(path: &Path, age: Duration) -> Option<File> {
     let file = disk::open_regular(path).ok()?;
     let metadata = file.metadata().ok()?;

@@ -1,4 +1,5 @@
-//! The record of a set of files that is being committed, and how its end is brought about: by its owner, or by [`recover`] after him.
+//! The record of a set of files that is being committed, and how its end is brought about: by its
+//! owner, or by [`recover`] after him.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -18,10 +19,12 @@ const END: &str = "end";
 /// No record is longer than this many bytes.
 const MAX_RECORD: u64 = 1 << 20;
 
-/// A record whose owner may live elsewhere is left alone for this long: longer than any commit takes.
+/// A record whose owner may live elsewhere is left alone for this long: longer than any commit
+/// takes.
 const COMMIT: Duration = Duration::from_secs(10);
 
-/// A file in the making whose owner may live elsewhere is left alone for this long after it was last written to.
+/// A file in the making whose owner may live elsewhere is left alone for this long after it was
+/// last written to.
 const WRITING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Ending of a record while the earlier files can return.
@@ -33,7 +36,8 @@ const DONE: &str = "done";
 /// What is known of one file of the set.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
-    /// Its folder; absolute, but for the record's own, which is empty: that may have been moved or mounted elsewhere.
+    /// Its folder; absolute, but for the record's own, which is empty: that may have been moved or
+    /// mounted elsewhere.
     folder: PathBuf,
     name: OsString,
     /// Hidden name of the new file until it has its own.
@@ -61,7 +65,8 @@ impl Entry {
         self.folder.join(&self.part)
     }
 
-    /// Whether the file that has the name is the new one, or the empty one that has taken the name for it; and no other's.
+    /// Whether the file that has the name is the new one, or the empty one that has taken the name
+    /// for it; and no other's.
     fn is_named(&self) -> bool {
         let Ok(named) = fs::symlink_metadata(self.path()) else { return false };
         match fs::symlink_metadata(self.part()) {
@@ -85,7 +90,8 @@ fn same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
 }
 
 fn changed(metadata: &fs::Metadata) -> u64 {
-    let since = metadata.modified().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since =
+        metadata.modified().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs())
 }
 
@@ -117,7 +123,10 @@ impl Record {
 
     /// The same where the record lies in `own`.
     fn within(mut self, own: &Path) -> Self {
-        self.0.iter_mut().filter(|e| e.folder.as_os_str().is_empty()).for_each(|e| e.folder = own.to_owned());
+        self.0
+            .iter_mut()
+            .filter(|e| e.folder.as_os_str().is_empty())
+            .for_each(|e| e.folder = own.to_owned());
         self
     }
 
@@ -152,7 +161,8 @@ impl Record {
             (Path::new(&name).file_name() == Some(&name)).then_some(name)
         };
         let hidden = |bytes: &[u8], ending| {
-            plain(bytes).filter(|name| name.to_str().is_some_and(|name| part::is_hidden(name, ending)))
+            plain(bytes)
+                .filter(|name| name.to_str().is_some_and(|name| part::is_hidden(name, ending)))
         };
         let number = |bytes: &[u8]| str::from_utf8(bytes).ok()?.parse::<u64>().ok();
         let entry = |[folder, name, part, aside, earlier, length, changed]: &[&[u8]; 7]| {
@@ -177,8 +187,8 @@ impl Record {
         folders.into_iter().try_for_each(disk::sync_folder)
     }
 
-    /// Brings the earlier set back: first all new files go, then the earlier ones take their names again, the last one last. Begun anew
-    /// after a crash, it ends the same.
+    /// Brings the earlier set back: first all new files go, then the earlier ones take their names
+    /// again, the last one last. Begun anew after a crash, it ends the same.
     fn undo(&self) -> io::Result<()> {
         for e in self.0.iter().rev() {
             // An earlier file that has not stepped aside, or is back already, has the name.
@@ -189,7 +199,9 @@ impl Record {
         for e in self.0.iter().filter(|e| is_there(&e.aside())) {
             match disk::rename_new_anywhere(&e.aside(), &e.path()) {
                 // Somebody has put another file there since.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk::remove(&e.aside())?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    disk::remove(&e.aside())?
+                }
                 renamed => renamed?,
             }
         }
@@ -233,8 +245,10 @@ pub(super) fn commit(set: &mut [Staged], earlier: &[bool]) -> Result<(), CommitE
     let record = record.within(own);
     let done = undo.with_extension(DONE);
     let named = take_names(&record, set).and_then(|()| {
-        let named =
-            record.sync().and_then(|()| disk::rename(&undo, &done)).and_then(|()| disk::sync_folder(own));
+        let named = record
+            .sync()
+            .and_then(|()| disk::rename(&undo, &done))
+            .and_then(|()| disk::sync_folder(own));
         named.map_err(|e| set[last].failed(e))
     });
     if let Err(error) = named {
@@ -275,16 +289,20 @@ fn take_names(record: &Record, set: &[Staged]) -> Result<(), CommitError> {
     Ok(())
 }
 
-/// Brings to its end what processes that are dead now have begun in these folders: a set of files whose names were changing returns to the
-/// earlier set or loses what is left of it, and files that were never complete are removed. Files of other users and of processes that live
-/// are left alone, and so are records that name a folder which is not among these. Where something cannot be done it is left for the next
-/// time.
+/// Brings to its end what processes that are dead now have begun in these folders: a set of files
+/// whose names were changing returns to the earlier set or loses what is left of it, and files that
+/// were never complete are removed. Files of other users and of processes that live are left alone,
+/// and so are records that name a folder which is not among these. Where something cannot be done
+/// it is left for the next time.
 pub fn recover(folders: &[PathBuf]) {
-    let known: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+    let known: Vec<PathBuf> =
+        folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
     for own in &known {
         let left = |ending: &str| {
-            let names =
-                fs::read_dir(own).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+            let names = fs::read_dir(own)
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| Some(entry.ok()?.file_name()));
             names
                 .filter(|name| name.to_str().is_some_and(|name| part::is_hidden(name, ending)))
                 .map(|name| own.join(name))

@@ -1,4 +1,5 @@
-//! Every call that changes a name fails or is the last before a crash, on file systems with and without what such calls need.
+//! Every call that changes a name fails or is the last before a crash, on file systems with and
+//! without what such calls need.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -38,7 +39,8 @@ impl Case {
         let folder = |i: usize| if apart && i + 1 < files { &folders[1] } else { &folders[0] };
         let set: Vec<PathBuf> = (0..files).map(|i| folder(i).join(format!("file{i}"))).collect();
         // As long as the new ones, so that nothing but the name and time tells them apart.
-        let earlier: BTreeMap<_, _> = set.iter().take(earlier).map(|p| (p.clone(), "OLD".into())).collect();
+        let earlier: BTreeMap<_, _> =
+            set.iter().take(earlier).map(|p| (p.clone(), "OLD".into())).collect();
         earlier.iter().for_each(|(path, text)| fs::write(path, text).unwrap());
         Self { folders, set, earlier, overwrite }
     }
@@ -48,29 +50,36 @@ impl Case {
     }
 
     fn run(&self) -> io::Result<()> {
-        let set = self.set.iter().map(|path| Staged::write(path, b"NEW")).collect::<io::Result<_>>()?;
+        let set =
+            self.set.iter().map(|path| Staged::write(path, b"NEW")).collect::<io::Result<_>>()?;
         commit(set, self.overwrite).map_err(|e| e.source)
     }
 
-    /// Only files of the earlier set, or only new ones; and empty ones where names cannot be taken otherwise.
+    /// Only files of the earlier set, or only new ones; and empty ones where names cannot be taken
+    /// otherwise.
     fn unmixed(&self) -> bool {
         let (mut seen, _) = files(&self.folders);
         seen.retain(|_, text| !(text.is_empty() && fault::is_lacking(LINKS)));
-        let part_of = |set: &BTreeMap<_, _>| seen.iter().all(|(path, text)| set.get(path) == Some(text));
+        let part_of =
+            |set: &BTreeMap<_, _>| seen.iter().all(|(path, text)| set.get(path) == Some(text));
         part_of(&self.earlier) || part_of(&self.later())
     }
 }
 
-/// All cases: files of the set, in one folder or two, with earlier ones to replace or without, on file systems that lack something.
+/// All cases: files of the set, in one folder or two, with earlier ones to replace or without, on
+/// file systems that lack something.
 fn cases(mut test: impl FnMut(&str, &dyn Fn() -> Case)) {
     let root = tempfile::tempdir().unwrap();
     for lacking in [0, UNNAMED, UNNAMED | NOREPLACE, UNNAMED | NOREPLACE | LINKS] {
         fault::lacking(lacking);
         for (count, apart) in [(1, false), (2, false), (3, false), (3, true)] {
             for (earlier, overwrite) in [(0, false), (0, true), (1, true), (count, true)] {
-                let name =
-                    format!("lacking {lacking}, {count} files, apart {apart}, earlier {earlier} {overwrite}");
-                test(&name, &|| Case::new(&root.path().join("case"), count, apart, earlier, overwrite));
+                let name = format!(
+                    "lacking {lacking}, {count} files, apart {apart}, earlier {earlier} {overwrite}"
+                );
+                test(&name, &|| {
+                    Case::new(&root.path().join("case"), count, apart, earlier, overwrite)
+                });
             }
         }
     }
@@ -101,7 +110,8 @@ fn where_a_call_fails_the_earlier_set_is_there_or_the_later_one() {
                 break;
             }
             failures += usize::from(ended.is_err());
-            // One file that has replaced another cannot be taken back where its folder is not made durable after that.
+            // One file that has replaced another cannot be taken back where its folder is not made
+            // durable after that.
             let late = case.set.len() == 1 && case.overwrite && seen == case.later();
             let expected = if ended.is_ok() || late { case.later() } else { case.earlier.clone() };
             assert_eq!(seen, expected, "{name}, call {at}: {ended:?}");
@@ -158,7 +168,10 @@ fn a_crash_while_a_crash_is_mended_changes_nothing_in_the_end() {
                 assert!(case.unmixed(), "{first}, {second}: {:?}", files(&case.folders));
                 recover(&case.folders);
                 let (seen, hidden) = files(&case.folders);
-                assert!(seen == case.earlier || seen == case.later(), "{first}, {second}: {seen:?}");
+                assert!(
+                    seen == case.earlier || seen == case.later(),
+                    "{first}, {second}: {seen:?}"
+                );
                 assert_eq!(hidden, Vec::<PathBuf>::new(), "{first}, {second}");
             }
         }
@@ -173,7 +186,8 @@ fn what_another_has_put_there_stays() {
         fault::lacking(lacking);
         for files_of_set in [1, 3] {
             let case = Case::new(&root.path().join("case"), files_of_set, false, 0, false);
-            let set: Vec<_> = case.set.iter().map(|path| Staged::write(path, b"NEW").unwrap()).collect();
+            let set: Vec<_> =
+                case.set.iter().map(|path| Staged::write(path, b"NEW").unwrap()).collect();
             let other = &case.set[files_of_set - 1];
             fs::write(other, "HIS").unwrap();
             let error = commit(set, false).unwrap_err();
@@ -203,7 +217,8 @@ fn the_living_are_left_alone() {
     recover(&folders);
     assert!(foreign.exists());
     let file = fs::File::options().write(true).open(&foreign).unwrap();
-    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600))
+        .unwrap();
     drop(file);
     recover(&folders);
     assert!(!foreign.exists());
@@ -218,7 +233,8 @@ fn hidden_names_that_are_no_files_are_left_alone() {
     fs::write(folder.path().join("mine"), "OLD").unwrap();
     std::os::unix::fs::symlink(folder.path().join("mine"), name("part")).unwrap();
     fs::create_dir(name("done")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, name("undo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, name("undo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     recover(&[folder.path().to_owned()]);
     let mut left: Vec<OsString> =
         fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -226,7 +242,8 @@ fn hidden_names_that_are_no_files_are_left_alone() {
     assert_eq!(left.len(), 4, "{left:?}");
 }
 
-/// A record that somebody made up reaches nothing outside of the folders at hand, and damage is no panic.
+/// A record that somebody made up reaches nothing outside of the folders at hand, and damage is no
+/// panic.
 #[test]
 fn a_record_reaches_no_other_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,7 +254,8 @@ fn a_record_reaches_no_other_folder() {
     fs::write(&victim, "OLD").unwrap();
     let changed = fs::metadata(&victim).unwrap().modified().unwrap();
     let changed = changed.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let [undo, part, old] = ["undo", "part", "old"].map(|ending| part::hidden(ending).into_string().unwrap());
+    let [undo, part, old] =
+        ["undo", "part", "old"].map(|ending| part::hidden(ending).into_string().unwrap());
     let record = |folder: &str, name: &str| {
         format!("monet outputs 1\0{folder}\0{name}\0{part}\0{old}\x000\x003\0{changed}\0end\0")
     };
@@ -250,7 +268,8 @@ fn a_record_reaches_no_other_folder() {
         recover(std::slice::from_ref(&here));
         assert_eq!(fs::read(&victim).unwrap(), b"OLD");
     }
-    // The same record does what it says where the run writes to that folder, too: so the test would see it.
+    // The same record does what it says where the run writes to that folder, too: so the test would
+    // see it.
     fs::write(here.join(&undo), good).unwrap();
     recover(&[here, there.into()]);
     assert!(!victim.exists());
@@ -274,7 +293,10 @@ fn a_replaced_file_keeps_its_mode_and_what_is_no_file_is_refused() {
             let staged = Staged::write(other, b"NEW").unwrap();
             assert!(commit(vec![staged], true).is_err(), "{}", other.display());
         }
-        assert!(link.symlink_metadata().unwrap().is_symlink() && !folder.path().join("missing").exists());
+        assert!(
+            link.symlink_metadata().unwrap().is_symlink()
+                && !folder.path().join("missing").exists()
+        );
     }
     fault::lacking(0);
 }

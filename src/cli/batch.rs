@@ -1,4 +1,5 @@
-//! Volumes one after another: what fails is reported and the rest goes on; what a signal leaves undone is told.
+//! Volumes one after another: what fails is reported and the rest goes on; what a signal leaves
+//! undone is told.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,8 @@ fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
     Ok(model)
 }
 
-/// The volumes, and how far they are: told by the thread that segments or, where that is stuck, by the one that watches it.
+/// The volumes, and how far they are: told by the thread that segments or, where that is stuck, by
+/// the one that watches it.
 struct Batch {
     args: SegmentArgs,
     jobs: Vec<Job>,
@@ -64,7 +66,8 @@ impl Batch {
         let mut model = model(args, interrupted)?;
         let inputs = self.jobs.iter().map(|job| job.input.clone());
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
-        let outputs = self.jobs.iter().flat_map(|job| [Some(&job.output), job.preview.as_ref()]).flatten();
+        let outputs =
+            self.jobs.iter().flat_map(|job| [Some(&job.output), job.preview.as_ref()]).flatten();
         reports::guard(
             inputs,
             outputs.chain(&args.stats).chain(&args.label_table).map(PathBuf::as_path),
@@ -137,7 +140,9 @@ impl Batch {
 fn explained(error: PipelineError, job: &Job) -> anyhow::Error {
     let nameless = matches!(
         error,
-        PipelineError::Engine { .. } | PipelineError::Panicked { .. } | PipelineError::Thread { .. }
+        PipelineError::Engine { .. }
+            | PipelineError::Panicked { .. }
+            | PipelineError::Thread { .. }
     );
     let error = anyhow::Error::new(error);
     if nameless { error.context(format!("{}: is not segmented", shown(&job.input))) } else { error }

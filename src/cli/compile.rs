@@ -16,7 +16,10 @@ Examples:
 /// Turn a package into one plan file, which the lean build runs, too
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[cfg_attr(not(feature = "tract"), allow(dead_code, reason = "this build only says that it cannot"))]
+#[cfg_attr(
+    not(feature = "tract"),
+    allow(dead_code, reason = "this build only says that it cannot")
+)]
 pub(super) struct CompileArgs {
     /// Manifest of the package; the embedded one when not given
     #[arg(value_name = "PACKAGE.toml")]
@@ -32,7 +35,8 @@ pub(super) struct CompileArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// A package that cannot be loaded or whose net the int8 engine does not take as a whole, a file that cannot be written.
+/// A package that cannot be loaded or whose net the int8 engine does not take as a whole, a file
+/// that cannot be written.
 #[cfg(feature = "tract")]
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     use anyhow::{Context, ensure};
@@ -44,10 +48,14 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     let output = monet::text::shown(&args.output);
     ensure!(matches!(package.net, Net::Onnx(_)), "{}: is a plan already", package.origin);
     let model = args.package.as_deref();
-    ensure!(!reports::is_stdout(&args.output), "a plan goes to a file, not to standard output: -o FILE.plan");
+    ensure!(
+        !reports::is_stdout(&args.output),
+        "a plan goes to a file, not to standard output: -o FILE.plan"
+    );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
     let file = monet::engine::compile(&package)?;
-    plan::write(&args.output, &file, args.force).with_context(|| format!("{output}: cannot be written"))?;
+    plan::write(&args.output, &file, args.force)
+        .with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
     super::terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;
     Ok(Outcome::Done)
@@ -59,5 +67,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
 /// Always.
 #[cfg(not(feature = "tract"))]
 pub(super) fn run(_: &CompileArgs) -> Result<Outcome> {
-    anyhow::bail!("this build runs plans and cannot make them: use `monet compile` of the full build")
+    anyhow::bail!(
+        "this build runs plans and cannot make them: use `monet compile` of the full build"
+    )
 }

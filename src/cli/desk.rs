@@ -1,4 +1,5 @@
-//! `monet profile` at a desk: predictions for boards that are not at hand, and comparisons of profiles that were made before.
+//! `monet profile` at a desk: predictions for boards that are not at hand, and comparisons of
+//! profiles that were made before.
 //!
 //! The lean build leaves this out: a tenth of its binary.
 
@@ -91,7 +92,8 @@ fn parse_volume(text: &str) -> Result<[usize; 3]> {
     let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
     match numbers[..] {
         [w, h, n]
-            if [w, h].iter().all(|side| (1..=16_384).contains(side)) && (1..=1_000_000).contains(&n) =>
+            if [w, h].iter().all(|side| (1..=16_384).contains(side))
+                && (1..=1_000_000).contains(&n) =>
         {
             Ok([w, h, n])
         }
@@ -120,7 +122,8 @@ fn difference(a: &Profile, b: &Profile) -> String {
 }
 
 fn history(folder: &Path, step: &str, html: Option<&Path>, force: bool) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", shown(folder)))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", shown(folder)))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let paths: Vec<PathBuf> =
         paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
@@ -145,7 +148,12 @@ fn history(folder: &Path, step: &str, html: Option<&Path>, force: bool) -> Resul
             run.engine
         );
     }
-    ensure!(!points.is_empty(), "{}: none of {} profiles has a step \"{step}\"", shown(folder), runs.len());
+    ensure!(
+        !points.is_empty(),
+        "{}: none of {} profiles has a step \"{step}\"",
+        shown(folder),
+        runs.len()
+    );
     let page = profile::history_page(&format!("{step} over {} runs", points.len()), &points);
     reports::deliver(&[(html, page)], force)?;
     if html.is_some_and(reports::is_stdout) { Ok(()) } else { terminal::print(&out) }

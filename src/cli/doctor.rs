@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::{Outcome, terminal};
 
-/// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every kernel
+/// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every
+/// kernel
 ///
-/// The self-test runs the embedded model over a built-in slice and compares its labels with the ones it must give. Exit code 0:
-/// healthy; 1: not.
+/// The self-test runs the embedded model over a built-in slice and compares its labels with the
+/// ones it must give. Exit code 0: healthy; 1: not.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// Print JSON
@@ -65,7 +66,10 @@ fn text(e: &Examination) -> String {
     let mib = |bytes: Option<u64>| bytes.map_or_else(unknown, |b| format!("{} MiB", b >> 20));
     let mut out = format!("monet      {}, runs {build}\n", e.version);
     let mut line = |key: &str, value: String| out += &format!("{key:<10} {value}\n");
-    line("processor", format!("{}, {} core(s)", machine.cpu.clone().unwrap_or_else(unknown), machine.cores));
+    line(
+        "processor",
+        format!("{}, {} core(s)", machine.cpu.clone().unwrap_or_else(unknown), machine.cores),
+    );
     line("features", machine.features.join(" "));
     line("kernel", format!("{} of {}", e.kernel, e.kernels.join(", ")));
     line(

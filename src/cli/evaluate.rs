@@ -34,7 +34,8 @@ In JSON and CSV a byte of a file name that is no UTF-8 is \\x and two hexadecima
 apostrophe before a text that a spreadsheet would take for a formula.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed.";
 
-/// Compare label volumes with the truth: Dice, Hausdorff distances and volume difference per label and subject
+/// Compare label volumes with the truth: Dice, Hausdorff distances and volume difference per label
+/// and subject
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EvaluateArgs {
@@ -44,7 +45,8 @@ pub(super) struct EvaluateArgs {
     /// True label volume, or a folder of them
     #[arg(long, value_name = "FILE|DIR")]
     truth: PathBuf,
-    /// Labels to compare and their names; all labels that occur when neither this nor --model is given
+    /// Labels to compare and their names; all labels that occur when neither this nor --model is
+    /// given
     #[arg(long, value_name = "VALUE=NAME,...", value_delimiter = ',', value_parser = named, conflicts_with = "model")]
     labels: Vec<Named>,
     /// Package whose labels are compared and named
@@ -68,7 +70,9 @@ type Named = (u16, String);
 fn named(text: &str) -> Result<Named, String> {
     let (value, name) = text.split_once('=').ok_or("write VALUE=NAME, as in 1=anterior")?;
     match value.trim().parse() {
-        Ok(0) | Err(_) => Err(format!("`{value}` is no label value: write a whole number from 1 to 65535")),
+        Ok(0) | Err(_) => {
+            Err(format!("`{value}` is no label value: write a whole number from 1 to 65535"))
+        }
         Ok(_) if name.trim().is_empty() => Err(format!("label {value} has no name")),
         Ok(value) => Ok((value, name.trim().to_owned())),
     }
@@ -90,7 +94,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         Some(path) => {
             let package = super::package(Some(path))?;
             files = reports::files_of(Some(path), &package);
-            package.manifest.labels.into_iter().map(|label| (label.value.into(), label.name)).collect()
+            package
+                .manifest
+                .labels
+                .into_iter()
+                .map(|label| (label.value.into(), label.name))
+                .collect()
         }
         None => args.labels.clone(),
     };
@@ -107,7 +116,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         let name = exact(&subject);
         match files.and_then(|[pred, truth]| Ok(measure::compare(&name, &pred, &truth, &wanted)?)) {
             Ok(score) => {
-                for warning in score.warnings.iter().cloned().chain(unnamed(&score)).chain(nothing(&score)) {
+                for warning in
+                    score.warnings.iter().cloned().chain(unnamed(&score)).chain(nothing(&score))
+                {
                     terminal::warn(warning);
                 }
                 subjects.push(score);
@@ -119,9 +130,11 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
         }
     }
     let summary = measure::summarise(&subjects);
-    let to_stdout = [&args.json, &args.csv].into_iter().flatten().any(|path| reports::is_stdout(path));
+    let to_stdout =
+        [&args.json, &args.csv].into_iter().flatten().any(|path| reports::is_stdout(path));
     let json = measure::json(&Evaluation { subjects: &subjects, summary: &summary });
-    let texts = [(args.json.as_deref(), json), (args.csv.as_deref(), sheet::csv(&subjects, &labels))];
+    let texts =
+        [(args.json.as_deref(), json), (args.csv.as_deref(), sheet::csv(&subjects, &labels))];
     reports::deliver(&texts, args.force)?;
     if !to_stdout && !subjects.is_empty() {
         terminal::print(&sheet::table(&subjects, &summary, &labels))?;
@@ -144,6 +157,7 @@ fn unnamed(score: &SubjectScore) -> Option<String> {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    (!shown.is_empty())
-        .then(|| format!("{}: labels {shown:?}{more} have no name and are not compared", score.subject))
+    (!shown.is_empty()).then(|| {
+        format!("{}: labels {shown:?}{more} have no name and are not compared", score.subject)
+    })
 }

@@ -21,7 +21,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
-    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when not given
+    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when
+    /// not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
@@ -81,29 +82,45 @@ pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
 
 fn text(package: &Package, net: &Summary) -> String {
     let manifest = &package.manifest;
-    let mut out = format!("package  {} {} ({})\n", manifest.name, manifest.version, plain(&package.origin));
+    let mut out =
+        format!("package  {} {} ({})\n", manifest.name, manifest.version, plain(&package.origin));
     let mut line = |key: &str, value: String| out += &format!("{key:<8} {value}\n");
     line("task", manifest.task.clone());
     line(
         "file",
-        format!("{}, {} bytes, sha256 {}", manifest.model, package.net.bytes().len(), manifest.sha256),
+        format!(
+            "{}, {} bytes, sha256 {}",
+            manifest.model,
+            package.net.bytes().len(),
+            manifest.sha256
+        ),
     );
     let limit = |largest| if largest { " (largest piece)" } else { "" };
-    let labels: Vec<String> =
-        manifest.labels.iter().map(|l| format!("{} {}{}", l.value, l.name, limit(l.largest))).collect();
+    let labels: Vec<String> = manifest
+        .labels
+        .iter()
+        .map(|l| format!("{} {}{}", l.value, l.name, limit(l.largest)))
+        .collect();
     line("labels", labels.join(", "));
     line(
         "slices",
-        format!("{} orientation, {:?}, {:?}", manifest.orientation, manifest.normalise, manifest.fit),
+        format!(
+            "{} orientation, {:?}, {:?}",
+            manifest.orientation, manifest.normalise, manifest.fit
+        ),
     );
-    for limit in manifest.accepts.iter().flat_map(|accepts| accepts.describe(manifest.orientation)) {
+    for limit in manifest.accepts.iter().flat_map(|accepts| accepts.describe(manifest.orientation))
+    {
         line("accepts", limit);
     }
     if let Some(data) = &manifest.data {
         line("data", format!("{}, {}; {}", data.name, data.licence, data.attribution));
     }
     for m in &manifest.metrics {
-        line("metric", format!("{} {} {:.4} ± {:.4} ({})", m.name, m.label, m.mean, m.std, m.split));
+        line(
+            "metric",
+            format!("{} {} {:.4} ± {:.4} ({})", m.name, m.label, m.mean, m.std, m.split),
+        );
     }
     let [height, width] = net.size;
     line(

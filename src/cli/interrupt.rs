@@ -1,7 +1,9 @@
-//! Signals that ask a running command to stop, and the end of a command that cannot: a read that blocks takes no notice of a flag.
+//! Signals that ask a running command to stop, and the end of a command that cannot: a read that
+//! blocks takes no notice of a flag.
 //!
-//! The first signal sets a flag, which the pipeline looks at between slices. Work that has not ended [`GRACE`] later is left where it
-//! stands: its temporary files are removed, and the command ends without it. A second signal ends the process at once, in the same way.
+//! The first signal sets a flag, which the pipeline looks at between slices. Work that has not
+//! ended [`GRACE`] later is left where it stands: its temporary files are removed, and the command
+//! ends without it. A second signal ends the process at once, in the same way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -32,8 +34,8 @@ enum Event<T> {
     Done(thread::Result<T>),
 }
 
-/// Runs `work`, which looks at the flag that a signal sets, on a thread of its own, and gives its result: `None` where a signal came and
-/// `work` had to be abandoned. Once a process.
+/// Runs `work`, which looks at the flag that a signal sets, on a thread of its own, and gives its
+/// result: `None` where a signal came and `work` had to be abandoned. Once a process.
 ///
 /// # Errors
 /// No thread can be started, or signals cannot be listened for.
@@ -82,11 +84,12 @@ fn wait<T>(events: &mpsc::Receiver<Event<T>>) -> Option<thread::Result<T>> {
     }
 }
 
-/// Has `on_signal` called at each SIGINT, SIGTERM and SIGHUP, but those that whoever started the program has had ignored, as nohup(1) does
-/// with the last and a shell's `&` with the first.
+/// Has `on_signal` called at each SIGINT, SIGTERM and SIGHUP, but those that whoever started the
+/// program has had ignored, as nohup(1) does with the last and a shell's `&` with the first.
 #[cfg(target_os = "linux")]
 fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
-    let ignored = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].map(|signal| (signal, is_ignored(signal)));
+    let ignored =
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].map(|signal| (signal, is_ignored(signal)));
     ctrlc::set_handler(on_signal)?;
     for (signal, _) in ignored.into_iter().filter(|(_, ignored)| *ignored) {
         // SAFETY: ignoring a signal runs no code of ours.
@@ -97,7 +100,8 @@ fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> 
 
 #[cfg(target_os = "linux")]
 fn is_ignored(signal: libc::c_int) -> bool {
-    // SAFETY: it is made of integers and a function's address as an integer, for all of which zeros are valid.
+    // SAFETY: it is made of integers and a function's address as an integer, for all of which zeros
+    // are valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: without a new action the call only writes the present one to `action`.
     let told = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };

@@ -109,7 +109,8 @@ fn package(model: Option<&Path>) -> Result<Package> {
     })
 }
 
-/// The package named, or the embedded one; an ONNX file without manifest too, for slices of this size or the file's own.
+/// The package named, or the embedded one; an ONNX file without manifest too, for slices of this
+/// size or the file's own.
 #[cfg_attr(not(feature = "tract"), allow(unused_variables, reason = "only tract reads ONNX files"))]
 fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Package> {
     match model {
@@ -124,11 +125,12 @@ fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Pack
 /// The choice of engine and kernel, common to the commands that run nets.
 #[derive(Debug, clap::Args)]
 struct EngineArgs {
-    /// What runs the net: the int8 engine where the net is quantized and tract elsewhere, or tract alone
+    /// What runs the net: the int8 engine where the net is quantized and tract elsewhere, or tract
+    /// alone
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: EngineName,
-    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod or neon-i8mm; the fastest that the CPU has
-    /// when not given
+    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod
+    /// or neon-i8mm; the fastest that the CPU has when not given
     #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
     kernel: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! `monet profile`: how long a slice takes here, or would take on a board that is not at hand, and where the time goes.
+//! `monet profile`: how long a slice takes here, or would take on a board that is not at hand, and
+//! where the time goes.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -40,13 +41,15 @@ const FIRST_SLICE: &str = "first slice";
 #[derive(Debug, Args)]
 #[command(after_help = examples())]
 pub(super) struct ProfileArgs {
-    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when not given
+    /// Manifest of the package, a plan, or an ONNX file without manifest; the embedded package when
+    /// not given
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slices; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
-    /// Threads, each with slices of its own; without it as many as the target has cores and this machine can run, 1 without a target
+    /// Threads, each with slices of its own; without it as many as the target has cores and this
+    /// machine can run, 1 without a target
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Slices measured on each thread
@@ -54,7 +57,8 @@ pub(super) struct ProfileArgs {
     runs: u32,
     #[command(flatten)]
     engine: super::EngineArgs,
-    /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML file of your own
+    /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML
+    /// file of your own
     #[arg(long, value_name = "NAME|FILE.toml")]
     target: Option<OsString>,
     /// Write the profile as JSON; - for standard output
@@ -87,7 +91,8 @@ pub(super) struct ProfileArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that cannot be written.
+/// A package, target or profile that cannot be loaded, a kernel that the CPU has not, files that
+/// cannot be written.
 pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     #[cfg(feature = "desk")]
     if args.desk.compare(args.html.as_deref(), args.force)? {
@@ -111,8 +116,12 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
         profile.target = Some(target.name.clone());
         profile.verdict = Some(Verdict::new(&profile, target));
     }
-    let texts =
-        [monet::measure::json(&profile), profile::csv(&profile), profile::page(&profile), trace(&profile)];
+    let texts = [
+        monet::measure::json(&profile),
+        profile::csv(&profile),
+        profile::page(&profile),
+        trace(&profile),
+    ];
     reports::deliver(&outputs.into_iter().zip(texts).collect::<Vec<_>>(), args.force)?;
     if !outputs.into_iter().flatten().any(reports::is_stdout) {
         terminal::print(&table(&profile))?;
@@ -153,7 +162,8 @@ fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Re
         engine,
         slices: VOLUME_SLICES,
     };
-    // Measured first: a package that cannot run is told once, by this process and not by those started for the cold start.
+    // Measured first: a package that cannot run is told once, by this process and not by those
+    // started for the cold start.
     let mut profile = profile::measure(package, &settings)?;
     profile.start = Some(start(args, package, size)?);
     Ok(profile)
@@ -182,7 +192,10 @@ fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Star
             BufReader::new(output).read_line(&mut line)?;
         }
         *cold = clock.elapsed().as_secs_f64() * 1e3;
-        ensure!(child.wait()?.success() && line.trim() == FIRST_SLICE, "cold start: the new process failed");
+        ensure!(
+            child.wait()?.success() && line.trim() == FIRST_SLICE,
+            "cold start: the new process failed"
+        );
         *warm = profile::first_slice(package, size, engine)?;
     }
     let median = |mut times: [f64; TIMINGS]| {
@@ -195,11 +208,22 @@ fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Star
 fn table(p: &Profile) -> String {
     let mut out = summary(p);
     if p.steps.is_empty() {
-        return out + "steps    tract ran the net, which tells no steps; `monet inspect` says why\n";
+        return out
+            + "steps    tract ran the net, which tells no steps; `monet inspect` says why\n";
     }
     out += &format!(
         "\n{:<18} {:<12} {:>14} {:>9} {:>9} {:>9} {:>8} {:>6} {:>9} {:>7}  {}\n",
-        "step", "kind", "result", "ms", "min ms", "MMAC", "GMAC/s", "peak", "kB moved", "GB/s", "arena"
+        "step",
+        "kind",
+        "result",
+        "ms",
+        "min ms",
+        "MMAC",
+        "GMAC/s",
+        "peak",
+        "kB moved",
+        "GB/s",
+        "arena"
     );
     for s in &p.steps {
         let shape = s.shape.map(|n| n.to_string()).join("x");
@@ -236,8 +260,9 @@ fn summary(p: &Profile) -> String {
     let mut line = |name: &str, text: String| out += &format!("{name:<8} {text}\n");
     let v = p.volume;
     if let Some(q) = &p.prediction {
-        let ends =
-            |value: f64| [value * (1.0 - q.error_percent / 100.0), value * (1.0 + q.error_percent / 100.0)];
+        let ends = |value: f64| {
+            [value * (1.0 - q.error_percent / 100.0), value * (1.0 + q.error_percent / 100.0)]
+        };
         let ([low, high], [first, last]) = (ends(l.median), ends(v.total_s));
         line("PREDICTED", format!("not measured; error bar {} %: {}", q.error_percent, q.basis));
         line("slice", format!("{:.2} ms on one core, between {low:.2} and {high:.2}", l.median));
@@ -245,13 +270,19 @@ fn summary(p: &Profile) -> String {
         let nets = format!("nets {:.1} s, other stages {other:.1} s beside them", v.infer_s);
         line(
             "volume",
-            format!("{} slices in {:.1} s, between {first:.1} and {last:.1}; {nets}", v.slices, v.total_s),
+            format!(
+                "{} slices in {:.1} s, between {first:.1} and {last:.1}; {nets}",
+                v.slices, v.total_s
+            ),
         );
         if !q.nearest_classes.is_empty() {
             let names = q.nearest_classes.join(", ");
             line(
                 "classes",
-                format!("for {:.0} % of a slice the nearest class's costs stand: {names}", q.nearest_percent),
+                format!(
+                    "for {:.0} % of a slice the nearest class's costs stand: {names}",
+                    q.nearest_percent
+                ),
             );
         }
     } else {
@@ -316,12 +347,16 @@ fn summary(p: &Profile) -> String {
     }
     for check in p.verdict.iter().flat_map(|v| &v.checks) {
         let word = if check.passed { "holds" } else { "EXCEEDED" };
-        line("budget", format!("{word}: {} {:.2}, at most {}", check.what, check.found, check.limit));
+        line(
+            "budget",
+            format!("{word}: {} {:.2}, at most {}", check.what, check.found, check.limit),
+        );
     }
     out
 }
 
-/// The steps of a median slice one after another, in the Trace Event Format (complete events, microseconds).
+/// The steps of a median slice one after another, in the Trace Event Format (complete events,
+/// microseconds).
 fn trace(p: &Profile) -> String {
     let mut start = 0.0;
     let events: Vec<serde_json::Value> = p

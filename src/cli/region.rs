@@ -8,14 +8,17 @@ use monet::volume::Region;
 /// A part of each volume, and whether one that the package does not accept is segmented.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct RegionArgs {
-    /// Segment only a box, given in voxels of the file's axes: first:after of each, counted from 0; an end that is left out is the
-    /// volume's own. The mask has the whole grid. Intensities are normalised by what lies in the box
+    /// Segment only a box, given in voxels of the file's axes: first:after of each, counted from 0;
+    /// an end that is left out is the volume's own. The mask has the whole grid. Intensities are
+    /// normalised by what lies in the box
     #[arg(long, value_name = "X:X,Y:Y,Z:Z", value_parser = voxels, conflicts_with = "region_mm")]
     region: Option<Region>,
-    /// The same in millimetres towards right, anterior and superior, lowest:highest of each: voxels whose centres lie in the box
+    /// The same in millimetres towards right, anterior and superior, lowest:highest of each: voxels
+    /// whose centres lie in the box
     #[arg(long, value_name = "R:R,A:A,S:S", value_parser = millimetres, allow_hyphen_values = true)]
     region_mm: Option<Region>,
-    /// Segment volumes that are not what the package was made for, too (`monet inspect` shows what it accepts), with a warning
+    /// Segment volumes that are not what the package was made for, too (`monet inspect` shows what
+    /// it accepts), with a warning
     #[arg(long)]
     pub(super) accept_any: bool,
 }
@@ -47,8 +50,9 @@ fn ends<T: FromStr>(text: &str, example: &str) -> Result<[[Option<T>; 2]; 3]> {
     };
     let axis = |text: &str| text.split_once(':').and_then(|(a, b)| Some([end(a)?, end(b)?]));
     let axes: Option<Vec<_>> = text.split(',').map(axis).collect();
-    axes.and_then(|axes| axes.try_into().ok())
-        .with_context(|| format!("expected two ends along each of three axes, as in {example} or :,:,5:40"))
+    axes.and_then(|axes| axes.try_into().ok()).with_context(|| {
+        format!("expected two ends along each of three axes, as in {example} or :,:,5:40")
+    })
 }
 
 #[cfg(test)]
@@ -58,7 +62,10 @@ mod tests {
     #[test]
     fn both_ways_to_name_a_box_are_read() {
         let found = voxels("10:60, :80,5:").unwrap();
-        assert_eq!(found, Region::Voxels([[Some(10), Some(60)], [None, Some(80)], [Some(5), None]]));
+        assert_eq!(
+            found,
+            Region::Voxels([[Some(10), Some(60)], [None, Some(80)], [Some(5), None]])
+        );
         let found = millimetres("-40.5:-10,:,-3e1:").unwrap();
         let expected = [[Some(-40.5), Some(-10.0)], [None, None], [Some(-30.0), None]];
         assert_eq!(found, Region::Millimetres(expected));
@@ -66,9 +73,16 @@ mod tests {
 
     #[test]
     fn what_is_no_box_is_refused_with_an_example() {
-        for text in
-            ["", "1:2", "1:2,3:4", "1:2,3:4,5:6,7:8", "1,2,3", "a:b,c:d,e:f", "-1:4,1:2,1:2", "1.5:4,1:2,1:2"]
-        {
+        for text in [
+            "",
+            "1:2",
+            "1:2,3:4",
+            "1:2,3:4,5:6,7:8",
+            "1,2,3",
+            "a:b,c:d,e:f",
+            "-1:4,1:2,1:2",
+            "1.5:4,1:2,1:2",
+        ] {
             assert!(voxels(text).unwrap_err().to_string().contains("as in 10:60"), "{text}");
         }
         for text in ["nan:1,1:2,1:2", "1:inf,1:2,1:2", "x:1,1:2,1:2"] {

@@ -1,5 +1,6 @@
-//! Reports of a command: to files that appear together and only when complete, or to standard output. And what all commands look at before
-//! they read anything: that no output is an input or another output.
+//! Reports of a command: to files that appear together and only when complete, or to standard
+//! output. And what all commands look at before they read anything: that no output is an input or
+//! another output.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ pub(super) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Looks at all paths of a run, once what killed runs have left in the outputs' folders is tidied up. Outputs may be `-`, one of them.
+/// Looks at all paths of a run, once what killed runs have left in the outputs' folders is tidied
+/// up. Outputs may be `-`, one of them.
 ///
 /// # Errors
 /// [`monet::paths::PathError`]; two outputs to standard output.
@@ -35,7 +37,10 @@ pub(super) fn guard<'a>(
             paths.write(path);
         }
     }
-    ensure!(printed <= 1, "- stands for standard output, which can take one of the outputs asked for");
+    ensure!(
+        printed <= 1,
+        "- stands for standard output, which can take one of the outputs asked for"
+    );
     atomic::recover(&paths.folders());
     Ok(paths.check(force)?)
 }
@@ -52,7 +57,8 @@ pub(super) fn files_of(model: Option<&Path>, package: &Package) -> Vec<PathBuf> 
 /// Writes reports: files first, all or none, then what goes to standard output.
 ///
 /// # Errors
-/// A file that cannot be written; with `force` false one that exists; standard output that cannot be written.
+/// A file that cannot be written; with `force` false one that exists; standard output that cannot
+/// be written.
 pub(super) fn deliver(reports: &[(Option<&Path>, String)], force: bool) -> Result<()> {
     let wanted = || reports.iter().filter_map(|(path, text)| Some(((*path)?, text)));
     let mut set = Vec::new();
@@ -64,7 +70,8 @@ pub(super) fn deliver(reports: &[(Option<&Path>, String)], force: bool) -> Resul
     wanted().filter(|(path, _)| is_stdout(path)).try_for_each(|(_, text)| terminal::print(text))
 }
 
-/// A file that grows beyond a limit (`ulimit -f`) ends the process by a signal, unless that is ignored: then its write is an error.
+/// A file that grows beyond a limit (`ulimit -f`) ends the process by a signal, unless that is
+/// ignored: then its write is an error.
 #[cfg(target_os = "linux")]
 pub(super) fn make_limits_errors() {
     // SAFETY: ignoring a signal runs no code of ours.

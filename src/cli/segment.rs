@@ -28,7 +28,8 @@ pub(super) struct SegmentArgs {
     /// Volumes: .nii, .nii.gz, or .hdr/.img
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Label volume to write (.nii or .nii.gz); with several inputs a folder, where each output bears its input's name
+    /// Label volume to write (.nii or .nii.gz); with several inputs a folder, where each output
+    /// bears its input's name
     #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
     /// Model: a package's manifest, or a plan; the embedded hippocampus package when not given
@@ -37,15 +38,15 @@ pub(super) struct SegmentArgs {
     /// Slices segmented at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,
-    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard output. File names are
-    /// bytes: one that is no UTF-8 is told as \xff, and a backslash as \\
+    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard
+    /// output. File names are bytes: one that is no UTF-8 is told as \xff, and a backslash as \\
     #[arg(long, value_name = "FILE.json")]
     pub(super) stats: Option<PathBuf>,
     /// Write a picture of outlined slices; with several inputs the input's name is added
     #[arg(long, value_name = "FILE.png")]
     preview: Option<PathBuf>,
-    /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of 3D Slicer (.ctbl), or a label description
-    /// of ITK-SNAP
+    /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of
+    /// 3D Slicer (.ctbl), or a label description of ITK-SNAP
     #[arg(long, value_name = "FILE.ctbl|FILE.txt")]
     pub(super) label_table: Option<PathBuf>,
     /// Replace existing outputs
@@ -85,9 +86,12 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
         .iter()
         .map(|input| {
             let name = output_name(input)?;
-            let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
-            let preview =
-                args.preview.as_ref().map(|path| if several { beside(path, &name) } else { path.clone() });
+            let output =
+                if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
+            let preview = args
+                .preview
+                .as_ref()
+                .map(|path| if several { beside(path, &name) } else { path.clone() });
             let RegionArgs { accept_any, .. } = args.part;
             let (input, overwrite, region) = (input.clone(), args.force, args.part.region());
             Ok(Job { input, output, preview, stats: stats.cloned(), overwrite, region, accept_any })
@@ -111,8 +115,9 @@ fn output_name(input: &Path) -> Result<OsString> {
 fn bare(name: &OsStr) -> &OsStr {
     let without = |name, endings: &[&str]| {
         let path = Path::new(name);
-        let ends =
-            path.extension().is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)));
+        let ends = path
+            .extension()
+            .is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)));
         path.file_stem().filter(|_| ends).unwrap_or(name)
     };
     without(without(name, &["gz"]), &["nii", "hdr", "img"])
@@ -141,8 +146,9 @@ pub(super) fn tell(report: &Report, job: &Job, args: &SegmentArgs) -> Result<()>
 
 /// A volume's progress on the terminal.
 pub(super) fn progress_bar(input: &Path) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slices, {per_sec}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slices, {per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     let name = shown(input.file_name().unwrap_or_default()).to_string();
     ProgressBar::new(0).with_style(style).with_message(name)
 }
@@ -198,6 +204,9 @@ mod tests {
 
     #[test]
     fn previews_of_several_inputs_differ() {
-        assert_eq!(beside(Path::new("out/p.png"), OsStr::new("scan.nii.gz")), Path::new("out/p-scan.png"));
+        assert_eq!(
+            beside(Path::new("out/p.png"), OsStr::new("scan.nii.gz")),
+            Path::new("out/p-scan.png")
+        );
     }
 }

@@ -102,10 +102,16 @@ fn one(t: &Target) -> String {
     );
     line("features", t.features.join(" "));
     line("kernel", t.kernel.clone());
-    line("caches", format!("{} kB L1, {} kB L2, {} kB L3", t.caches.l1d_kb, t.caches.l2_kb, t.caches.l3_kb));
+    line(
+        "caches",
+        format!("{} kB L1, {} kB L2, {} kB L3", t.caches.l1d_kb, t.caches.l2_kb, t.caches.l3_kb),
+    );
     line(
         "memory",
-        format!("{} MB at {} GB/s ({})", t.memory.size_mb, t.memory.bandwidth_gb_s, t.memory.source),
+        format!(
+            "{} MB at {} GB/s ({})",
+            t.memory.size_mb, t.memory.bandwidth_gb_s, t.memory.source
+        ),
     );
     line(
         "budget",
@@ -138,15 +144,18 @@ fn detected(found: &Detected) -> String {
         m.kernel
     );
     let Some(nearest) = &found.nearest else {
-        return out + "no profile has this architecture; `monet targets` lists those that there are\n";
+        return out
+            + "no profile has this architecture; `monet targets` lists those that there are\n";
     };
     out += &format!("nearest profile: {nearest}\n");
     if found.lacks.is_empty() {
         return out + "it lacks nothing that the profile has\n";
     }
     for lack in &found.lacks {
-        out +=
-            &format!("lacks {}: the profile has {}, this machine {}\n", lack.what, lack.wanted, lack.found);
+        out += &format!(
+            "lacks {}: the profile has {}, this machine {}\n",
+            lack.what, lack.wanted, lack.found
+        );
     }
     out
 }

@@ -1,5 +1,6 @@
-//! What the command says. Messages go to standard error and never stop the work; results go to standard output, and results that are
-//! lost are an error. Control characters of either are escaped: what a file is called does not move a terminal's cursor.
+//! What the command says. Messages go to standard error and never stop the work; results go to
+//! standard output, and results that are lost are an error. Control characters of either are
+//! escaped: what a file is called does not move a terminal's cursor.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -17,7 +18,8 @@ pub(super) fn report(error: &anyhow::Error) {
     say(&format!("monet: error: {error:#}"));
 }
 
-/// A message: one entry of a log, whose further lines are indented, so that none of them passes for another entry.
+/// A message: one entry of a log, whose further lines are indented, so that none of them passes for
+/// another entry.
 fn say(text: &str) {
     let entry = text::lines(text.trim_end()).replace('\n', "\n  ");
     // A log on a full disk or a reader that has gone is no reason to stop.
@@ -34,7 +36,8 @@ pub(super) fn print(text: &str) -> Result<()> {
     forgive(written).context("standard output cannot be written")
 }
 
-/// Help or the version, as results; what is wrong with a command line, as a message. Returns the exit code.
+/// Help or the version, as results; what is wrong with a command line, as a message. Returns the
+/// exit code.
 pub(super) fn usage(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         let _ = io::stderr().write_all(text::lines(&error.render().to_string()).as_bytes());
@@ -51,5 +54,7 @@ pub(super) fn usage(error: &clap::Error) -> u8 {
 
 /// A closed pipe is no failure.
 fn forgive(written: io::Result<()>) -> io::Result<()> {
-    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    written.or_else(
+        |error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) },
+    )
 }

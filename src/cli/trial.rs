@@ -1,8 +1,10 @@
-//! Lets another process of this program, bound in memory and time, load a net and run it once, before this process does.
+//! Lets another process of this program, bound in memory and time, load a net and run it once,
+//! before this process does.
 //!
-//! An ONNX file passes the library's guard before tract meets it. What the guard does not foresee may still make tract panic, which ends
-//! a program whose panics abort, ask for memory without end, or never come back. It then happens to the trial, and here becomes an error.
-//! Plans, the embedded package, and nets that the int8 engine takes as a whole do without: tract has no part in them.
+//! An ONNX file passes the library's guard before tract meets it. What the guard does not foresee
+//! may still make tract panic, which ends a program whose panics abort, ask for memory without end,
+//! or never come back. It then happens to the trial, and here becomes an error. Plans, the embedded
+//! package, and nets that the int8 engine takes as a whole do without: tract has no part in them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -67,7 +69,12 @@ impl Trial {
         })
     }
 
-    fn ended(&self, [height, width]: [usize; 2], needs: Needs, stop: &dyn Fn() -> bool) -> Result<()> {
+    fn ended(
+        &self,
+        [height, width]: [usize; 2],
+        needs: Needs,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let program = std::env::current_exe().context("the path of this program")?;
         let mut child = Command::new(program)
             .args(&self.command)
@@ -142,16 +149,21 @@ pub(super) fn parse(text: &str) -> Result<Needs> {
 pub(super) fn bind(needs: Needs) -> Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes a signal's number and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    for (resource, most) in
-        [(libc::RLIMIT_AS, needs.memory_bytes), (libc::RLIMIT_CPU, needs.seconds), (libc::RLIMIT_CORE, 0)]
-    {
+    for (resource, most) in [
+        (libc::RLIMIT_AS, needs.memory_bytes),
+        (libc::RLIMIT_CPU, needs.seconds),
+        (libc::RLIMIT_CORE, 0),
+    ] {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is this call's own and lives until it returns.
         ensure!(unsafe { libc::getrlimit(resource, &raw mut limit) } == 0, "limits cannot be told");
         let most = libc::rlim_t::try_from(most).unwrap_or(libc::rlim_t::MAX).min(limit.rlim_max);
         limit = libc::rlimit { rlim_cur: most, rlim_max: most };
         // SAFETY: as above; the call only reads it.
-        ensure!(unsafe { libc::setrlimit(resource, &raw const limit) } == 0, "limits cannot be set");
+        ensure!(
+            unsafe { libc::setrlimit(resource, &raw const limit) } == 0,
+            "limits cannot be set"
+        );
     }
     Ok(())
 }

@@ -16,10 +16,12 @@ use crate::volume::Orientation;
 /// Largest number of channels and side of a slice.
 const LIMITS: [usize; 2] = [16, 4096];
 
-/// Reads an ONNX file without manifest, for slices of this height and width or, where `None`, of the file's own.
+/// Reads an ONNX file without manifest, for slices of this height and width or, where `None`, of
+/// the file's own.
 ///
-/// Its input must be `[n, channels, height, width]`, its output `[n, classes, height, width]`. One class is taken for a sigmoid with
-/// a threshold of 0.5, several for a softmax. Slices are in RAS orientation, intensities from 0 to 1 taken as they are, sizes resized.
+/// Its input must be `[n, channels, height, width]`, its output `[n, classes, height, width]`. One
+/// class is taken for a sigmoid with a threshold of 0.5, several for a softmax. Slices are in RAS
+/// orientation, intensities from 0 to 1 taken as they are, sizes resized.
 ///
 /// # Errors
 /// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
@@ -27,11 +29,14 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     let onnx = Package::read_net(path)?;
     let origin = shown(path).to_string();
     let refused = |source| EngineError::Refused { origin: origin.clone(), source };
-    let wrong = |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
+    let wrong =
+        |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
 
     let model = reading::read(&onnx).map_err(refused)?;
-    let (inputs, outputs) =
-        model.graph.as_ref().map_or((Vec::new(), 0), |graph| (guard::inputs(graph), graph.output.len()));
+    let (inputs, outputs) = model
+        .graph
+        .as_ref()
+        .map_or((Vec::new(), 0), |graph| (guard::inputs(graph), graph.output.len()));
     let ([input], 1) = (&inputs[..], outputs) else {
         let found = format!("{} input(s) and {outputs} output(s)", inputs.len());
         return Err(wrong("signature", found, "one of each"));
@@ -40,7 +45,11 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     let side = |n: &Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let found = format!("[{}]", sides.iter().map(side).collect::<Vec<_>>().join(", "));
     let &[_, Some(channels), h, w] = &sides[..] else {
-        return Err(wrong("input", found, "[n, channels, height, width] with a number of channels"));
+        return Err(wrong(
+            "input",
+            found,
+            "[n, channels, height, width] with a number of channels",
+        ));
     };
     let Some([height, width]) = size.or(h.zip(w).map(|(h, w)| [h, w])) else {
         return Err(wrong("input", found, "a height and width: give them as --size HxW"));
@@ -77,8 +86,14 @@ fn sides(input: &pb::ValueInfoProto) -> Vec<Option<usize>> {
     .collect()
 }
 
-fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], classes: usize) -> Manifest {
-    let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+fn manifest(
+    path: &Path,
+    sha256: String,
+    [channels, height, width]: [usize; 3],
+    classes: usize,
+) -> Manifest {
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let label = |value: u8| Label {
         value,
         name: format!("label {value}"),
@@ -95,7 +110,14 @@ fn manifest(path: &Path, sha256: String, [channels, height, width]: [usize; 3], 
         model: text(path.file_name()),
         sha256,
         orientation: Orientation::default(),
-        input: Input { width, height, channels, neighbours: 0, ceiling: width.max(height), step: SIZE_STEP },
+        input: Input {
+            width,
+            height,
+            channels,
+            neighbours: 0,
+            ceiling: width.max(height),
+            step: SIZE_STEP,
+        },
         accepts: None,
         normalise: Normalise::Window { low: 0.0, high: 1.0 },
         fit: Fit::Resize,

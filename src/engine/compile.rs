@@ -14,7 +14,8 @@ pub fn compile(package: &Package) -> Result<Vec<u8>, EngineError> {
         // What nothing could run is said first.
         let input = &package.manifest.input;
         needs(package, [input.height, input.width], Choice::Tract)?;
-        let mut nodes = QuantizedEngine::import(package)?.unfused.into_iter().map(|node| node.to_string());
+        let mut nodes =
+            QuantizedEngine::import(package)?.unfused.into_iter().map(|node| node.to_string());
         let first = nodes.next().unwrap_or_else(|| "its output is not the manifest's".into());
         let more = nodes.count();
         let reason = if more == 0 { first } else { format!("{first}, and {more} more nodes") };

@@ -1,4 +1,5 @@
-//! What a net consists of: layers with shapes, parameters and multiply-accumulates, and what runs them.
+//! What a net consists of: layers with shapes, parameters and multiply-accumulates, and what runs
+//! them.
 
 use serde::Serialize;
 #[cfg(feature = "tract")]
@@ -50,8 +51,8 @@ pub struct Summary {
     pub macs: u64,
 }
 
-/// Describes a package's net for slices of this height and width, run by a kernel or the engine chosen: an ONNX file by its
-/// nodes, a plan by its steps.
+/// Describes a package's net for slices of this height and width, run by a kernel or the engine
+/// chosen: an ONNX file by its nodes, a plan by its steps.
 ///
 /// # Errors
 /// [`EngineError`] but [`EngineError::Run`]
@@ -65,12 +66,18 @@ pub fn describe(
     let (engine, [unfused, rounded], layers) = match (&package.net, int8) {
         (Net::Plan(_), Some(engine)) => {
             let name = engine.name();
-            let layers: Vec<Layer> = engine.plan().steps().iter().map(|step| fused(step, &name)).collect();
-            (format!("{name}: {}", fused_steps(engine.plan())), <[Vec<String>; 2]>::default(), layers)
+            let layers: Vec<Layer> =
+                engine.plan().steps().iter().map(|step| fused(step, &name)).collect();
+            (
+                format!("{name}: {}", fused_steps(engine.plan())),
+                <[Vec<String>; 2]>::default(),
+                layers,
+            )
         }
         #[cfg(feature = "tract")]
         (_, int8) => {
-            let (engine, layers) = stock::contained(&package.origin, || nodes(package, size, choice, int8))?;
+            let (engine, layers) =
+                stock::contained(&package.origin, || nodes(package, size, choice, int8))?;
             let import = QuantizedEngine::import(package)?;
             let unfused = import.unfused.iter().map(ToString::to_string).collect();
             (engine, [unfused, import.rounded], layers)
@@ -106,7 +113,8 @@ fn fused(step: &StepInfo, runs_on: &str) -> Layer {
     }
 }
 
-/// What runs an ONNX file, and its nodes; steps where the int8 engine stands among tract's operators.
+/// What runs an ONNX file, and its nodes; steps where the int8 engine stands among tract's
+/// operators.
 #[cfg(feature = "tract")]
 fn nodes(
     package: &Package,
@@ -114,7 +122,10 @@ fn nodes(
     choice: Choice,
     int8: Option<QuantizedEngine>,
 ) -> Result<(String, Vec<Layer>), EngineError> {
-    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+    let load = |e: TractError| EngineError::Load {
+        origin: package.origin.clone(),
+        reason: format!("{e:#}"),
+    };
     let (model, engine, runs_on) = match int8 {
         Some(engine) => {
             let name = engine.name();
@@ -133,7 +144,8 @@ fn nodes(
     };
     let model = model.into_decluttered().map_err(load)?;
     let mut layers = Vec::new();
-    // Weights beyond a size are not folded by tract: what makes them of constants alone is no layer.
+    // Weights beyond a size are not folded by tract: what makes them of constants alone is no
+    // layer.
     let mut constant = vec![false; model.nodes.len()];
     for id in model.eval_order().map_err(load)? {
         let node = model.node(id);
@@ -153,7 +165,12 @@ fn nodes(
 
 /// An operator of tract, and which of its inputs are constant.
 #[cfg(feature = "tract")]
-fn layer(model: &TypedModel, node: &TypedNode, constant: &[bool], runs_on: &str) -> TractResult<Layer> {
+fn layer(
+    model: &TypedModel,
+    node: &TypedNode,
+    constant: &[bool],
+    runs_on: &str,
+) -> TractResult<Layer> {
     let inputs = model.node_input_facts(node.id)?;
     let costs = node.op.cost(&inputs)?;
     let counted: u64 = costs
@@ -163,7 +180,8 @@ fn layer(model: &TypedModel, node: &TypedNode, constant: &[bool], runs_on: &str)
         .sum();
     let macs = match &*node.op.name() {
         "Conv" | "EinSum" => counted,
-        // tract counts nothing for a transposed convolution, whose every input value meets each of its channel's weights.
+        // tract counts nothing for a transposed convolution, whose every input value meets each of
+        // its channel's weights.
         "Deconv" => transposed_macs(&inputs),
         // The polynomials of activations, which tract counts as well, are no products with weights.
         _ => 0,

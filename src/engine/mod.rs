@@ -1,6 +1,7 @@
 //! Runs a package's net on one slice.
 //!
-//! [`Engine`] is the seam: the pipeline knows nothing else of nets. Volumes, intensities and files are not known here.
+//! [`Engine`] is the seam: the pipeline knows nothing else of nets. Volumes, intensities and files
+//! are not known here.
 
 #[cfg(feature = "tract")]
 mod bare;
@@ -49,8 +50,9 @@ pub trait Engine: Send {
     /// What it is, for reports: `int8 avx512-vnni`.
     fn name(&self) -> String;
 
-    /// Segments a slice: `input` is planes × height × width, each part of it as [`FitPlan::prepare`](crate::package::FitPlan::prepare)
-    /// makes it from the slice or a neighbour, `labels` height × width.
+    /// Segments a slice: `input` is planes × height × width, each part of it as
+    /// [`FitPlan::prepare`](crate::package::FitPlan::prepare) makes it from the slice or a
+    /// neighbour, `labels` height × width.
     ///
     /// # Errors
     /// [`EngineError::Run`]
@@ -168,7 +170,9 @@ pub enum EngineError {
         origin: String,
     },
     /// The int8 engine does not take the whole net, and nothing else runs in a plan.
-    #[error("{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}")]
+    #[error(
+        "{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}"
+    )]
     NotWhole {
         /// Where the package came from.
         origin: String,
@@ -183,8 +187,9 @@ pub enum EngineError {
     Run(String),
 }
 
-/// The engines of one volume: one a worker thread, sharing weights. A [`Kernel`](int8::Kernel) asks for the int8 engine wherever the
-/// net is quantized: the whole of it, or as an operator among tract's.
+/// The engines of one volume: one a worker thread, sharing weights. A [`Kernel`](int8::Kernel) asks
+/// for the int8 engine wherever the net is quantized: the whole of it, or as an operator among
+/// tract's.
 ///
 /// # Errors
 /// [`EngineError`] but [`EngineError::Run`]
@@ -227,9 +232,10 @@ fn decide(output: Output, probabilities: &[f32], labels: &mut [u8]) {
         Output::Argmax => {
             for (i, label) in labels.iter_mut().enumerate() {
                 let classes = probabilities.iter().skip(i).step_by(pixels);
-                let best = (0u8..).zip(classes).fold((0, f32::NEG_INFINITY), |best, (class, &p)| {
-                    if p > best.1 { (class, p) } else { best }
-                });
+                let best =
+                    (0u8..).zip(classes).fold((0, f32::NEG_INFINITY), |best, (class, &p)| {
+                        if p > best.1 { (class, p) } else { best }
+                    });
                 *label = best.0;
             }
         }

@@ -1,4 +1,5 @@
-//! Inputs, attributes and constants of ONNX nodes as Rust values. What nodes mean is not known here.
+//! Inputs, attributes and constants of ONNX nodes as Rust values. What nodes mean is not known
+//! here.
 
 use std::collections::HashMap;
 
@@ -7,11 +8,13 @@ use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 use tract_onnx::tensor::load_tensor;
 
-/// The tensors that a graph holds under their names: its initializers and what its Constant nodes make.
+/// The tensors that a graph holds under their names: its initializers and what its Constant nodes
+/// make.
 pub(super) fn constants(graph: &pb::GraphProto) -> HashMap<&str, &pb::TensorProto> {
     let held = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
-    let inline = nodes.filter_map(|n| Some((n.output.first()?.as_str(), attribute(n, "value")?.t.as_ref()?)));
+    let inline = nodes
+        .filter_map(|n| Some((n.output.first()?.as_str(), attribute(n, "value")?.t.as_ref()?)));
     held.chain(inline).collect()
 }
 
@@ -60,10 +63,17 @@ pub(super) fn text<'a>(node: &'a pb::NodeProto, name: &str) -> &'a str {
     attribute(node, name).and_then(|a| str::from_utf8(&a.s).ok()).unwrap_or("")
 }
 
-fn sizes<const N: usize>(node: &pb::NodeProto, name: &str, default: usize) -> Result<[usize; N], String> {
+fn sizes<const N: usize>(
+    node: &pb::NodeProto,
+    name: &str,
+    default: usize,
+) -> Result<[usize; N], String> {
     let Some(attribute) = attribute(node, name) else { return Ok([default; N]) };
-    let sizes: Option<Vec<usize>> = attribute.ints.iter().map(|&i| usize::try_from(i).ok()).collect();
-    sizes.and_then(|s| s.try_into().ok()).ok_or_else(|| format!("its {name} are {:?}", attribute.ints))
+    let sizes: Option<Vec<usize>> =
+        attribute.ints.iter().map(|&i| usize::try_from(i).ok()).collect();
+    sizes
+        .and_then(|s| s.try_into().ok())
+        .ok_or_else(|| format!("its {name} are {:?}", attribute.ints))
 }
 
 pub(super) fn pair(node: &pb::NodeProto, name: &str, default: usize) -> Result<[usize; 2], String> {
@@ -75,7 +85,8 @@ pub(super) fn four(node: &pb::NodeProto, name: &str) -> Result<[usize; 4], Strin
 }
 
 pub(super) fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
-    let view = tensor.to_plain_array_view::<f32>().map_err(|_| "a scale, weight or bias is not f32")?;
+    let view =
+        tensor.to_plain_array_view::<f32>().map_err(|_| "a scale, weight or bias is not f32")?;
     Ok(view.iter().copied().collect())
 }
 
@@ -86,6 +97,8 @@ pub(super) fn integers(tensor: &Tensor) -> Result<Vec<i32>, String> {
     if let Ok(view) = tensor.to_plain_array_view::<u8>() {
         return Ok(view.iter().map(|&v| i32::from(v)).collect());
     }
-    let view = tensor.to_plain_array_view::<i32>().map_err(|_| "an integer tensor is not of 8 or 32 bits")?;
+    let view = tensor
+        .to_plain_array_view::<i32>()
+        .map_err(|_| "an integer tensor is not of 8 or 32 bits")?;
     Ok(view.iter().copied().collect())
 }

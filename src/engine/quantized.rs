@@ -10,7 +10,8 @@ use super::reading;
 use super::{Choice, Engine, EngineError};
 use crate::package::{Net, Output, Package};
 
-/// Wholly quantized net, planned for one slice size; engines made by [`QuantizedEngine::another`] share the plan.
+/// Wholly quantized net, planned for one slice size; engines made by [`QuantizedEngine::another`]
+/// share the plan.
 #[derive(Debug)]
 pub struct QuantizedEngine {
     plan: Arc<Plan>,
@@ -19,13 +20,19 @@ pub struct QuantizedEngine {
 }
 
 impl QuantizedEngine {
-    /// Plans a package's net for slices of this height and width; `None` where part of an ONNX file must stay with tract.
+    /// Plans a package's net for slices of this height and width; `None` where part of an ONNX file
+    /// must stay with tract.
     ///
     /// # Errors
     /// [`EngineError`] but [`EngineError::Run`]
-    pub fn new(package: &Package, size: [usize; 2], kernel: Kernel) -> Result<Option<Self>, EngineError> {
+    pub fn new(
+        package: &Package,
+        size: [usize; 2],
+        kernel: Kernel,
+    ) -> Result<Option<Self>, EngineError> {
         let Some(graph) = graph(package)? else { return Ok(None) };
-        let unplannable = |source| EngineError::Unplannable { origin: package.origin.clone(), source };
+        let unplannable =
+            |source| EngineError::Unplannable { origin: package.origin.clone(), source };
         let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(unplannable)?;
         let classes = package.manifest.classes();
         if plan.output_size() != size || plan.classes() != classes {
@@ -47,14 +54,16 @@ impl QuantizedEngine {
             #[cfg(feature = "tract")]
             Choice::Tract if matches!(package.net, Net::Plan(_)) => Err(EngineError::Load {
                 origin: package.origin.clone(),
-                reason: "tract cannot run a plan: give the package that it was compiled from".into(),
+                reason: "tract cannot run a plan: give the package that it was compiled from"
+                    .into(),
             }),
             #[cfg(feature = "tract")]
             Choice::Tract => Ok(None),
         }
     }
 
-    /// What the int8 engine makes of a package's ONNX file: which nodes keep it with tract, and what is rounded; nothing of a plan.
+    /// What the int8 engine makes of a package's ONNX file: which nodes keep it with tract, and
+    /// what is rounded; nothing of a plan.
     ///
     /// # Errors
     /// [`EngineError::Load`]
@@ -92,7 +101,8 @@ fn mismatch(package: &Package, what: &'static str, found: String, expected: Stri
     EngineError::Mismatch { origin: package.origin.clone(), what, found, expected }
 }
 
-/// The quantized net of a package, with the manifest's threshold; `None` where part of an ONNX file must stay with tract.
+/// The quantized net of a package, with the manifest's threshold; `None` where part of an ONNX file
+/// must stay with tract.
 pub(super) fn graph(package: &Package) -> Result<Option<QuantGraph>, EngineError> {
     let manifest = &package.manifest;
     let mut graph = match &package.net {

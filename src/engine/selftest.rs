@@ -8,7 +8,8 @@ use super::int8::Kernel;
 use super::{Engine, EngineError, QuantizedEngine};
 use crate::package::{Package, sha256};
 
-/// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes and says what to put here.
+/// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes and
+/// says what to put here.
 const LABELS: &str = "4ed4b2b4b8947b84511053b18958b5be6f21f154c2e04e2587628320a2c1dcdd";
 
 /// A kernel put to the test.
@@ -24,7 +25,8 @@ pub struct KernelCheck {
     pub ms: f64,
 }
 
-/// Runs the embedded model over the built-in slice on every kernel that this CPU has, slowest first.
+/// Runs the embedded model over the built-in slice on every kernel that this CPU has, slowest
+/// first.
 ///
 /// # Errors
 /// [`EngineError`] where the model cannot be run at all.
@@ -40,13 +42,18 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
         engine.segment(&[&input], &mut labels)?;
         let ms = clock.elapsed().as_secs_f64() * 1e3;
         let labels_sha256 = sha256(&labels);
-        Ok(KernelCheck { kernel: kernel.name(), healthy: labels_sha256 == LABELS, labels_sha256, ms })
+        Ok(KernelCheck {
+            kernel: kernel.name(),
+            healthy: labels_sha256 == LABELS,
+            labels_sha256,
+            ms,
+        })
     };
     Kernel::available().into_iter().map(check).collect()
 }
 
-/// Two grey ellipses in brighter texture, the same in all planes, as large as the slices that the model knows. Whole numbers and one
-/// division, so that it is the same to the bit on every machine.
+/// Two grey ellipses in brighter texture, the same in all planes, as large as the slices that the
+/// model knows. Whole numbers and one division, so that it is the same to the bit on every machine.
 fn slice(planes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
     let value = |i: usize| {
         let (y, x) = ((i / width) as i32, (i % width) as i32);

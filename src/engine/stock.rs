@@ -1,7 +1,8 @@
 //! The net run by tract: as it comes, or with its quantized parts as operators of the int8 engine.
 //!
-//! Tract meets only what the [`guard`] let pass. Where it panics none the less, the panic ends here as an error; a build whose panics
-//! abort cannot do that, and a caller that must live on tries the net in another process first.
+//! Tract meets only what the [`guard`] let pass. Where it panics none the less, the panic ends here
+//! as an error; a build whose panics abort cannot do that, and a caller that must live on tries the
+//! net in another process first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,7 +26,10 @@ pub struct StockEngine {
 
 impl std::fmt::Debug for StockEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StockEngine").field("channels", &self.channels).field("size", &self.size).finish()
+        f.debug_struct("StockEngine")
+            .field("channels", &self.channels)
+            .field("size", &self.size)
+            .finish()
     }
 }
 
@@ -39,8 +43,10 @@ impl StockEngine {
     }
 
     fn planned(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
-        let load =
-            |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+        let load = |e: TractError| EngineError::Load {
+            origin: package.origin.clone(),
+            reason: format!("{e:#}"),
+        };
         let model = rewritten(package, size, choice)?;
         let name = match regions(&model).next() {
             Some(region) => format!("tract with int8 {}", region.plan().kernel()),
@@ -67,8 +73,9 @@ impl StockEngine {
     /// # Errors
     /// [`EngineError::Run`], [`EngineError::Panicked`]
     pub fn another(&self) -> Result<Self, EngineError> {
-        let state =
-            contained(&self.origin, || self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}"))))?;
+        let state = contained(&self.origin, || {
+            self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}")))
+        })?;
         Ok(Self {
             plan: self.plan.clone(),
             state,
@@ -102,12 +109,13 @@ impl Engine for StockEngine {
     fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
         let failed = |e: TractError| EngineError::Run(format!("{e:#}"));
         let [height, width] = self.size;
-        let tensor =
-            Tensor::from_shape(&[1, self.channels, height, width], &input.concat()).map_err(failed)?;
+        let tensor = Tensor::from_shape(&[1, self.channels, height, width], &input.concat())
+            .map_err(failed)?;
         let outputs = self.run(tensor)?;
         let view = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
-        let probabilities =
-            view.as_slice().ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
+        let probabilities = view
+            .as_slice()
+            .ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
         decide(self.output, probabilities, labels);
         Ok(())
     }
@@ -126,13 +134,17 @@ pub(super) fn contained<T>(
     })
 }
 
-/// As [`typed`], with the quantized parts replaced by operators of the int8 engine where that was chosen.
+/// As [`typed`], with the quantized parts replaced by operators of the int8 engine where that was
+/// chosen.
 pub(super) fn rewritten(
     package: &Package,
     size: [usize; 2],
     choice: Choice,
 ) -> Result<TypedModel, EngineError> {
-    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+    let load = |e: TractError| EngineError::Load {
+        origin: package.origin.clone(),
+        reason: format!("{e:#}"),
+    };
     let mut model = typed(package, size)?;
     if let Choice::Int8(kernel) = choice {
         let regions = quantized::import(package)?.map_or_else(Vec::new, |import| import.regions);
@@ -146,9 +158,16 @@ pub(super) fn regions(model: &TypedModel) -> impl Iterator<Item = &QuantizedRegi
     model.nodes.iter().filter_map(|node| node.op_as::<QuantizedRegion>())
 }
 
-/// Reads a package's net for one slice of this height and width, and checks its input and output against the manifest.
-pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<TypedModel, EngineError> {
-    let load = |e: TractError| EngineError::Load { origin: package.origin.clone(), reason: format!("{e:#}") };
+/// Reads a package's net for one slice of this height and width, and checks its input and output
+/// against the manifest.
+pub(super) fn typed(
+    package: &Package,
+    [height, width]: [usize; 2],
+) -> Result<TypedModel, EngineError> {
+    let load = |e: TractError| EngineError::Load {
+        origin: package.origin.clone(),
+        reason: format!("{e:#}"),
+    };
     let manifest = &package.manifest;
     let shape = |channels| [1, channels, height, width];
     let mismatch = |what, found, expected| EngineError::Mismatch {
@@ -173,8 +192,10 @@ pub(super) fn typed(package: &Package, [height, width]: [usize; 2]) -> Result<Ty
     guard::fits(&proto, input).map_err(refused)?;
     guard::settle(&mut proto, input);
     let model = tract_onnx::onnx().parse(&proto, None).map_err(load)?.model;
-    let mut model =
-        model.with_input_fact(0, f32::fact(input).into()).and_then(|m| m.into_typed()).map_err(load)?;
+    let mut model = model
+        .with_input_fact(0, f32::fact(input).into())
+        .and_then(|m| m.into_typed())
+        .map_err(load)?;
     reading::keep_apart(&mut model);
     let fact = model.output_fact(0).map_err(load)?;
     let expected = shape(manifest.classes());

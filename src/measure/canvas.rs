@@ -28,20 +28,27 @@ impl Canvas {
         }
     }
 
-    pub(super) fn rectangle(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2], colour: Rgb) {
+    pub(super) fn rectangle(
+        &mut self,
+        [x, y]: [usize; 2],
+        [width, height]: [usize; 2],
+        colour: Rgb,
+    ) {
         for j in y..y + height {
             (x..x + width).for_each(|i| self.set(i, j, colour));
         }
     }
 
-    /// Writes text with its upper left corner at `x`, `y`, with a dark rim that keeps it readable on any grey.
+    /// Writes text with its upper left corner at `x`, `y`, with a dark rim that keeps it readable
+    /// on any grey.
     pub(super) fn text(&mut self, [x, y]: [usize; 2], scale: usize, text: &str, colour: Rgb) {
         for (rim, colour) in [(1, [0; 3]), (0, colour)] {
             for (n, letter) in text.chars().enumerate() {
                 let left = x + n * GLYPH * scale;
                 for (row, bits) in glyph(letter).into_iter().enumerate() {
                     for column in (0..GLYPH).filter(|column| bits >> column & 1 == 1) {
-                        let at = [left + column * scale, y + row * scale].map(|i| i.saturating_sub(rim));
+                        let at =
+                            [left + column * scale, y + row * scale].map(|i| i.saturating_sub(rim));
                         self.rectangle(at, [scale + 2 * rim; 2], colour);
                     }
                 }
@@ -56,7 +63,8 @@ impl Canvas {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         // Writing to memory cannot fail, and the canvas has as many pixels as it says.
-        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
+        let written =
+            encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
         debug_assert!(written.is_ok());
         bytes
     }
@@ -64,5 +72,8 @@ impl Canvas {
 
 fn glyph(letter: char) -> [u8; GLYPH] {
     let fallback = || font8x8::BASIC_FONTS.get('?').unwrap_or_default();
-    font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter)).unwrap_or_else(fallback)
+    font8x8::BASIC_FONTS
+        .get(letter)
+        .or_else(|| font8x8::LATIN_FONTS.get(letter))
+        .unwrap_or_else(fallback)
 }

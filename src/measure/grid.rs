@@ -2,10 +2,12 @@
 
 use crate::volume::{AxisMap, FileAxis, Geometry};
 
-/// Corners may be this far apart, in mm, and still be the same; on grids finer than ten times that, a tenth of a voxel.
+/// Corners may be this far apart, in mm, and still be the same; on grids finer than ten times that,
+/// a tenth of a voxel.
 const SAME_PLACE_MM: f64 = 1e-2;
 
-/// The map that brings grid `from` onto grid `to`, whatever order and direction the axes of either are stored in.
+/// The map that brings grid `from` onto grid `to`, whatever order and direction the axes of either
+/// are stored in.
 ///
 /// # Errors
 /// How the grids differ.
@@ -24,7 +26,8 @@ pub(super) fn alignment(from: &Geometry, to: &Geometry) -> Result<AxisMap, Strin
 
 /// All orders and directions of three axes.
 fn maps() -> impl Iterator<Item = AxisMap> {
-    const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    const ORDERS: [[usize; 3]; 6] =
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     ORDERS.into_iter().flat_map(|order| {
         (0..8).map(move |turned: usize| {
             AxisMap([0, 1, 2].map(|i| FileAxis { axis: order[i], reversed: turned >> i & 1 == 1 }))
@@ -34,7 +37,8 @@ fn maps() -> impl Iterator<Item = AxisMap> {
 
 /// Where a voxel of the grid of this size comes to lie.
 pub(super) fn moved(map: AxisMap, size: [usize; 3], at: [usize; 3]) -> [usize; 3] {
-    map.0.map(|from| if from.reversed { size[from.axis] - 1 - at[from.axis] } else { at[from.axis] })
+    map.0
+        .map(|from| if from.reversed { size[from.axis] - 1 - at[from.axis] } else { at[from.axis] })
 }
 
 /// The same map backwards.
@@ -48,8 +52,9 @@ pub(super) fn inverse(map: AxisMap) -> AxisMap {
 
 /// The largest distance in mm between the same corners of two grids of one size.
 fn corners_apart(a: &Geometry, b: &Geometry) -> f64 {
-    let corner =
-        |i: usize| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { a.size[axis] as f64 - 1.0 } else { 0.0 });
+    let corner = |i: usize| {
+        [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { a.size[axis] as f64 - 1.0 } else { 0.0 })
+    };
     let apart = |i: usize| {
         let (p, q) = (a.affine.apply(corner(i)), b.affine.apply(corner(i)));
         (0..3).map(|k| (p[k] - q[k]).powi(2)).sum::<f64>().sqrt()

@@ -1,8 +1,8 @@
 //! A label volume in memory, whole, in its file's own axis order.
 //!
-//! Planes are kept as they are read, in eight bits a voxel where their labels fit and sixteen elsewhere; a plane that is
-//! all background takes nothing. So memory follows what a file holds and never what its header claims, and no temporary
-//! file is needed, whatever the order of the axes.
+//! Planes are kept as they are read, in eight bits a voxel where their labels fit and sixteen
+//! elsewhere; a plane that is all background takes nothing. So memory follows what a file holds and
+//! never what its header claims, and no temporary file is needed, whatever the order of the axes.
 
 use std::collections::TryReserveError;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use super::score::MeasureError;
 use crate::volume::{Geometry, SliceSource, VolumeHeader, VolumeWarning};
 
-/// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size takes 2 GiB where
-/// labels fit into eight bits.
+/// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size
+/// takes 2 GiB where labels fit into eight bits.
 pub const MAX_LABEL_VOXELS: u64 = 1 << 30;
 
-/// How far a stored value may lie from a whole number and still be that label: slopes and resampling leave such traces.
-/// Above 16384 single precision, in which voxels come, tells twice as much apart at best.
+/// How far a stored value may lie from a whole number and still be that label: slopes and
+/// resampling leave such traces. Above 16384 single precision, in which voxels come, tells twice as
+/// much apart at best.
 const ROUNDING: f32 = 1e-3;
 
 /// A label volume in memory: labels 0 (background) to 65535 on the file's own grid.
@@ -42,11 +43,12 @@ pub(super) struct Unread {
 }
 
 impl LabelVolume {
-    /// Reads a label volume of any NIfTI type; values are rounded where they are within a thousandth of a whole number.
+    /// Reads a label volume of any NIfTI type; values are rounded where they are within a
+    /// thousandth of a whole number.
     ///
     /// # Errors
-    /// [`MeasureError::Volume`], [`MeasureError::NoLabel`], [`MeasureError::Channels`], [`MeasureError::TooLarge`],
-    /// [`MeasureError::Memory`]
+    /// [`MeasureError::Volume`], [`MeasureError::NoLabel`], [`MeasureError::Channels`],
+    /// [`MeasureError::TooLarge`], [`MeasureError::Memory`]
     pub fn read(path: &Path) -> Result<Self, MeasureError> {
         Unread::open(path)?.read()
     }
@@ -74,8 +76,9 @@ impl LabelVolume {
     /// All labels, the first axis fastest.
     pub fn labels(&self) -> impl Iterator<Item = u16> + '_ {
         let [width, height, slices] = self.geometry.size;
-        (0..slices)
-            .flat_map(move |z| (0..height).flat_map(move |y| (0..width).map(move |x| self.label([x, y, z]))))
+        (0..slices).flat_map(move |z| {
+            (0..height).flat_map(move |y| (0..width).map(move |x| self.label([x, y, z])))
+        })
     }
 
     /// Voxels that have this label.
@@ -90,15 +93,21 @@ impl LabelVolume {
         &self.warnings
     }
 
-    /// Calls `visit` with the index and label of every voxel that is not background, the first axis fastest.
+    /// Calls `visit` with the index and label of every voxel that is not background, the first axis
+    /// fastest.
     ///
     /// # Errors
     /// The first that `visit` returns.
-    pub(super) fn each<E>(&self, mut visit: impl FnMut([usize; 3], u16) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn each<E>(
+        &self,
+        mut visit: impl FnMut([usize; 3], u16) -> Result<(), E>,
+    ) -> Result<(), E> {
         let width = self.geometry.size[0];
         self.planes.iter().enumerate().try_for_each(|(z, plane)| match plane {
             Plane::Background => Ok(()),
-            Plane::Narrow(labels) => each_of(labels, width, |[x, y], label| visit([x, y, z], label)),
+            Plane::Narrow(labels) => {
+                each_of(labels, width, |[x, y], label| visit([x, y, z], label))
+            }
             Plane::Wide(labels) => each_of(labels, width, |[x, y], label| visit([x, y, z], label)),
         })
     }
@@ -111,7 +120,8 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
     mut visit: impl FnMut([usize; 2], u16) -> Result<(), E>,
 ) -> Result<(), E> {
     for (y, row) in labels.chunks_exact(width.max(1)).enumerate() {
-        for (x, label) in row.iter().map(|&l| l.into()).enumerate().filter(|(_, label)| *label != 0) {
+        for (x, label) in row.iter().map(|&l| l.into()).enumerate().filter(|(_, label)| *label != 0)
+        {
             visit([x, y], label)?;
         }
     }
@@ -219,7 +229,9 @@ mod tests {
     #[test]
     fn a_plane_takes_as_few_bits_as_its_labels_allow() {
         assert!(matches!(Plane::of(&[0, 0]).unwrap(), Plane::Background));
-        assert!(matches!(Plane::of(&[0, 255]).unwrap(), Plane::Narrow(labels) if labels == [0, 255]));
+        assert!(
+            matches!(Plane::of(&[0, 255]).unwrap(), Plane::Narrow(labels) if labels == [0, 255])
+        );
         assert!(matches!(Plane::of(&[0, 256]).unwrap(), Plane::Wide(labels) if labels == [0, 256]));
     }
 }

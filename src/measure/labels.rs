@@ -20,14 +20,16 @@ pub struct LabelReport {
     pub centroid_mm: Option<[f64; 3]>,
     /// First and last index along each axis.
     pub bounding_box: Option<[[usize; 2]; 3]>,
-    /// Lowest and highest RAS+ coordinate in millimetres, to the outer faces of the voxels, along each anatomical axis.
+    /// Lowest and highest RAS+ coordinate in millimetres, to the outer faces of the voxels, along
+    /// each anatomical axis.
     pub bounding_box_mm: Option<[[f64; 2]; 3]>,
     /// First and last slice.
     pub slices: Option<[usize; 2]>,
 }
 
 impl LabelReport {
-    /// Adds to all indices those of the first voxel of the part that the report is about; millimetres stay, as they are the whole's.
+    /// Adds to all indices those of the first voxel of the part that the report is about;
+    /// millimetres stay, as they are the whole's.
     pub(crate) fn shift(&mut self, first: [usize; 3]) {
         let ranges = self.bounding_box.iter_mut().flatten().zip(first);
         for (range, first) in ranges.chain(self.slices.as_mut().zip(Some(first[2]))) {
@@ -171,7 +173,10 @@ mod tests {
         let mut shifted = one.clone();
         shifted.shift([10, 20, 30]);
         assert_eq!(shifted.bounding_box, Some([[11, 12], [21, 22], [32, 33]]));
-        assert_eq!((shifted.slices, shifted.bounding_box_mm), (Some([32, 33]), one.bounding_box_mm));
+        assert_eq!(
+            (shifted.slices, shifted.bounding_box_mm),
+            (Some([32, 33]), one.bounding_box_mm)
+        );
         assert_eq!(one.slices, Some([2, 3]));
         assert_eq!(one.centroid_mm, Some([-7.0, 6.5, 7.5]));
         assert_eq!((two.centroid_mm, two.bounding_box, two.slices), (None, None, None));

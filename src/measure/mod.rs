@@ -1,7 +1,9 @@
-//! Figures and pictures a person reads: label statistics, Dice and Hausdorff distances, previews, timings.
+//! Figures and pictures a person reads: label statistics, Dice and Hausdorff distances, previews,
+//! timings.
 //!
-//! Everything here looks at volumes that are already segmented; nothing changes them. What streams (statistics, preview)
-//! holds memory that does not depend on the number of slices; scores compare two whole label volumes.
+//! Everything here looks at volumes that are already segmented; nothing changes them. What streams
+//! (statistics, preview) holds memory that does not depend on the number of slices; scores compare
+//! two whole label volumes.
 
 mod canvas;
 mod grid;
@@ -31,7 +33,8 @@ pub fn json(report: &impl serde::Serialize) -> String {
     crate::text::json(text + "\n")
 }
 
-/// Text as it may stand in XML and HTML, in quotes too; control characters are escaped as [`crate::text::plain`] does.
+/// Text as it may stand in XML and HTML, in quotes too; control characters are escaped as
+/// [`crate::text::plain`] does.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let text = crate::text::plain(text);

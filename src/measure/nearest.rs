@@ -1,8 +1,9 @@
 //! The nearest of many voxels, in millimetres, on grids whose axes need not be perpendicular.
 //!
-//! A tree of bounding boxes halves the voxels along a grid axis again and again (Bentley, "Multidimensional Binary Search
-//! Trees", CACM 18, 1975); a search skips each box that lies farther than the best voxel so far. Memory follows the number of
-//! voxels and never the extent of the grid.
+//! A tree of bounding boxes halves the voxels along a grid axis again and again (Bentley,
+//! "Multidimensional Binary Search Trees", CACM 18, 1975); a search skips each box that lies
+//! farther than the best voxel so far. Memory follows the number of voxels and never the extent of
+//! the grid.
 
 use std::collections::TryReserveError;
 
@@ -14,8 +15,9 @@ const LEAF: usize = 32;
 /// A voxel's index.
 pub(super) type Index = [u32; 3];
 
-/// Steps of the grid in perpendicular millimetres: the upper triangle of the affine's QR decomposition. It turns the grid
-/// in space, which changes no distance, so that perpendicular axes have their spacing on the diagonal and nothing beside it.
+/// Steps of the grid in perpendicular millimetres: the upper triangle of the affine's QR
+/// decomposition. It turns the grid in space, which changes no distance, so that perpendicular axes
+/// have their spacing on the diagonal and nothing beside it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame([[f64; 3]; 3]);
 
@@ -91,15 +93,19 @@ impl<'a> Nearest<'a> {
         for voxel in &self.voxels[from..to] {
             let placed = self.frame.place(voxel.map(f64::from));
             for axis in 0..3 {
-                (first[axis], last[axis]) = (first[axis].min(voxel[axis]), last[axis].max(voxel[axis]));
-                (low[axis], high[axis]) = (low[axis].min(placed[axis]), high[axis].max(placed[axis]));
+                (first[axis], last[axis]) =
+                    (first[axis].min(voxel[axis]), last[axis].max(voxel[axis]));
+                (low[axis], high[axis]) =
+                    (low[axis].min(placed[axis]), high[axis].max(placed[axis]));
             }
         }
         let node = self.nodes.len();
         self.nodes.push(Node { low, high, from: from as u32, to: to as u32, second: 0 });
         if to - from > LEAF {
-            let extent = |axis: usize| f64::from(last[axis] - first[axis]) * self.frame.0[axis][axis];
-            let widest = (1..3).fold(0, |best, axis| if extent(axis) > extent(best) { axis } else { best });
+            let extent =
+                |axis: usize| f64::from(last[axis] - first[axis]) * self.frame.0[axis][axis];
+            let widest =
+                (1..3).fold(0, |best, axis| if extent(axis) > extent(best) { axis } else { best });
             let half = (to - from) / 2;
             self.voxels[from..to].select_nth_unstable_by_key(half, |voxel| voxel[widest]);
             self.arrange(from, from + half);
@@ -108,8 +114,8 @@ impl<'a> Nearest<'a> {
         }
     }
 
-    /// Squared distance in mm² from a voxel to the nearest one; `near` is the place in the list of a voxel that may be near, and
-    /// becomes that of the nearest.
+    /// Squared distance in mm² from a voxel to the nearest one; `near` is the place in the list of
+    /// a voxel that may be near, and becomes that of the nearest.
     ///
     /// # Panics
     /// Where there are no voxels.
@@ -135,7 +141,9 @@ impl Search<'_> {
     /// Squared distance to a node's box.
     fn away(&self, node: usize) -> f64 {
         let Node { low, high, .. } = &self.tree.nodes[node];
-        let gap = |axis: usize| (low[axis] - self.placed[axis]).max(self.placed[axis] - high[axis]).max(0.0);
+        let gap = |axis: usize| {
+            (low[axis] - self.placed[axis]).max(self.placed[axis] - high[axis]).max(0.0)
+        };
         (0..3).map(|axis| gap(axis) * gap(axis)).sum()
     }
 
@@ -151,7 +159,8 @@ impl Search<'_> {
             return;
         }
         let halves = [node + 1, second as usize].map(|half| (self.away(half), half));
-        let [nearer, farther] = if halves[1].0 < halves[0].0 { [halves[1], halves[0]] } else { halves };
+        let [nearer, farther] =
+            if halves[1].0 < halves[0].0 { [halves[1], halves[0]] } else { halves };
         for (away, half) in [nearer, farther] {
             if away < self.best {
                 self.enter(half);

@@ -1,7 +1,7 @@
 //! Overlap of two label volumes.
 
-/// Dice coefficient `2·|P ∩ T| / (|P| + |T|)` of one label (Dice 1945), between 0 and 1; `None` where neither volume has
-/// the label, since the quotient is then undefined.
+/// Dice coefficient `2·|P ∩ T| / (|P| + |T|)` of one label (Dice 1945), between 0 and 1; `None`
+/// where neither volume has the label, since the quotient is then undefined.
 ///
 /// # Panics
 /// When the volumes differ in length.
@@ -21,7 +21,8 @@ pub fn dice<L: Copy + PartialEq>(pred: &[L], truth: &[L], label: L) -> Option<f6
     dice_of(both, either)
 }
 
-/// Dice of a label that `both` voxels have in both volumes and `either` in the one plus in the other.
+/// Dice of a label that `both` voxels have in both volumes and `either` in the one plus in the
+/// other.
 pub(super) fn dice_of(both: u64, either: u64) -> Option<f64> {
     (either > 0).then(|| 2.0 * both as f64 / either as f64)
 }

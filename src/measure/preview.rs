@@ -1,9 +1,10 @@
 //! The preview: a montage of slices with outlined labels, gathered while slices stream by.
 //!
-//! Which slices will have labels is not known beforehand, and memory is bounded: labelled slices are kept with a stride that
-//! doubles whenever [`KEPT`] are full, so that those kept are always spread evenly over the labelled ones. Axial
-//! slices are shown in radiological convention: seen from the feet, the patient's right on the left; others with anterior
-//! on the left and superior at the top, where they have such an axis.
+//! Which slices will have labels is not known beforehand, and memory is bounded: labelled slices
+//! are kept with a stride that doubles whenever [`KEPT`] are full, so that those kept are always
+//! spread evenly over the labelled ones. Axial slices are shown in radiological convention: seen
+//! from the feet, the patient's right on the left; others with anterior on the left and superior at
+//! the top, where they have such an axis.
 
 use super::canvas::{Canvas, GLYPH, Rgb};
 use super::labels::LabelReport;
@@ -96,7 +97,8 @@ struct Tile {
     labels: Vec<u8>,
 }
 
-/// Keeps every n-th of what comes, n doubling so that at most `most` are kept; buffers are used again.
+/// Keeps every n-th of what comes, n doubling so that at most `most` are kept; buffers are used
+/// again.
 #[derive(Debug)]
 struct Thinned {
     most: usize,
@@ -108,7 +110,11 @@ struct Thinned {
 
 impl Thinned {
     fn new(most: usize, pixels: usize) -> Self {
-        let tile = || Tile { index: 0, grey: Vec::with_capacity(pixels), labels: Vec::with_capacity(pixels) };
+        let tile = || Tile {
+            index: 0,
+            grey: Vec::with_capacity(pixels),
+            labels: Vec::with_capacity(pixels),
+        };
         Self {
             most,
             stride: 1,
@@ -161,7 +167,9 @@ impl Preview {
     /// Takes in a slice: its index, its first channel thinned, its labels.
     pub fn add(&mut self, index: usize, grey: &[u8], labels: &[u8]) {
         let some = labels.iter().any(|&v| v > 0);
-        let Some(tile) = (if some { self.labelled.next() } else { self.others.next() }) else { return };
+        let Some(tile) = (if some { self.labelled.next() } else { self.others.next() }) else {
+            return;
+        };
         tile.index = index;
         tile.grey.clear();
         tile.labels.clear();
@@ -172,8 +180,11 @@ impl Preview {
     /// The picture as a PNG file, with a title and a legend.
     #[must_use]
     pub fn png(mut self, title: &str, reports: &[LabelReport]) -> Vec<u8> {
-        let kept =
-            if self.labelled.kept.is_empty() { &mut self.others.kept } else { &mut self.labelled.kept };
+        let kept = if self.labelled.kept.is_empty() {
+            &mut self.others.kept
+        } else {
+            &mut self.labelled.kept
+        };
         let mut tiles = std::mem::take(kept);
         tiles.sort_by_key(|tile| tile.index);
         let view = View::new(&self.geometry, self.thinning.step);
@@ -213,7 +224,8 @@ impl Preview {
     }
 }
 
-/// What a line of so many letters can say of the volume. The convention is the last to be left out: without it sides could be mistaken.
+/// What a line of so many letters can say of the volume. The convention is the last to be left out:
+/// without it sides could be mistaken.
 fn caption(geometry: &Geometry, radiological: bool, room: usize) -> String {
     let [w, h, n] = geometry.size;
     let [x, y, z] = geometry.spacing;
@@ -251,7 +263,8 @@ impl View {
         let extent = [width as f64 * geometry.spacing[0], height as f64 * geometry.spacing[1]];
         let scale = TILE as f64 / extent[0].max(extent[1]);
         let codes: Vec<char> = geometry.affine.orientation().to_string().chars().collect();
-        // The positive ends R, A and S go to the left and to the top, as radiologists look at slices.
+        // The positive ends R, A and S go to the left and to the top, as radiologists look at
+        // slices.
         let reversed = [0, 1].map(|axis| "RAS".contains(codes[axis]));
         let ends = |axis: usize| {
             if reversed[axis] {
@@ -292,15 +305,19 @@ impl View {
                     (0, 1, (1.0 - u) * v),
                     (1, 1, u * v),
                 ];
-                let grey: f32 = weights.iter().map(|&(i, j, w)| f32::from(tile.grey[corner(i, j)]) * w).sum();
+                let grey: f32 =
+                    weights.iter().map(|&(i, j, w)| f32::from(tile.grey[corner(i, j)]) * w).sum();
                 canvas.set(left + x, top + y, [grey as u8; 3]);
-                drawn[y * width + x] = heaviest(weights.map(|(i, j, w)| (tile.labels[corner(i, j)], w)));
+                drawn[y * width + x] =
+                    heaviest(weights.map(|(i, j, w)| (tile.labels[corner(i, j)], w)));
             }
         }
         for (i, &value) in drawn.iter().enumerate().filter(|(_, v)| **v > 0) {
             let (x, y) = (i % width, i / width);
-            let near = |c: usize, most: usize| c.saturating_sub(OUTLINE)..=(c + OUTLINE).min(most - 1);
-            let edge = near(y, height).any(|b| near(x, width).any(|a| drawn[b * width + a] != value));
+            let near =
+                |c: usize, most: usize| c.saturating_sub(OUTLINE)..=(c + OUTLINE).min(most - 1);
+            let edge =
+                near(y, height).any(|b| near(x, width).any(|a| drawn[b * width + a] != value));
             if let (true, Some(label)) = (edge, labels.iter().find(|l| l.value == value)) {
                 canvas.set(left + x, top + y, label.colour.0);
             }
@@ -314,10 +331,14 @@ impl View {
     }
 }
 
-/// The label with the most weight: outlines follow half-way lines between voxels instead of their edges.
+/// The label with the most weight: outlines follow half-way lines between voxels instead of their
+/// edges.
 fn heaviest(corners: [(u8, f32); 4]) -> u8 {
     let weight = |label: u8| corners.iter().filter(|c| c.0 == label).map(|c| c.1).sum::<f32>();
-    corners.iter().skip(1).fold(corners[0].0, |best, c| if weight(c.0) > weight(best) { c.0 } else { best })
+    corners
+        .iter()
+        .skip(1)
+        .fold(corners[0].0, |best, c| if weight(c.0) > weight(best) { c.0 } else { best })
 }
 
 /// The letter at an axis's other end.
@@ -339,7 +360,10 @@ mod tests {
     use crate::volume::Affine;
 
     fn geometry(size: [usize; 3]) -> Geometry {
-        Geometry::new(size, Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]))
+        Geometry::new(
+            size,
+            Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+        )
     }
 
     #[test]
@@ -381,7 +405,8 @@ mod tests {
     #[test]
     fn a_label_on_the_patient_s_right_is_outlined_on_the_left() {
         let colour = Colour([255, 0, 0]);
-        let labels = [Label { value: 1, name: "spot".into(), colour, from: vec![], largest: false }];
+        let labels =
+            [Label { value: 1, name: "spot".into(), colour, from: vec![], largest: false }];
         let mut preview = Preview::new(&geometry([32, 32, 1]), &labels);
         let mut marked = vec![0; 32 * 32];
         // High x is the patient's right in RAS, high y anterior.
@@ -420,9 +445,12 @@ mod tests {
             assert!(grey.iter().all(|&v| v == 0));
             (0..size[2]).for_each(|i| preview.add(i, &grey, &vec![0; n]));
             assert!(
-                !decode(&preview.png("ä name that is far too long for the picture to hold, really", &[]))
-                    .0
-                    .is_empty()
+                !decode(
+                    &preview
+                        .png("ä name that is far too long for the picture to hold, really", &[])
+                )
+                .0
+                .is_empty()
             );
         }
     }

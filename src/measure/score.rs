@@ -1,4 +1,5 @@
-//! Predicted label volumes against true ones: Dice, Hausdorff distances and volume difference, per subject and over subjects.
+//! Predicted label volumes against true ones: Dice, Hausdorff distances and volume difference, per
+//! subject and over subjects.
 
 use std::collections::{BTreeMap, TryReserveError};
 use std::convert::Infallible;
@@ -15,8 +16,8 @@ use super::surface::{self, Hausdorff};
 use crate::text::shown;
 use crate::volume::{AxisMap, VolumeError};
 
-/// Voxels of labels whose surfaces are held at once, unless a single label has more: distances to hundreds of labels then take
-/// a few passes over the volumes and tens of megabytes.
+/// Voxels of labels whose surfaces are held at once, unless a single label has more: distances to
+/// hundreds of labels then take a few passes over the volumes and tens of megabytes.
 const AT_ONCE: u64 = 4 << 20;
 
 /// Why label volumes cannot be compared.
@@ -62,7 +63,10 @@ pub enum MeasureError {
         size: [usize; 3],
     },
     /// The system gives no more memory.
-    #[error("{}: not enough memory for its labels: give more, or cut both volumes first", shown(path))]
+    #[error(
+        "{}: not enough memory for its labels: give more, or cut both volumes first",
+        shown(path)
+    )]
     Memory {
         /// The file.
         path: PathBuf,
@@ -90,7 +94,8 @@ pub struct LabelScore {
     pub label: u16,
     /// Dice; `None` where neither volume has the label.
     pub dice: Option<f64>,
-    /// Hausdorff distance, the largest between the surfaces, in mm; `None` where either volume lacks the label.
+    /// Hausdorff distance, the largest between the surfaces, in mm; `None` where either volume
+    /// lacks the label.
     pub hausdorff_mm: Option<f64>,
     /// 95th percentile Hausdorff distance in mm, likewise.
     pub hd95_mm: Option<f64>,
@@ -127,8 +132,8 @@ pub struct Summary {
     pub std: Option<f64>,
     /// Subjects that count.
     pub count: usize,
-    /// Subjects left out because the score is undefined there. A label missed altogether has no distance, so that a
-    /// mean distance without this number looks better than it is.
+    /// Subjects left out because the score is undefined there. A label missed altogether has no
+    /// distance, so that a mean distance without this number looks better than it is.
     pub undefined: usize,
 }
 
@@ -149,9 +154,11 @@ pub struct Comparison {
     pub difference_percent: Summary,
 }
 
-/// Compares two label volumes; labels are those of `wanted`, or all that occur in either where that is empty.
+/// Compares two label volumes; labels are those of `wanted`, or all that occur in either where that
+/// is empty.
 ///
-/// The volumes may store the same grid in different orders of its axes. Both are held whole, at one or two bytes a voxel.
+/// The volumes may store the same grid in different orders of its axes. Both are held whole, at one
+/// or two bytes a voxel.
 ///
 /// # Errors
 /// [`MeasureError`]
@@ -162,10 +169,8 @@ pub fn compare(
     wanted: &[u16],
 ) -> Result<SubjectScore, MeasureError> {
     let (pred, truth) = (Unread::open(pred_path)?, Unread::open(truth_path)?);
-    let map = grid::alignment(pred.geometry(), truth.geometry()).map_err(|found| MeasureError::Geometry {
-        pred: pred_path.into(),
-        truth: truth_path.into(),
-        found,
+    let map = grid::alignment(pred.geometry(), truth.geometry()).map_err(|found| {
+        MeasureError::Geometry { pred: pred_path.into(), truth: truth_path.into(), found }
     })?;
     let pair = Pair { pred: pred.read()?, map, truth: truth.read()? };
     let occurring = (1..=u16::MAX).filter(|&label| pair.voxels(label).iter().any(|&n| n > 0));
@@ -181,7 +186,8 @@ pub fn compare(
     }
     let unknown = occurring.filter(|label| !wanted.is_empty() && !wanted.contains(label)).collect();
     let both = pair.both();
-    let distances = pair.distances(&labels).map_err(|_| MeasureError::Memory { path: pred_path.into() })?;
+    let distances =
+        pair.distances(&labels).map_err(|_| MeasureError::Memory { path: pred_path.into() })?;
     let score = |(label, distance): (u16, Option<Hausdorff>)| {
         let voxel_ml = pair.truth.geometry().voxel_ml();
         let voxels = pair.voxels(label);
@@ -226,7 +232,8 @@ impl Pair {
         let (back, size) = (grid::inverse(self.map), self.truth.geometry().size);
         let mut both = vec![0; 1 << 16];
         let Ok(()) = self.truth.each(|at, label| {
-            both[usize::from(label)] += u64::from(self.pred.label(grid::moved(back, size, at)) == label);
+            both[usize::from(label)] +=
+                u64::from(self.pred.label(grid::moved(back, size, at)) == label);
             Ok::<_, Infallible>(())
         });
         both
@@ -239,7 +246,13 @@ impl Pair {
         while distances.len() < labels.len() {
             let left = &labels[distances.len()..];
             let at_once = &left[..at_once(left.iter().map(|&label| self.voxels(label)))];
-            distances.extend(surface::distances(&self.pred, self.map, &self.truth, at_once, &frame)?);
+            distances.extend(surface::distances(
+                &self.pred,
+                self.map,
+                &self.truth,
+                at_once,
+                &frame,
+            )?);
         }
         Ok(distances)
     }
@@ -266,7 +279,10 @@ fn at_once(voxels: impl Iterator<Item = [u64; 2]>) -> usize {
 #[must_use]
 pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
     let mut labels: BTreeMap<u16, Vec<&LabelScore>> = BTreeMap::new();
-    subjects.iter().flat_map(|s| &s.labels).for_each(|l| labels.entry(l.label).or_default().push(l));
+    subjects
+        .iter()
+        .flat_map(|s| &s.labels)
+        .for_each(|l| labels.entry(l.label).or_default().push(l));
     let comparison = |(label, scores): (u16, Vec<&LabelScore>)| {
         let of = |value: &dyn Fn(&LabelScore) -> Option<f64>| {
             Summary::of(&scores.iter().map(|score| value(score)).collect::<Vec<_>>())
@@ -321,7 +337,8 @@ mod tests {
             unknown: vec![],
             warnings: vec![],
         };
-        let [one] = summarise(&[subject(Some(0.5)), subject(None), subject(Some(1.0))]).try_into().unwrap();
+        let [one] =
+            summarise(&[subject(Some(0.5)), subject(None), subject(Some(1.0))]).try_into().unwrap();
         assert_eq!((one.dice.mean, one.dice.count, one.dice.undefined), (Some(0.75), 2, 1));
         assert!((one.dice.std.unwrap() - 0.125f64.sqrt()).abs() < 1e-12);
         assert_eq!(one.hd95_mm, Summary { mean: None, std: None, count: 0, undefined: 3 });

@@ -1,8 +1,9 @@
 //! Distance between the surfaces of two label volumes.
 //!
-//! A label's surface is its voxels with at least one of the six face neighbours outside the label (or outside the
-//! volume). Distances run between voxel centres in world millimetres, as the affine places them; axes need not be
-//! perpendicular. Memory follows the voxels of the surfaces and never the extent of the volumes.
+//! A label's surface is its voxels with at least one of the six face neighbours outside the label
+//! (or outside the volume). Distances run between voxel centres in world millimetres, as the affine
+//! places them; axes need not be perpendicular. Memory follows the voxels of the surfaces and never
+//! the extent of the volumes.
 
 use std::collections::TryReserveError;
 
@@ -14,8 +15,8 @@ use crate::volume::{AxisMap, FileAxis, Geometry};
 /// The percentile that leaves out the farthest stray voxels.
 const PERCENTILE: f64 = 0.95;
 
-/// How far apart two surfaces are, in millimetres. From every surface voxel of either volume the distance to the nearest
-/// surface voxel of the other is taken, both directions pooled.
+/// How far apart two surfaces are, in millimetres. From every surface voxel of either volume the
+/// distance to the nearest surface voxel of the other is taken, both directions pooled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hausdorff {
     /// The largest of the distances: the Hausdorff distance. One stray voxel decides it.
@@ -24,11 +25,12 @@ pub struct Hausdorff {
     pub p95: f64,
 }
 
-/// Hausdorff distances of one label, of 8 or 16 bits a voxel. `None` where either volume lacks the label, since there is no
-/// distance to nothing.
+/// Hausdorff distances of one label, of 8 or 16 bits a voxel. `None` where either volume lacks the
+/// label, since there is no distance to nothing.
 ///
 /// # Panics
-/// When a volume has not the geometry's number of voxels, the label is 0 (background), or memory runs out.
+/// When a volume has not the geometry's number of voxels, the label is 0 (background), or memory
+/// runs out.
 #[must_use]
 pub fn hausdorff<L: Copy + Into<u16>>(
     pred: &[L],
@@ -49,7 +51,8 @@ pub fn hausdorff<L: Copy + Into<u16>>(
     found.expect("memory for surfaces")[0]
 }
 
-/// The percentile `part`, 0 to 1, with linear interpolation between ranks, of values in ascending order.
+/// The percentile `part`, 0 to 1, with linear interpolation between ranks, of values in ascending
+/// order.
 ///
 /// # Panics
 /// Without values, or with a part beyond 0 to 1.
@@ -60,8 +63,9 @@ pub fn percentile(values: &[f64], part: f64) -> f64 {
     below + (above - below) * rank.fract()
 }
 
-/// Hausdorff distances of each of these labels, none of them twice or 0; `map` brings the prediction's grid onto the truth's,
-/// whose steps are those of `frame`. Each volume is gone through once, and the surfaces of all labels are held at once.
+/// Hausdorff distances of each of these labels, none of them twice or 0; `map` brings the
+/// prediction's grid onto the truth's, whose steps are those of `frame`. Each volume is gone
+/// through once, and the surfaces of all labels are held at once.
 ///
 /// # Errors
 /// Where memory for the surfaces is lacking.
@@ -79,7 +83,11 @@ pub(super) fn distances(
 }
 
 /// Hausdorff distances of two surfaces.
-fn between(pred: Vec<Index>, truth: Vec<Index>, frame: &Frame) -> Result<Option<Hausdorff>, TryReserveError> {
+fn between(
+    pred: Vec<Index>,
+    truth: Vec<Index>,
+    frame: &Frame,
+) -> Result<Option<Hausdorff>, TryReserveError> {
     if pred.is_empty() || truth.is_empty() {
         return Ok(None);
     }
@@ -92,7 +100,10 @@ fn between(pred: Vec<Index>, truth: Vec<Index>, frame: &Frame) -> Result<Option<
         distances.extend(from.voxels().iter().map(|&voxel| to.squared(voxel, &mut near).sqrt()));
     }
     distances.sort_unstable_by(f64::total_cmp);
-    Ok(Some(Hausdorff { max: distances[distances.len() - 1], p95: percentile(&distances, PERCENTILE) }))
+    Ok(Some(Hausdorff {
+        max: distances[distances.len() - 1],
+        p95: percentile(&distances, PERCENTILE),
+    }))
 }
 
 /// The surfaces of these labels, on the grid that `map` leads to.
@@ -226,7 +237,8 @@ mod tests {
     fn brute_force(pred: &[u8], truth: &[u8], geometry: &Geometry) -> Option<Hausdorff> {
         let [w, h, d] = geometry.size;
         let at = |v: &[u8], x: isize, y: isize, z: isize| {
-            let inside = x >= 0 && y >= 0 && z >= 0 && x < w as isize && y < h as isize && z < d as isize;
+            let inside =
+                x >= 0 && y >= 0 && z >= 0 && x < w as isize && y < h as isize && z < d as isize;
             inside && v[(z as usize * h + y as usize) * w + x as usize] == 1
         };
         let surface = |v: &[u8]| {
@@ -234,7 +246,8 @@ mod tests {
             for z in 0..d as isize {
                 for y in 0..h as isize {
                     for x in 0..w as isize {
-                        let faces = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)];
+                        let faces =
+                            [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)];
                         let open = faces.iter().any(|(i, j, k)| !at(v, x + i, y + j, z + k));
                         if at(v, x, y, z) && open {
                             points.push([x, y, z].map(|i| i as f64));
@@ -249,8 +262,9 @@ mod tests {
             let (a, b) = (geometry.affine.apply(*a), geometry.affine.apply(*b));
             (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt()
         };
-        let nearest =
-            |a: &[f64; 3], to: &[[f64; 3]]| to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min);
+        let nearest = |a: &[f64; 3], to: &[[f64; 3]]| {
+            to.iter().map(|b| distance(a, b)).fold(f64::INFINITY, f64::min)
+        };
         let mut all: Vec<f64> =
             p.iter().map(|a| nearest(a, &t)).chain(t.iter().map(|a| nearest(a, &p))).collect();
         all.sort_by(f64::total_cmp);
@@ -265,7 +279,8 @@ mod tests {
         let shears = prop_oneof![Just([0.0; 3]), prop::array::uniform3(-2.0f64..2.0)];
         (sizes, spacings, shears).prop_flat_map(|(size, spacing, [xy, xz, yz])| {
             let mut geometry = geometry(size, spacing);
-            (geometry.affine.0[0][1], geometry.affine.0[0][2], geometry.affine.0[1][2]) = (xy, xz, yz);
+            (geometry.affine.0[0][1], geometry.affine.0[0][2], geometry.affine.0[1][2]) =
+                (xy, xz, yz);
             let labels = || prop::collection::vec(0u8..2, size.iter().product::<usize>());
             (Just(geometry), labels(), labels())
         })

@@ -38,7 +38,8 @@ impl Clock {
     }
 }
 
-/// Seconds spent in each stage, summed over slices and threads: stages overlap, so their sum may exceed the wall time.
+/// Seconds spent in each stage, summed over slices and threads: stages overlap, so their sum may
+/// exceed the wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StageTimes {
     /// Reading, decompressing, turning into the model's orientation.
@@ -81,8 +82,8 @@ impl StageTimes {
     }
 }
 
-/// Most memory that this process ever had resident, in bytes (`VmHWM` of Linux, proc(5)); `None` where the system does not
-/// tell.
+/// Most memory that this process ever had resident, in bytes (`VmHWM` of Linux, proc(5)); `None`
+/// where the system does not tell.
 #[must_use]
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

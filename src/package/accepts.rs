@@ -1,7 +1,9 @@
-//! What a package accepts: limits within which a volume must lie to be of the kind that the net was trained on.
+//! What a package accepts: limits within which a volume must lie to be of the kind that the net was
+//! trained on.
 //!
-//! A net labels whatever it is shown, and outside what it knows it does so wrongly and without a word; so volumes are held
-//! against these limits before anything is computed. A limit that is left out is not checked.
+//! A net labels whatever it is shown, and outside what it knows it does so wrongly and without a
+//! word; so volumes are held against these limits before anything is computed. A limit that is left
+//! out is not checked.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,18 +11,20 @@ use thiserror::Error;
 use super::manifest::{ManifestError, refuse};
 use crate::volume::{Geometry, Orientation};
 
-/// How far beyond a limit a figure may lie, as a part of it: spacings are stored in 32 bits, and often rounded.
+/// How far beyond a limit a figure may lie, as a part of it: spacings are stored in 32 bits, and
+/// often rounded.
 const TOLERANCE: f64 = 1e-3;
 
 /// Least and most.
 pub type Limits<T> = [T; 2];
 
-/// The manifest's `[accepts]`. Axes are the package's own: width, height, slices in its orientation.
+/// The manifest's `[accepts]`. Axes are the package's own: width, height, slices in its
+/// orientation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accepts {
-    /// What made the image, as DICOM's attribute Modality (0008,0060) has it: one of these. NIfTI files do not tell; there it is
-    /// shown, and not checked.
+    /// What made the image, as DICOM's attribute Modality (0008,0060) has it: one of these. NIfTI
+    /// files do not tell; there it is shown, and not checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
     /// Millimetres that the volume reaches along each axis: voxels times spacing.
@@ -75,25 +79,30 @@ impl Accepts {
         let axes = axes(volume.affine.orientation());
         let extents = [0, 1, 2].map(|axis| volume.size[axis] as f64 * volume.spacing[axis]);
         let mut all = Vec::new();
-        for (limits, (axis, found)) in self.extent.iter().flatten().zip(axes.into_iter().zip(extents)) {
+        for (limits, (axis, found)) in
+            self.extent.iter().flatten().zip(axes.into_iter().zip(extents))
+        {
             if outside(found, *limits) {
                 all.push(Beyond::Extent { axis, found, limits: *limits });
             }
         }
-        for (limits, (axis, found)) in self.spacing.iter().flatten().zip(axes.into_iter().zip(volume.spacing))
+        for (limits, (axis, found)) in
+            self.spacing.iter().flatten().zip(axes.into_iter().zip(volume.spacing))
         {
             if outside(found, *limits) {
                 all.push(Beyond::Spacing { axis, found, limits: *limits });
             }
         }
         let found = volume.size[2];
-        if let Some(limits) = self.slices.filter(|[least, most]| !(*least..=*most).contains(&found)) {
+        if let Some(limits) = self.slices.filter(|[least, most]| !(*least..=*most).contains(&found))
+        {
             all.push(Beyond::Slices { found, limits });
         }
         all
     }
 
-    /// The limits as a person reads them, with the axes' directions in an orientation; nothing where there is none.
+    /// The limits as a person reads them, with the axes' directions in an orientation; nothing
+    /// where there is none.
     #[must_use]
     pub fn describe(&self, orientation: Orientation) -> Vec<String> {
         let each = |what: &str, limits: &[Limits<f64>; 3]| {
@@ -102,8 +111,9 @@ impl Accepts {
                 axes.map(|(axis, [least, most])| format!("{least} to {most} {axis}")).collect();
             format!("{what}, mm: {}", each.join(", "))
         };
-        let modality = (!self.modality.is_empty())
-            .then(|| format!("modality: {} (NIfTI does not tell: not checked)", self.modality.join(" or ")));
+        let modality = (!self.modality.is_empty()).then(|| {
+            format!("modality: {} (NIfTI does not tell: not checked)", self.modality.join(" or "))
+        });
         let extent = self.extent.as_ref().map(|limits| each("extent", limits));
         let spacing = self.spacing.as_ref().map(|limits| each("spacing", limits));
         let slices = self.slices.map(|[least, most]| format!("slices: {least} to {most}"));
@@ -113,7 +123,8 @@ impl Accepts {
     /// Checks what the types do not.
     pub(super) fn validate(&self) -> Result<(), ManifestError> {
         let code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        if let Some(bad) = self.modality.iter().find(|m| !(1..=16).contains(&m.len()) || !m.chars().all(code))
+        if let Some(bad) =
+            self.modality.iter().find(|m| !(1..=16).contains(&m.len()) || !m.chars().all(code))
         {
             return refuse(
                 "accepts.modality",
@@ -121,17 +132,22 @@ impl Accepts {
                 "codes as DICOM has them, such as CT or MR",
             );
         }
-        let lengths = |[least, most]: &Limits<f64>| *least > 0.0 && least <= most && most.is_finite();
+        let lengths =
+            |[least, most]: &Limits<f64>| *least > 0.0 && least <= most && most.is_finite();
         let expected = "positive lengths in mm for each of three axes, the least first";
-        for (field, limits) in [("accepts.extent", &self.extent), ("accepts.spacing", &self.spacing)] {
+        for (field, limits) in
+            [("accepts.extent", &self.extent), ("accepts.spacing", &self.spacing)]
+        {
             if let Some(limits) = limits.as_ref().filter(|limits| !limits.iter().all(lengths)) {
                 return refuse(field, format!("{limits:?}"), expected);
             }
         }
         match self.slices {
-            Some([least, most]) if least == 0 || least > most => {
-                refuse("accepts.slices", format!("{least} to {most}"), "at least 1, the least first")
-            }
+            Some([least, most]) if least == 0 || least > most => refuse(
+                "accepts.slices",
+                format!("{least} to {most}"),
+                "at least 1, the least first",
+            ),
             _ => Ok(()),
         }
     }
@@ -173,15 +189,18 @@ mod tests {
 
     /// Right, superior, anterior, as the shipped packages see volumes.
     fn volume(size: [usize; 3], mm: [f64; 3]) -> Geometry {
-        let affine = Affine([[mm[0], 0.0, 0.0, 0.0], [0.0, 0.0, mm[2], 0.0], [0.0, mm[1], 0.0, 0.0]]);
+        let affine =
+            Affine([[mm[0], 0.0, 0.0, 0.0], [0.0, 0.0, mm[2], 0.0], [0.0, mm[1], 0.0, 0.0]]);
         Geometry::new(size, affine)
     }
 
     #[test]
     fn what_lies_within_is_accepted_up_to_rounding() {
-        for (size, mm) in
-            [([40, 40, 60], [1.0; 3]), ([20, 30, 40], [1.0; 3]), ([30, 35, 40], [2.0005, 2.0, 1.9999])]
-        {
+        for (size, mm) in [
+            ([40, 40, 60], [1.0; 3]),
+            ([20, 30, 40], [1.0; 3]),
+            ([30, 35, 40], [2.0005, 2.0, 1.9999]),
+        ] {
             assert_eq!(accepts().beyond(&volume(size, mm)), [], "{size:?} {mm:?}");
         }
         assert_eq!(Accepts::default().beyond(&volume([1, 1, 9999], [1e-3, 1e3, 9.0])), []);

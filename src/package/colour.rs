@@ -11,10 +11,13 @@ impl TryFrom<String> for Colour {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let bad = || format!("`{text}` is no colour: write six hexadecimal digits as in \"#e6194b\"");
+        let bad =
+            || format!("`{text}` is no colour: write six hexadecimal digits as in \"#e6194b\"");
         let digits = text.strip_prefix('#').filter(|d| d.len() == 6).ok_or_else(bad)?;
-        let value =
-            digits.chars().try_fold(0u32, |sum, c| Some(sum << 4 | c.to_digit(16)?)).ok_or_else(bad)?;
+        let value = digits
+            .chars()
+            .try_fold(0u32, |sum, c| Some(sum << 4 | c.to_digit(16)?))
+            .ok_or_else(bad)?;
         let [_, r, g, b] = value.to_be_bytes();
         Ok(Self([r, g, b]))
     }

@@ -1,14 +1,17 @@
 //! What makes a volume's intensities doubtful: warnings that say which figures and what to do.
 //!
-//! A net is shown intensities that were mapped to a window. Where that window has no width, or a few voxels or padding alone set
-//! it, the net sees nothing of the body, finds nothing, and nobody would know why.
+//! A net is shown intensities that were mapped to a window. Where that window has no width, or a
+//! few voxels or padding alone set it, the net sees nothing of the body, finds nothing, and nobody
+//! would know why.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// How much a window must share with the one that the other voxels would set (of what either covers) not to be doubted. The windows
-/// of 282 MR and CT volumes at hand, whole ones and crops, share 0.70 and more; the sample with a layer of -1000 around it, in which no label is found, 0.49.
+/// How much a window must share with the one that the other voxels would set (of what either
+/// covers) not to be doubted. The windows of 282 MR and CT volumes at hand, whole ones and crops,
+/// share 0.70 and more; the sample with a layer of -1000 around it, in which no label is found,
+/// 0.49.
 pub(super) const SHARED: f64 = 0.6;
 
 /// A doubt about one channel of a volume.
@@ -69,7 +72,8 @@ pub enum Doubt {
         which: Side,
         /// The value that bounds them.
         value: f32,
-        /// What the net is shown: becomes 0 and 1; with a z-score, a standard deviation around the mean.
+        /// What the net is shown: becomes 0 and 1; with a z-score, a standard deviation around the
+        /// mean.
         window: [f32; 2],
         /// What it would be without those voxels.
         without: [f32; 2],

@@ -1,15 +1,16 @@
 //! The fit: brings a slice to the net's size and the net's labels back to the slice.
 //!
-//! Two maps between pixel grids are possible, both separable: the whole field of view resized, or the slice resampled
-//! to the package's spacing and padded around its centre. Images are sampled linearly, labels by nearest neighbour;
-//! where the grids coincide both are plain copies.
+//! Two maps between pixel grids are possible, both separable: the whole field of view resized, or
+//! the slice resampled to the package's spacing and padded around its centre. Images are sampled
+//! linearly, labels by nearest neighbour; where the grids coincide both are plain copies.
 
 use thiserror::Error;
 
 use super::normalise::BACKGROUND;
 use super::{Fit, Manifest};
 
-/// Relative difference of spacings below which a slice is taken as it is: a spacing written as 0.9999 mm is 1 mm.
+/// Relative difference of spacings below which a slice is taken as it is: a spacing written as
+/// 0.9999 mm is 1 mm.
 const SAME_SPACING: f64 = 0.01;
 
 /// Why a slice does not fit.
@@ -95,7 +96,8 @@ impl FitPlan {
         Ok(Self { channels, slices: 2 * input.neighbours + 1, x, y })
     }
 
-    /// Height and width of the net's input for these slices: multiples of the manifest's `input.step`.
+    /// Height and width of the net's input for these slices: multiples of the manifest's
+    /// `input.step`.
     #[must_use]
     pub fn net_size(&self) -> [usize; 2] {
         [self.y.net, self.x.net]
@@ -131,8 +133,8 @@ impl FitPlan {
         [(); 2].map(|()| vec![0.0; self.x.source])
     }
 
-    /// Brings a slice to the net's size as [`FitPlan::prepare`] does, without ever holding it whole: `read(channel, y, row)` is asked
-    /// for every normalised row once, in order.
+    /// Brings a slice to the net's size as [`FitPlan::prepare`] does, without ever holding it
+    /// whole: `read(channel, y, row)` is asked for every normalised row once, in order.
     ///
     /// # Panics
     /// When the lengths are not those planned for.
@@ -162,7 +164,8 @@ impl FitPlan {
         }
     }
 
-    /// Brings a label slice to the net's size, by nearest neighbour: what a trainer compares the net's labels with.
+    /// Brings a label slice to the net's size, by nearest neighbour: what a trainer compares the
+    /// net's labels with.
     ///
     /// # Panics
     /// When the lengths are not those planned for.
@@ -170,7 +173,8 @@ impl FitPlan {
         assert_eq!(slice.len(), self.x.source * self.y.source, "slice length");
         assert_eq!(net.len(), self.x.net * self.y.net, "net label length");
         net.fill(0);
-        for (y, row) in self.y.taps.iter().zip(net.chunks_exact_mut(self.x.net).skip(self.y.before)) {
+        for (y, row) in self.y.taps.iter().zip(net.chunks_exact_mut(self.x.net).skip(self.y.before))
+        {
             let source = &slice[y.nearest() * self.x.source..][..self.x.source];
             for (x, value) in self.x.taps.iter().zip(&mut row[self.x.before..]) {
                 *value = source[x.nearest()];
@@ -227,14 +231,15 @@ impl Axis {
         Self::new(source, scaled, scaled.next_multiple_of(step).max(least))
     }
 
-    /// `source` pixels sampled at `scaled` places, centred among `net`. Pixel centres lie at half-integers, so that both
-    /// grids cover the same field of view.
+    /// `source` pixels sampled at `scaled` places, centred among `net`. Pixel centres lie at
+    /// half-integers, so that both grids cover the same field of view.
     fn new(source: usize, scaled: usize, net: usize) -> Self {
         let before = (net - scaled) / 2;
         let ratio = source as f64 / scaled as f64;
         let taps = (0..scaled).map(|i| Tap::at((i as f64 + 0.5) * ratio - 0.5, source)).collect();
-        let back =
-            (0..source).map(|i| before + (((i as f64 + 0.5) / ratio) as usize).min(scaled - 1)).collect();
+        let back = (0..source)
+            .map(|i| before + (((i as f64 + 0.5) / ratio) as usize).min(scaled - 1))
+            .collect();
         Self { source, net, before, taps, back }
     }
 }
@@ -317,7 +322,8 @@ mod tests {
 
     #[test]
     fn nothing_can_be_planned_for_no_pixels_or_no_spacing() {
-        for (size, spacing) in [([0, 5], [1.0; 2]), ([5, 5], [0.0, 1.0]), ([5, 5], [f64::NAN, 1.0])] {
+        for (size, spacing) in [([0, 5], [1.0; 2]), ([5, 5], [0.0, 1.0]), ([5, 5], [f64::NAN, 1.0])]
+        {
             assert!(matches!(plan(size, spacing), Err(FitError::Degenerate { .. })));
         }
     }
@@ -331,7 +337,8 @@ mod tests {
     }
 
     proptest! {
-        /// Labels that go to the net and back are unchanged wherever the net's grid is at least as fine.
+        /// Labels that go to the net and back are unchanged wherever the net's grid is at least as
+        /// fine.
         #[test]
         fn labels_survive_the_way_there_and_back(
             (w, h) in (1usize..60, 1usize..60),
@@ -349,7 +356,8 @@ mod tests {
             prop_assert_eq!(back, labels);
         }
 
-        /// Rows that stream by, each asked for once and in order, become what the taps say of whole planes.
+        /// Rows that stream by, each asked for once and in order, become what the taps say of whole
+        /// planes.
         #[test]
         fn streamed_rows_give_the_values_of_whole_planes(
             (w, h) in (1usize..40, 1usize..40),

@@ -1,5 +1,5 @@
-//! Finds a package's files, a manifest and its ONNX file or a plan, and checks that they are whole; holds the package embedded
-//! in the binary.
+//! Finds a package's files, a manifest and its ONNX file or a plan, and checks that they are whole;
+//! holds the package embedded in the binary.
 
 use std::borrow::Cow;
 use std::io;
@@ -125,7 +125,8 @@ impl Package {
         if plan::is_plan(&bytes) {
             return Self::from_plan(path, bytes.into());
         }
-        let text = str::from_utf8(&bytes).map_err(|_| PackageError::Unknown { path: path.to_owned() })?;
+        let text =
+            str::from_utf8(&bytes).map_err(|_| PackageError::Unknown { path: path.to_owned() })?;
         let manifest = parse(path, text)?;
         let onnx_path = path.with_file_name(&manifest.model);
         let onnx = read(&onnx_path, "the ONNX file that the manifest names", |_| MAX_MODEL)?;
@@ -172,7 +173,8 @@ impl Package {
     #[must_use]
     pub fn embedded() -> Self {
         let plan: &[u8] = include_bytes!("../../models/hippocampus.plan");
-        Self::from_plan(Path::new("embedded"), plan.into()).expect("the embedded plan is checked by a test")
+        Self::from_plan(Path::new("embedded"), plan.into())
+            .expect("the embedded plan is checked by a test")
     }
 }
 
@@ -187,10 +189,16 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Reads a whole file, of at most as many bytes as `limit` says of its first ones.
-fn read(path: &Path, expected: &'static str, limit: impl Fn(&[u8]) -> u64) -> Result<Vec<u8>, PackageError> {
+fn read(
+    path: &Path,
+    expected: &'static str,
+    limit: impl Fn(&[u8]) -> u64,
+) -> Result<Vec<u8>, PackageError> {
     let first = plan::MAGIC.len();
     whole::bytes(path, first, &limit).map_err(|source| match source.kind() {
-        io::ErrorKind::FileTooLarge => PackageError::TooLong { path: path.to_owned(), expected, source },
+        io::ErrorKind::FileTooLarge => {
+            PackageError::TooLong { path: path.to_owned(), expected, source }
+        }
         _ => PackageError::Read { path: path.to_owned(), expected, source },
     })
 }
@@ -228,7 +236,10 @@ mod tests {
         assert!(matches!(&package.net, Net::Plan(net) if **net == *b"net"));
         *plan.last_mut().unwrap() ^= 1;
         fs::write(&path, &plan).unwrap();
-        assert!(matches!(Package::load(&path), Err(PackageError::Plan { source: PlanFileError::Hash, .. })));
+        assert!(matches!(
+            Package::load(&path),
+            Err(PackageError::Plan { source: PlanFileError::Hash, .. })
+        ));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The manifest: a TOML file that says what a net is for and what it expects.
 //!
-//! Parsing and validation only; finding the ONNX file and checking its hash is [`super::Package`]'s.
+//! Parsing and validation only; finding the ONNX file and checking its hash is
+//! [`super::Package`]'s.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,8 @@ use crate::volume::Orientation;
 /// The manifest format that this library reads and writes.
 pub const FORMAT: u32 = 1;
 
-/// A net's height and width are multiples of this at least: MoNet halves the slice twice and doubles it twice.
+/// A net's height and width are multiples of this at least: MoNet halves the slice twice and
+/// doubles it twice.
 pub const SIZE_STEP: usize = 4;
 
 /// No side of a net's input may be larger, whatever a manifest allows.
@@ -42,7 +44,8 @@ pub struct Manifest {
     pub model: String,
     /// SHA-256 of the ONNX file, 64 hexadecimal digits.
     pub sha256: String,
-    /// Orientation of the slices that the net was trained on; slices follow one another along the third axis.
+    /// Orientation of the slices that the net was trained on; slices follow one another along the
+    /// third axis.
     #[serde(default)]
     pub orientation: Orientation,
     /// Size of the net's input.
@@ -76,15 +79,15 @@ pub struct Input {
     pub height: usize,
     /// Modalities, stored as the fourth dimension of the file.
     pub channels: usize,
-    /// Slices on either side that the net sees beside each slice; its planes are those of the lowest slice first, and beyond
-    /// the volume's ends the last slice stands again.
+    /// Slices on either side that the net sees beside each slice; its planes are those of the
+    /// lowest slice first, and beyond the volume's ends the last slice stands again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub neighbours: usize,
     /// Largest width and height for which a larger slice is planned instead of being refused.
     #[serde(default = "Input::default_ceiling")]
     pub ceiling: usize,
-    /// A slice's width and height are padded to multiples of this, which is one of [`SIZE_STEP`] itself: a net that halves the
-    /// slice four times needs 16.
+    /// A slice's width and height are padded to multiples of this, which is one of [`SIZE_STEP`]
+    /// itself: a net that halves the slice four times needs 16.
     #[serde(default = "Input::default_step", skip_serializing_if = "Input::is_default_step")]
     pub step: usize,
 }
@@ -127,15 +130,17 @@ pub enum Normalise {
         /// Becomes 1.
         high: f32,
     },
-    /// The volume's own percentiles `low` and `high` (0–100) become 0 and 1; what is outside is clipped.
+    /// The volume's own percentiles `low` and `high` (0–100) become 0 and 1; what is outside is
+    /// clipped.
     Percentiles {
         /// Becomes 0.
         low: f32,
         /// Becomes 1.
         high: f32,
     },
-    /// As `percentiles`, of the voxels that do not have the volume's most frequent value: for volumes that are padded, or cut out by a
-    /// mask. That value must be one voxel's in 128 at least; where the others leave no width, all voxels count.
+    /// As `percentiles`, of the voxels that do not have the volume's most frequent value: for
+    /// volumes that are padded, or cut out by a mask. That value must be one voxel's in 128 at
+    /// least; where the others leave no width, all voxels count.
     #[serde(rename = "foreground-percentiles")]
     ForegroundPercentiles {
         /// Becomes 0.
@@ -154,8 +159,8 @@ pub enum Normalise {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Fit {
-    /// Resampled to this in-plane spacing, then padded with 0 around its centre. A slice larger than the package's
-    /// size is never cropped: the net is planned larger.
+    /// Resampled to this in-plane spacing, then padded with 0 around its centre. A slice larger
+    /// than the package's size is never cropped: the net is planned larger.
     Pad {
         /// Millimetres per pixel along width and height.
         spacing: [f64; 2],
@@ -187,11 +192,13 @@ pub struct Label {
     pub name: String,
     /// Colour in previews.
     pub colour: Colour,
-    /// Values that it has in the label volumes of its training data, where these tell more apart; `value` alone if empty.
+    /// Values that it has in the label volumes of its training data, where these tell more apart;
+    /// `value` alone if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<u8>,
-    /// Whether only its largest connected piece is kept ([`super::pieces`]), in the volume's own grid: for an organ or a tumour of which
-    /// there is one. The device then keeps labels in a temporary file beside the output until the last slice has passed.
+    /// Whether only its largest connected piece is kept ([`super::pieces`]), in the volume's own
+    /// grid: for an organ or a tumour of which there is one. The device then keeps labels in a
+    /// temporary file beside the output until the last slice has passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub largest: bool,
 }
@@ -307,7 +314,11 @@ impl Manifest {
         }
         let has_folder = self.model.contains(['/', '\\']);
         if has_folder || !self.model.ends_with(".onnx") {
-            return refuse("model", &self.model, "the name of an .onnx file in the manifest's folder");
+            return refuse(
+                "model",
+                &self.model,
+                "the name of an .onnx file in the manifest's folder",
+            );
         }
         if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return refuse("sha256", &self.sha256, "64 hexadecimal digits");
@@ -324,11 +335,19 @@ impl Manifest {
 
     /// What is shown on terminals and in logs has no control characters.
     fn validate_text(&self) -> Result<(), ManifestError> {
-        let own =
-            [("name", &self.name), ("version", &self.version), ("task", &self.task), ("model", &self.model)];
+        let own = [
+            ("name", &self.name),
+            ("version", &self.version),
+            ("task", &self.task),
+            ("model", &self.model),
+        ];
         let labels = self.labels.iter().map(|label| ("labels.name", &label.name));
         let data = self.data.iter().flat_map(|d| {
-            [("data.name", &d.name), ("data.licence", &d.licence), ("data.attribution", &d.attribution)]
+            [
+                ("data.name", &d.name),
+                ("data.licence", &d.licence),
+                ("data.attribution", &d.attribution),
+            ]
         });
         let metrics = self.metrics.iter().flat_map(|m| {
             let [name, label, split, command] = [&m.name, &m.label, &m.split, &m.command];
@@ -390,10 +409,15 @@ impl Manifest {
             Normalise::Window { low, high } if !(low < high && (high - low).is_finite()) => {
                 refuse("normalise", format!("{low} to {high}"), "a window with low < high")
             }
-            Normalise::Percentiles { low, high } | Normalise::ForegroundPercentiles { low, high }
+            Normalise::Percentiles { low, high }
+            | Normalise::ForegroundPercentiles { low, high }
                 if !(0.0 <= low && low < high && high <= 100.0) =>
             {
-                refuse("normalise", format!("{low} to {high}"), "percentiles with 0 <= low < high <= 100")
+                refuse(
+                    "normalise",
+                    format!("{low} to {high}"),
+                    "percentiles with 0 <= low < high <= 100",
+                )
             }
             Normalise::ZScore { clip } if !(clip > 0.0 && clip.is_finite()) => {
                 refuse("normalise.clip", clip, "a positive number of standard deviations")
@@ -410,8 +434,17 @@ impl Manifest {
             return refuse("labels", format!("{values:?}"), "values 1, 2, … each once");
         }
         let mut sources = BTreeSet::new();
-        if self.labels.iter().flat_map(Label::sources).any(|&value| value == 0 || !sources.insert(value)) {
-            return refuse("labels.from", format!("{:?}", self.labels), "values above 0, none in two labels");
+        if self
+            .labels
+            .iter()
+            .flat_map(Label::sources)
+            .any(|&value| value == 0 || !sources.insert(value))
+        {
+            return refuse(
+                "labels.from",
+                format!("{:?}", self.labels),
+                "values above 0, none in two labels",
+            );
         }
         match self.output {
             Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
@@ -439,7 +472,14 @@ pub(crate) mod tests {
             model: "example.onnx".into(),
             sha256: "0".repeat(64),
             orientation: Orientation::default(),
-            input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256, step: 4 },
+            input: Input {
+                width: 64,
+                height: 48,
+                channels: 1,
+                neighbours: 0,
+                ceiling: 256,
+                step: 4,
+            },
             accepts: Some(Accepts {
                 modality: vec!["MR".into()],
                 extent: Some([[20.0, 60.0]; 3]),
@@ -543,12 +583,16 @@ pub(crate) mod tests {
             ("fit.spacing", |m| m.fit = Fit::Pad { spacing: [1.0, f64::NAN] }),
             ("accepts.modality", |m| bend(m).modality = vec!["MR".into(), "magnetic".into()]),
             ("accepts.extent", |m| bend(m).extent = Some([[0.0, 1.0]; 3])),
-            ("accepts.extent", |m| bend(m).extent = Some([[1.0, 2.0], [1.0, f64::INFINITY], [1.0, 2.0]])),
+            ("accepts.extent", |m| {
+                bend(m).extent = Some([[1.0, 2.0], [1.0, f64::INFINITY], [1.0, 2.0]])
+            }),
             ("accepts.spacing", |m| bend(m).spacing = Some([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])),
             ("accepts.slices", |m| bend(m).slices = Some([0, 5])),
             ("normalise", |m| m.normalise = Normalise::Window { low: 1.0, high: 1.0 }),
             ("normalise", |m| m.normalise = Normalise::Percentiles { low: -1.0, high: 50.0 }),
-            ("normalise", |m| m.normalise = Normalise::ForegroundPercentiles { low: 50.0, high: 50.0 }),
+            ("normalise", |m| {
+                m.normalise = Normalise::ForegroundPercentiles { low: 50.0, high: 50.0 }
+            }),
             ("labels", |m| m.labels[1].value = 1),
             ("labels", |m| m.labels[1].value = 3),
             ("output.threshold", |m| m.output = Output::Sigmoid { threshold: 1.0 }),

@@ -1,9 +1,10 @@
 //! Model packages: what a net is for, what it expects and how a slice is brought to it and back.
 //!
-//! A package is an ONNX file and a TOML manifest beside it, or both in one [plan file](plan). This module reads and checks
-//! them, turns intensities into what the net was trained on ([`normalise`]) and slices into the net's size and back ([`fit`]), and takes
-//! from labels what is not their largest piece ([`pieces`]). It neither reads volumes nor runs nets; training and device share it, so that
-//! both prepare a slice with the same code.
+//! A package is an ONNX file and a TOML manifest beside it, or both in one [plan file](plan). This
+//! module reads and checks them, turns intensities into what the net was trained on ([`normalise`])
+//! and slices into the net's size and back ([`fit`]), and takes from labels what is not their
+//! largest piece ([`pieces`]). It neither reads volumes nor runs nets; training and device share
+//! it, so that both prepare a slice with the same code.
 
 mod accepts;
 mod colour;
@@ -23,8 +24,8 @@ pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{FitError, FitPlan};
 pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{
-    Data, FORMAT, Fit, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric, Normalise, Output,
-    SIZE_STEP,
+    Data, FORMAT, Fit, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric, Normalise,
+    Output, SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};
 pub use plan::PlanFileError;

@@ -1,8 +1,9 @@
-//! Intensity normalisation: statistics over the whole volume in streaming passes, then a clipped linear map per channel.
+//! Intensity normalisation: statistics over the whole volume in streaming passes, then a clipped
+//! linear map per channel.
 //!
-//! Memory does not depend on the volume: percentiles are exact, and counted in one pass where all voxels are whole numbers of 16 bits, in
-//! a few elsewhere. Non-finite voxels take no part in the statistics and become background. What looks doubtful about the result is a
-//! warning.
+//! Memory does not depend on the volume: percentiles are exact, and counted in one pass where all
+//! voxels are whole numbers of 16 bits, in a few elsewhere. Non-finite voxels take no part in the
+//! statistics and become background. What looks doubtful about the result is a warning.
 
 use super::Normalise;
 use super::doubt::{Doubt, IntensityWarning, SHARED, Side, shared};
@@ -46,13 +47,19 @@ impl IntensityStats {
     pub fn new(normalise: Normalise, channels: usize) -> Self {
         let channel = || match normalise {
             Normalise::Window { low, high } => Channel::Done(Map::unit(low, high)),
-            Normalise::Percentiles { low, high } => Channel::Ranks(Box::new(Ranks::new([low, high], false))),
+            Normalise::Percentiles { low, high } => {
+                Channel::Ranks(Box::new(Ranks::new([low, high], false)))
+            }
             Normalise::ForegroundPercentiles { low, high } => {
                 Channel::Ranks(Box::new(Ranks::new([low, high], true)))
             }
             Normalise::ZScore { .. } => Channel::Moments(Moments::default()),
         };
-        Self { normalise, channels: (0..channels).map(|_| channel()).collect(), warnings: Vec::new() }
+        Self {
+            normalise,
+            channels: (0..channels).map(|_| channel()).collect(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Whether a (further) pass over the volume is needed before [`IntensityStats::finish`].
@@ -82,9 +89,9 @@ impl IntensityStats {
                 (Channel::Moments(moments), Normalise::ZScore { clip }) => {
                     Some((moments.map(clip), moments.doubt()))
                 }
-                (Channel::Ranks(ranks), _) => {
-                    ranks.end_pass().map(|window| (Map::unit(window.ends[0], window.ends[1]), window.doubt))
-                }
+                (Channel::Ranks(ranks), _) => ranks
+                    .end_pass()
+                    .map(|window| (Map::unit(window.ends[0], window.ends[1]), window.doubt)),
                 _ => None,
             };
             if let Some((map, doubt)) = ended {
@@ -120,8 +127,8 @@ impl IntensityStats {
 pub struct Intensity(Vec<Map>);
 
 impl Intensity {
-    /// Normalises planes of so many `pixels` in place, the channels of one slice after those of another; what is not finite
-    /// becomes [`BACKGROUND`].
+    /// Normalises planes of so many `pixels` in place, the channels of one slice after those of
+    /// another; what is not finite becomes [`BACKGROUND`].
     pub fn apply(&self, planes: &mut [f32], pixels: usize) {
         for (i, plane) in planes.chunks_exact_mut(pixels).enumerate() {
             self.apply_to(i % self.0.len(), plane);
@@ -152,13 +159,19 @@ impl Map {
     fn unit(low: f32, high: f32) -> Self {
         // In f64, because the width of two huge values overflows f32.
         let scale = (1.0 / (f64::from(high) - f64::from(low))) as f32;
-        Self { offset: low, scale: if scale.is_finite() { scale } else { 0.0 }, low: 0.0, high: 1.0 }
+        Self {
+            offset: low,
+            scale: if scale.is_finite() { scale } else { 0.0 },
+            low: 0.0,
+            high: 1.0,
+        }
     }
 
     fn apply(self, x: f32) -> f32 {
         if x.is_finite() {
             let y = (x - self.offset) * self.scale;
-            // An offset near the ends of f32 can overflow the difference; times scale 0 that is NaN.
+            // An offset near the ends of f32 can overflow the difference; times scale 0 that is
+            // NaN.
             if y.is_nan() { BACKGROUND } else { y.clamp(self.low, self.high) }
         } else {
             BACKGROUND
@@ -167,10 +180,14 @@ impl Map {
 }
 
 impl Normalise {
-    /// What is doubtful about a channel (of several, or the only one) whose least and most finite value are these, that no
-    /// statistics show: that it has none, or none within a fixed window.
+    /// What is doubtful about a channel (of several, or the only one) whose least and most finite
+    /// value are these, that no statistics show: that it has none, or none within a fixed window.
     #[must_use]
-    pub fn doubt(self, channel: Option<usize>, range: Option<[f32; 2]>) -> Option<IntensityWarning> {
+    pub fn doubt(
+        self,
+        channel: Option<usize>,
+        range: Option<[f32; 2]>,
+    ) -> Option<IntensityWarning> {
         let doubt = match (self, range) {
             (_, None) => Doubt::Nothing,
             (Self::Window { low, high }, Some([least, most])) if most <= low || least >= high => {
@@ -182,8 +199,8 @@ impl Normalise {
     }
 }
 
-/// Running mean and sum of squared deviations (Welford 1962), which stays exact where plain sums of squares cancel; and how many
-/// voxels have the least and the most value.
+/// Running mean and sum of squared deviations (Welford 1962), which stays exact where plain sums of
+/// squares cancel; and how many voxels have the least and the most value.
 #[derive(Debug, Default)]
 struct Moments {
     count: u64,
@@ -211,7 +228,8 @@ impl Moments {
         }
     }
 
-    /// Doubts a deviation of nought, or one that the few voxels of the least or the most value make.
+    /// Doubts a deviation of nought, or one that the few voxels of the least or the most value
+    /// make.
     fn doubt(&self) -> Option<Doubt> {
         let ends = self.ends?;
         if self.map(1.0).scale == 0.0 {
@@ -291,7 +309,9 @@ mod tests {
 
     #[test]
     fn a_volume_of_one_value_or_of_none_is_background() {
-        for normalise in [Normalise::Percentiles { low: 0.5, high: 99.5 }, Normalise::ZScore { clip: 5.0 }] {
+        for normalise in
+            [Normalise::Percentiles { low: 0.5, high: 99.5 }, Normalise::ZScore { clip: 5.0 }]
+        {
             assert_eq!(normalised(normalise, &[&[7.0; 4]], 1)[0], [0.0; 4]);
             assert_eq!(normalised(normalise, &[&[f32::NAN; 4]], 1)[0], [0.0; 4]);
         }
@@ -324,7 +344,10 @@ mod tests {
             let found = doubts(normalise, &slice, 2);
             assert!(found.len() == 1 && found[0].starts_with(what), "{found:?}");
         }
-        assert!(doubts(Normalise::ZScore { clip: 5.0 }, &[f32::NAN; 4], 1).is_empty(), "told by the range");
+        assert!(
+            doubts(Normalise::ZScore { clip: 5.0 }, &[f32::NAN; 4], 1).is_empty(),
+            "told by the range"
+        );
     }
 
     #[test]
@@ -334,7 +357,10 @@ mod tests {
         assert!(doubts(normalise, &[&body[..], &[500.0]].concat(), 1).is_empty());
         for (outlier, what) in [(1e30, "those from 1"), (-30_000.0, "those up to -30000")] {
             let found = doubts(normalise, &[&body[..], &[outlier]].concat(), 1);
-            assert!(found.len() == 1 && found[0].contains(what) && found[0].contains("without"), "{found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains(what) && found[0].contains("without"),
+                "{found:?}"
+            );
         }
     }
 

@@ -1,17 +1,21 @@
-//! Only the largest connected piece of a label, in memory that does not depend on the number of slices.
+//! Only the largest connected piece of a label, in memory that does not depend on the number of
+//! slices.
 //!
-//! Which piece is the largest is known after the last slice only, so slices wait in a store, such as a temporary file, and are gone
-//! through three times:
+//! Which piece is the largest is known after the last slice only, so slices wait in a store, such
+//! as a temporary file, and are gone through three times:
 //!
-//! 1. As they come ([`Pieces::push`]), each slice's runs (neighbours in a row with the same label) are sorted into groups: those that are
-//!    connected within this slice and those before it. A group without a run in the next slice is a whole piece; the largest of each label
-//!    so far is remembered by its last slice and its number there. The number of each run's group goes to a second store.
-//! 2. Backwards ([`Pieces::settle`]), a group is kept if it is the one remembered or touches a run that is kept in the next slice; all else
-//!    becomes background. That a group is known suffices: what joins its runs lies in slices still to come.
+//! 1. As they come ([`Pieces::push`]), each slice's runs (neighbours in a row with the same label)
+//!    are sorted into groups: those that are connected within this slice and those before it. A
+//!    group without a run in the next slice is a whole piece; the largest of each label so far is
+//!    remembered by its last slice and its number there. The number of each run's group goes to a
+//!    second store.
+//! 2. Backwards ([`Pieces::settle`]), a group is kept if it is the one remembered or touches a run
+//!    that is kept in the next slice; all else becomes background. That a group is known suffices:
+//!    what joins its runs lies in slices still to come.
 //! 3. In their first order ([`Kept::next_into`]) slices are given out.
 //!
-//! Voxels are connected where they share a face, as in `scipy.ndimage.label`. Of two pieces of equal size, the one that ended first in the
-//! order of the slices is kept.
+//! Voxels are connected where they share a face, as in `scipy.ndimage.label`. Of two pieces of
+//! equal size, the one that ended first in the order of the slices is kept.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
@@ -21,8 +25,8 @@ const NUMBER: usize = 4;
 /// Bytes of a slice's index in its record.
 const INDEX: usize = 8;
 
-/// Slices on their way in; see the module. `S` is a store, empty at first, that takes a byte a voxel and what comes beside it, and another
-/// that takes four bytes a run.
+/// Slices on their way in; see the module. `S` is a store, empty at first, that takes a byte a
+/// voxel and what comes beside it, and another that takes four bytes a run.
 #[derive(Debug)]
 pub struct Pieces<S> {
     records: S,
@@ -67,7 +71,8 @@ struct Group {
     voxels: u64,
 }
 
-/// A whole piece: its size, the slice in which it ends, counted in the order of coming, and its group there.
+/// A whole piece: its size, the slice in which it ends, counted in the order of coming, and its
+/// group there.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     voxels: u64,
@@ -76,8 +81,15 @@ struct Piece {
 }
 
 impl<S: Read + Write + Seek> Pieces<S> {
-    /// For slices of `width` × `height`, with `beside` bytes beside each; the labels in `values` are limited to their largest piece.
-    pub fn new([width, height]: [usize; 2], beside: usize, values: &[u8], records: S, numbers: S) -> Self {
+    /// For slices of `width` × `height`, with `beside` bytes beside each; the labels in `values`
+    /// are limited to their largest piece.
+    pub fn new(
+        [width, height]: [usize; 2],
+        beside: usize,
+        values: &[u8],
+        records: S,
+        numbers: S,
+    ) -> Self {
         Self {
             records,
             numbers,
@@ -92,7 +104,8 @@ impl<S: Read + Write + Seek> Pieces<S> {
         }
     }
 
-    /// Takes in the next slice: its index, which comes back with it, its labels, row after row, and what is beside them.
+    /// Takes in the next slice: its index, which comes back with it, its labels, row after row, and
+    /// what is beside them.
     ///
     /// # Errors
     /// Those of the stores.
@@ -141,7 +154,8 @@ impl<S: Read + Write + Seek> Pieces<S> {
         }
         let mut labels = vec![0; self.lengths[0]];
         let record = (INDEX + self.lengths[0] + self.lengths[1]) as u64;
-        // From here on `last` is the slice after the one looked at, with only the runs that are kept.
+        // From here on `last` is the slice after the one looked at, with only the runs that are
+        // kept.
         self.last.runs.clear();
         let mut kept: Vec<bool> = Vec::new();
         for slice in (0..self.count).rev() {
@@ -157,7 +171,9 @@ impl<S: Read + Write + Seek> Pieces<S> {
                     kept[group] = true;
                 }
             }
-            touching(&self.next.runs, &self.last.runs, 0, |i, _| kept[self.next.runs[i].group] = true);
+            touching(&self.next.runs, &self.last.runs, 0, |i, _| {
+                kept[self.next.runs[i].group] = true
+            });
             let mut changed = false;
             for run in self.next.runs.iter().filter(|run| !kept[run.group]) {
                 labels[run.row * self.width..][run.first..run.end].fill(0);
@@ -174,7 +190,8 @@ impl<S: Read + Write + Seek> Pieces<S> {
         Ok(Kept { records: self.records, left: self.count })
     }
 
-    /// Reads the groups of the runs of the slice before those that were read last; returns how many groups there are.
+    /// Reads the groups of the runs of the slice before those that were read last; returns how many
+    /// groups there are.
     fn read_groups(&mut self) -> io::Result<usize> {
         let runs = &mut self.next.runs;
         self.bytes.resize(runs.len() * NUMBER, 0);
@@ -199,7 +216,8 @@ pub struct Kept<S> {
 }
 
 impl<S: Read> Kept<S> {
-    /// Gives the next slice's labels and what was beside them; returns its index, or `None` after the last.
+    /// Gives the next slice's labels and what was beside them; returns its index, or `None` after
+    /// the last.
     ///
     /// # Errors
     /// Those of the store.
@@ -216,7 +234,8 @@ impl<S: Read> Kept<S> {
     }
 }
 
-/// Clears all but the largest piece of each of `values` in a volume in memory, slices of `width` × `height` after one another.
+/// Clears all but the largest piece of each of `values` in a volume in memory, slices of `width` ×
+/// `height` after one another.
 ///
 /// # Errors
 /// None in practice: the stores are memory.
@@ -263,8 +282,8 @@ impl Slice {
     }
 }
 
-/// Calls `each` with the places of two runs of the same value that share a face, the second `down` rows below the first; both lists are
-/// sorted by row and column.
+/// Calls `each` with the places of two runs of the same value that share a face, the second `down`
+/// rows below the first; both lists are sorted by row and column.
 fn touching(a: &[Run], b: &[Run], down: usize, mut each: impl FnMut(usize, usize)) {
     let (mut i, mut j) = (0, 0);
     while let (Some(p), Some(q)) = (a.get(i), b.get(j)) {
@@ -360,7 +379,8 @@ mod tests {
             }
             pieces.push((volume[start], voxels));
         }
-        let mut out: Vec<u8> = volume.iter().map(|v| if values.contains(v) { 0 } else { *v }).collect();
+        let mut out: Vec<u8> =
+            volume.iter().map(|v| if values.contains(v) { 0 } else { *v }).collect();
         for &value in values {
             let of = pieces.iter().filter(|(v, _)| *v == value);
             // The largest; of equal ones that which ends first, and there that which begins first.

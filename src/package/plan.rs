@@ -1,4 +1,5 @@
-//! The plan file: a whole package as one file for devices without ONNX reader, made by `monet compile`.
+//! The plan file: a whole package as one file for devices without ONNX reader, made by
+//! `monet compile`.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -9,9 +10,10 @@
 //! | | the manifest, TOML in UTF-8, with the name and SHA-256 of the ONNX file that the net was read from |
 //! | | the net, to the end: [`int8::encode`](crate::engine::int8::encode) says how |
 //!
-//! The hash is checked before anything else is believed. Neither slice size nor kernel is settled here: a device plans for
-//! both when it starts, so that one file serves all. For MoNet that takes less than 2 ms of a server's core, and 0.7 ms more where AVX2
-//! transforms weights for Winograd's filtering; in that form they would take five times the space in the file.
+//! The hash is checked before anything else is believed. Neither slice size nor kernel is settled
+//! here: a device plans for both when it starts, so that one file serves all. For MoNet that takes
+//! less than 2 ms of a server's core, and 0.7 ms more where AVX2 transforms weights for Winograd's
+//! filtering; in that form they would take five times the space in the file.
 
 use std::io;
 use std::path::Path;
@@ -50,7 +52,9 @@ pub enum PlanFileError {
         found: usize,
     },
     /// Damaged.
-    #[error("the plan's content has another SHA-256 than it says: it is damaged or cut off; copy it again")]
+    #[error(
+        "the plan's content has another SHA-256 than it says: it is damaged or cut off; copy it again"
+    )]
     Hash,
     /// The hash is right and the manifest is not where it should be.
     #[error("the plan's manifest is said to have {length} bytes, and {found} follow")]
@@ -131,7 +135,11 @@ mod tests {
             plan[bit / 8] ^= 1 << (bit % 8);
             let error = open(&plan).unwrap_err();
             let version = bit < 8 * HASH;
-            assert_eq!(matches!(error, PlanFileError::Version { .. }), version, "bit {bit}: {error}");
+            assert_eq!(
+                matches!(error, PlanFileError::Version { .. }),
+                version,
+                "bit {bit}: {error}"
+            );
             assert_eq!(error == PlanFileError::Hash, !version, "bit {bit}: {error}");
         }
     }
@@ -139,7 +147,8 @@ mod tests {
     #[test]
     fn a_manifest_longer_than_the_file_is_refused() {
         let content = [&u32::MAX.to_le_bytes()[..], b"format = 1"].concat();
-        let plan = [&MAGIC[..], &VERSION.to_le_bytes(), &Sha256::digest(&content), &content].concat();
+        let plan =
+            [&MAGIC[..], &VERSION.to_le_bytes(), &Sha256::digest(&content), &content].concat();
         assert_eq!(open(&plan), Err(PlanFileError::Manifest { length: u32::MAX, found: 10 }));
     }
 }

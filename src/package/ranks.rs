@@ -1,8 +1,9 @@
-//! Percentiles of all voxels of a volume, exactly and in bounded memory, in one to four streaming passes.
+//! Percentiles of all voxels of a volume, exactly and in bounded memory, in one to four streaming
+//! passes.
 //!
-//! Whole numbers of 16 bits are counted value by value in one pass. Others are selected by the ordered bit patterns of floats, high
-//! half then low half (a radix selection); where the most frequent value is to be left out, a pass between the two counts those
-//! values that may be it.
+//! Whole numbers of 16 bits are counted value by value in one pass. Others are selected by the
+//! ordered bit patterns of floats, high half then low half (a radix selection); where the most
+//! frequent value is to be left out, a pass between the two counts those values that may be it.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -15,11 +16,13 @@ const HALF: usize = 1 << 16;
 /// A value is the background if more than one in so many voxels have it, and none is more frequent.
 const BACKGROUND_SHARE: u64 = 128;
 
-/// Between the ends of a window, counted by high halves, must lie so many for a doubt: two apart may be neighbours.
+/// Between the ends of a window, counted by high halves, must lie so many for a doubt: two apart
+/// may be neighbours.
 const COARSE: usize = 4;
 
-/// Selects the values at two percentiles, by nearest rank: the value at position `round(p / 100 · (n - 1))` of the
-/// sorted voxels, so that the result is always an intensity of the volume.
+/// Selects the values at two percentiles, by nearest rank: the value at position
+/// `round(p / 100 · (n - 1))` of the sorted voxels, so that the result is always an intensity of
+/// the volume.
 #[derive(Debug)]
 pub(super) struct Ranks {
     percentiles: [f32; 2],
@@ -55,10 +58,11 @@ pub(super) struct Window {
 
 #[derive(Debug)]
 enum Counts {
-    /// First pass, as long as all voxels are whole numbers that an `i16` holds, as those of most scans: how many have each value. Then
-    /// it is the only pass.
+    /// First pass, as long as all voxels are whole numbers that an `i16` holds, as those of most
+    /// scans: how many have each value. Then it is the only pass.
     Whole(Vec<u64>),
-    /// First pass of others: how many voxels have each high half, and values that may be the background.
+    /// First pass of others: how many voxels have each high half, and values that may be the
+    /// background.
     High(Vec<u64>, Frequent),
     /// A pass to count these.
     Candidates(Vec<u64>, HashMap<u32, u64>),
@@ -91,7 +95,8 @@ impl Ranks {
                 if f32::from(whole).to_bits() == x.to_bits() {
                     counts[bin(whole)] += 1;
                 } else {
-                    let frequent = if self.foreground { Frequent::of(counts) } else { Frequent::default() };
+                    let frequent =
+                        if self.foreground { Frequent::of(counts) } else { Frequent::default() };
                     self.counts = Counts::High(high_halves(counts), frequent);
                     self.add(x);
                 }
@@ -120,8 +125,10 @@ impl Ranks {
         match std::mem::replace(&mut self.counts, Counts::Whole(Vec::new())) {
             Counts::Whole(counts) => Some(self.whole(&counts)),
             Counts::High(counts, frequent) if self.foreground => {
-                self.counts =
-                    Counts::Candidates(counts, frequent.0.into_keys().map(|key| (key, 0)).collect());
+                self.counts = Counts::Candidates(
+                    counts,
+                    frequent.0.into_keys().map(|key| (key, 0)).collect(),
+                );
                 None
             }
             Counts::High(counts, _) => self.select(counts),
@@ -150,7 +157,11 @@ impl Ranks {
             return Window { ends: [0.0; 2], doubt: None };
         }
         if self.foreground {
-            let each = (0..HALF).map(|bin| Background { key: ordered(value(bin)), bin, count: counts[bin] });
+            let each = (0..HALF).map(|bin| Background {
+                key: ordered(value(bin)),
+                bin,
+                count: counts[bin],
+            });
             self.background = background(each, all);
         }
         let mut found = self.find(counts);
@@ -187,7 +198,8 @@ impl Ranks {
             return self.select(counts);
         }
         // What lies at the ends or beyond, of those with the same high half.
-        let within = [lows[0].counts[..=halves[0]].iter().sum(), lows[1].counts[halves[1]..].iter().sum()];
+        let within =
+            [lows[0].counts[..=halves[0]].iter().sum(), lows[1].counts[halves[1]..].iter().sum()];
         let bins = lows.map(|low| low.high as usize);
         let doubt = self.doubt(&counts, bins, within, ends, |bin| from_ordered((bin as u32) << 16));
         Some(Window { ends, doubt })
@@ -205,9 +217,10 @@ impl Ranks {
         self.ranks(left().sum::<u64>().max(1)).map(|rank| find(left(), rank))
     }
 
-    /// Doubts a window that has no width, or that changes when those voxels are left out that set an end of it or, where half of all
-    /// have nearly one value, these. `ends` are the bins of its ends, `within` how many voxels of these lie at the end or beyond, `exact`
-    /// the ends themselves.
+    /// Doubts a window that has no width, or that changes when those voxels are left out that set
+    /// an end of it or, where half of all have nearly one value, these. `ends` are the bins of its
+    /// ends, `within` how many voxels of these lie at the end or beyond, `exact` the ends
+    /// themselves.
     fn doubt(
         &self,
         counts: &[u64],
@@ -224,8 +237,10 @@ impl Ranks {
         let last = counts.iter().rposition(|&n| n > 0).unwrap_or(0);
         let each = || (first..=last).map(|bin| (bin, self.left(counts, bin)));
         let all: u64 = each().map(|(_, n)| n).sum();
-        let common = each().max_by_key(|&(_, n)| n).filter(|(_, n)| 2 * n > all).map(|(bin, _)| bin);
-        // Of a bin: how many stay when those up to the low end, from the high end on, or of the common value go.
+        let common =
+            each().max_by_key(|&(_, n)| n).filter(|(_, n)| 2 * n > all).map(|(bin, _)| bin);
+        // Of a bin: how many stay when those up to the low end, from the high end on, or of the
+        // common value go.
         let up_to = |bin: usize, n: u64| match bin.cmp(&ends[0]) {
             Ordering::Less => 0,
             Ordering::Equal => n.saturating_sub(within[0]),
@@ -263,27 +278,36 @@ impl Ranks {
     }
 }
 
-/// The most frequent of values, if it is frequent enough and not the only one; of equals the one with the lowest key.
+/// The most frequent of values, if it is frequent enough and not the only one; of equals the one
+/// with the lowest key.
 fn background(values: impl Iterator<Item = Background>, all: u64) -> Option<Background> {
     let most = values.max_by_key(|it| (it.count, Reverse(it.key)));
     most.filter(|it| it.count > all / BACKGROUND_SHARE && it.count < all)
 }
 
-/// Values among which are all that more than one in [`BACKGROUND_SHARE`] voxels have (Misra and Gries 1982), by their ordered bits.
+/// Values among which are all that more than one in [`BACKGROUND_SHARE`] voxels have (Misra and
+/// Gries 1982), by their ordered bits.
 #[derive(Debug, Default)]
 struct Frequent(HashMap<u32, u64>);
 
 impl Frequent {
     /// Of counted whole numbers.
     fn of(counts: &[u64]) -> Self {
-        let mut all: Vec<(u32, u64)> =
-            (0..HALF).filter(|&bin| counts[bin] > 0).map(|bin| (ordered(value(bin)), counts[bin])).collect();
+        let mut all: Vec<(u32, u64)> = (0..HALF)
+            .filter(|&bin| counts[bin] > 0)
+            .map(|bin| (ordered(value(bin)), counts[bin]))
+            .collect();
         all.sort_unstable_by_key(|(_, count)| Reverse(*count));
-        // What is taken from each is at most what the first that is left out had, as if all had come one by one.
+        // What is taken from each is at most what the first that is left out had, as if all had
+        // come one by one.
         let most = BACKGROUND_SHARE as usize - 1;
         let taken = all.get(most).map_or(0, |(_, count)| *count);
         Self(
-            all.into_iter().take(most).filter(|(_, n)| *n > taken).map(|(key, n)| (key, n - taken)).collect(),
+            all.into_iter()
+                .take(most)
+                .filter(|(_, n)| *n > taken)
+                .map(|(key, n)| (key, n - taken))
+                .collect(),
         )
     }
 
@@ -301,7 +325,8 @@ impl Frequent {
     }
 }
 
-/// Bit pattern of a float such that patterns order as the floats do (sign bit flipped, negatives complemented).
+/// Bit pattern of a float such that patterns order as the floats do (sign bit flipped, negatives
+/// complemented).
 fn ordered(x: f32) -> u32 {
     let bits = x.to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }

@@ -1,10 +1,11 @@
 //! Names and colours of labels as other programs read them: within a mask, and in a file beside it.
 //!
 //! NIfTI has no field for them. What readers share is the Caret extension of the header, code 30
-//! (`NIFTI_ECODE_CARET` of nifti1.h), an XML text whose label table is that of GIFTI: Connectome Workbench writes and reads it
-//! (`CaretVolumeExtension` in its sources), nibabel gives it as `header.extensions[0].text`, and TotalSegmentator writes the same
-//! text under code 0 (`nifti_ext_header.py`).
-//! MRIcroGL, NiiVue and FSLeyes colour a mask by its intent code alone and take names from a file, as 3D Slicer and ITK-SNAP do.
+//! (`NIFTI_ECODE_CARET` of nifti1.h), an XML text whose label table is that of GIFTI: Connectome
+//! Workbench writes and reads it (`CaretVolumeExtension` in its sources), nibabel gives it as
+//! `header.extensions[0].text`, and TotalSegmentator writes the same text under code 0
+//! (`nifti_ext_header.py`). MRIcroGL, NiiVue and FSLeyes colour a mask by its intent code alone and
+//! take names from a file, as 3D Slicer and ITK-SNAP do.
 
 use std::path::Path;
 
@@ -24,8 +25,8 @@ pub fn caret_xml(labels: &[Label]) -> String {
     out + "</LabelTable>\n<StudyMetaDataLinkSet></StudyMetaDataLinkSet>\n<VolumeType>Label</VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
 }
 
-/// The label table as a file of its own: a colour table of 3D Slicer where the name ends in `.ctbl`, else a label description
-/// of ITK-SNAP.
+/// The label table as a file of its own: a colour table of 3D Slicer where the name ends in
+/// `.ctbl`, else a label description of ITK-SNAP.
 #[must_use]
 pub fn file_text(path: &Path, labels: &[Label]) -> String {
     let slicer = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("ctbl"));
@@ -45,7 +46,8 @@ fn slicer_table(labels: &[Label]) -> String {
 /// Value, red, green, blue, opacity from 0 to 1, whether it is visible in slices and in 3-D, name.
 fn itksnap_descriptions(labels: &[Label]) -> String {
     let mut out =
-        "# ITK-SnAP Label Description File\n# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL\n".to_owned();
+        "# ITK-SnAP Label Description File\n# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL\n"
+            .to_owned();
     for (value, Colour([red, green, blue]), alpha, name) in entries(labels) {
         let name = one_line(name).replace('"', "'");
         out += &format!(
@@ -63,12 +65,17 @@ fn entries(labels: &[Label]) -> impl Iterator<Item = (u8, Colour, u8, &str)> {
 
 /// A name without characters that end lines or that XML does not allow.
 fn one_line(name: &str) -> String {
-    let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    let odd =
+        |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
     name.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn escaped(name: &str) -> String {
-    one_line(name).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    one_line(name)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! What is wrong or doubtful about a volume or its result: refused before the work, or told with it.
+//! What is wrong or doubtful about a volume or its result: refused before the work, or told with
+//! it.
 
 use super::{Job, PipelineError};
 use crate::measure::LabelReport;
 use crate::package::{Beyond, IntensityWarning, Manifest};
 use crate::volume::{Geometry, SliceSource};
 
-/// Holds a volume against the package's `[accepts]`. Returns the limits that it does not keep where the job takes any volume.
+/// Holds a volume against the package's `[accepts]`. Returns the limits that it does not keep where
+/// the job takes any volume.
 ///
 /// # Errors
 /// [`PipelineError::NotAccepted`] where it does not.
@@ -14,7 +16,8 @@ pub(super) fn accept(
     manifest: &Manifest,
     volume: &Geometry,
 ) -> Result<Vec<Beyond>, PipelineError> {
-    let beyond = manifest.accepts.as_ref().map(|accepts| accepts.beyond(volume)).unwrap_or_default();
+    let beyond =
+        manifest.accepts.as_ref().map(|accepts| accepts.beyond(volume)).unwrap_or_default();
     if beyond.is_empty() || job.accept_any {
         return Ok(beyond);
     }
@@ -30,7 +33,8 @@ pub(super) fn list(beyond: &[Beyond]) -> String {
     beyond.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What brings a volume within limits, where something does: a part of what is too large, all of what is too small.
+/// What brings a volume within limits, where something does: a part of what is too large, all of
+/// what is too small.
 pub(super) fn advice(beyond: &[Beyond]) -> String {
     let mut all = Vec::new();
     for limit in beyond {
@@ -67,15 +71,20 @@ impl Doubts {
         source: &SliceSource,
         labels: &[LabelReport],
     ) -> Vec<String> {
-        let mut all: Vec<String> = source.header().warnings.iter().map(ToString::to_string).collect();
+        let mut all: Vec<String> =
+            source.header().warnings.iter().map(ToString::to_string).collect();
         if !self.beyond.is_empty() {
             let (package, list) = (package(manifest), list(&self.beyond));
-            all.push(format!("not a volume that {package} was made for, segmented all the same: {list}"));
+            all.push(format!(
+                "not a volume that {package} was made for, segmented all the same: {list}"
+            ));
         }
         let non_finite = source.non_finite();
         if non_finite > 0 {
             let voxels = source.geometry().size.iter().product::<usize>() * source.channels();
-            all.push(format!("{non_finite} of {voxels} voxels are NaN or infinite: taken as background"));
+            all.push(format!(
+                "{non_finite} of {voxels} voxels are NaN or infinite: taken as background"
+            ));
         }
         all.extend(self.intensity.iter().map(ToString::to_string));
         let several = source.channels() > 1;

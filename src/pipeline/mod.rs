@@ -1,7 +1,8 @@
-//! From a volume file to a label volume, with figures and a preview: the one way data takes through the library.
+//! From a volume file to a label volume, with figures and a preview: the one way data takes through
+//! the library.
 //!
-//! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the report. Nothing here knows the command
-//! line; progress goes to a callback.
+//! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the
+//! report. Nothing here knows the command line; progress goes to a callback.
 
 mod doubtful;
 mod outputs;
@@ -36,7 +37,8 @@ pub enum PipelineError {
         /// Why not.
         source: FitError,
     },
-    /// The volume, or the part of it that is to be segmented, is not what the package's `[accepts]` asks for.
+    /// The volume, or the part of it that is to be segmented, is not what the package's `[accepts]`
+    /// asks for.
     #[error(
         "{}: not a volume that {package} was made for: {}: {}choose another package, or --accept-any to segment it all the same",
         shown(path),
@@ -66,7 +68,9 @@ pub enum PipelineError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// A thread of the pipeline panicked: a fault in this program, not in the volume.
-    #[error("the {thread} thread panicked: {text}: this is a fault in the program, please report it")]
+    #[error(
+        "the {thread} thread panicked: {text}: this is a fault in the program, please report it"
+    )]
     Panicked {
         /// `reader` or `worker` (the net).
         thread: &'static str,

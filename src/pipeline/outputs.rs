@@ -1,4 +1,5 @@
-//! Where labelled slices go: the label volume, its figures and its picture, which appear together or not at all.
+//! Where labelled slices go: the label volume, its figures and its picture, which appear together
+//! or not at all.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -99,9 +100,12 @@ impl Outputs {
         job: &Job,
         labels: &[LabelReport],
     ) -> Result<Option<Staged>, VolumeError> {
-        let (Some(path), Some(preview)) = (&job.preview, self.ready.preview.take()) else { return Ok(None) };
+        let (Some(path), Some(preview)) = (&job.preview, self.ready.preview.take()) else {
+            return Ok(None);
+        };
         let name = shown(job.input.file_name().unwrap_or_default());
-        let title = if job.region.is_some() { format!("{name}, a part of it") } else { name.to_string() };
+        let title =
+            if job.region.is_some() { format!("{name}, a part of it") } else { name.to_string() };
         stage(path, &preview.png(&title, labels)).map(Some)
     }
 
@@ -122,5 +126,6 @@ impl Outputs {
 }
 
 fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, VolumeError> {
-    Staged::write(path, bytes).map_err(|source| VolumeError::Write { path: path.to_owned(), source })
+    Staged::write(path, bytes)
+        .map_err(|source| VolumeError::Write { path: path.to_owned(), source })
 }

@@ -19,7 +19,10 @@ struct State<T, const N: usize> {
 
 impl<T, const N: usize> Queue<T, N> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { items: Deque::new(), closed: false }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { items: Deque::new(), closed: false }),
+            changed: Condvar::new(),
+        }
     }
 
     /// A panicked holder leaves the queue consistent: its operations do not panic half-way.
@@ -27,7 +30,8 @@ impl<T, const N: usize> Queue<T, N> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room and appends. Dropped when the queue is closed, as then nobody will ask for it.
+    /// Waits for room and appends. Dropped when the queue is closed, as then nobody will ask for
+    /// it.
     pub(super) fn push(&self, mut item: T) {
         let mut state = self.lock();
         while !state.closed {

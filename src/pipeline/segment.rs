@@ -31,8 +31,9 @@ pub struct Job {
     pub stats: Option<PathBuf>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
-    /// The part of the volume that is segmented, as if there were nothing else; the label volume has the whole grid, and nothing
-    /// outside. Intensities are normalised by what lies in it, and [`Manifest::accepts`] holds for it.
+    /// The part of the volume that is segmented, as if there were nothing else; the label volume
+    /// has the whole grid, and nothing outside. Intensities are normalised by what lies in it, and
+    /// [`Manifest::accepts`] holds for it.
     pub region: Option<Region>,
     /// Whether a volume is segmented that the package does not accept.
     pub accept_any: bool,
@@ -65,7 +66,8 @@ pub struct Model {
     trial: Option<Box<Trial>>,
     /// The size that the trial allowed last.
     tried: Option<[usize; 2]>,
-    /// Folders in which the last volume's outputs are: what killed processes left there is tidied up.
+    /// Folders in which the last volume's outputs are: what killed processes left there is tidied
+    /// up.
     tidy: Vec<PathBuf>,
 }
 
@@ -82,7 +84,8 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A model that will run on `workers` threads (at least one), by this kernel where it is quantized or by the engine chosen.
+    /// A model that will run on `workers` threads (at least one), by this kernel where it is
+    /// quantized or by the engine chosen.
     #[must_use]
     pub fn new(package: Package, workers: usize, choice: impl Into<Choice>) -> Self {
         Self {
@@ -96,8 +99,9 @@ impl Model {
         }
     }
 
-    /// Before the net is planned for a slice size that is new, `trial` says whether it may be; its error is then the volume's. A program
-    /// that must not end with a net that makes tract panic or take all memory tries the net in another process here.
+    /// Before the net is planned for a slice size that is new, `trial` says whether it may be; its
+    /// error is then the volume's. A program that must not end with a net that makes tract panic or
+    /// take all memory tries the net in another process here.
     #[must_use]
     pub fn with_trial(
         self,
@@ -123,8 +127,9 @@ impl Model {
         Ok(paths.check(job.overwrite)?)
     }
 
-    /// Takes the engines, planned for a height and width. Whoever takes them puts them back after a volume that ended well; after
-    /// any other they are made anew, since a panic may have left one half-way.
+    /// Takes the engines, planned for a height and width. Whoever takes them puts them back after a
+    /// volume that ended well; after any other they are made anew, since a panic may have left one
+    /// half-way.
     fn take_engines(&mut self, size: [usize; 2]) -> Result<Vec<Box<dyn Engine>>, PipelineError> {
         let engines = std::mem::take(&mut self.engines);
         if engines.first().is_some_and(|engine| engine.size() == size) {
@@ -169,7 +174,8 @@ pub struct Report {
     pub engine: String,
     /// From the file's opening to the finished output.
     pub wall_s: f64,
-    /// Of `wall_s`, the passes over the volume before the first slice (statistics, spool, planning).
+    /// Of `wall_s`, the passes over the volume before the first slice (statistics, spool,
+    /// planning).
     pub before_s: f64,
     /// Slices divided by `wall_s`.
     pub slices_per_s: f64,
@@ -203,8 +209,9 @@ impl ModelReport {
     }
 }
 
-/// Segments one volume. `progress` is told how many slices of how many are written. Either all outputs are written or
-/// none ([`crate::atomic`] says how); the label volume is the last to appear.
+/// Segments one volume. `progress` is told how many slices of how many are written. Either all
+/// outputs are written or none ([`crate::atomic`] says how); the label volume is the last to
+/// appear.
 ///
 /// # Errors
 /// [`PipelineError`]
@@ -357,7 +364,10 @@ mod tests {
         let alive = Arc::new(());
         model.engines.push(Box::new(Breaks(size, alive.clone())));
         let error = segment(&mut model).unwrap_err();
-        assert!(matches!(&error, PipelineError::Panicked { text, .. } if text == "breaks"), "{error}");
+        assert!(
+            matches!(&error, PipelineError::Panicked { text, .. } if text == "breaks"),
+            "{error}"
+        );
         assert_eq!(Arc::strong_count(&alive), 1, "the engine is dropped");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
         assert_eq!(segment(&mut model).unwrap().slices, 52);

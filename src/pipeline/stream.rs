@@ -1,15 +1,17 @@
 //! The five stages over bounded queues: read → prepare → infer → restore → write.
 //!
-//! One thread reads and prepares, each engine's worker infers, the caller's thread restores and writes: what is queued is as small
-//! as the net's own grid, however large a slice is. Slice number i goes to worker i mod n and is collected from there in the same turn, so
-//! that order needs no sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
+//! One thread reads and prepares, each engine's worker infers, the caller's thread restores and
+//! writes: what is queued is as small as the net's own grid, however large a slice is. Slice number
+//! i goes to worker i mod n and is collected from there in the same turn, so that order needs no
+//! sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
 //! filled → done → free. All are allocated before the first slice, none after.
 //!
-//! Threads share out slices, not the rows of one: the latter measured 5 to 36 % slower at two threads (256×256: 24.1 against 25.9 ms a
-//! slice, 128×128: 6.1 against 8.3, 512×512: 86 against 91; best of 20, AVX2 on Zen 3), and the next step would have to wait for all rows.
+//! Threads share out slices, not the rows of one: the latter measured 5 to 36 % slower at two
+//! threads (256×256: 24.1 against 25.9 ms a slice, 128×128: 6.1 against 8.3, 512×512: 86 against
+//! 91; best of 20, AVX2 on Zen 3), and the next step would have to wait for all rows.
 //!
-//! Whatever ends one thread ends all: an error, a panic, a thread that cannot be started. Each closes every queue, so that nobody waits
-//! for an item that will not come.
+//! Whatever ends one thread ends all: an error, a panic, a thread that cannot be started. Each
+//! closes every queue, so that nobody waits for an item that will not come.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,7 +27,8 @@ use crate::measure::{Clock, Stage, StageTimes, Thinning};
 use crate::package::{FitPlan, Intensity, MAX_NEIGHBOURS};
 use crate::volume::{SliceSource, VolumeError};
 
-/// Slots of a lane: one in the net, one being written and then filled, both of which take less time than the net.
+/// Slots of a lane: one in the net, one being written and then filled, both of which take less time
+/// than the net.
 pub const DEPTH: usize = 2;
 
 /// How slices are made ready for the net, the same for all of a volume.
@@ -157,8 +160,9 @@ impl Outcome<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Runs a thread's part; its panic becomes an error. What the panic leaves half-way, nobody uses again: slots are dropped with
-    /// their lanes, and [`stream`] tells its caller the same of source and engines.
+    /// Runs a thread's part; its panic becomes an error. What the panic leaves half-way, nobody
+    /// uses again: slots are dropped with their lanes, and [`stream`] tells its caller the same of
+    /// source and engines.
     fn contain(&self, thread: &'static str, part: impl FnOnce() -> StageTimes) -> StageTimes {
         catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
             self.fail(PipelineError::Panicked { thread, text: text_of(&*panic) });
@@ -177,7 +181,9 @@ impl Outcome<'_> {
             .name(name.to_owned())
             .spawn_scoped(scope, move || self.contain(name, part));
         started
-            .map_err(|source| self.fail(PipelineError::Thread { threads: self.lanes.len() + 1, source }))
+            .map_err(|source| {
+                self.fail(PipelineError::Thread { threads: self.lanes.len() + 1, source })
+            })
             .ok()
     }
 }
@@ -188,12 +194,13 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref().copied()).unwrap_or("without a message").to_owned()
 }
 
-/// Streams every slice of `source` through the stages; `write` gets them in the source's order. `interrupted` is looked at
-/// between slices.
+/// Streams every slice of `source` through the stages; `write` gets them in the source's order.
+/// `interrupted` is looked at between slices.
 ///
 /// # Errors
-/// The first that a stage meets, or [`PipelineError::Interrupted`]. After [`PipelineError::Panicked`] neither source nor engines should
-/// be used again: the panic may have left them half-way.
+/// The first that a stage meets, or [`PipelineError::Interrupted`]. After
+/// [`PipelineError::Panicked`] neither source nor engines should be used again: the panic may have
+/// left them half-way.
 ///
 /// # Panics
 /// When `write` panics: with the same panic, once all threads have ended.
@@ -224,7 +231,9 @@ fn stream_slices(
         let mut threads = Vec::with_capacity(lanes.len() + 1);
         threads.extend(outcome.start(scope, "reader", move || read(source, preparation, outcome)));
         for (lane, engine) in lanes.iter().zip(engines) {
-            threads.extend(outcome.start(scope, "worker", move || work(lane, outcome, engine.as_mut())));
+            threads.extend(
+                outcome.start(scope, "worker", move || work(lane, outcome, engine.as_mut())),
+            );
         }
         let collecting = || collect(preparation, outcome, interrupted, &mut labels, write);
         let collected = catch_unwind(AssertUnwindSafe(collecting)).inspect_err(|_| outcome.stop());
@@ -278,9 +287,14 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
     let mut times = StageTimes::default();
     let slices = source.size()[2];
     let mut pair = fit.row_pair();
-    let empty =
-        || Arc::new(Prepared { values: vec![0.0; fit.slice_len()], grey: vec![0; preparation.grey_len()] });
-    // Slots that are under way hold the slices before this one; whoever takes slice i's place finds that its slots are back.
+    let empty = || {
+        Arc::new(Prepared {
+            values: vec![0.0; fit.slice_len()],
+            grey: vec![0; preparation.grey_len()],
+        })
+    };
+    // Slots that are under way hold the slices before this one; whoever takes slice i's place finds
+    // that its slots are back.
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
     let mut window = Window::new(neighbours, slices, source.descending(), ring);
     let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {

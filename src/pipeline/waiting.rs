@@ -1,4 +1,5 @@
-//! Slices that wait in temporary files until it is known which pieces of their labels are the largest.
+//! Slices that wait in temporary files until it is known which pieces of their labels are the
+//! largest.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +13,8 @@ use crate::package::Manifest;
 use crate::package::pieces::Pieces;
 use crate::volume::{Geometry, VolumeError};
 
-/// See the module. On disk, a byte a voxel and four a run of labelled ones; in memory, a slice and its runs.
+/// See the module. On disk, a byte a voxel and four a run of labelled ones; in memory, a slice and
+/// its runs.
 pub(super) struct Waiting {
     pieces: Pieces<File>,
     folder: PathBuf,
@@ -22,7 +24,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// For a volume's labels, where the package limits one of them; the files are unlinked ones in `folder`.
+    /// For a volume's labels, where the package limits one of them; the files are unlinked ones in
+    /// `folder`.
     pub(super) fn new(
         manifest: &Manifest,
         geometry: &Geometry,
@@ -57,7 +60,9 @@ impl Waiting {
     ) -> Result<(), PipelineError> {
         let Self { pieces, folder, mut labels, mut grey } = self;
         let mut kept = pieces.settle().map_err(|e| failed(&folder, e))?;
-        while let Some(index) = kept.next_into(&mut labels, &mut grey).map_err(|e| failed(&folder, e))? {
+        while let Some(index) =
+            kept.next_into(&mut labels, &mut grey).map_err(|e| failed(&folder, e))?
+        {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(PipelineError::Interrupted);
             }

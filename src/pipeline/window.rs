@@ -1,7 +1,9 @@
-//! A slice with its neighbours: what a net sees that looks at a slice and a few on either side of it.
+//! A slice with its neighbours: what a net sees that looks at a slice and a few on either side of
+//! it.
 
-/// A window over a volume's slices that moves by one. Holds as many prepared slices as it is given room for, at least the `2 n + 1` that
-/// it shows, whatever the volume's length; beyond the volume's ends its last slice stands again.
+/// A window over a volume's slices that moves by one. Holds as many prepared slices as it is given
+/// room for, at least the `2 n + 1` that it shows, whatever the volume's length; beyond the
+/// volume's ends its last slice stands again.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     /// Slices on either side.
@@ -19,16 +21,20 @@ pub(super) struct Window<T> {
 }
 
 impl<T> Window<T> {
-    /// A window of `side` slices on either side over a volume of `slices`, none of them read; `ring` is what slices are read into, at
-    /// least `2 * side + 1`. A slice's place is taken again after as many slices as there are places.
+    /// A window of `side` slices on either side over a volume of `slices`, none of them read;
+    /// `ring` is what slices are read into, at least `2 * side + 1`. A slice's place is taken again
+    /// after as many slices as there are places.
     pub(super) fn new(side: usize, slices: usize, descending: bool, ring: Vec<T>) -> Self {
         debug_assert!(ring.len() > 2 * side, "no room for a slice and its neighbours");
         Self { side, slices, descending, ring, read: 0, given: 0 }
     }
 
-    /// Takes in what the next position needs, by `read`, which tells whether there was a slice. Returns false when all slices have
-    /// been given or none is left to read.
-    pub(super) fn advance<E>(&mut self, mut read: impl FnMut(&mut T) -> Result<bool, E>) -> Result<bool, E> {
+    /// Takes in what the next position needs, by `read`, which tells whether there was a slice.
+    /// Returns false when all slices have been given or none is left to read.
+    pub(super) fn advance<E>(
+        &mut self,
+        mut read: impl FnMut(&mut T) -> Result<bool, E>,
+    ) -> Result<bool, E> {
         if self.given == self.slices {
             return Ok(false);
         }

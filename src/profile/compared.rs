@@ -5,12 +5,18 @@ use super::plot::{Axis, Svg, mark, number};
 use super::{Change, Kind, Profile, date, diff};
 use crate::measure::escape;
 
-/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only measurements of one net by one
-/// engine on one processor are joined by a line.
+/// The history of a figure as HTML: runs with the figure's milliseconds, oldest first. Only
+/// measurements of one net by one engine on one processor are joined by a line.
 #[must_use]
 pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
     let top = runs.iter().map(|r| r.1).fold(0.0, f64::max).max(1e-9);
-    let x = Axis { low: 0.0, high: (runs.len().max(2) - 1) as f64, from: 90.0, to: WIDTH - 60.0, log: false };
+    let x = Axis {
+        low: 0.0,
+        high: (runs.len().max(2) - 1) as f64,
+        from: 90.0,
+        to: WIDTH - 60.0,
+        log: false,
+    };
     let y = Axis { low: 0.0, high: top * 1.1, from: 300.0, to: 16.0, log: false };
     let mut svg = Svg::new(WIDTH, 340.0, title);
     for tick in y.ticks() {
@@ -49,8 +55,8 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
         if i % every == 0 {
             svg.text("soft mid", [place(i)[0], 322.0], &day);
         }
-        let cells =
-            [&p.model, &p.engine, cpu, kind].map(|t| format!("<td class=\"left\">{}</td>", escape(t)));
+        let cells = [&p.model, &p.engine, cpu, kind]
+            .map(|t| format!("<td class=\"left\">{}</td>", escape(t)));
         rows += &format!("<tr><td>{day}</td><td>{}</td>{}</tr>\n", number(ms), cells.concat());
     }
     let key = "<div class=\"key\"><span><i class=\"conv\"></i>measured</span><span><i class=\"up\"></i>predicted, not measured</span></div>\n";
@@ -69,8 +75,12 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
 pub fn diff_page(a: &Profile, b: &Profile) -> String {
     let d = diff(a, b);
     let [ms_a, ms_b] = [d.slice.a_ms, d.slice.b_ms].map(Option::unwrap_or_default);
-    let mut body =
-        format!("<h1>A slice: {} ms, then {} ms{}</h1>\n", number(ms_a), number(ms_b), told(&d.slice));
+    let mut body = format!(
+        "<h1>A slice: {} ms, then {} ms{}</h1>\n",
+        number(ms_a),
+        number(ms_b),
+        told(&d.slice)
+    );
     for (name, p) in [("A", a), ("B", b)] {
         body += &format!("<p>{name}: {}</p>\n", escape(&p.told()));
     }
@@ -79,8 +89,9 @@ pub fn diff_page(a: &Profile, b: &Profile) -> String {
             "Sums over steps that cost alike. The largest difference is that of {class}: {percent:+.1} %."
         )
     });
-    let key = [("A", a, SIDES[0]), ("B", b, SIDES[1])]
-        .map(|(name, p, class)| format!("<span><i class=\"{class}\"></i>{name}, {}</span>", p.kind.told()));
+    let key = [("A", a, SIDES[0]), ("B", b, SIDES[1])].map(|(name, p, class)| {
+        format!("<span><i class=\"{class}\"></i>{name}, {}</span>", p.kind.told())
+    });
     let key = format!("<div class=\"key\">{}</div>\n", key.concat());
     body += &section("By class of steps", &note, &(key + &pairs(&d.classes)));
     body += &section("All steps", "", &table(&d.steps));
@@ -112,7 +123,12 @@ fn pairs(changes: &[Change]) -> String {
         for (side, ms) in [c.a_ms, c.b_ms].into_iter().enumerate() {
             let Some(ms) = ms else { continue };
             let title = format!("{}, {}: {} ms", c.name, ["A", "B"][side], number(ms));
-            svg.bar(SIDES[side], [x.from, y + 4.0 + 11.0 * side as f64, x.at(ms) - x.from, 10.0], ms, &title);
+            svg.bar(
+                SIDES[side],
+                [x.from, y + 4.0 + 11.0 * side as f64, x.at(ms) - x.from, 10.0],
+                ms,
+                &title,
+            );
         }
         let ms = |value: Option<f64>| value.map_or("-".into(), number);
         let end = x.at(c.a_ms.into_iter().chain(c.b_ms).fold(0.0, f64::max));

@@ -47,7 +47,8 @@ fn change(name: &str, a_ms: Option<f64>, b_ms: Option<f64>) -> Change {
 /// Compares two profiles.
 #[must_use]
 pub fn diff(a: &Profile, b: &Profile) -> Difference {
-    let time = |p: &Profile, name: &str| p.steps.iter().find(|s| s.name == name).map(|s| s.median_ms);
+    let time =
+        |p: &Profile, name: &str| p.steps.iter().find(|s| s.name == name).map(|s| s.median_ms);
     let mut steps: Vec<Change> =
         a.steps.iter().map(|s| change(&s.name, Some(s.median_ms), time(b, &s.name))).collect();
     let new = b.steps.iter().filter(|s| time(a, &s.name).is_none());
@@ -61,7 +62,8 @@ pub fn diff(a: &Profile, b: &Profile) -> Difference {
     let mut names: Vec<&String> = of_a.keys().chain(of_b.keys()).collect();
     names.sort();
     names.dedup();
-    let classes = names.iter().map(|n| change(n, of_a.get(*n).copied(), of_b.get(*n).copied())).collect();
+    let classes =
+        names.iter().map(|n| change(n, of_a.get(*n).copied(), of_b.get(*n).copied())).collect();
     Difference {
         slice: change("slice", Some(a.latency_ms.median), Some(b.latency_ms.median)),
         steps,
@@ -81,7 +83,10 @@ mod tests {
         b.steps[1].name = "three".into();
         let found = diff(&a, &b);
         assert_eq!(found.slice.percent, Some(0.0));
-        assert_eq!(found.steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+        assert_eq!(
+            found.steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+            ["one", "two", "three"]
+        );
         assert!((found.steps[0].percent.expect("both") - 50.0).abs() < 1e-9);
         assert_eq!((found.steps[1].b_ms, found.steps[2].a_ms), (None, None));
         assert_eq!(found.classes.len(), 2);

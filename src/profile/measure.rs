@@ -1,12 +1,14 @@
 //! Measures a net on this machine: how long a slice takes and where the time goes.
 //!
-//! Warm-up first, then a number of slices one by one on every thread, each thread on a core of its own. Steps are timed by the int8
-//! engine's own hook; the slices whose latency is reported are run without it, and what the hook costs is reported too.
+//! Warm-up first, then a number of slices one by one on every thread, each thread on a core of its
+//! own. Steps are timed by the int8 engine's own hook; the slices whose latency is reported are run
+//! without it, and what the hook costs is reported too.
 
 use std::time::Instant;
 
 use super::{
-    FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume, system, unix_s,
+    FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume, system,
+    unix_s,
 };
 use crate::engine::int8::{Kernel, Plan};
 use crate::engine::{Choice, Engine, EngineError, QuantizedEngine, engines};
@@ -33,7 +35,8 @@ pub struct Settings {
     pub slices: usize,
 }
 
-/// The distribution of these times in seconds, of which there is at least one; percentiles by nearest rank. Sorts them.
+/// The distribution of these times in seconds, of which there is at least one; percentiles by
+/// nearest rank. Sorts them.
 fn latency(seconds: &mut [f64]) -> Latency {
     seconds.sort_by(f64::total_cmp);
     let at = |part: f64| seconds[(part * (seconds.len() - 1) as f64).round() as usize] * 1e3;
@@ -149,11 +152,16 @@ pub fn measure(package: &Package, settings: &Settings) -> Result<Profile, Profil
     })
 }
 
-/// Loads and plans a package and segments one slice: what a process does until its first labels. Returns the milliseconds.
+/// Loads and plans a package and segments one slice: what a process does until its first labels.
+/// Returns the milliseconds.
 ///
 /// # Errors
 /// [`ProfileError::Engine`]
-pub fn first_slice(package: &Package, size: [usize; 2], engine: Choice) -> Result<f64, ProfileError> {
+pub fn first_slice(
+    package: &Package,
+    size: [usize; 2],
+    engine: Choice,
+) -> Result<f64, ProfileError> {
     let clock = Instant::now();
     let mut engine = engines(package, size, 1, engine)?;
     let mut labels = vec![0; size[0] * size[1]];
@@ -166,7 +174,8 @@ pub fn first_slice(package: &Package, size: [usize; 2], engine: Choice) -> Resul
 fn slice(channels: usize, [height, width]: [usize; 2]) -> Vec<f32> {
     let value = |i: usize| {
         let (y, x) = ((i / width % height) as f32, (i % width) as f32);
-        (0.5 + 0.4 * (y * 0.11).sin() * (x * 0.07 + 1.0).cos() + 0.1 * (x * 0.9).sin()).clamp(0.0, 1.0)
+        (0.5 + 0.4 * (y * 0.11).sin() * (x * 0.07 + 1.0).cos() + 0.1 * (x * 0.9).sin())
+            .clamp(0.0, 1.0)
     };
     (0..channels * height * width).map(value).collect()
 }
@@ -187,7 +196,11 @@ fn latencies(engine: &mut dyn Engine, input: &[f32], runs: usize) -> Result<Vec<
 }
 
 /// The steps' times, and what taking them costs: slices with and without take turns.
-fn steps(plan: &Plan, input: &[f32], runs: usize) -> Result<(Overhead, Vec<StepProfile>), EngineError> {
+fn steps(
+    plan: &Plan,
+    input: &[f32],
+    runs: usize,
+) -> Result<(Overhead, Vec<StepProfile>), EngineError> {
     let [height, width] = plan.output_size();
     let (mut arena, mut labels) = (vec![0; plan.arena_len()], vec![0; height * width]);
     let mut seconds = vec![Vec::with_capacity(WARM_UP + runs); plan.steps().len()];
@@ -210,7 +223,8 @@ fn steps(plan: &Plan, input: &[f32], runs: usize) -> Result<(Overhead, Vec<StepP
         }
     }
     let [plain_ms, observed_ms] = [plain, observed].map(|mut times| latency(&mut times).median);
-    let overhead = Overhead { plain_ms, observed_ms, percent: 100.0 * (observed_ms / plain_ms - 1.0) };
+    let overhead =
+        Overhead { plain_ms, observed_ms, percent: 100.0 * (observed_ms / plain_ms - 1.0) };
     let profile = |(step, seconds): (&crate::engine::int8::StepInfo, &mut Vec<f64>)| {
         let times = latency(&mut seconds[WARM_UP..]);
         StepProfile {

@@ -1,8 +1,9 @@
 //! Latency of a net on a board: measured here, or predicted for one that is not at hand.
 //!
-//! A [`Profile`] is the one form for both; its JSON is versioned. [`measure`](measure()) makes one of this machine, [`predict`](predict())
-//! of a [`Target`](crate::targets::Target) that need not be there; [`Verdict`] holds either against a target's budget, [`diff`](diff()) two
-//! against each other, [`page`](page()) and [`csv`](csv()) show one, [`diff_page`] two, [`history_page`] many.
+//! A [`Profile`] is the one form for both; its JSON is versioned. [`measure`](measure()) makes one
+//! of this machine, [`predict`](predict()) of a [`Target`](crate::targets::Target) that need not be
+//! there; [`Verdict`] holds either against a target's budget, [`diff`](diff()) two against each
+//! other, [`page`](page()) and [`csv`](csv()) show one, [`diff_page`] two, [`history_page`] many.
 
 mod compared;
 mod diff;
@@ -88,7 +89,8 @@ pub struct Profile {
     pub macs: u64,
     /// Of the median slice.
     pub gmac_per_s: f64,
-    /// What the kernel's instruction reaches on registers alone, on one core; 0 where tract ran the net.
+    /// What the kernel's instruction reaches on registers alone, on one core; 0 where tract ran the
+    /// net.
     pub peak_gmac_per_s: f64,
     /// Copying speed of one core, by the level of memory that holds the data.
     pub bandwidth: Vec<Bandwidth>,
@@ -178,7 +180,8 @@ pub struct StepProfile {
     pub min_ms: f64,
     /// See `min_ms`.
     pub median_ms: f64,
-    /// Of a prediction, what of `median_ms` is waiting for memory; 0 of a measurement, which cannot tell.
+    /// Of a prediction, what of `median_ms` is waiting for memory; 0 of a measurement, which cannot
+    /// tell.
     pub memory_ms: f64,
     /// Multiply-accumulates.
     pub macs: u64,
@@ -211,7 +214,8 @@ pub struct Volume {
     pub slices: usize,
     /// Seconds of the nets alone, all threads together.
     pub infer_s: f64,
-    /// Of a prediction, seconds of reading, preparing, restoring and writing, one thread; `None` of a measurement.
+    /// Of a prediction, seconds of reading, preparing, restoring and writing, one thread; `None` of
+    /// a measurement.
     pub other_s: Option<f64>,
     /// Seconds from start to end, stages overlapping; of a measurement the nets alone.
     pub total_s: f64,
@@ -270,7 +274,9 @@ pub enum ProfileError {
         found: String,
     },
     /// The net is not run by the int8 engine.
-    #[error("{model}: tract runs this net, only quantized nets can be predicted; `monet inspect` says why")]
+    #[error(
+        "{model}: tract runs this net, only quantized nets can be predicted; `monet inspect` says why"
+    )]
     NotQuantized {
         /// The package's name.
         model: String,
@@ -296,7 +302,13 @@ impl Profile {
     #[must_use]
     pub fn told(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("an unnamed processor");
-        format!("{} {} by {} on {cpu}, {}", date(self.unix_s), self.model, self.engine, self.kind.told())
+        format!(
+            "{} {} by {} on {cpu}, {}",
+            date(self.unix_s),
+            self.model,
+            self.engine,
+            self.kind.told()
+        )
     }
 
     /// A profile from a JSON file.
@@ -319,14 +331,18 @@ impl Profile {
     /// [`ProfileError::Parse`], [`ProfileError::Format`]
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
         let fault = |reason: String| ProfileError::Parse { origin: origin.into(), reason };
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
         if has_control(&value) {
             return Err(fault("a name in it has control characters".into()));
         }
         match value.get("format") {
             None => return Err(fault("missing field `format`".into())),
             Some(found) if *found != FORMAT => {
-                return Err(ProfileError::Format { origin: origin.into(), found: found.to_string() });
+                return Err(ProfileError::Format {
+                    origin: origin.into(),
+                    found: found.to_string(),
+                });
             }
             Some(_) => {}
         }
@@ -373,7 +389,8 @@ fn unix_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// The day of a time, as 2026-11-24 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
+/// The day of a time, as 2026-11-24 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// civil_from_days).
 #[must_use]
 pub fn date(unix_s: u64) -> String {
     let days = unix_s / 86_400 + 719_468;
@@ -381,7 +398,8 @@ pub fn date(unix_s: u64) -> String {
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let of_year = day - (365 * year + year / 4 - year / 100);
     let month = (5 * of_year + 2) / 153;
-    let (d, m) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let (d, m) =
+        (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
     format!("{:04}-{m:02}-{d:02}", year + era * 400 + u64::from(m <= 2))
 }
 
@@ -418,7 +436,14 @@ pub(crate) mod tests {
             threads: 1,
             pinned: true,
             runs: 9,
-            latency_ms: Latency { min: 1.5, median: 1.625, p95: 2.0, p99: 2.25, max: 2.5, deviation: 0.25 },
+            latency_ms: Latency {
+                min: 1.5,
+                median: 1.625,
+                p95: 2.0,
+                p99: 2.25,
+                max: 2.5,
+                deviation: 0.25,
+            },
             histogram: Histogram { low_ms: 1.5, width_ms: 0.5, counts: vec![7, 2] },
             slices_per_s: 600.0,
             macs: 15_000_000,
@@ -455,7 +480,8 @@ pub(crate) mod tests {
             Profile::parse(&text.replace(from, to), "a.json").expect_err("must fail").to_string()
         };
         assert!(
-            error("\"format\": 2", "\"format\": 1").starts_with("a.json: field `format` is 1; expected 2")
+            error("\"format\": 2", "\"format\": 1")
+                .starts_with("a.json: field `format` is 1; expected 2")
         );
         assert!(error("\"format\": 2,", "").contains("missing field `format`"));
         assert!(error("\"threads\": 1,", "").contains("missing field `threads`"));
@@ -464,7 +490,9 @@ pub(crate) mod tests {
 
     #[test]
     fn days_are_those_of_the_calendar() {
-        for (unix, day) in [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_700_000_000, "2023-11-14")] {
+        for (unix, day) in
+            [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_700_000_000, "2023-11-14")]
+        {
             assert_eq!(date(unix), day);
         }
     }
@@ -474,7 +502,10 @@ pub(crate) mod tests {
         let text = csv(&sample());
         assert_eq!(text.lines().count(), 3);
         assert!(
-            text.lines().nth(1).expect("a step").starts_with("\"one\",convolve,16,64,64,0.450000,0.500000,")
+            text.lines()
+                .nth(1)
+                .expect("a step")
+                .starts_with("\"one\",convolve,16,64,64,0.450000,0.500000,")
         );
     }
 }

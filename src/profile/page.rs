@@ -1,4 +1,5 @@
-//! A profile as one self-contained page: figures, roofline, steps, histogram. Opens offline, in light and dark.
+//! A profile as one self-contained page: figures, roofline, steps, histogram. Opens offline, in
+//! light and dark.
 
 use super::plot::{Axis, Svg, mark, number};
 use super::{Kind, Profile, StepProfile, date};
@@ -19,8 +20,10 @@ pub fn page(p: &Profile) -> String {
         body += &section("Roofline", &roofline_note(p), &(key_kinds() + &roofline(p)));
     }
     if !p.histogram.counts.is_empty() {
-        let note =
-            format!("{} slices, each timed on its own, without the steps' timing.", p.runs * p.threads);
+        let note = format!(
+            "{} slices, each timed on its own, without the steps' timing.",
+            p.runs * p.threads
+        );
         body += &section("Latency of a slice", &note, &latency(p));
     }
     if !p.steps.is_empty() {
@@ -155,7 +158,8 @@ fn cards(p: &Profile) -> String {
 
 fn verdict(p: &Profile) -> String {
     let Some(v) = &p.verdict else { return String::new() };
-    let mut rows = String::from("<table><tr><th>demand</th><th>found</th><th>at most</th><th></th></tr>\n");
+    let mut rows =
+        String::from("<table><tr><th>demand</th><th>found</th><th>at most</th><th></th></tr>\n");
     for c in &v.checks {
         let (class, word) = if c.passed { ("good", "holds") } else { ("bad", "exceeded") };
         rows += &format!(
@@ -202,8 +206,11 @@ fn bars_note(p: &Profile) -> String {
         }
     }
     classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let parts: Vec<String> =
-        classes.iter().take(4).map(|(kind, ms)| format!("{kind} {:.0} %", 100.0 * ms / total)).collect();
+    let parts: Vec<String> = classes
+        .iter()
+        .take(4)
+        .map(|(kind, ms)| format!("{kind} {:.0} %", 100.0 * ms / total))
+        .collect();
     format!("{} ms in {} steps on one core: {}.", number(total), p.steps.len(), parts.join(", "))
 }
 
@@ -233,7 +240,12 @@ fn bars(p: &Profile) -> String {
         if s.memory_ms > 0.0 {
             let wait = width * s.memory_ms / s.median_ms;
             let title = format!("{}: of it {} ms waiting for memory", s.name, number(s.memory_ms));
-            svg.bar("memory", [x.from + width - wait, y + 3.0, wait, row - 6.0], s.memory_ms, &title);
+            svg.bar(
+                "memory",
+                [x.from + width - wait, y + 3.0, wait, row - 6.0],
+                s.memory_ms,
+                &title,
+            );
         }
         let rate = if s.macs > 0 {
             format!("{} ms  \u{b7}  {} GMAC/s", number(s.median_ms), number(s.gmac_per_s))
@@ -266,7 +278,9 @@ fn roofline(p: &Profile) -> String {
     let steps: Vec<&StepProfile> = p.steps.iter().filter(|s| s.macs > 0 && s.bytes > 0).collect();
     let intensity = |s: &StepProfile| s.macs as f64 / s.bytes as f64;
     let range = |values: &mut dyn Iterator<Item = f64>| {
-        values.filter(|v| *v > 0.0).fold([f64::INFINITY, 0.0], |[low, high], v| [low.min(v), high.max(v)])
+        values
+            .filter(|v| *v > 0.0)
+            .fold([f64::INFINITY, 0.0], |[low, high], v| [low.min(v), high.max(v)])
     };
     let [left, right] = range(&mut steps.iter().map(|s| intensity(s)));
     let [bottom, top] = range(&mut steps.iter().map(|s| s.gmac_per_s).chain([p.peak_gmac_per_s]));
@@ -274,8 +288,11 @@ fn roofline(p: &Profile) -> String {
         Axis { low: left / 8.0, high: right * 2.0, from: 70.0, to: WIDTH - 30.0, log: true },
         Axis { low: bottom / 2.0, high: top * 1.6, from: 380.0, to: 14.0, log: true },
     );
-    let mut svg =
-        Svg::new(WIDTH, 430.0, "Roofline: multiply-accumulates a second against multiply-accumulates a byte");
+    let mut svg = Svg::new(
+        WIDTH,
+        430.0,
+        "Roofline: multiply-accumulates a second against multiply-accumulates a byte",
+    );
     for tick in y.ticks() {
         svg.line("grid", [x.from, y.at(tick)], [x.to, y.at(tick)]);
         svg.text("soft end", [x.from - 8.0, y.at(tick) + 4.0], &mark(tick));
@@ -284,7 +301,11 @@ fn roofline(p: &Profile) -> String {
         svg.line("grid", [x.at(tick), y.to], [x.at(tick), y.from]);
         svg.text("soft mid", [x.at(tick), y.from + 18.0], &mark(tick));
     }
-    svg.text("soft mid", [(x.from + x.to) / 2.0, y.from + 38.0], "multiply-accumulates per byte moved");
+    svg.text(
+        "soft mid",
+        [(x.from + x.to) / 2.0, y.from + 38.0],
+        "multiply-accumulates per byte moved",
+    );
     svg.text("soft", [x.from + 6.0, y.to + 12.0], "GMAC/s");
     bands(&mut svg, p, x, y);
     if p.peak_gmac_per_s > 0.0 {
@@ -328,7 +349,11 @@ fn bands(svg: &mut Svg, p: &Profile, x: Axis, y: Axis) {
         if start >= knee {
             continue;
         }
-        svg.line("band", [x.at(start), y.at(start * b.gb_per_s)], [x.at(knee), y.at(knee * b.gb_per_s)]);
+        svg.line(
+            "band",
+            [x.at(start), y.at(start * b.gb_per_s)],
+            [x.at(knee), y.at(knee * b.gb_per_s)],
+        );
         // Each name at a height of its own, the fastest highest, however close the slopes.
         let height = roof * (y.low / roof).powf(0.12 + 0.14 * i as f64);
         let height = height.max(start * b.gb_per_s);
@@ -351,7 +376,8 @@ fn latency(p: &Profile) -> String {
     let width = (x.to - x.from) / h.counts.len() as f64;
     for (i, &count) in h.counts.iter().enumerate() {
         let from = h.low_ms + h.width_ms * i as f64;
-        let title = format!("{count} slices of {} to {} ms", number(from), number(from + h.width_ms));
+        let title =
+            format!("{count} slices of {} to {} ms", number(from), number(from + h.width_ms));
         let place = y.at(f64::from(count));
         svg.bar(
             "conv",
@@ -364,7 +390,9 @@ fn latency(p: &Profile) -> String {
         svg.text("soft mid", [x.at(tick), y.from + 18.0], &format!("{} ms", mark(tick)));
     }
     let l = p.latency_ms;
-    for (i, (name, value)) in [("median", l.median), ("p95", l.p95), ("p99", l.p99)].into_iter().enumerate() {
+    for (i, (name, value)) in
+        [("median", l.median), ("p95", l.p95), ("p99", l.p99)].into_iter().enumerate()
+    {
         svg.line("roof", [x.at(value), 22.0], [x.at(value), y.from]);
         // Close percentiles would write over one another.
         let class = if x.at(value) > WIDTH - 190.0 { "rooftext end" } else { "rooftext" };

@@ -28,7 +28,9 @@ pub(super) struct Svg(String);
 impl Svg {
     pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
         let label = escape(label);
-        Self(format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"))
+        Self(format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+        ))
     }
 
     pub(super) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
@@ -53,7 +55,14 @@ impl Svg {
     }
 
     /// A point, likewise.
-    pub(super) fn point(&mut self, class: &str, [x, y]: [f64; 2], radius: f64, value: f64, title: &str) {
+    pub(super) fn point(
+        &mut self,
+        class: &str,
+        [x, y]: [f64; 2],
+        radius: f64,
+        value: f64,
+        title: &str,
+    ) {
         let title = escape(title);
         let _ = writeln!(
             self.0,
@@ -88,7 +97,8 @@ impl Axis {
         self.from + part.clamp(0.0, 1.0) * (self.to - self.from)
     }
 
-    /// Values worth a mark: powers of ten with 2 and 5 between, or about six round steps; none where nothing is plotted.
+    /// Values worth a mark: powers of ten with 2 and 5 between, or about six round steps; none
+    /// where nothing is plotted.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let plotted = self.low.is_finite() && self.high.is_finite() && self.low < self.high;
         if !plotted || (self.log && self.low <= 0.0) {
@@ -108,10 +118,16 @@ impl Axis {
         let span = self.high - self.low;
         let raw = span / 6.0;
         let magnitude = 10f64.powf(raw.log10().floor());
-        let step =
-            [1.0, 2.0, 5.0, 10.0].map(|d| d * magnitude).into_iter().find(|&s| s >= raw).unwrap_or(span);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .map(|d| d * magnitude)
+            .into_iter()
+            .find(|&s| s >= raw)
+            .unwrap_or(span);
         let first = (self.low / step).ceil();
-        (0..20).map(|i| (first + f64::from(i)) * step).take_while(|&v| v <= self.high + step * 1e-9).collect()
+        (0..20)
+            .map(|i| (first + f64::from(i)) * step)
+            .take_while(|&v| v <= self.high + step * 1e-9)
+            .collect()
     }
 }
 
@@ -139,7 +155,11 @@ mod tests {
             [-f64::INFINITY, f64::INFINITY],
         ] {
             for log in [true, false] {
-                assert_eq!(Axis { low, high, from: 0.0, to: 1.0, log }.ticks(), [0.0; 0], "{low} to {high}");
+                assert_eq!(
+                    Axis { low, high, from: 0.0, to: 1.0, log }.ticks(),
+                    [0.0; 0],
+                    "{low} to {high}"
+                );
             }
         }
         for log in [true, false] {

@@ -1,14 +1,16 @@
 //! How long a net would take on a board that is not at hand.
 //!
-//! Time of a step = cycles of its class, from `targets/predictions.toml` (the executed instructions through llvm-mca's model of the
-//! core, see `tools/predict`), over the clock, and its bytes over the speed of the level of memory that holds the arena. A core that
-//! executes in order waits for the one and the other; one that does not works while it loads ahead, and the longer counts. A prediction is labelled as one wherever it is shown, and carries its error bar.
+//! Time of a step = cycles of its class, from `targets/predictions.toml` (the executed instructions
+//! through llvm-mca's model of the core, see `tools/predict`), over the clock, and its bytes over
+//! the speed of the level of memory that holds the arena. A core that executes in order waits for
+//! the one and the other; one that does not works while it loads ahead, and the longer counts. A
+//! prediction is labelled as one wherever it is shown, and carries its error bar.
 
 use serde::Deserialize;
 
 use super::{
-    Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile, Volume,
-    unix_s,
+    Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile,
+    Volume, unix_s,
 };
 use crate::engine::QuantizedEngine;
 use crate::engine::int8::{Kernel, Plan, StepInfo};
@@ -25,8 +27,8 @@ struct Checked {
     kernel: &'static str,
     /// The machine, for people.
     machine: &'static str,
-    /// By how many percent a slice and the worst class of steps were off (`monet profile --diff` of a measurement and a prediction;
-    /// benches/runs has both).
+    /// By how many percent a slice and the worst class of steps were off (`monet profile --diff` of
+    /// a measurement and a prediction; benches/runs has both).
     slice_percent: f64,
     worst_percent: f64,
 }
@@ -52,25 +54,30 @@ const CHECKED: [Checked; 4] = [
 const UNCHECKED_PERCENT: f64 = 35.0;
 /// The same for cores that execute in order, whose waiting for caches the model does not see.
 const IN_ORDER_PERCENT: f64 = 50.0;
-/// The same for a core whose model is that of a larger one, narrowed (STAND_INS in `tools/predict`).
+/// The same for a core whose model is that of a larger one, narrowed (STAND_INS in
+/// `tools/predict`).
 const NARROWED: (&str, f64) = ("gracemont", 50.0);
 
 /// Bytes that a core copies per cycle from the second and the third cache; assumed.
 const CACHE_BYTES: [f64; 2] = [16.0, 8.0];
 /// The same for cores that execute in order.
 const IN_ORDER_CACHE_BYTES: [f64; 2] = [8.0, 4.0];
-/// Share of the memory bus that one core keeps busy, and the gigabytes a second that it reaches at most; assumed.
+/// Share of the memory bus that one core keeps busy, and the gigabytes a second that it reaches at
+/// most; assumed.
 const ONE_CORE: (f64, f64) = (0.4, 12.0);
 /// The most of a core that executes in order.
 const IN_ORDER_GB_S: f64 = 3.0;
 /// Share of the bus that all cores together reach; assumed.
 const ALL_CORES: f64 = 0.7;
 
-/// Cycles per voxel of reading (uncompressed NIfTI, int16), preparing, restoring and writing (gzip), on the Zen 3 of [`CHECKED`]: the
-/// stages that `monet segment --stats` told of a 512x512x300 volume by the bench net. That net is untrained and its labels are noise, here in blocks of
-/// four voxels; noise of every voxel takes gzip twice as long (350 cycles on Zen 5, `tools/scaling`), labels of an organ much less.
+/// Cycles per voxel of reading (uncompressed NIfTI, int16), preparing, restoring and writing
+/// (gzip), on the Zen 3 of [`CHECKED`]: the stages that `monet segment --stats` told of a
+/// 512x512x300 volume by the bench net. That net is untrained and its labels are noise, here in
+/// blocks of four voxels; noise of every voxel takes gzip twice as long (350 cycles on Zen 5,
+/// `tools/scaling`), labels of an organ much less.
 const STAGES: [f64; 4] = [9.8, 5.8, 2.7, 141.0];
-/// How many times as many cycles smaller cores need for such code: out of order and in order; assumed.
+/// How many times as many cycles smaller cores need for such code: out of order and in order;
+/// assumed.
 const SMALLER: [f64; 2] = [1.5, 3.0];
 
 /// What is asked.
@@ -108,9 +115,12 @@ struct Costs(Vec<Cost>);
 
 impl Costs {
     fn find(target: &Target) -> Result<Self, ProfileError> {
-        let table: Table = toml::from_str(TABLE).expect("the embedded table is valid, as a test shows");
-        let (own, other): (Vec<Cost>, Vec<Cost>) =
-            table.cost.into_iter().partition(|c| c.kernel == target.kernel && c.core == target.core.model);
+        let table: Table =
+            toml::from_str(TABLE).expect("the embedded table is valid, as a test shows");
+        let (own, other): (Vec<Cost>, Vec<Cost>) = table
+            .cost
+            .into_iter()
+            .partition(|c| c.kernel == target.kernel && c.core == target.core.model);
         if own.is_empty() {
             let mut known: Vec<String> =
                 other.iter().map(|c| format!("{} on {}", c.kernel, c.core)).collect();
@@ -159,9 +169,11 @@ fn bandwidth(target: &Target, threads: usize) -> Vec<Bandwidth> {
     let cache = |i: usize| per_cycle[i] * core.clock_mhz / 1e3;
     let caches = target.cache_bytes();
     let mut all = Vec::new();
-    for (level, present, gb_per_s) in
-        [("L2", caches[1] > 0, cache(0)), ("L3", caches[2] > 0, cache(1)), ("memory", true, one.min(share))]
-    {
+    for (level, present, gb_per_s) in [
+        ("L2", caches[1] > 0, cache(0)),
+        ("L3", caches[2] > 0, cache(1)),
+        ("memory", true, one.min(share)),
+    ] {
         if present {
             all.push(Bandwidth { level: level.into(), gb_per_s });
         }
@@ -181,10 +193,13 @@ fn level(target: &Target, bytes: u64) -> &'static str {
 
 /// Percent by which a prediction may be off, and why.
 fn error_bar(target: &Target) -> (f64, String) {
-    if let Some(own) = CHECKED.iter().find(|c| c.core == target.core.model && c.kernel == target.kernel) {
+    if let Some(own) =
+        CHECKED.iter().find(|c| c.core == target.core.model && c.kernel == target.kernel)
+    {
         let Checked { machine, kernel, slice_percent, worst_percent, .. } = own;
-        let checked =
-            format!("a slice was off by {slice_percent} %, the worst class of steps by {worst_percent} %");
+        let checked = format!(
+            "a slice was off by {slice_percent} %, the worst class of steps by {worst_percent} %"
+        );
         return (*worst_percent, format!("checked on {machine} with {kernel}: {checked}"));
     }
     let (percent, order) = if target.core.in_order {
@@ -203,14 +218,19 @@ fn error_bar(target: &Target) -> (f64, String) {
 ///
 /// # Errors
 /// [`ProfileError`]
-pub fn predict(package: &Package, target: &Target, question: &Question) -> Result<Profile, ProfileError> {
+pub fn predict(
+    package: &Package,
+    target: &Target,
+    question: &Question,
+) -> Result<Profile, ProfileError> {
     let [width, height, slices] = question.volume;
     let spacing = match package.manifest.fit {
         Fit::Pad { spacing } => spacing,
         Fit::Resize => [1.0, 1.0],
     };
-    let size = FitPlan::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
-        .net_size();
+    let size =
+        FitPlan::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
+            .net_size();
     // Steps are alike on all kernels; this one every machine has.
     let Some(engine) = QuantizedEngine::new(package, size, Kernel::Scalar)? else {
         return Err(ProfileError::NotQuantized { model: package.manifest.name.clone() });
@@ -224,7 +244,8 @@ pub fn predict(package: &Package, target: &Target, question: &Question) -> Resul
     let slice_ms: f64 = steps.iter().map(|s| s.median_ms).sum();
     let nearest = steps.iter().filter(|s| nearest_classes.contains(&s.class()));
     let nearest_percent = 100.0 * nearest.fold(0.0, |sum, s| sum + s.median_ms) / slice_ms;
-    let shared_ms: f64 = self::steps(plan, target, &costs, threads).0.iter().map(|s| s.median_ms).sum();
+    let shared_ms: f64 =
+        self::steps(plan, target, &costs, threads).0.iter().map(|s| s.median_ms).sum();
     let (error_percent, basis) = error_bar(target);
     let peak_gmac_per_s = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
     let latency = Latency {
@@ -274,7 +295,12 @@ pub fn predict(package: &Package, target: &Target, question: &Question) -> Resul
 }
 
 /// The steps with `threads` busy cores, and the classes that the table has not.
-fn steps(plan: &Plan, target: &Target, costs: &Costs, threads: usize) -> (Vec<StepProfile>, Vec<String>) {
+fn steps(
+    plan: &Plan,
+    target: &Target,
+    costs: &Costs,
+    threads: usize,
+) -> (Vec<StepProfile>, Vec<String>) {
     let level = level(target, (plan.arena_len() * threads) as u64);
     let speeds = bandwidth(target, threads);
     let gb_per_s = speeds.iter().find(|b| b.level == level).map_or(f64::INFINITY, |b| b.gb_per_s);
@@ -282,8 +308,10 @@ fn steps(plan: &Plan, target: &Target, costs: &Costs, threads: usize) -> (Vec<St
     let mut unknown = Vec::new();
     let steps = plan.steps().iter().map(|step| {
         let (cycles, known) = costs.cycles(step);
-        let (core_ms, moving_ms) = (cycles / target.core.clock_mhz / 1e3, step.bytes as f64 / gb_per_s / 1e6);
-        let memory_ms = if target.core.in_order { moving_ms } else { (moving_ms - core_ms).max(0.0) };
+        let (core_ms, moving_ms) =
+            (cycles / target.core.clock_mhz / 1e3, step.bytes as f64 / gb_per_s / 1e6);
+        let memory_ms =
+            if target.core.in_order { moving_ms } else { (moving_ms - core_ms).max(0.0) };
         let ms = core_ms + memory_ms;
         let gmac_per_s = step.macs as f64 / ms / 1e6;
         let profile = StepProfile {
@@ -308,16 +336,22 @@ fn steps(plan: &Plan, target: &Target, costs: &Costs, threads: usize) -> (Vec<St
     (steps.collect(), unknown)
 }
 
-/// The pipeline of a volume: one thread reads, one writes, `threads` prepare, infer and restore; the slowest of them sets the pace,
-/// and no more work is done at once than there are cores.
-fn volume(core: &Core, [width, height, slices]: [usize; 3], threads: usize, slice_ms: f64) -> Volume {
+/// The pipeline of a volume: one thread reads, one writes, `threads` prepare, infer and restore;
+/// the slowest of them sets the pace, and no more work is done at once than there are cores.
+fn volume(
+    core: &Core,
+    [width, height, slices]: [usize; 3],
+    threads: usize,
+    slice_ms: f64,
+) -> Volume {
     let voxels = (width * height * slices) as f64;
     let more = match (core.in_order, core.model.starts_with("znver")) {
         (true, _) => SMALLER[1],
         (false, true) => 1.0,
         (false, false) => SMALLER[0],
     };
-    let [read, prepare, restore, write] = STAGES.map(|cycles| voxels * cycles * more / core.clock_mhz / 1e6);
+    let [read, prepare, restore, write] =
+        STAGES.map(|cycles| voxels * cycles * more / core.clock_mhz / 1e6);
     let nets = slices as f64 * slice_ms / 1e3;
     let workers = (prepare + nets + restore) / threads as f64;
     let all = (read + prepare + nets + restore + write) / core.count as f64;

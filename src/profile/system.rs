@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::Bandwidth;
 use crate::targets::Machine;
 
-/// Binds the calling thread to one of the cores that it may use, counted from the last (the first serves most interrupts); whether
-/// that worked.
+/// Binds the calling thread to one of the cores that it may use, counted from the last (the first
+/// serves most interrupts); whether that worked.
 #[cfg(target_os = "linux")]
 pub(super) fn pin(index: usize) -> bool {
     let size = size_of::<libc::cpu_set_t>();
@@ -18,7 +18,9 @@ pub(super) fn pin(index: usize) -> bool {
     }
     // SAFETY: the index is below the set's size.
     let may = |&cpu: &usize| unsafe { libc::CPU_ISSET(cpu, &allowed) };
-    let Some(core) = (0..libc::CPU_SETSIZE as usize).rev().filter(may).nth(index) else { return false };
+    let Some(core) = (0..libc::CPU_SETSIZE as usize).rev().filter(may).nth(index) else {
+        return false;
+    };
     // SAFETY: as above; the core is one of the set's.
     unsafe {
         libc::CPU_SET(core, &mut own);
@@ -45,7 +47,8 @@ pub(super) fn frequency_mhz() -> Option<f64> {
 /// How fast the calling thread copies within each level of memory.
 pub(super) fn bandwidth() -> Vec<Bandwidth> {
     let caches = Machine::detect().caches;
-    let sizes = caches.map_or([32, 512, 0], |c| [c.l1d_kb, c.l2_kb, c.l3_kb]).map(|kb| (kb << 10) as usize);
+    let sizes =
+        caches.map_or([32, 512, 0], |c| [c.l1d_kb, c.l2_kb, c.l3_kb]).map(|kb| (kb << 10) as usize);
     let last = sizes.into_iter().max().unwrap_or(0);
     let levels = [
         ("L1", sizes[0] / 2),
@@ -54,11 +57,13 @@ pub(super) fn bandwidth() -> Vec<Bandwidth> {
         // Enough to leave every cache, little enough for a small board.
         ("memory", (4 * last).clamp(8 << 20, 128 << 20)),
     ];
-    let measured = |&(level, bytes): &(&str, usize)| Bandwidth { level: level.into(), gb_per_s: copy(bytes) };
+    let measured =
+        |&(level, bytes): &(&str, usize)| Bandwidth { level: level.into(), gb_per_s: copy(bytes) };
     levels.iter().filter(|l| l.1 > 0).map(measured).collect()
 }
 
-/// Gigabytes a second, read and written, of taking one half of so many bytes to the other: the best of a few.
+/// Gigabytes a second, read and written, of taking one half of so many bytes to the other: the best
+/// of a few.
 fn copy(bytes: usize) -> f64 {
     const TIMINGS: usize = 5;
     /// Bytes that one timing moves at least.
@@ -69,7 +74,8 @@ fn copy(bytes: usize) -> f64 {
     let timing = |_| {
         let clock = Instant::now();
         for _ in 0..rounds {
-            // No plain copy: what the C library does for one differs with length and alignment by a factor of ten.
+            // No plain copy: what the C library does for one differs with length and alignment by a
+            // factor of ten.
             to.iter_mut().zip(std::hint::black_box(&from)).for_each(|(to, from)| *to = !from);
             std::hint::black_box(&mut to);
         }

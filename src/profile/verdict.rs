@@ -30,8 +30,8 @@ pub struct Check {
 }
 
 impl Verdict {
-    /// Of a profile against a target. A promise must hold for the slow slices: the 99th percentile of a measurement and the upper
-    /// end of a prediction's error bar are what counts.
+    /// Of a profile against a target. A promise must hold for the slow slices: the 99th percentile
+    /// of a measurement and the upper end of a prediction's error bar are what counts.
     #[must_use]
     pub fn new(profile: &Profile, target: &Target) -> Self {
         let bar = 1.0 + profile.prediction.as_ref().map_or(0.0, |p| p.error_percent / 100.0);
@@ -45,10 +45,19 @@ impl Verdict {
         };
         check(slice, profile.latency_ms.p99 * bar, target.budget.slice_ms);
         // The budget's volume, whatever the profile's.
-        let volume = profile.volume.total_s * VOLUME_SLICES as f64 / profile.volume.slices.max(1) as f64;
-        check(&format!("budget.volume_s, {VOLUME_SLICES} slices"), volume * bar, target.budget.volume_s);
+        let volume =
+            profile.volume.total_s * VOLUME_SLICES as f64 / profile.volume.slices.max(1) as f64;
+        check(
+            &format!("budget.volume_s, {VOLUME_SLICES} slices"),
+            volume * bar,
+            target.budget.volume_s,
+        );
         if let Some(bytes) = profile.peak_memory_bytes {
-            check("memory.ceiling_mb", bytes as f64 / f64::from(1 << 20), target.memory.ceiling_mb as f64);
+            check(
+                "memory.ceiling_mb",
+                bytes as f64 / f64::from(1 << 20),
+                target.memory.ceiling_mb as f64,
+            );
         }
         let passed = checks.iter().all(|c| c.passed);
         Self { target: target.name.clone(), checks, passed }
@@ -71,6 +80,9 @@ mod tests {
         target.budget.slice_ms = 3.0;
         target.memory.ceiling_mb = 7;
         let verdict = Verdict::new(&profile, &target);
-        assert_eq!(verdict.checks.iter().map(|c| c.passed).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(
+            verdict.checks.iter().map(|c| c.passed).collect::<Vec<_>>(),
+            [true, true, false]
+        );
     }
 }

@@ -39,10 +39,9 @@ pub(super) fn best_kernel(arch: &str, features: &[String]) -> &'static str {
         "neon" => has(&if arch == "aarch64" { "asimd" } else { "neon" }),
         _ => true,
     };
-    let found = KERNELS
-        .iter()
-        .rev()
-        .find(|(name, archs, needs)| archs.contains(&arch) && needs.iter().all(has) && vector(name));
+    let found = KERNELS.iter().rev().find(|(name, archs, needs)| {
+        archs.contains(&arch) && needs.iter().all(has) && vector(name)
+    });
     found.map_or("scalar", |k| k.0)
 }
 
@@ -69,13 +68,22 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
         let found = format!("\"{}\"", t.name);
         return fault("name", &found, "small letters, digits and hyphens".into());
     }
-    let texts =
-        [("board", &t.board), ("triple", &t.triple), ("qemu_cpu", &t.qemu_cpu), ("core.name", &t.core.name)];
+    let texts = [
+        ("board", &t.board),
+        ("triple", &t.triple),
+        ("qemu_cpu", &t.qemu_cpu),
+        ("core.name", &t.core.name),
+    ];
     let more = [("core.model", &t.core.model), ("memory.source", &t.memory.source)];
     let peaks = t.peak.iter().map(|peak| ("peak.source", &peak.source));
-    if let Some((field, text)) = texts.into_iter().chain(more).chain(peaks).find(|(_, text)| !is_plain(text))
+    if let Some((field, text)) =
+        texts.into_iter().chain(more).chain(peaks).find(|(_, text)| !is_plain(text))
     {
-        return fault(field, &format!("{text:?}"), "text on one line, without control characters".into());
+        return fault(
+            field,
+            &format!("{text:?}"),
+            "text on one line, without control characters".into(),
+        );
     }
     if !matches!(t.arch(), "x86_64" | "aarch64" | "armv7") {
         let found = format!("\"{}\"", t.triple);
@@ -145,7 +153,11 @@ fn numbers(t: &Target) -> Result<(), (&'static str, String, String)> {
         if value == 0 || value >= least {
             Ok(())
         } else {
-            Err((field, value.to_string(), format!("at least {than} of {least}, or 0 where there is none")))
+            Err((
+                field,
+                value.to_string(),
+                format!("at least {than} of {least}, or 0 where there is none"),
+            ))
         }
     };
     larger("caches.l2_kb", c.l2_kb, "caches.l1d_kb", c.l1d_kb)?;
@@ -166,7 +178,8 @@ mod tests {
     use super::*;
 
     fn error(changes: &[(&str, &str)]) -> String {
-        let mut text = EMBEDDED.iter().find(|e| e.0 == "raspberry-pi-4").expect("is there").1.to_owned();
+        let mut text =
+            EMBEDDED.iter().find(|e| e.0 == "raspberry-pi-4").expect("is there").1.to_owned();
         for (from, to) in changes {
             assert!(text.contains(from), "{from}");
             text = text.replace(from, to);
@@ -221,7 +234,10 @@ mod tests {
             (&[("\"asimd\"", "\"magic\"")], "field `features` is \"magic\""),
         ] {
             let error = error(changes);
-            assert!(error.starts_with("mine.toml: ") && error.contains(wanted), "{wanted}: {error}");
+            assert!(
+                error.starts_with("mine.toml: ") && error.contains(wanted),
+                "{wanted}: {error}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The machine that this runs on, seen as a profile sees a board, and which profile it is nearest to.
+//! The machine that this runs on, seen as a profile sees a board, and which profile it is nearest
+//! to.
 //!
 //! What the system does not tell stays unknown and counts neither for nor against a profile.
 
@@ -9,12 +10,14 @@ use serde::Serialize;
 use super::check::{FEATURES, best_kernel};
 use super::{Caches, Target};
 
-/// Distance of a profile for each feature that one side has and the other lacks, in doublings of a size.
+/// Distance of a profile for each feature that one side has and the other lacks, in doublings of a
+/// size.
 const FEATURE: f64 = 3.0;
 /// Distance of a profile of another core, where the core's name is known.
 const CORE: f64 = 4.0;
 
-/// Names of Arm's cores by their part number in `/proc/cpuinfo` (Main ID Register, Arm's own parts).
+/// Names of Arm's cores by their part number in `/proc/cpuinfo` (Main ID Register, Arm's own
+/// parts).
 const PARTS: [(&str, &str); 12] = [
     ("0xc07", "Cortex-A7"),
     ("0xc09", "Cortex-A9"),
@@ -94,8 +97,9 @@ impl Machine {
             .map(|f| (*f).into())
             .collect();
         features.sort_by_key(|f| FEATURES.iter().position(|known| known == f));
-        let core =
-            field(&["CPU part"]).and_then(|part| PARTS.iter().find(|p| p.0 == part)).map(|p| p.1.into());
+        let core = field(&["CPU part"])
+            .and_then(|part| PARTS.iter().find(|p| p.0 == part))
+            .map(|p| p.1.into());
         let memory = meminfo.lines().find_map(|line| {
             line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
         });
@@ -107,7 +111,8 @@ impl Machine {
             kernel: best_kernel(arch, &features),
             features,
             cores,
-            // What `/proc/cpuinfo` tells is the frequency right now, in a virtual machine often that of the counter of time.
+            // What `/proc/cpuinfo` tells is the frequency right now, in a virtual machine often
+            // that of the counter of time.
             clock_mhz: None,
             caches: None,
             memory_mb: memory.map(|kb| kb / 1024),
@@ -167,7 +172,8 @@ impl Machine {
     }
 }
 
-/// The profile of the machine's architecture that it is nearest to; none where no profile has that architecture.
+/// The profile of the machine's architecture that it is nearest to; none where no profile has that
+/// architecture.
 #[must_use]
 pub fn nearest<'a>(machine: &Machine, targets: &'a [Target]) -> Option<&'a Target> {
     targets
@@ -176,7 +182,8 @@ pub fn nearest<'a>(machine: &Machine, targets: &'a [Target]) -> Option<&'a Targe
         .min_by(|a, b| machine.distance(a).total_cmp(&machine.distance(b)))
 }
 
-/// The name of an x86 processor; where a hypervisor hides which one it is, as in "AMD EPYC", with the numbers that tell.
+/// The name of an x86 processor; where a hypervisor hides which one it is, as in "AMD EPYC", with
+/// the numbers that tell.
 fn identified(name: String, field: &impl Fn(&[&str]) -> Option<String>) -> String {
     match (field(&["cpu family"]), field(&["model"])) {
         (Some(family), Some(model)) if !name.contains(|c: char| c.is_ascii_digit()) => {
@@ -186,12 +193,14 @@ fn identified(name: String, field: &impl Fn(&[&str]) -> Option<String>) -> Strin
     }
 }
 
-/// The data caches of a core, as Linux shows them (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
+/// The data caches of a core, as Linux shows them
+/// (`Documentation/ABI/testing/sysfs-devices-system-cpu`).
 fn caches(folder: &Path) -> Option<Caches> {
     let mut found = Caches { l1d_kb: 0, l2_kb: 0, l3_kb: 0 };
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
-        let (Some(level), Some(size), Some(kind)) = (read("level"), read("size"), read("type")) else {
+        let (Some(level), Some(size), Some(kind)) = (read("level"), read("size"), read("type"))
+        else {
             continue;
         };
         let Some(kb) = size.trim().strip_suffix('K').and_then(|n| n.parse().ok()) else { continue };
@@ -220,14 +229,18 @@ mod tests {
         assert_eq!(nearest(&machine, &all).expect("one").name, "raspberry-pi-4");
         assert_eq!(machine.lacks(&Target::find("raspberry-pi-4").expect("embedded")), []);
         let lacks = machine.lacks(&Target::find("raspberry-pi-5").expect("embedded"));
-        assert_eq!(lacks.iter().map(|l| l.what).collect::<Vec<_>>(), ["features", "memory.size_mb"]);
+        assert_eq!(
+            lacks.iter().map(|l| l.what).collect::<Vec<_>>(),
+            ["features", "memory.size_mb"]
+        );
     }
 
     #[test]
     fn a_processor_whose_name_is_hidden_is_told_by_its_numbers() {
         let of = |name: &str| {
-            let cpuinfo =
-                format!("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {name}\ncpu MHz\t\t: 2596.0\n");
+            let cpuinfo = format!(
+                "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {name}\ncpu MHz\t\t: 2596.0\n"
+            );
             Machine::of("x86_64", 1, &cpuinfo, "")
         };
         assert_eq!(of("AMD EPYC").cpu.as_deref(), Some("AMD EPYC (family 26, model 2)"));

@@ -1,7 +1,8 @@
 //! Device profiles: what is known of a board before it is at hand, and what is asked of it.
 //!
-//! A profile is a TOML file of the folder `targets`, embedded here, or one of the user's own. Every figure is checked when it is read: a
-//! profile that contradicts itself is an error that names the field. [`Machine`] is the same view of the machine that this runs on.
+//! A profile is a TOML file of the folder `targets`, embedded here, or one of the user's own. Every
+//! figure is checked when it is read: a profile that contradicts itself is an error that names the
+//! field. [`Machine`] is the same view of the machine that this runs on.
 
 mod check;
 mod machine;

@@ -1,4 +1,5 @@
-//! A file's bytes in order: opened once, decompressed where its content is gzip, and checked to the very end.
+//! A file's bytes in order: opened once, decompressed where its content is gzip, and checked to the
+//! very end.
 //!
 //! Knows nothing of headers and voxels but their count.
 
@@ -14,7 +15,8 @@ use flate2::bufread::GzDecoder;
 
 use super::error::VolumeError;
 
-/// Bytes that a byte of DEFLATE data can become at most: a match of 258 bytes takes at least two bits (RFC 1951, 3.2.5).
+/// Bytes that a byte of DEFLATE data can become at most: a match of 258 bytes takes at least two
+/// bits (RFC 1951, 3.2.5).
 const MAX_EXPANSION: u64 = 1032;
 
 /// Bytes read from the disk at once.
@@ -23,19 +25,20 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Tells from outside that reading is to end; looked at before each read of [`BUFFER_BYTES`].
 pub(super) type Stop = Option<Arc<AtomicBool>>;
 
-/// An open file. It is never opened again: a further pass seeks back, so that another file which takes the name meanwhile is
-/// not taken for this one.
+/// An open file. It is never opened again: a further pass seeks back, so that another file which
+/// takes the name meanwhile is not taken for this one.
 #[derive(Debug)]
 pub(super) struct Input {
     path: PathBuf,
     file: Arc<File>,
-    /// What the file was when it was opened; `None` for what cannot be read twice, a pipe for instance.
+    /// What the file was when it was opened; `None` for what cannot be read twice, a pipe for
+    /// instance.
     stamp: Option<Stamp>,
     stop: Stop,
 }
 
-/// What tells a file from another and from its own later content. A change that leaves size and time of modification as they
-/// were, within the clock's grain, goes unnoticed.
+/// What tells a file from another and from its own later content. A change that leaves size and
+/// time of modification as they were, within the clock's grain, goes unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stamp {
     length: u64,
@@ -85,7 +88,8 @@ impl Input {
         self.stamp.is_some()
     }
 
-    /// Its bytes, decompressed where the content (not the name) says gzip: from the start, or from where a pipe is.
+    /// Its bytes, decompressed where the content (not the name) says gzip: from the start, or from
+    /// where a pipe is.
     pub(super) fn start(&self) -> Result<Stream, VolumeError> {
         self.begin().map_err(|e| failed(&self.path, e))
     }
@@ -98,8 +102,8 @@ impl Input {
         decompressed(watched, self.stamp.map(|stamp| stamp.length))
     }
 
-    /// Fails where the file changed since it was opened, or its name leads to another one now. A name that leads nowhere
-    /// any more is no failure: what was opened is still whole.
+    /// Fails where the file changed since it was opened, or its name leads to another one now. A
+    /// name that leads nowhere any more is no failure: what was opened is still whole.
     pub(super) fn check(&self) -> Result<(), VolumeError> {
         let Some(stamp) = self.stamp else { return Ok(()) };
         let changed = |found| VolumeError::Changed { path: self.path.clone(), found };
@@ -115,7 +119,10 @@ impl Input {
 }
 
 /// The content of a file that has so many bytes.
-fn decompressed<R: Read + Send + 'static>(file: Watched<R>, length: Option<u64>) -> io::Result<Stream> {
+fn decompressed<R: Read + Send + 'static>(
+    file: Watched<R>,
+    length: Option<u64>,
+) -> io::Result<Stream> {
     let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
     Ok(if begins_member(file.fill_buf()?) {
         let reader = Box::new(Members(Some(GzDecoder::new(file))));
@@ -175,8 +182,8 @@ fn begins_member(bytes: &[u8]) -> bool {
     matches!(bytes, [0x1f] | [0x1f, 0x8b, ..])
 }
 
-/// The members of a gzip file, one after another. What follows the last one is left unread, as gzip itself does:
-/// transfers and tapes pad files.
+/// The members of a gzip file, one after another. What follows the last one is left unread, as gzip
+/// itself does: transfers and tapes pad files.
 struct Members<R>(Option<GzDecoder<BufReader<R>>>);
 
 impl<R: Read> Read for Members<R> {
@@ -188,14 +195,15 @@ impl<R: Read> Read for Members<R> {
             }
             // The member's checksum has been verified by now.
             let more = begins_member(decoder.get_mut().fill_buf()?);
-            self.0 = self.0.take().filter(|_| more).map(|member| GzDecoder::new(member.into_inner()));
+            self.0 =
+                self.0.take().filter(|_| more).map(|member| GzDecoder::new(member.into_inner()));
         }
         Ok(0)
     }
 }
 
-/// Gives a known number of bytes, and looks past the last of them before it hands it out: only there does gzip tell whether
-/// its checksum holds.
+/// Gives a known number of bytes, and looks past the last of them before it hands it out: only
+/// there does gzip tell whether its checksum holds.
 pub(super) struct Whole<R> {
     inner: R,
     left: u64,
@@ -247,12 +255,20 @@ mod tests {
     fn members_follow_one_another_wherever_the_buffer_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("members");
-        // Stored blocks, so that the first member's length moves the second one's magic over the end of the buffer.
+        // Stored blocks, so that the first member's length moves the second one's magic over the
+        // end of the buffer.
         for length in BUFFER_BYTES - 60..BUFFER_BYTES {
             let first = vec![7; length];
-            std::fs::write(&path, [member(&first), member(b"second"), vec![0; 9]].concat()).unwrap();
+            std::fs::write(&path, [member(&first), member(b"second"), vec![0; 9]].concat())
+                .unwrap();
             let mut given = Vec::new();
-            Input::open(&path, None).unwrap().start().unwrap().reader.read_to_end(&mut given).unwrap();
+            Input::open(&path, None)
+                .unwrap()
+                .start()
+                .unwrap()
+                .reader
+                .read_to_end(&mut given)
+                .unwrap();
             assert_eq!(given.len(), length + 6);
             assert!(given.ends_with(b"second"));
         }

@@ -1,4 +1,5 @@
-//! What can be wrong with a volume, as messages that say what was found, what was expected and what to do.
+//! What can be wrong with a volume, as messages that say what was found, what was expected and what
+//! to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +24,10 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// The header is not a NIfTI header.
-    #[error("{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}", shown(path))]
+    #[error(
+        "{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}",
+        shown(path)
+    )]
     NotNifti {
         /// The file.
         path: PathBuf,
@@ -70,7 +74,8 @@ pub enum VolumeError {
         /// What happened to it.
         found: &'static str,
     },
-    /// Reading ended because [`SourceOptions::interrupted`](super::SourceOptions::interrupted) said so.
+    /// Reading ended because [`SourceOptions::interrupted`](super::SourceOptions::interrupted) said
+    /// so.
     #[error("{}: interrupted", shown(path))]
     Interrupted {
         /// The file.
@@ -99,7 +104,10 @@ pub enum VolumeError {
         path: PathBuf,
     },
     /// Labels are missing for some slices, or there are too many.
-    #[error("{}: labels of {pushed} slices were given, expected {slices}: nothing was written", shown(path))]
+    #[error(
+        "{}: labels of {pushed} slices were given, expected {slices}: nothing was written",
+        shown(path)
+    )]
     Incomplete {
         /// The output.
         path: PathBuf,
@@ -169,6 +177,8 @@ pub enum VolumeWarning {
     #[error("pixdim is negative along axis {0}: its size is taken, the direction is not")]
     NegativeSpacing(usize),
     /// There is more data than the header declares.
-    #[error("more data follows the last voxel: ignored, but see that the header's dimensions are right")]
+    #[error(
+        "more data follows the last voxel: ignored, but see that the header's dimensions are right"
+    )]
     Trailing,
 }

@@ -1,8 +1,9 @@
-//! A NIfTI header's numbers as they are stored, version 1 or 2: read from bytes, and written for a label volume.
+//! A NIfTI header's numbers as they are stored, version 1 or 2: read from bytes, and written for a
+//! label volume.
 //!
 //! Formats: <https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h> and
-//! <https://nifti.nimh.nih.gov/pub/dist/doc/nifti2.h>. Only what voxels and their placement need is kept: texts may name
-//! the patient, and times of slices mean nothing to labels.
+//! <https://nifti.nimh.nih.gov/pub/dist/doc/nifti2.h>. Only what voxels and their placement need is
+//! kept: texts may name the patient, and times of slices mean nothing to labels.
 
 use nifti::{Endianness, NiftiError, NiftiHeader};
 
@@ -22,7 +23,8 @@ impl Version {
         }
     }
 
-    /// The version that the magic says, and whether voxels lie in a file of their own. `bytes` are the first 348.
+    /// The version that the magic says, and whether voxels lie in a file of their own. `bytes` are
+    /// the first 348.
     pub(super) fn of(bytes: &[u8]) -> Option<(Self, bool)> {
         let at = |from: usize| bytes.get(from..from + 4);
         match (at(4), at(344)) {
@@ -66,7 +68,8 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a header of as many bytes as its version has. `nifti` knows version 1; nothing is allocated from what either says.
+    /// Reads a header of as many bytes as its version has. `nifti` knows version 1; nothing is
+    /// allocated from what either says.
     ///
     /// # Errors
     /// What `nifti` says of a version 1 header.
@@ -119,9 +122,15 @@ impl Fields {
         }
     }
 
-    /// Header of a uint8 label volume of `size` on the same grid, little-endian, of the same version so that numbers
-    /// stay what they are; voxels follow in the same file at `vox_offset`. `descrip` has at most 80 bytes.
-    pub(super) fn label_header(&self, size: [usize; 3], vox_offset: usize, descrip: &str) -> Vec<u8> {
+    /// Header of a uint8 label volume of `size` on the same grid, little-endian, of the same
+    /// version so that numbers stay what they are; voxels follow in the same file at `vox_offset`.
+    /// `descrip` has at most 80 bytes.
+    pub(super) fn label_header(
+        &self,
+        size: [usize; 3],
+        vox_offset: usize,
+        descrip: &str,
+    ) -> Vec<u8> {
         let mut out = vec![0; self.version.header_len()];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
         let dim = [3, size[0] as i64, size[1] as i64, size[2] as i64, 1, 1, 1, 1];
@@ -138,7 +147,9 @@ impl Fields {
                     (312, &self.srow[2]),
                 ];
                 put(38, b"r");
-                dim.iter().enumerate().for_each(|(i, v)| put(40 + 2 * i, &(*v as i16).to_le_bytes()));
+                dim.iter()
+                    .enumerate()
+                    .for_each(|(i, v)| put(40 + 2 * i, &(*v as i16).to_le_bytes()));
                 let codes = [INTENT_LABEL, DATATYPE_UINT8, 8];
                 codes.iter().enumerate().for_each(|(i, v)| put(68 + 2 * i, &v.to_le_bytes()));
                 put(123, &[self.xyzt_units as u8]);
@@ -146,7 +157,10 @@ impl Fields {
                 put(252, &(self.qform_code as i16).to_le_bytes());
                 put(254, &(self.sform_code as i16).to_le_bytes());
                 for (at, values) in floats {
-                    values.iter().enumerate().for_each(|(i, v)| put(at + 4 * i, &(*v as f32).to_le_bytes()));
+                    values
+                        .iter()
+                        .enumerate()
+                        .for_each(|(i, v)| put(at + 4 * i, &(*v as f32).to_le_bytes()));
                 }
                 put(344, b"n+1\0");
             }
@@ -186,8 +200,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Of a version 2 header. Its byte order is told as nifti_clib and nibabel do: by the number of dimensions and, where that is 0, by the
-    /// header's length.
+    /// Of a version 2 header. Its byte order is told as nifti_clib and nibabel do: by the number of
+    /// dimensions and, where that is 0, by the header's length.
     fn new(bytes: &'a [u8]) -> Self {
         let [little, big] = [false, true].map(|big_endian| Self { bytes, big_endian });
         let plausible = |from: &Self| (1..=7).contains(&from.i64(16));

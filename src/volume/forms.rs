@@ -1,7 +1,8 @@
 //! Where a header places its grid, by the rules of the readers that people compare with.
 //!
-//! The rules are those of [nifti_clib](https://github.com/NIFTI-Imaging/nifti_clib) (which ITK, FSL and AFNI use) and
-//! [nibabel](https://nipy.org/nibabel/nifti_images.html). Where they differ from one another:
+//! The rules are those of [nifti_clib](https://github.com/NIFTI-Imaging/nifti_clib) (which ITK, FSL
+//! and AFNI use) and [nibabel](https://nipy.org/nibabel/nifti_images.html). Where they differ from
+//! one another:
 //!
 //! | header | nibabel | nifti_clib, ITK | here |
 //! |---|---|---|---|
@@ -19,31 +20,37 @@
 //! | no form | x to the left, y anterior, z superior, the grid's centre at 0 | ITK: x left, y posterior, z superior, the first voxel at 0 | as nibabel, and a warning |
 //! | unit metre or micrometre | numbers as they are | ITK: millimetres | millimetres |
 //!
-//! A volume that declares a form which cannot be used is refused: its author had a placement in mind, and another one would
-//! swap sides in silence.
+//! A volume that declares a form which cannot be used is refused: its author had a placement in
+//! mind, and another one would swap sides in silence.
 
 use super::error::VolumeWarning;
 use super::fields::{Fields, Version};
 use super::geometry::Affine;
 
-/// Below this, what a version 1 quaternion's squared norm lacks to 1 is taken for rounding of 32-bit numbers, and the turn for
-/// half a one: nifti_clib's bound, which most readers share.
+/// Below this, what a version 1 quaternion's squared norm lacks to 1 is taken for rounding of
+/// 32-bit numbers, and the turn for half a one: nifti_clib's bound, which most readers share.
 const HALF_TURN: f64 = 1e-7;
 
-/// Degrees from perpendicular from which on a grid counts as sheared. Rounding to 32 bits gives 1e-5.
+/// Degrees from perpendicular from which on a grid counts as sheared. Rounding to 32 bits gives
+/// 1e-5.
 const SHEAR_DEGREES: f64 = 0.1;
 
-/// Largest side in millimetres below and above which the unit must be wrong. The range spans a factor of 1000, so that a
-/// body within it (a mouse's brain, a standing adult) falls out of it when its unit is wrong by that much.
+/// Largest side in millimetres below and above which the unit must be wrong. The range spans a
+/// factor of 1000, so that a body within it (a mouse's brain, a standing adult) falls out of it
+/// when its unit is wrong by that much.
 pub const PLAUSIBLE_MM: [f64; 2] = [3.0, 3000.0];
 
 /// A declared form that cannot be used: the field, what it says, what it may say.
 pub(super) type Unusable = (&'static str, String, &'static str);
 
 /// The grid's placement in millimetres, and what is odd about it.
-pub(super) fn place(fields: &Fields, size: [usize; 3]) -> Result<(Affine, Vec<VolumeWarning>), Unusable> {
+pub(super) fn place(
+    fields: &Fields,
+    size: [usize; 3],
+) -> Result<(Affine, Vec<VolumeWarning>), Unusable> {
     let mut warnings = Vec::new();
-    let sform = (fields.sform_code > 0).then_some(Affine(fields.srow)).filter(Affine::is_invertible);
+    let sform =
+        (fields.sform_code > 0).then_some(Affine(fields.srow)).filter(Affine::is_invertible);
     let qform = (fields.qform_code > 0).then(|| qform(fields)).filter(Affine::is_invertible);
     let affine = match (sform, qform) {
         (Some(sform), Some(qform)) => {
@@ -78,8 +85,8 @@ pub(super) fn place(fields: &Fields, size: [usize; 3]) -> Result<(Affine, Vec<Vo
     Ok((affine, warnings))
 }
 
-/// A length in the header's unit of space: the low three bits of `xyzt_units` are 1 for metres, 2 for millimetres, 3 for
-/// micrometres; anything else is unknown and taken as millimetres.
+/// A length in the header's unit of space: the low three bits of `xyzt_units` are 1 for metres, 2
+/// for millimetres, 3 for micrometres; anything else is unknown and taken as millimetres.
 fn millimetres(xyzt_units: i32, length: f64) -> f64 {
     match xyzt_units & 7 {
         1 => length * 1000.0,
@@ -130,7 +137,8 @@ fn centred(fields: &Fields, size: [usize; 3]) -> Affine {
     Affine(rows)
 }
 
-/// The quaternion form; formula in nifti1.h under "method 2". Not finite where one of its numbers is not.
+/// The quaternion form; formula in nifti1.h under "method 2". Not finite where one of its numbers
+/// is not.
 fn qform(fields: &Fields) -> Affine {
     let norm = fields.quatern.iter().map(|v| v * v).sum::<f64>();
     let rest = 1.0 - norm;

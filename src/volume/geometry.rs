@@ -8,10 +8,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The direction in which each array axis increases: three of the letters L/R, A/P and I/S, one of each pair.
+/// The direction in which each array axis increases: three of the letters L/R, A/P and I/S, one of
+/// each pair.
 ///
-/// `RAS`, the default: the first axis increases towards the patient's right, the second towards anterior, the third
-/// towards superior.
+/// `RAS`, the default: the first axis increases towards the patient's right, the second towards
+/// anterior, the third towards superior.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Orientation([Direction; 3]);
@@ -34,7 +35,9 @@ impl Default for Orientation {
 
 /// A text that is no orientation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is no orientation: write three letters, one of L/R, one of A/P and one of I/S, as in RAS")]
+#[error(
+    "`{0}` is no orientation: write three letters, one of L/R, one of A/P and one of I/S, as in RAS"
+)]
 pub struct OrientationError(String);
 
 impl FromStr for Orientation {
@@ -94,7 +97,8 @@ impl Affine {
     /// Volume in mm³ that a voxel takes, negative for a left-handed grid.
     fn determinant(&self) -> f64 {
         let m = &self.0;
-        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
             + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     }
 
@@ -115,25 +119,33 @@ impl Affine {
         let cosine = |[a, b]: [usize; 2]| {
             m.iter().map(|row| (row[a] / spacing[a]) * (row[b] / spacing[b])).sum::<f64>().abs()
         };
-        [[0, 1], [0, 2], [1, 2]].map(cosine).into_iter().fold(0.0, f64::max).min(1.0).asin().to_degrees()
+        [[0, 1], [0, 2], [1, 2]]
+            .map(cosine)
+            .into_iter()
+            .fold(0.0, f64::max)
+            .min(1.0)
+            .asin()
+            .to_degrees()
     }
 
-    /// The orientation closest to this affine: the assignment of array axes to anatomical axes with the greatest sum of
-    /// absolute cosines, so that oblique volumes get one anatomical axis for each array axis.
+    /// The orientation closest to this affine: the assignment of array axes to anatomical axes with
+    /// the greatest sum of absolute cosines, so that oblique volumes get one anatomical axis for
+    /// each array axis.
     #[must_use]
     pub fn orientation(&self) -> Orientation {
         const ASSIGNMENTS: [[usize; 3]; 6] =
             [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         let spacing = self.spacing();
         let cosine = |anatomical: usize, array: usize| self.0[anatomical][array] / spacing[array];
-        let weight = |p: &[usize; 3]| (0..3).map(|array| cosine(p[array], array).abs()).sum::<f64>();
+        let weight =
+            |p: &[usize; 3]| (0..3).map(|array| cosine(p[array], array).abs()).sum::<f64>();
         let best = ASSIGNMENTS.iter().skip(1).fold(&ASSIGNMENTS[0], |best, candidate| {
             if weight(candidate) > weight(best) { candidate } else { best }
         });
-        Orientation(
-            [0, 1, 2]
-                .map(|array| Direction { axis: best[array], negative: self.0[best[array]][array] < 0.0 }),
-        )
+        Orientation([0, 1, 2].map(|array| Direction {
+            axis: best[array],
+            negative: self.0[best[array]][array] < 0.0,
+        }))
     }
 }
 
@@ -180,7 +192,8 @@ impl Geometry {
     }
 }
 
-/// For each axis of the model's orientation, the file axis that it is, and whether it runs the other way.
+/// For each axis of the model's orientation, the file axis that it is, and whether it runs the
+/// other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AxisMap(pub [FileAxis; 3]);
 
@@ -198,7 +211,8 @@ impl AxisMap {
     #[must_use]
     pub fn between(file: Orientation, model: Orientation) -> Self {
         Self(model.0.map(|wanted| {
-            // Each orientation has every anatomical axis once, so the search succeeds; 0 is never taken.
+            // Each orientation has every anatomical axis once, so the search succeeds; 0 is never
+            // taken.
             let axis = file.0.iter().position(|d| d.axis == wanted.axis).unwrap_or(0);
             FileAxis { axis, reversed: file.0[axis].negative != wanted.negative }
         }))
@@ -253,12 +267,17 @@ mod tests {
     #[test]
     fn flat_or_undefined_affines_are_not_invertible() {
         assert!(!Affine([[0.0; 4]; 3]).is_invertible());
-        assert!(!Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible());
         assert!(
-            !Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_invertible()
+            !Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+                .is_invertible()
         );
         assert!(
-            Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]]).is_invertible()
+            !Affine([[f64::NAN, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+                .is_invertible()
+        );
+        assert!(
+            Affine([[1e-4, 0.0, 0.0, 0.0], [0.0, 1e-4, 0.0, 0.0], [0.0, 0.0, 1e-4, 0.0]])
+                .is_invertible()
         );
     }
 
@@ -273,7 +292,8 @@ mod tests {
             let at = [1usize, 2, 3];
             let mut file_at = [0.0; 3];
             for (axis, from) in map.0.iter().enumerate() {
-                let index = if from.reversed { oriented.size[axis] - 1 - at[axis] } else { at[axis] };
+                let index =
+                    if from.reversed { oriented.size[axis] - 1 - at[axis] } else { at[axis] };
                 file_at[from.axis] = index as f64;
             }
             let here = oriented.affine.apply(at.map(|i| i as f64));

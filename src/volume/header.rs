@@ -1,4 +1,5 @@
-//! A NIfTI file's header, version 1 or 2: found, parsed, and validated, so that the rest of the library can trust it.
+//! A NIfTI file's header, version 1 or 2: found, parsed, and validated, so that the rest of the
+//! library can trust it.
 //!
 //! Nothing is allocated from what a header claims.
 
@@ -115,7 +116,8 @@ pub struct VolumeHeader {
 }
 
 impl VolumeHeader {
-    /// Finds, parses and validates the header of a `.nii`, `.nii.gz`, `.hdr[.gz]` or `.img[.gz]` file.
+    /// Finds, parses and validates the header of a `.nii`, `.nii.gz`, `.hdr[.gz]` or `.img[.gz]`
+    /// file.
     ///
     /// # Errors
     /// [`VolumeError::Open`], [`VolumeError::NotNifti`], [`VolumeError::Header`]
@@ -128,7 +130,8 @@ impl VolumeHeader {
         let header_path = sibling(path, "img", "hdr").unwrap_or_else(|| path.to_owned());
         let header = Input::open(&header_path, stop.clone())?;
         // Both files of a pair at once, lest one be replaced between.
-        let image = sibling(&header_path, "hdr", "img").map(|path| (Input::open(&path, stop.clone()), path));
+        let image = sibling(&header_path, "hdr", "img")
+            .map(|path| (Input::open(&path, stop.clone()), path));
         let mut stream = header.start()?;
         let raw = parse(&header_path, &mut stream)?;
         let (data_path, data) = match image {
@@ -182,8 +185,9 @@ impl Files {
     }
 }
 
-/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same case, in small letters or in
-/// capitals, compressed or not, as it exists; where none does, in the same case.
+/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same
+/// case, in small letters or in capitals, compressed or not, as it exists; where none does, in the
+/// same case.
 fn sibling(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let is = |p: &Path, e: &str| p.extension().is_some_and(|x| x.eq_ignore_ascii_case(e));
     let plain = if is(path, "gz") { path.with_extension("") } else { path.to_owned() };
@@ -250,10 +254,16 @@ fn fill(path: &Path, stream: &mut Stream, buffer: &mut [u8]) -> Result<usize, Vo
             Err(e)
                 if matches!(
                     e.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                    io::ErrorKind::InvalidInput
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
                 ) =>
             {
-                return Err(not_nifti(path, format!("damaged gzip data in the header ({e})"), COPY));
+                return Err(not_nifti(
+                    path,
+                    format!("damaged gzip data in the header ({e})"),
+                    COPY,
+                ));
             }
             Err(source) => return Err(bytes::failed(path, source)),
         }
@@ -333,7 +343,8 @@ impl Checker<'_> {
         let size = [length(1), length(2), length(3)].map(|n| n as u64);
         let channels = length(4);
         if size[0].max(size[1]) > MAX_SIDE as u64 || size[0] * size[1] > MAX_SLICE_VOXELS as u64 {
-            let most = format!("slices of at most {MAX_SIDE} × {MAX_SIDE} and {MAX_SLICE_VOXELS} voxels");
+            let most =
+                format!("slices of at most {MAX_SIDE} × {MAX_SIDE} and {MAX_SLICE_VOXELS} voxels");
             return self.refuse("dim", format!("{size:?}"), most);
         }
         if size[2] > MAX_SLICES as u64 {
@@ -350,7 +361,11 @@ impl Checker<'_> {
         let code = self.raw.datatype;
         match DataType::of(code) {
             Some(data_type) => Ok(data_type),
-            None => self.refuse("datatype", format!("{code}{}", DataType::name_of_other(code)), EXPECTED),
+            None => self.refuse(
+                "datatype",
+                format!("{code}{}", DataType::name_of_other(code)),
+                EXPECTED,
+            ),
         }
     }
 

@@ -22,7 +22,10 @@ const BEGINNINGS: [(&[u8], Kind); 27] = [
     (b"Comment", ("a MetaImage file (.mha or .mhd)", CONVERT_ITK)),
     (b"CDF\x01", ("a MINC 1 file", "convert it with mnc2nii")),
     (b"CDF\x02", ("a MINC 1 file", "convert it with mnc2nii")),
-    (b"\x89HDF\r\n\x1a\n", ("an HDF5 file (MINC 2, perhaps)", "convert it, a MINC file with mnc2nii")),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        ("an HDF5 file (MINC 2, perhaps)", "convert it, a MINC file with mnc2nii"),
+    ),
     (b"\x93NUMPY", ("a NumPy array", "save it with nibabel and the affine that belongs to it")),
     (b"\x89PNG", ("a PNG picture", "convert the series that it was made from")),
     (b"\xff\xd8\xff", ("a JPEG picture", "convert the series that it was made from")),
@@ -43,8 +46,10 @@ const DICOM: &str = "convert the series that it belongs to with dcm2niix";
 
 /// Knows a file by its first 348 bytes, or fewer where there are no more.
 pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
-    let begins = BEGINNINGS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);
-    let at = |from: usize, text: &[u8]| bytes.get(from..).is_some_and(|rest| rest.starts_with(text));
+    let begins =
+        BEGINNINGS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);
+    let at =
+        |from: usize, text: &[u8]| bytes.get(from..).is_some_and(|rest| rest.starts_with(text));
     match () {
         () if at(128, b"DICM") => Some(("a DICOM file", DICOM)),
         () if at(257, b"ustar") => Some(("a tar archive", "unpack it first with tar -x")),
@@ -59,7 +64,8 @@ pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
     }
 }
 
-/// A data set that begins with group 2 or 8: by explicit representation (two capitals), or by a short length.
+/// A data set that begins with group 2 or 8: by explicit representation (two capitals), or by a
+/// short length.
 fn bare_dicom(bytes: &[u8]) -> bool {
     let [group, 0, element, 0, a, b, c, d, ..] = *bytes else { return false };
     let representation = a.is_ascii_uppercase() && b.is_ascii_uppercase();
@@ -69,7 +75,9 @@ fn bare_dicom(bytes: &[u8]) -> bool {
 
 /// Version 1, sizes of three axes and frames, and a type that the format has; all big-endian.
 fn mgh(bytes: &[u8]) -> bool {
-    let number = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let number = |i: usize| {
+        bytes.get(4 * i..4 * i + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+    };
     number(0) == Some(1)
         && (1..5).all(|i| number(i).is_some_and(|n| (1..1 << 24).contains(&n)))
         && matches!(number(5), Some(0 | 1 | 3 | 4 | 10))

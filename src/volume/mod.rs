@@ -1,7 +1,9 @@
-//! Volumes on disk as a stream of slices: reading in the model's orientation, writing labels back in the file's.
+//! Volumes on disk as a stream of slices: reading in the model's orientation, writing labels back
+//! in the file's.
 //!
-//! [`SliceSource`] reads NIfTI of versions 1 and 2 (`.nii`, `.nii.gz`, `.hdr`/`.img`) and [`LabelSink`] writes labels with the same geometry.
-//! Neither knows of nets or intensities' meaning; both hold one slice, and a bounded block where slices have to be spooled.
+//! [`SliceSource`] reads NIfTI of versions 1 and 2 (`.nii`, `.nii.gz`, `.hdr`/`.img`) and
+//! [`LabelSink`] writes labels with the same geometry. Neither knows of nets or intensities'
+//! meaning; both hold one slice, and a bounded block where slices have to be spooled.
 
 mod bytes;
 mod error;

@@ -1,15 +1,15 @@
 //! A box of a volume: how a person names it, and which voxels it is.
 //!
-//! Arithmetic on a grid only. [`SliceSource`](super::SliceSource) reads what lies in a box as if it were all there is;
-//! [`LabelSink`](super::LabelSink) writes its labels into the whole grid.
+//! Arithmetic on a grid only. [`SliceSource`](super::SliceSource) reads what lies in a box as if it
+//! were all there is; [`LabelSink`](super::LabelSink) writes its labels into the whole grid.
 
 use serde::Serialize;
 use thiserror::Error;
 
 use super::geometry::{Affine, AxisMap, Geometry};
 
-/// How far from a voxel's centre, in voxels, a box's face may lie and still count as going through it: coordinates that people
-/// type are rounded.
+/// How far from a voxel's centre, in voxels, a box's face may lie and still count as going through
+/// it: coordinates that people type are rounded.
 const SLACK: f64 = 1e-3;
 
 /// A box of a volume as a person names it. An end that is `None` is the volume's own.
@@ -17,8 +17,9 @@ const SLACK: f64 = 1e-3;
 pub enum Region {
     /// Along each axis of the file, counted from 0: the first voxel, and the one after the last.
     Voxels([[Option<usize>; 2]; 3]),
-    /// Along each world axis (towards right, anterior, superior), in millimetres: lowest and highest coordinate of a voxel's
-    /// centre. On an oblique grid, the voxels that enclose this box.
+    /// Along each world axis (towards right, anterior, superior), in millimetres: lowest and
+    /// highest coordinate of a voxel's centre. On an oblique grid, the voxels that enclose this
+    /// box.
     Millimetres([[Option<f64>; 2]; 3]),
 }
 
@@ -194,7 +195,8 @@ mod tests {
     use super::*;
     use crate::volume::Orientation;
 
-    /// A grid of 10 × 20 × 30 voxels of 2 × 1 × 3 mm that runs to the left, its first voxel at (8, -5, 6) mm.
+    /// A grid of 10 × 20 × 30 voxels of 2 × 1 × 3 mm that runs to the left, its first voxel at (8,
+    /// -5, 6) mm.
     fn grid() -> Geometry {
         Geometry::new(
             [10, 20, 30],
@@ -212,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_voxel_belongs_to_a_box_in_space_where_its_centre_does() {
-        let region = Region::Millimetres([[1.0, 4.0], [-1.0, 1.0], [8.9999, 11.0]].map(|r| r.map(Some)));
+        let region =
+            Region::Millimetres([[1.0, 4.0], [-1.0, 1.0], [8.9999, 11.0]].map(|r| r.map(Some)));
         assert_eq!(region.voxels(&grid()), Ok(VoxelBox { first: [2, 4, 1], size: [2, 3, 1] }));
     }
 
@@ -220,7 +223,10 @@ mod tests {
     fn what_lies_outside_is_refused_with_both_figures() {
         for (first, after) in [(5, 5), (6, 5), (0, 11), (10, 12)] {
             let region = Region::Voxels([[Some(first), Some(after)], [None; 2], [None; 2]]);
-            assert_eq!(region.voxels(&grid()), Err(RegionError::Voxels { axis: 1, first, after, size: 10 }));
+            assert_eq!(
+                region.voxels(&grid()),
+                Err(RegionError::Voxels { axis: 1, first, after, size: 10 })
+            );
         }
         for x in [[9.0, 12.0], [2.0, 1.0], [0.5, 1.5], [f64::NAN, 1.0]] {
             let region = Region::Millimetres([x.map(Some), [None; 2], [None; 2]]);
@@ -232,15 +238,18 @@ mod tests {
     #[test]
     fn an_oblique_grid_gives_the_voxels_that_enclose_the_box() {
         let (s, c) = 0.5f64.sin_cos();
-        let grid =
-            Geometry::new([40; 3], Affine([[c, -s, 0.0, 0.0], [s, c, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]));
+        let grid = Geometry::new(
+            [40; 3],
+            Affine([[c, -s, 0.0, 0.0], [s, c, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+        );
         let ends = [[5.0, 9.0], [15.0, 20.0], [3.0, 3.0]];
         let found = Region::Millimetres(ends.map(|r| r.map(Some))).voxels(&grid).unwrap();
         for i in 0..40 * 40 * 40usize {
             let at = [i % 40, i / 40 % 40, i / 1600];
             let place = grid.affine.apply(at.map(|i| i as f64));
             let asked = place.iter().zip(ends).all(|(p, [low, high])| (low..=high).contains(p));
-            let held = (0..3).all(|a| (found.first[a]..found.first[a] + found.size[a]).contains(&at[a]));
+            let held =
+                (0..3).all(|a| (found.first[a]..found.first[a] + found.size[a]).contains(&at[a]));
             assert!(held || !asked, "{at:?}");
         }
     }
@@ -249,7 +258,8 @@ mod tests {
     fn a_box_stays_in_its_place_when_axes_turn() {
         let (grid, found) = (grid(), VoxelBox { first: [2, 3, 4], size: [5, 6, 7] });
         for model in ["RAS", "LPI", "SAR", "PIL"] {
-            let map = AxisMap::between(grid.affine.orientation(), model.parse::<Orientation>().unwrap());
+            let map =
+                AxisMap::between(grid.affine.orientation(), model.parse::<Orientation>().unwrap());
             let there = found.oriented(grid.size, map).of(&grid.oriented(map));
             let here = found.of(&grid).oriented(map);
             assert_eq!(there.size, here.size, "{model}");

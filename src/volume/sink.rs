@@ -1,4 +1,5 @@
-//! Labels out: a label volume written one slice at a time in the source file's own geometry, complete or not at all.
+//! Labels out: a label volume written one slice at a time in the source file's own geometry,
+//! complete or not at all.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use super::spool::{Layout, Spool};
 use super::voxels::Placement;
 use crate::atomic::{self, CommitError, Part, Staged};
 
-/// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the format of the source's
-/// file, so that its numbers stay what they are. None of the source's texts is copied, since they may name the patient.
-/// The grid is the file's whole one; what lies outside of the region that the source was to read has no label.
+/// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the
+/// format of the source's file, so that its numbers stay what they are. None of the source's texts
+/// is copied, since they may name the patient. The grid is the file's whole one; what lies outside
+/// of the region that the source was to read has no label.
 #[derive(Debug)]
 pub struct LabelSink {
     path: PathBuf,
@@ -56,9 +58,10 @@ impl Output {
 }
 
 impl LabelSink {
-    /// Begins a label volume at `path` (`.nii` or `.nii.gz`). Until [`LabelSink::finish`] it is a temporary file in the
-    /// same folder; dropped unfinished, that is removed and `path` is untouched. A spool, should one be needed, goes to
-    /// `spool_dir` or the system's temporary folder.
+    /// Begins a label volume at `path` (`.nii` or `.nii.gz`). Until [`LabelSink::finish`] it is a
+    /// temporary file in the same folder; dropped unfinished, that is removed and `path` is
+    /// untouched. A spool, should one be needed, goes to `spool_dir` or the system's temporary
+    /// folder.
     ///
     /// # Errors
     /// [`VolumeError::Exists`] unless `overwrite`, [`VolumeError::Name`], [`VolumeError::Write`]
@@ -72,7 +75,8 @@ impl LabelSink {
     }
 
     /// As [`LabelSink::create`], with a text that tells the labels' names and colours, as
-    /// [`caret_xml`](crate::package::table::caret_xml) gives it: it becomes an extension of the header. Empty, it becomes none.
+    /// [`caret_xml`](crate::package::table::caret_xml) gives it: it becomes an extension of the
+    /// header. Empty, it becomes none.
     ///
     /// # Errors
     /// As [`LabelSink::create`].
@@ -117,7 +121,8 @@ impl LabelSink {
         })
     }
 
-    /// Takes the labels of the next slice (row after row, in the model's orientation), in the order of the source.
+    /// Takes the labels of the next slice (row after row, in the model's orientation), in the order
+    /// of the source.
     ///
     /// # Errors
     /// [`VolumeError::Write`], [`VolumeError::Spool`]
@@ -145,8 +150,8 @@ impl LabelSink {
     /// Completes the file and gives it its name.
     ///
     /// # Errors
-    /// [`VolumeError::Incomplete`] unless every slice was pushed once, [`VolumeError::Write`], [`VolumeError::Spool`],
-    /// [`VolumeError::Exists`] when another process made the file meanwhile
+    /// [`VolumeError::Incomplete`] unless every slice was pushed once, [`VolumeError::Write`],
+    /// [`VolumeError::Spool`], [`VolumeError::Exists`] when another process made the file meanwhile
     pub fn finish(self) -> Result<(), VolumeError> {
         let overwrite = self.overwrite;
         commit(vec![self.stage()?], overwrite)
@@ -182,7 +187,8 @@ fn failed(path: &Path, source: io::Error) -> VolumeError {
 }
 
 fn is_gzip(path: &Path) -> Result<bool, VolumeError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name =
+        path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     match () {
         () if name.ends_with(".nii.gz") => Ok(true),
         () if name.ends_with(".nii") => Ok(false),
@@ -193,14 +199,18 @@ fn is_gzip(path: &Path) -> Result<bool, VolumeError> {
 /// `NIFTI_ECODE_CARET`: the extension is XML of Caret and Connectome Workbench.
 const CODE_CARET: i32 = 30;
 
-/// What precedes the voxels: the header, four bytes that say whether an extension follows, and the extension, which is filled up
-/// to 16 bytes with white space, since that is XML, too.
+/// What precedes the voxels: the header, four bytes that say whether an extension follows, and the
+/// extension, which is filled up to 16 bytes with white space, since that is XML, too.
 fn beginning(source: &VolumeHeader, caret_xml: &str) -> Vec<u8> {
     let header = source.raw.version.header_len() + 4;
-    let extension = if caret_xml.is_empty() { 0 } else { (8 + caret_xml.len()).next_multiple_of(16) };
+    let extension =
+        if caret_xml.is_empty() { 0 } else { (8 + caret_xml.len()).next_multiple_of(16) };
     let voxels_at = header + extension;
-    let mut out =
-        source.raw.label_header(source.size, voxels_at, concat!("monet ", env!("CARGO_PKG_VERSION")));
+    let mut out = source.raw.label_header(
+        source.size,
+        voxels_at,
+        concat!("monet ", env!("CARGO_PKG_VERSION")),
+    );
     out.resize(header, 0);
     if extension > 0 {
         out[header - 4] = 1;

@@ -1,8 +1,8 @@
 //! Slices in: a volume file read one slice at a time, in the model's orientation.
 //!
-//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream straight from the file;
-//! otherwise they pass through a spool on disk, as they do from a pipe, which gives its bytes but once. Memory never depends
-//! on the number of slices.
+//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream
+//! straight from the file; otherwise they pass through a spool on disk, as they do from a pipe,
+//! which gives its bytes but once. Memory never depends on the number of slices.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,12 +22,14 @@ use super::voxels::{Decoder, Placement, Range};
 pub struct SourceOptions {
     /// Orientation in which slices are wanted.
     pub orientation: Orientation,
-    /// Folder for the spool, should one be needed; the system's temporary folder when `None`. The spool takes as much
-    /// as the volume's uncompressed voxels.
+    /// Folder for the spool, should one be needed; the system's temporary folder when `None`. The
+    /// spool takes as much as the volume's uncompressed voxels.
     pub spool_dir: Option<PathBuf>,
-    /// Set from outside, it ends reading, the filling of the spool included, before the next 64 KiB of the file.
+    /// Set from outside, it ends reading, the filling of the spool included, before the next 64 KiB
+    /// of the file.
     pub interrupted: Option<Arc<AtomicBool>>,
-    /// The part that is wanted: read as if there were nothing else. The spool takes the whole volume all the same.
+    /// The part that is wanted: read as if there were nothing else. The spool takes the whole
+    /// volume all the same.
     pub region: Option<Region>,
 }
 
@@ -58,7 +60,8 @@ enum Way {
 }
 
 impl Way {
-    /// The way of a file's slices, and the bytes of one as stored. Where it leads through a spool, that is filled.
+    /// The way of a file's slices, and the bytes of one as stored. Where it leads through a spool,
+    /// that is filled.
     fn new(
         header: &mut VolumeHeader,
         files: &Files,
@@ -82,13 +85,17 @@ impl Way {
 
 impl std::fmt::Debug for SliceSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SliceSource").field("header", &self.header).field("next", &self.next).finish()
+        f.debug_struct("SliceSource")
+            .field("header", &self.header)
+            .field("next", &self.next)
+            .finish()
     }
 }
 
 impl SliceSource {
-    /// Opens a volume; where a spool is needed, this reads the whole file once. Each file is opened once and never again:
-    /// what takes its name later is not read, and is noticed at the end of a pass.
+    /// Opens a volume; where a spool is needed, this reads the whole file once. Each file is opened
+    /// once and never again: what takes its name later is not read, and is noticed at the end of a
+    /// pass.
     ///
     /// # Errors
     /// [`VolumeError`]
@@ -96,7 +103,8 @@ impl SliceSource {
         Self::open_if(path, options, |_| Ok(()))
     }
 
-    /// Opens a volume whose geometry passes a check (of what is read, in the orientation asked for), which comes before any voxel.
+    /// Opens a volume whose geometry passes a check (of what is read, in the orientation asked
+    /// for), which comes before any voxel.
     ///
     /// # Errors
     /// That of the check; [`VolumeError`]
@@ -118,8 +126,9 @@ impl SliceSource {
         Ok(Self::new(header, files, map, part, way))
     }
 
-    /// Opens a volume of one channel in its file's own order, for one pass: no spool is needed, for a pipe either. `accept` looks at the
-    /// header before anything follows from it, and refuses several channels.
+    /// Opens a volume of one channel in its file's own order, for one pass: no spool is needed, for
+    /// a pipe either. `accept` looks at the header before anything follows from it, and refuses
+    /// several channels.
     pub(crate) fn open_stored<E: From<VolumeError>>(
         path: &Path,
         accept: impl FnOnce(&VolumeHeader) -> Result<(), E>,
@@ -157,7 +166,8 @@ impl SliceSource {
         }
     }
 
-    /// Geometry of what is read, in the orientation asked for: width, height, slices. Slices and rows count within it.
+    /// Geometry of what is read, in the orientation asked for: width, height, slices. Slices and
+    /// rows count within it.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -205,14 +215,15 @@ impl SliceSource {
         self.non_finite
     }
 
-    /// Least and most finite value of a channel that was read in the current pass; `None` where there was none.
+    /// Least and most finite value of a channel that was read in the current pass; `None` where
+    /// there was none.
     #[must_use]
     pub fn range(&self, channel: usize) -> Option<[f32; 2]> {
         self.ranges.get(channel)?.ends()
     }
 
-    /// Reads the next slice into `out`, channel after channel, row after row: [`SliceSource::advance`] and each
-    /// [`SliceSource::row`].
+    /// Reads the next slice into `out`, channel after channel, row after row:
+    /// [`SliceSource::advance`] and each [`SliceSource::row`].
     ///
     /// # Errors
     /// As [`SliceSource::advance`].
@@ -229,12 +240,14 @@ impl SliceSource {
         Ok(Some(index))
     }
 
-    /// Goes on to the next slice, whose rows can then be read. Returns its index along the third axis, `None` after the
-    /// last. Slices come in the file's order: ascending, or descending where the file stores that axis the other way.
-    /// Of a region only its own slices come. After an error there are no more slices until [`SliceSource::rewind`].
+    /// Goes on to the next slice, whose rows can then be read. Returns its index along the third
+    /// axis, `None` after the last. Slices come in the file's order: ascending, or descending where
+    /// the file stores that axis the other way. Of a region only its own slices come. After an
+    /// error there are no more slices until [`SliceSource::rewind`].
     ///
     /// # Errors
-    /// [`VolumeError::Data`], [`VolumeError::Changed`], [`VolumeError::Interrupted`], [`VolumeError::Spool`]
+    /// [`VolumeError::Data`], [`VolumeError::Changed`], [`VolumeError::Interrupted`],
+    /// [`VolumeError::Spool`]
     pub fn advance(&mut self) -> Result<Option<usize>, VolumeError> {
         let slices = self.geometry.size[2];
         if self.next == slices {
@@ -253,8 +266,8 @@ impl SliceSource {
         Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
     }
 
-    /// The next slice as stored, and with the first and the last one what lies before and behind: a file is read to its end,
-    /// where damage shows.
+    /// The next slice as stored, and with the first and the last one what lies before and behind: a
+    /// file is read to its end, where damage shows.
     fn read_next(&mut self) -> Result<(), VolumeError> {
         let [before, behind] = self.part.outside(self.header.size[self.map.0[2].axis], self.map);
         let (first, last) = (self.next == 0, self.next + 1 == self.geometry.size[2]);
@@ -277,8 +290,8 @@ impl SliceSource {
         }
     }
 
-    /// Row `y` of a channel of the slice that [`SliceSource::advance`] went on to, slope and intercept applied; what is
-    /// not finite becomes NaN and is counted, each time that it is read.
+    /// Row `y` of a channel of the slice that [`SliceSource::advance`] went on to, slope and
+    /// intercept applied; what is not finite becomes NaN and is counted, each time that it is read.
     ///
     /// # Panics
     /// When there is no such slice, channel or row, or `out` is not as long as a row.
@@ -310,8 +323,8 @@ impl SliceSource {
         Ok(())
     }
 
-    /// Makes sure that what was read is still what the volume's name leads to: at the end of work, before its result is
-    /// given a name.
+    /// Makes sure that what was read is still what the volume's name leads to: at the end of work,
+    /// before its result is given a name.
     ///
     /// # Errors
     /// [`VolumeError::Changed`]
@@ -319,7 +332,8 @@ impl SliceSource {
         self.files.check()
     }
 
-    /// Reads all slices from the start, sorted by index: for tools on a host, since it takes the whole volume's memory.
+    /// Reads all slices from the start, sorted by index: for tools on a host, since it takes the
+    /// whole volume's memory.
     ///
     /// # Errors
     /// As [`SliceSource::next_into`].
@@ -335,10 +349,12 @@ impl SliceSource {
     }
 }
 
-/// A slice along another axis than the file's is bounded as the file's own are: its declared size says nothing yet.
+/// A slice along another axis than the file's is bounded as the file's own are: its declared size
+/// says nothing yet.
 fn check_slice(header: &VolumeHeader, map: AxisMap) -> Result<(), VolumeError> {
     let [width, height] = [map.0[0].axis, map.0[1].axis].map(|axis| header.size[axis] as u64);
-    // In 64 bits, because the product of what a header declares may not fit a 32-bit target's usize.
+    // In 64 bits, because the product of what a header declares may not fit a 32-bit target's
+    // usize.
     if width * height * header.channels as u64 <= MAX_SLICE_VOXELS as u64 {
         return Ok(());
     }
@@ -375,7 +391,9 @@ impl Planes {
 
     /// The next plane.
     fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
-        self.reader.read_exact(plane).map_err(|e| broken(&self.path, self.slice, self.slices, e))?;
+        self.reader
+            .read_exact(plane)
+            .map_err(|e| broken(&self.path, self.slice, self.slices, e))?;
         self.slice += 1;
         Ok(())
     }
@@ -388,7 +406,8 @@ impl Planes {
     }
 }
 
-/// Refuses at once what is too short for the voxels that the header declares, before anything is allocated for them.
+/// Refuses at once what is too short for the voxels that the header declares, before anything is
+/// allocated for them.
 fn check_length(header: &VolumeHeader, most: Option<u64>) -> Result<(), VolumeError> {
     let Some(most) = most else { return Ok(()) };
     let Some(voxels) = most.checked_sub(header.data_offset) else { return Err(no_voxels(header)) };

@@ -1,7 +1,9 @@
-//! The spool: one unlinked temporary file in which slices wait when the file's order is not the model's.
+//! The spool: one unlinked temporary file in which slices wait when the file's order is not the
+//! model's.
 //!
-//! It holds records, one for each slice along the model's slice axis; a record has a run for each channel and file plane.
-//! Planes come and go in blocks of at most [`BLOCK_BYTES`], so that memory is bounded and disk accesses are long.
+//! It holds records, one for each slice along the model's slice axis; a record has a run for each
+//! channel and file plane. Planes come and go in blocks of at most [`BLOCK_BYTES`], so that memory
+//! is bounded and disk accesses are long.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -75,13 +77,18 @@ impl Layout {
         if self.axis == 2 { plane..plane + 1 } else { 0..self.size[self.axis] }
     }
 
-    /// Copies between a block of planes and the runs of one record: `copy(position in block, position in run, length)`.
+    /// Copies between a block of planes and the runs of one record:
+    /// `copy(position in block, position in run, length)`.
     fn each_piece(&self, record: usize, planes: usize, mut copy: impl FnMut(usize, usize, usize)) {
         let (plane, run, row) = (self.plane_bytes(), self.run_bytes(), self.size[0] * self.voxel);
         for p in 0..planes {
             match self.axis {
                 0 => (0..self.size[1]).for_each(|y| {
-                    copy(p * plane + y * row + record * self.voxel, p * run + y * self.voxel, self.voxel);
+                    copy(
+                        p * plane + y * row + record * self.voxel,
+                        p * run + y * self.voxel,
+                        self.voxel,
+                    );
                 }),
                 1 => copy(p * plane + record * row, p * run, run),
                 _ => copy(p * plane, p * run, run),
@@ -106,7 +113,8 @@ impl Spool {
         VolumeError::Spool { path: self.folder.clone(), source }
     }
 
-    /// Takes in the whole file: `read` fills the next plane in the file's order (all of a channel's, then the next channel's).
+    /// Takes in the whole file: `read` fills the next plane in the file's order (all of a
+    /// channel's, then the next channel's).
     pub(super) fn fill(
         &mut self,
         mut read: impl FnMut(&mut [u8]) -> Result<(), VolumeError>,
@@ -121,8 +129,9 @@ impl Spool {
                 for record in layout.records(first) {
                     let (block, run) = (&self.block, &mut self.run[..planes * layout.run_bytes()]);
                     let from = if layout.axis == 2 { 0 } else { record };
-                    layout
-                        .each_piece(from, planes, |b, r, n| run[r..r + n].copy_from_slice(&block[b..b + n]));
+                    layout.each_piece(from, planes, |b, r, n| {
+                        run[r..r + n].copy_from_slice(&block[b..b + n])
+                    });
                     let written = self
                         .file
                         .seek(SeekFrom::Start(layout.offset(record, channel, first)))
@@ -165,14 +174,16 @@ impl Spool {
             for first in (0..layout.size[2]).step_by(layout.block_planes()) {
                 let planes = layout.block_planes().min(layout.size[2] - first);
                 for record in layout.records(first) {
-                    let (block, run) = (&mut self.block, &mut self.run[..planes * layout.run_bytes()]);
+                    let (block, run) =
+                        (&mut self.block, &mut self.run[..planes * layout.run_bytes()]);
                     let read = self
                         .file
                         .seek(SeekFrom::Start(layout.offset(record, channel, first)))
                         .and_then(|_| self.file.read_exact(run));
                     let from = if layout.axis == 2 { 0 } else { record };
-                    layout
-                        .each_piece(from, planes, |b, r, n| block[b..b + n].copy_from_slice(&run[r..r + n]));
+                    layout.each_piece(from, planes, |b, r, n| {
+                        block[b..b + n].copy_from_slice(&run[r..r + n])
+                    });
                     read.map_err(|e| self.failed(e))?;
                 }
                 write(&self.block[..planes * layout.plane_bytes()])?;

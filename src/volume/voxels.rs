@@ -1,18 +1,21 @@
 //! Stored voxels to f32, placed in the model's orientation; and the plane's way back for labels.
 //!
-//! One plane at a time: the two in-plane axes are turned and flipped here, whatever brought the plane.
+//! One plane at a time: the two in-plane axes are turned and flipped here, whatever brought the
+//! plane.
 
 use super::geometry::AxisMap;
 use super::header::{DataType, VolumeHeader};
 use super::region::VoxelBox;
 
-/// Where the voxels of the model's plane (x first), or of a part of it, lie in the file's plane (fast axis first).
+/// Where the voxels of the model's plane (x first), or of a part of it, lie in the file's plane
+/// (fast axis first).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
     /// Voxels along the model's axes.
     width: usize,
     height: usize,
-    /// Index in the file's plane of the model's first voxel, and what a step along each model axis adds.
+    /// Index in the file's plane of the model's first voxel, and what a step along each model axis
+    /// adds.
     origin: isize,
     x_step: isize,
     y_step: isize,
@@ -117,7 +120,8 @@ impl Decoder {
         Self { data_type, big_endian, slope, intercept }
     }
 
-    /// Decodes a row of the model's plane from the file's plane; returns how many voxels are not finite. Those become NaN.
+    /// Decodes a row of the model's plane from the file's plane; returns how many voxels are not
+    /// finite. Those become NaN.
     pub(super) fn row(&self, raw: &[u8], placement: &Placement, y: usize, out: &mut [f32]) -> u64 {
         macro_rules! decode {
             ($type:ty) => {

@@ -1,8 +1,11 @@
-//! Nets with seeded random weights for tests and benches: MoNet itself, and small ones of every shape.
+//! Nets with seeded random weights for tests and benches: MoNet itself, and small ones of every
+//! shape.
 
 #![allow(dead_code, missing_docs)]
 
-use monet::engine::int8::{Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, Source};
+use monet::engine::int8::{
+    Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, Source,
+};
 
 /// SplitMix64: small, seeded, the same everywhere.
 pub(crate) struct Random(pub(crate) u64);
@@ -81,13 +84,19 @@ impl MoNet {
         conv.pads = [if s == 2 { 1 } else { d }; 4];
         let output = self.graph.tensor(f, QUANT);
         let name = format!("conv{}x{k}x{k}d{d}s{s}", self.graph.nodes.len());
-        self.graph.push(name, Operation::Convolve { inputs: inputs.to_vec(), conv, activation: ELU, output });
+        self.graph.push(
+            name,
+            Operation::Convolve { inputs: inputs.to_vec(), conv, activation: ELU, output },
+        );
         output
     }
 
     fn add(&mut self, a: Source, b: Source) -> Source {
         let output = self.graph.tensor(self.graph.tensors[a.0].channels, SUM);
-        self.graph.push(format!("add{}", self.graph.nodes.len()), Operation::Add { inputs: [a, b], output });
+        self.graph.push(
+            format!("add{}", self.graph.nodes.len()),
+            Operation::Add { inputs: [a, b], output },
+        );
         output
     }
 
@@ -108,7 +117,8 @@ impl MoNet {
         conv.pads = [1; 4];
         let output = self.graph.tensor(f, QUANT);
         let name = format!("up{}", self.graph.nodes.len());
-        self.graph.push(name, Operation::Transpose { inputs: vec![x], conv, activation: ELU, output });
+        self.graph
+            .push(name, Operation::Transpose { inputs: vec![x], conv, activation: ELU, output });
         output
     }
 }
@@ -135,7 +145,8 @@ pub(crate) fn monet(classes: usize) -> QuantGraph {
     }
     let conv = conv(&mut net.random, 16, classes, [1, 1], Weights::Uniform, QUANT.scale);
     net.graph.push("head", Operation::Logits { inputs: vec![x], conv });
-    net.graph.output = if classes == 1 { Output::Sigmoid { threshold: 0.5 } } else { Output::Softmax };
+    net.graph.output =
+        if classes == 1 { Output::Sigmoid { threshold: 0.5 } } else { Output::Softmax };
     net.graph
 }
 
@@ -146,18 +157,22 @@ pub(crate) fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
     layer.dilation = [dilation; 2];
     layer.pads = [dilation; 4];
     let output = graph.tensor(cout, QUANT);
-    graph
-        .push("layer", Operation::Convolve { inputs: vec![Source(0)], conv: layer, activation: ELU, output });
+    graph.push(
+        "layer",
+        Operation::Convolve { inputs: vec![Source(0)], conv: layer, activation: ELU, output },
+    );
     let head = conv(&mut Random(6), cout, 1, [1, 1], Weights::Uniform, QUANT.scale);
     graph.push("head", Operation::Logits { inputs: vec![output], conv: head });
     graph.output = Output::Sigmoid { threshold: 0.5 };
     graph
 }
 
-/// A small net that passes through one convolution of random shape, with everything that can surround one.
+/// A small net that passes through one convolution of random shape, with everything that can
+/// surround one.
 pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let channels = [1, 3, 4, 16, 17, 32, 48, 64, 96];
-    let fill = random.pick(&[Weights::Uniform, Weights::Uniform, Weights::AllHighest, Weights::AllLowest]);
+    let fill =
+        random.pick(&[Weights::Uniform, Weights::Uniform, Weights::AllHighest, Weights::AllLowest]);
     let quant = |random: &mut Random| Quant {
         scale: random.pick(&[0.004, 0.0235, 0.05, 0.4]),
         zero_point: random.pick(&[0, 1, 43, 128, 255]),
@@ -165,15 +180,22 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let size = [1 + random.below(12), 1 + random.below(40)];
     let input = quant(random);
     let mut graph = QuantGraph::new(random.pick(&channels), input);
-    let activation =
-        random.pick(&[Activation::Linear, Activation::Relu, ELU, ELU, Activation::Elu { alpha: 0.7 }]);
+    let activation = random.pick(&[
+        Activation::Linear,
+        Activation::Relu,
+        ELU,
+        ELU,
+        Activation::Elu { alpha: 0.7 },
+    ]);
     let mut inputs = vec![Source(0)];
     if random.below(2) == 0 {
         let second = graph.tensor(random.pick(&channels[3..]), input);
         let cin = graph.tensors[0].channels;
         let conv = conv(random, cin, graph.tensors[second.0].channels, [1, 1], fill, input.scale);
-        graph
-            .push("widen", Operation::Convolve { inputs: vec![Source(0)], conv, activation, output: second });
+        graph.push(
+            "widen",
+            Operation::Convolve { inputs: vec![Source(0)], conv, activation, output: second },
+        );
         inputs.push(second);
         inputs.swap(0, random.below(2));
     }
@@ -186,12 +208,14 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let output = quant(random);
     let out = graph.tensor(cout, output);
     if random.below(3) == 0 {
-        layer.pads = [0, 1, 2, 3].map(|axis: usize| if kernel[axis % 2] > 2 { random.below(2) } else { 0 });
+        layer.pads =
+            [0, 1, 2, 3].map(|axis: usize| if kernel[axis % 2] > 2 { random.below(2) } else { 0 });
         layer.output_padding = [random.below(2), random.below(2)];
         graph.push("layer", Operation::Transpose { inputs, conv: layer, activation, output: out });
     } else {
-        layer.pads = [0, 1, 2, 3]
-            .map(|axis: usize| layer.dilation[axis % 2] * (kernel[axis % 2] - 1) / 2 + random.below(2));
+        layer.pads = [0, 1, 2, 3].map(|axis: usize| {
+            layer.dilation[axis % 2] * (kernel[axis % 2] - 1) / 2 + random.below(2)
+        });
         for axis in 0..2 {
             let span = layer.dilation[axis] * (kernel[axis] - 1) + 1;
             let short = span.saturating_sub(size[axis] + layer.pads[axis] + layer.pads[axis + 2]);
@@ -215,14 +239,19 @@ fn after(
 ) -> Source {
     let quant = graph.tensors[x.0].quant;
     let channels = graph.tensors[x.0].channels;
-    let output =
-        Quant { scale: quant.scale * random.pick(&[0.6, 1.0, 1.7]), zero_point: random.pick(&[0, 50, 255]) };
+    let output = Quant {
+        scale: quant.scale * random.pick(&[0.6, 1.0, 1.7]),
+        zero_point: random.pick(&[0, 50, 255]),
+    };
     match random.below(5) {
         0 => {
             let mid = graph.tensor(channels, quant);
             let mut layer = conv(random, channels, channels, [3, 3], fill, quant.scale);
             layer.pads = [1; 4];
-            graph.push("mid", Operation::Convolve { inputs: vec![x], conv: layer, activation, output: mid });
+            graph.push(
+                "mid",
+                Operation::Convolve { inputs: vec![x], conv: layer, activation, output: mid },
+            );
             let sum = graph.tensor(channels, output);
             let inputs = if random.below(2) == 0 { [x, mid] } else { [mid, x] };
             graph.push("sum", Operation::Add { inputs, output: sum });
@@ -245,8 +274,10 @@ fn after(
             let mut layer = conv(random, channels, 1, [3, 1], fill, quant.scale);
             layer.pads = [1, 0, 1, 0];
             let activation = Activation::Sigmoid;
-            graph
-                .push("mask", Operation::Convolve { inputs: vec![x], conv: layer, activation, output: mask });
+            graph.push(
+                "mask",
+                Operation::Convolve { inputs: vec![x], conv: layer, activation, output: mask },
+            );
             let out = graph.tensor(channels, output);
             graph.push("gate", Operation::Scale { inputs: [x, mask], output: out });
             out

@@ -1,6 +1,11 @@
 //! What the tests share: volumes and packages made on the fly, real data where it is, the binary.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test file uses its own part of this"
+)]
 
 #[cfg(feature = "tract")]
 mod threshold;
@@ -70,9 +75,12 @@ impl Nifti {
             for y in 0..size[1] {
                 for x in 0..size[0] {
                     let at = |i: usize, n: usize, c: f64| (i as f64 + 0.5) / n as f64 - c;
-                    let (u, v, w) = (at(x, size[0], 0.4), at(y, size[1], 0.55), at(z, size[2], 0.45));
+                    let (u, v, w) =
+                        (at(x, size[0], 0.4), at(y, size[1], 0.55), at(z, size[2], 0.45));
                     let inside = u * u + v * v * 1.5 + w * w < 0.06;
-                    voxels.push(if inside { 900 } else { 100 } + ((x * 3 + y * 5 + z * 7) % 97) as i16);
+                    voxels.push(
+                        if inside { 900 } else { 100 } + ((x * 3 + y * 5 + z * 7) % 97) as i16,
+                    );
                 }
             }
         }
@@ -98,8 +106,16 @@ impl Nifti {
         put(116, &self.intercept.to_le_bytes());
         put(123, &[self.units]);
         let there = [self.qform.is_some(), self.sform.is_some()].map(i16::from);
-        self.codes.unwrap_or(there).iter().enumerate().for_each(|(i, v)| put(252 + 2 * i, &v.to_le_bytes()));
-        self.qform.iter().flatten().enumerate().for_each(|(i, v)| put(256 + 4 * i, &v.to_le_bytes()));
+        self.codes
+            .unwrap_or(there)
+            .iter()
+            .enumerate()
+            .for_each(|(i, v)| put(252 + 2 * i, &v.to_le_bytes()));
+        self.qform
+            .iter()
+            .flatten()
+            .enumerate()
+            .for_each(|(i, v)| put(256 + 4 * i, &v.to_le_bytes()));
         self.sform
             .iter()
             .flatten()
@@ -134,11 +150,15 @@ impl Nifti {
         put(184, &f64::from(self.intercept).to_le_bytes());
         put(344, &i32::from(self.qform.is_some()).to_le_bytes());
         put(348, &i32::from(self.sform.is_some()).to_le_bytes());
-        let floats =
-            self.qform.unwrap_or_default().into_iter().chain(self.sform.unwrap_or_default().concat());
+        let floats = self
+            .qform
+            .unwrap_or_default()
+            .into_iter()
+            .chain(self.sform.unwrap_or_default().concat());
         floats.enumerate().for_each(|(i, v)| put(352 + 8 * i, &f64::from(v).to_le_bytes()));
         put(500, &i32::from(self.units).to_le_bytes());
-        let magic = if one[344..348] == *b"n+1\0" { b"n+2\0\r\n\x1a\n" } else { b"ni2\0\r\n\x1a\n" };
+        let magic =
+            if one[344..348] == *b"n+1\0" { b"n+2\0\r\n\x1a\n" } else { b"ni2\0\r\n\x1a\n" };
         out[4..12].copy_from_slice(magic);
         [out, self.voxels.clone()].concat()
     }
@@ -225,7 +245,9 @@ pub fn real_data(test: &str) -> Option<PathBuf> {
 pub fn python(test: &str) -> Option<PathBuf> {
     let python = std::env::var_os("MONET_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        eprintln!("SKIPPED {test}: MONET_PYTHON names no Python with numpy, nibabel, scipy and onnxruntime");
+        eprintln!(
+            "SKIPPED {test}: MONET_PYTHON names no Python with numpy, nibabel, scipy and onnxruntime"
+        );
     }
     python
 }

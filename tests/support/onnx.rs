@@ -7,7 +7,8 @@ use tract_onnx::pb;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 
-/// A net of one input `image` of one channel. It begins as a convolution `l` of weights `w` and bias `b`, and a sigmoid `s`.
+/// A net of one input `image` of one channel. It begins as a convolution `l` of weights `w` and
+/// bias `b`, and a sigmoid `s`.
 #[derive(Clone)]
 pub struct Net {
     pub model: pb::ModelProto,
@@ -24,10 +25,19 @@ impl Net {
 
     /// Without nodes.
     pub fn empty() -> Self {
-        let graph = pb::GraphProto { name: "net".into(), input: vec![image("image")], ..Default::default() };
+        let graph = pb::GraphProto {
+            name: "net".into(),
+            input: vec![image("image")],
+            ..Default::default()
+        };
         let opset_import = vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }];
         Self {
-            model: pb::ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() },
+            model: pb::ModelProto {
+                ir_version: 8,
+                opset_import,
+                graph: Some(graph),
+                ..Default::default()
+            },
         }
     }
 
@@ -40,7 +50,10 @@ impl Net {
         Self::empty()
             .tensor(floats("qs", &[], &[scale]))
             .tensor(byte("qz", DataType::Uint8, &[]))
-            .tensor(pb::TensorProto { raw_data: vec![3], ..tensor("wi", DataType::Int8, &[1, 1, 1, 1]) })
+            .tensor(pb::TensorProto {
+                raw_data: vec![3],
+                ..tensor("wi", DataType::Int8, &[1, 1, 1, 1])
+            })
             .tensor(floats("ws", &[], &[weight]))
             .tensor(byte("wz", DataType::Int8, &[]))
             .node("QuantizeLinear", &["image", "qs", "qz"], "q", vec![])
@@ -82,7 +95,12 @@ impl Net {
     }
 }
 
-pub fn node(op: &str, inputs: &[&str], output: &str, attribute: Vec<pb::AttributeProto>) -> pb::NodeProto {
+pub fn node(
+    op: &str,
+    inputs: &[&str],
+    output: &str,
+    attribute: Vec<pb::AttributeProto>,
+) -> pb::NodeProto {
     pb::NodeProto {
         op_type: op.into(),
         name: output.into(),
@@ -167,10 +185,20 @@ pub fn exported() -> Net {
         .node("Conv", &["s", "w2"], "c", vec![ints("pads", &[1; 4])])
         .node("BatchNormalization", &["c", "ones", "ones", "ones", "ones"], "n", vec![])
         .node("LeakyRelu", &["n"], "skip", vec![])
-        .node("MaxPool", &["skip"], "p", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
+        .node(
+            "MaxPool",
+            &["skip"],
+            "p",
+            vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+        )
         .node("InstanceNormalization", &["p", "ones", "ones"], "i", vec![])
         .node("PRelu", &["i", "slope"], "e", vec![])
-        .node("ConvTranspose", &["e", "w3"], "u", vec![ints("strides", &[2, 2]), ints("pads", &[1; 4])])
+        .node(
+            "ConvTranspose",
+            &["e", "w3"],
+            "u",
+            vec![ints("strides", &[2, 2]), ints("pads", &[1; 4])],
+        )
         .node("Shape", &["skip"], "shape", vec![])
         .node("Gather", &["shape", "last"], "side", vec![])
         .node("Shape", &["p"], "small", vec![])
@@ -233,7 +261,12 @@ pub fn operators() -> Net {
         .node("Expand", &["mean", "shape"], "expanded", vec![])
         .node("Sub", &["weighted", "expanded"], "centred", vec![])
         .node("Resize", &["centred", "", "factor"], "large", vec![word("mode", "nearest")])
-        .node("MaxPool", &["large"], "small", vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])])
+        .node(
+            "MaxPool",
+            &["large"],
+            "small",
+            vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+        )
         .node("Max", &["small", "s"], "highest", vec![])
         .node("Sigmoid", &["highest"], "out", vec![])
 }

@@ -1,4 +1,5 @@
-//! Builds quantized ONNX nets for tests, in the form with a quantizer and its counterpart wherever counts are.
+//! Builds quantized ONNX nets for tests, in the form with a quantizer and its counterpart wherever
+//! counts are.
 
 #![allow(dead_code)]
 
@@ -17,8 +18,11 @@ pub(crate) const SCALE: f32 = 0.02;
 
 impl Net {
     pub(crate) fn new() -> Self {
-        let graph =
-            pb::GraphProto { name: "net".into(), input: vec![value("image", 1)], ..Default::default() };
+        let graph = pb::GraphProto {
+            name: "net".into(),
+            input: vec![value("image", 1)],
+            ..Default::default()
+        };
         let mut net = Self { graph, random: Random(11) };
         net.floats("scale", &[], &[SCALE]);
         net.bytes("zero", &[], 2, &[60]);
@@ -48,7 +52,12 @@ impl Net {
         });
     }
 
-    pub(crate) fn node(&mut self, op: &str, inputs: &[&str], attribute: Vec<pb::AttributeProto>) -> String {
+    pub(crate) fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attribute: Vec<pb::AttributeProto>,
+    ) -> String {
         let name = format!("{}{}", op.to_lowercase(), self.graph.node.len());
         self.graph.node.push(pb::NodeProto {
             op_type: op.into(),
@@ -82,8 +91,12 @@ impl Net {
         self.bytes(&zero, &[], 3, &[0]);
         let weights = self.node("DequantizeLinear", &[&weights, &scale, &zero], vec![]);
         let kind = pb::attribute_proto::AttributeType::Ints as i32;
-        let pads =
-            pb::AttributeProto { name: "pads".into(), ints: vec![1; 4], r#type: kind, ..Default::default() };
+        let pads = pb::AttributeProto {
+            name: "pads".into(),
+            ints: vec![1; 4],
+            r#type: kind,
+            ..Default::default()
+        };
         self.node("Conv", &[x, &weights], vec![pads])
     }
 
@@ -103,7 +116,12 @@ impl Net {
     pub(crate) fn finish(mut self, output: &str) -> pb::ModelProto {
         self.graph.output = vec![value(output, 4)];
         let opset_import = vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }];
-        pb::ModelProto { ir_version: 8, opset_import, graph: Some(self.graph), ..Default::default() }
+        pb::ModelProto {
+            ir_version: 8,
+            opset_import,
+            graph: Some(self.graph),
+            ..Default::default()
+        }
     }
 }
 
@@ -120,7 +138,9 @@ pub(crate) fn value(name: &str, channels: i64) -> pb::ValueInfoProto {
         .map(|n| Dimension { value: Some(Value::DimValue(n)), ..Default::default() })
         .to_vec();
     let tensor = pb::type_proto::Tensor { elem_type: 1, shape: Some(pb::TensorShapeProto { dim }) };
-    let r#type =
-        pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+    let r#type = pb::TypeProto {
+        value: Some(pb::type_proto::Value::TensorType(tensor)),
+        ..Default::default()
+    };
     pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
 }

@@ -8,7 +8,8 @@ use monet::volume::Orientation;
 use prost::Message;
 use tract_onnx::pb;
 
-/// A package whose net says 1 where the mean of the normalised channels is above one half: exact, fast, and blind to neighbours.
+/// A package whose net says 1 where the mean of the normalised channels is above one half: exact,
+/// fast, and blind to neighbours.
 pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -> PathBuf {
     let onnx = threshold_net(channels);
     fs::write(folder.join("threshold.onnx"), &onnx).unwrap();
@@ -67,7 +68,8 @@ fn threshold_net(channels: usize) -> Vec<u8> {
     let free = || pb::tensor_shape_proto::Dimension::default();
     let image = |name: &str| {
         let shape = Some(pb::TensorShapeProto { dim: vec![free(), free(), free(), free()] });
-        let tensor = pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: 1, shape });
+        let tensor =
+            pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: 1, shape });
         let r#type = Some(pb::TypeProto { value: Some(tensor), ..Default::default() });
         pb::ValueInfoProto { name: name.into(), r#type, ..Default::default() }
     };
@@ -86,5 +88,6 @@ fn threshold_net(channels: usize) -> Vec<u8> {
         ..Default::default()
     };
     let opset_import = vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }];
-    pb::ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
+    pb::ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..Default::default() }
+        .encode_to_vec()
 }

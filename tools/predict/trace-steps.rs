@@ -1,7 +1,9 @@
-//! What `tools/predict` runs under an emulator: the bench net's steps once, with a marker after each.
+//! What `tools/predict` runs under an emulator: the bench net's steps once, with a marker after
+//! each.
 //!
-//! `trace-steps KERNEL HEIGHT WIDTH` prints the plan's steps as JSON, one a line, and runs one slice. The emulator's trace shows when
-//! [`monet_step_done`] is entered: what ran between two entries is one step.
+//! `trace-steps KERNEL HEIGHT WIDTH` prints the plan's steps as JSON, one a line, and runs one
+//! slice. The emulator's trace shows when [`monet_step_done`] is entered: what ran between two
+//! entries is one step.
 
 #![allow(missing_docs, reason = "a tool, no library")]
 
@@ -25,8 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [kernel, height, width] = arguments.as_slice() else {
         return Err("usage: trace-steps KERNEL HEIGHT WIDTH".into());
     };
-    let plan =
-        Plan::new(&nets::monet(1), height.parse()?, width.parse()?, Kernel::choose(Some(kernel.as_str()))?)?;
+    let plan = Plan::new(
+        &nets::monet(1),
+        height.parse()?,
+        width.parse()?,
+        Kernel::choose(Some(kernel.as_str()))?,
+    )?;
     for s in plan.steps() {
         let step = serde_json::json!({ "name": s.name, "kind": s.kind, "shape": s.shape, "macs": s.macs, "bytes": s.bytes });
         println!("{step}");

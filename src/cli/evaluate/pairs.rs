@@ -1,4 +1,5 @@
-//! Which predicted file is compared with which true one: by name, byte for byte, whatever the endings.
+//! Which predicted file is compared with which true one: by name, byte for byte, whatever the
+//! endings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -29,7 +30,8 @@ pub(super) struct Pair {
 pub(super) fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
     match (pred.is_dir(), truth.is_dir()) {
         (false, false) => {
-            let subject = subject(pred).unwrap_or_else(|| pred.file_name().unwrap_or_default().to_owned());
+            let subject =
+                subject(pred).unwrap_or_else(|| pred.file_name().unwrap_or_default().to_owned());
             Ok(vec![Pair { subject, files: Ok([pred.to_owned(), truth.to_owned()]) }])
         }
         (true, true) => {
@@ -57,8 +59,9 @@ pub(super) fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
 
 /// A subject's two files, of those that each folder has.
 fn both([preds, truths]: [Vec<PathBuf>; 2], folders: [&Path; 2]) -> Result<[PathBuf; 2]> {
-    let lacks =
-        |path: PathBuf, folder: &Path| anyhow!("{}: no file of this name in {}", shown(&path), shown(folder));
+    let lacks = |path: PathBuf, folder: &Path| {
+        anyhow!("{}: no file of this name in {}", shown(&path), shown(folder))
+    };
     match (one(preds)?, one(truths)?) {
         (Some(pred), Some(truth)) => Ok([pred, truth]),
         (Some(pred), None) => Err(lacks(pred, folders[1])),
@@ -66,10 +69,11 @@ fn both([preds, truths]: [Vec<PathBuf>; 2], folders: [&Path; 2]) -> Result<[Path
     }
 }
 
-/// The one file of a subject in a folder; two, as `a.nii` beside `a.nii.gz`, leave open which is meant. Of an `.hdr`/`.img` pair
-/// the header stands for both.
+/// The one file of a subject in a folder; two, as `a.nii` beside `a.nii.gz`, leave open which is
+/// meant. Of an `.hdr`/`.img` pair the header stands for both.
 fn one(mut paths: Vec<PathBuf>) -> Result<Option<PathBuf>> {
-    let ends = |path: &PathBuf, ending| split(path).is_some_and(|(_, e)| e.eq_ignore_ascii_case(ending));
+    let ends =
+        |path: &PathBuf, ending| split(path).is_some_and(|(_, e)| e.eq_ignore_ascii_case(ending));
     if paths.iter().any(|path| ends(path, "hdr")) {
         paths.retain(|path| !ends(path, "img"));
     }
@@ -84,7 +88,8 @@ fn one(mut paths: Vec<PathBuf>) -> Result<Option<PathBuf>> {
 fn volumes(folder: &Path) -> Result<Vec<(OsString, PathBuf)>> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let entries = entries.with_context(|| format!("{}: cannot be listed", shown(folder)))?;
-    let shown = entries.into_iter().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let shown =
+        entries.into_iter().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     Ok(shown.map(|entry| entry.path()).filter_map(|path| Some((subject(&path)?, path))).collect())
 }
 
@@ -111,7 +116,8 @@ fn split(path: &Path) -> Option<(OsString, OsString)> {
     };
     let name = Path::new(path.file_name()?);
     let bare = if is(name, &PACKED) { Path::new(name.file_stem()?) } else { name };
-    is(bare, &VOLUMES).then(|| Some((bare.file_stem()?.to_owned(), bare.extension()?.to_owned())))?
+    is(bare, &VOLUMES)
+        .then(|| Some((bare.file_stem()?.to_owned(), bare.extension()?.to_owned())))?
 }
 
 #[cfg(test)]
@@ -120,8 +126,15 @@ mod tests {
 
     #[test]
     fn endings_in_any_case_leave_the_subject() {
-        for name in ["a.b.nii", "a.b.NII.GZ", "a.b.nii.gz", "a.b.HDR", "a.b.img.gz", "a.b.mgz", "a.b.nii.zst"]
-        {
+        for name in [
+            "a.b.nii",
+            "a.b.NII.GZ",
+            "a.b.nii.gz",
+            "a.b.HDR",
+            "a.b.img.gz",
+            "a.b.mgz",
+            "a.b.nii.zst",
+        ] {
             assert_eq!(subject(Path::new(name)), Some("a.b".into()), "{name}");
         }
         for name in ["a.json", "a.gz", "nii", ".nii", "a.nii.txt"] {

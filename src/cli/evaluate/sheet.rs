@@ -72,7 +72,10 @@ fn undefined(summary: &[Comparison], labels: &[Named]) -> String {
         for (score, s) in scores.into_iter().filter(|(_, s)| s.undefined > 0) {
             let all = s.count + s.undefined;
             let label = name(c.label, labels);
-            out += &format!("{score} of {label}: undefined for {} of {all}, not in its mean\n", s.undefined);
+            out += &format!(
+                "{score} of {label}: undefined for {} of {all}, not in its mean\n",
+                s.undefined
+            );
         }
     }
     out

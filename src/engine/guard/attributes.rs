@@ -11,7 +11,11 @@ const MAX_WINDOW: i64 = 4096;
 pub(super) struct Attributes<'a>(pub(super) &'a pb::NodeProto);
 
 impl<'a> Attributes<'a> {
-    fn find(self, name: &str, kind: AttributeType) -> Result<Option<&'a pb::AttributeProto>, String> {
+    fn find(
+        self,
+        name: &str,
+        kind: AttributeType,
+    ) -> Result<Option<&'a pb::AttributeProto>, String> {
         let Some(found) = self.0.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
         if found.r#type != kind as i32 {
             return Err(format!("its attribute {name} is of another type, expected {kind:?}"));
@@ -78,7 +82,9 @@ impl<'a> Attributes<'a> {
         };
         if found.len() != count || found.iter().any(|n| !(least..=MAX_WINDOW).contains(n)) {
             let shown = &found[..found.len().min(8)];
-            return Err(format!("its {name} are {shown:?}, expected {count} from {least} to {MAX_WINDOW}"));
+            return Err(format!(
+                "its {name} are {shown:?}, expected {count} from {least} to {MAX_WINDOW}"
+            ));
         }
         Ok(found.iter().map(|n| n.unsigned_abs()).collect())
     }

@@ -1,4 +1,5 @@
-//! Operators whose result has a shape of their inputs': functions of an element, sums and products, normalisations, reductions.
+//! Operators whose result has a shape of their inputs': functions of an element, sums and products,
+//! normalisations, reductions.
 
 use super::attributes::axis;
 use super::shapes::{Call, Fact, Made};
@@ -21,7 +22,8 @@ pub(super) fn same(call: &Call) -> Result<Made, String> {
         _ => None,
     };
     let (function, whole) = if op == "Cast" { cast(call)? } else { (function, input.whole) };
-    let values = function.and_then(|f| Some(input.values.as_ref()?.iter().map(|v| f(*v)).collect()));
+    let values =
+        function.and_then(|f| Some(input.values.as_ref()?.iter().map(|v| f(*v)).collect()));
     let made = Fact::new(input.shape.clone())?.with(values, whole);
     let work = made.elements();
     Ok(Made { outputs: vec![made; call.outputs], work })
@@ -33,14 +35,19 @@ fn cast(call: &Call) -> Result<(Option<Function>, bool), String> {
         1 | 11 => (Some(|v| v), false),
         2..=7 | 12 | 13 => (Some(f64::trunc), true),
         9 => (Some(|v| f64::from(v != 0.0)), true),
-        to => return Err(format!("it casts to type number {to}, expected whole numbers, f32, f64 or bool")),
+        to => {
+            return Err(format!(
+                "it casts to type number {to}, expected whole numbers, f32, f64 or bool"
+            ));
+        }
     })
 }
 
 /// The same, along an axis that is there.
 pub(super) fn along(call: &Call) -> Result<Made, String> {
     let input = call.operand(0)?;
-    let default = if call.opset < 13 && call.attributes.0.op_type != "LpNormalization" { 1 } else { -1 };
+    let default =
+        if call.opset < 13 && call.attributes.0.op_type != "LpNormalization" { 1 } else { -1 };
     // One axis less than a tensor without any is none.
     call.attributes.axis("axis", if input.rank() == 1 { -1 } else { default }, input.rank())?;
     Made::one(Fact::new(input.shape.clone())?, 4)
@@ -57,7 +64,9 @@ pub(super) fn common<'a>(shapes: impl IntoIterator<Item = &'a [u64]>) -> Result<
                 Some(1) => all[i] = n,
                 Some(known) if known == n || n == 1 => {}
                 Some(known) => {
-                    return Err(format!("its inputs have {known} and {n} elements along the same axis"));
+                    return Err(format!(
+                        "its inputs have {known} and {n} elements along the same axis"
+                    ));
                 }
             }
         }
@@ -68,11 +77,14 @@ pub(super) fn common<'a>(shapes: impl IntoIterator<Item = &'a [u64]>) -> Result<
 
 /// The common shape of all operands.
 pub(super) fn broadcast(call: &Call) -> Result<Made, String> {
-    let operands: Vec<&Fact> = (0..call.operands.len()).map(|i| call.operand(i)).collect::<Result<_, _>>()?;
+    let operands: Vec<&Fact> =
+        (0..call.operands.len()).map(|i| call.operand(i)).collect::<Result<_, _>>()?;
     let shape = common(operands.iter().map(|fact| &fact.shape[..]))?;
     let op = call.attributes.0.op_type.as_str();
-    let compares =
-        matches!(op, "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "And" | "Or" | "Xor");
+    let compares = matches!(
+        op,
+        "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "And" | "Or" | "Xor"
+    );
     let whole = compares || operands.iter().rev().take(2).all(|fact| fact.whole);
     let made = Fact::new(shape)?;
     let values = arithmetic(op, &operands, &made, whole);
@@ -199,7 +211,11 @@ pub(super) fn quantizer(call: &Call) -> Result<Made, String> {
     if let Some(zero) = call.maybe(2)
         && zero.elements() != scale.elements()
     {
-        return Err(format!("it has {} zero points and {} scales", zero.elements(), scale.elements()));
+        return Err(format!(
+            "it has {} zero points and {} scales",
+            zero.elements(),
+            scale.elements()
+        ));
     }
     if call.attributes.int("block_size", 0)? != 0 {
         return Err("its scales are of blocks: quantize by tensor or by channel".into());

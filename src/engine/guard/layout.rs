@@ -13,7 +13,10 @@ fn reordered(input: &Fact, shape: Vec<u64>) -> Result<Made, String> {
 /// A shape as values tell it.
 fn asked(values: &[i64]) -> Result<Vec<u64>, String> {
     if values.len() > MAX_RANK {
-        return Err(format!("it makes a tensor of {} axes, expected at most {MAX_RANK}", values.len()));
+        return Err(format!(
+            "it makes a tensor of {} axes, expected at most {MAX_RANK}",
+            values.len()
+        ));
     }
     let sizes = values.iter().map(|v| u64::try_from(*v).ok()).collect::<Option<_>>();
     sizes.ok_or_else(|| format!("it makes a tensor of shape {values:?}, expected positive sizes"))
@@ -48,7 +51,8 @@ fn picked(length: u64, start: i64, end: i64, step: i64) -> Result<(u64, i64), St
     let counted = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
     // Backwards, the end that lies before all is -1.
     let [low, high] = if step > 0 { [0, n] } else { [-1, n - 1] };
-    let (start, end) = (counted(start).clamp(low.max(0), high.max(0)), counted(end).clamp(low, high));
+    let (start, end) =
+        (counted(start).clamp(low.max(0), high.max(0)), counted(end).clamp(low, high));
     let span = if step > 0 { end - start } else { start - end };
     Ok((span.max(0).unsigned_abs().div_ceil(step.unsigned_abs()), start))
 }
@@ -77,12 +81,16 @@ pub(super) fn split(call: &Call) -> Result<Made, String> {
 }
 
 fn asked_parts(sizes: &[i64]) -> Result<Vec<u64>, String> {
-    let parts = sizes.iter().map(|v| u64::try_from(*v).ok().filter(|v| *v < 1 << 32)).collect::<Option<_>>();
+    let parts = sizes
+        .iter()
+        .map(|v| u64::try_from(*v).ok().filter(|v| *v < 1 << 32))
+        .collect::<Option<_>>();
     parts.ok_or_else(|| "it splits into parts of impossible sizes".into())
 }
 
 pub(super) fn concat(call: &Call) -> Result<Made, String> {
-    let operands: Vec<&Fact> = (0..call.operands.len()).map(|i| call.operand(i)).collect::<Result<_, _>>()?;
+    let operands: Vec<&Fact> =
+        (0..call.operands.len()).map(|i| call.operand(i)).collect::<Result<_, _>>()?;
     let first = operands.first().ok_or("it has no inputs")?;
     if !call.attributes.has("axis") {
         return Err("it has no axis".into());
@@ -94,7 +102,10 @@ pub(super) fn concat(call: &Call) -> Result<Made, String> {
             shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, n)| *n).collect()
         };
         if fact.rank() != first.rank() || others(&fact.shape) != others(&first.shape) {
-            return Err(format!("it joins {:?} and {:?} along axis {axis}", first.shape, fact.shape));
+            return Err(format!(
+                "it joins {:?} and {:?} along axis {axis}",
+                first.shape, fact.shape
+            ));
         }
         shape[axis] = shape[axis].saturating_add(fact.shape[axis]);
     }
@@ -233,7 +244,8 @@ pub(super) fn gather(call: &Call) -> Result<Made, String> {
 
 pub(super) fn constant(call: &Call) -> Result<Made, String> {
     let attributes = call.attributes;
-    let single = |value: f64, whole: bool| Ok(Fact::new(Vec::new())?.with(Some(vec![value]), whole));
+    let single =
+        |value: f64, whole: bool| Ok(Fact::new(Vec::new())?.with(Some(vec![value]), whole));
     let fact = if let Some(tensor) = attributes.tensor("value")? {
         shapes::constant(tensor)
     } else if attributes.has("value_int") {
@@ -255,8 +267,12 @@ pub(super) fn constant(call: &Call) -> Result<Made, String> {
 pub(super) fn constant_of_shape(call: &Call) -> Result<Made, String> {
     let shape = asked(&call.wholes(0)?)?;
     let (value, whole) = match call.attributes.tensor("value")?.map(shapes::constant).transpose()? {
-        Some(fact) if fact.elements() == 1 => (fact.values.and_then(|v| v.first().copied()), fact.whole),
-        Some(fact) => return Err(format!("its value has shape {:?}, expected one element", fact.shape)),
+        Some(fact) if fact.elements() == 1 => {
+            (fact.values.and_then(|v| v.first().copied()), fact.whole)
+        }
+        Some(fact) => {
+            return Err(format!("its value has shape {:?}, expected one element", fact.shape));
+        }
         None => (Some(0.0), false),
     };
     let made = Fact::new(shape)?;
@@ -267,7 +283,9 @@ pub(super) fn constant_of_shape(call: &Call) -> Result<Made, String> {
 pub(super) fn range(call: &Call) -> Result<Made, String> {
     let number = |i: usize| match call.values(i)? {
         [value] if value.is_finite() => Ok(*value),
-        other => Err(format!("its input {i} is {:?}, expected one number", &other[..other.len().min(4)])),
+        other => {
+            Err(format!("its input {i} is {:?}, expected one number", &other[..other.len().min(4)]))
+        }
     };
     let (start, end, step) = (number(0)?, number(1)?, number(2)?);
     let count = ((end - start) / step).ceil().max(0.0);

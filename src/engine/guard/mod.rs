@@ -1,10 +1,12 @@
 //! What an ONNX file must be before anything is made of it.
 //!
-//! A file may be damaged or made to harm, and the library that reads it takes it for well meant: it allocates what a shape claims, computes
-//! what a node asks for, and panics at what it did not foresee. So a file passes here first. [`read`] checks all that does not depend on a
-//! slice's size: the bytes' nesting and number, names, operators, types, initialisers; it leaves the nodes in an order in which each
-//! comes after what it reads. [`fits`] follows the shape of every tensor through the net for one slice and bounds their memory and
-//! work. Knows ONNX alone, neither tract nor the int8 engine.
+//! A file may be damaged or made to harm, and the library that reads it takes it for well meant: it
+//! allocates what a shape claims, computes what a node asks for, and panics at what it did not
+//! foresee. So a file passes here first. [`read`] checks all that does not depend on a slice's
+//! size: the bytes' nesting and number, names, operators, types, initialisers; it leaves the nodes
+//! in an order in which each comes after what it reads. [`fits`] follows the shape of every tensor
+//! through the net for one slice and bounds their memory and work. Knows ONNX alone, neither tract
+//! nor the int8 engine.
 
 mod attributes;
 mod elementwise;
@@ -78,7 +80,8 @@ fn tensor(name: &str, found: impl Into<String>) -> OnnxError {
 }
 
 pub(super) fn node(node: &pb::NodeProto, found: impl Into<String>) -> OnnxError {
-    let name = if node.name.is_empty() { node.output.first().map_or("", |name| name) } else { &node.name };
+    let name =
+        if node.name.is_empty() { node.output.first().map_or("", |name| name) } else { &node.name };
     OnnxError::Node { node: short(name), op: short(&node.op_type), found: found.into() }
 }
 
@@ -91,8 +94,8 @@ fn short(name: &str) -> String {
     }
 }
 
-/// Reads a file and checks all of it that does not depend on a slice's size. Each node of the result comes after those whose results it
-/// reads.
+/// Reads a file and checks all of it that does not depend on a slice's size. Each node of the
+/// result comes after those whose results it reads.
 ///
 /// # Errors
 /// [`OnnxError`]
@@ -108,7 +111,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<pb::ModelProto, OnnxError> {
     Ok(model)
 }
 
-/// Replaces what a file says of the shapes of its tensors, which is not checked and may be expressions, by the input's alone.
+/// Replaces what a file says of the shapes of its tensors, which is not checked and may be
+/// expressions, by the input's alone.
 pub(super) fn settle(model: &mut pb::ModelProto, input: [usize; 4]) {
     let Some(graph) = &mut model.graph else { return };
     let name = inputs(graph).first().map(|input| input.name.clone());
@@ -120,7 +124,8 @@ pub(super) fn settle(model: &mut pb::ModelProto, input: [usize; 4]) {
     };
     let shape = Some(pb::TensorShapeProto { dim: input.map(size).to_vec() });
     let float = pb::tensor_proto::DataType::Float as i32;
-    let value = pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: float, shape });
+    let value =
+        pb::type_proto::Value::TensorType(pb::type_proto::Tensor { elem_type: float, shape });
     let input = graph.input.iter_mut().find(|input| Some(&input.name) == name.as_ref());
     if let Some(input) = input {
         input.r#type = Some(pb::TypeProto { value: Some(value), ..Default::default() });
@@ -129,11 +134,15 @@ pub(super) fn settle(model: &mut pb::ModelProto, input: [usize; 4]) {
 
 fn check(model: &mut pb::ModelProto) -> Result<(), OnnxError> {
     if !model.functions.is_empty() || !model.training_info.is_empty() {
-        return Err(file("it defines functions or training steps of its own: export the model without them"));
+        return Err(file(
+            "it defines functions or training steps of its own: export the model without them",
+        ));
     }
     let opset = opset(model);
     if !(7..=25).contains(&opset) {
-        return Err(file(format!("its operator set is {opset}, expected 7 to 25: export the model again")));
+        return Err(file(format!(
+            "its operator set is {opset}, expected 7 to 25: export the model again"
+        )));
     }
     let Some(graph) = &mut model.graph else { return Err(file("it has no graph")) };
     if graph.node.len() > MAX_NODES {
@@ -182,7 +191,11 @@ fn check_node(node: &pb::NodeProto) -> Result<(), String> {
         return Err(format!("it has {} inputs, expected {fewest} to {most}", node.input.len()));
     }
     if node.output.is_empty() || node.output.len() > operator.outputs || node.output[0].is_empty() {
-        return Err(format!("it has {} outputs, expected 1 to {}", node.output.len(), operator.outputs));
+        return Err(format!(
+            "it has {} outputs, expected 1 to {}",
+            node.output.len(),
+            operator.outputs
+        ));
     }
     let mut names = HashSet::new();
     for attribute in &node.attribute {
@@ -191,7 +204,9 @@ fn check_node(node: &pb::NodeProto) -> Result<(), String> {
             return Err(format!("it has two attributes {name:?}"));
         }
         if attribute.g.is_some() || !attribute.graphs.is_empty() {
-            return Err(format!("its attribute {name:?} is a graph: export the model without control flow"));
+            return Err(format!(
+                "its attribute {name:?} is a graph: export the model without control flow"
+            ));
         }
         let odd = attribute.sparse_tensor.is_some()
             || !attribute.sparse_tensors.is_empty()
@@ -222,19 +237,26 @@ fn check_names(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     // Older files list initialisers among the inputs.
     let initializers = made.clone();
     for input in &graph.input {
-        if input.name.is_empty() || !(made.insert(&*input.name) || initializers.contains(&*input.name)) {
+        if input.name.is_empty()
+            || !(made.insert(&*input.name) || initializers.contains(&*input.name))
+        {
             return Err(tensor(&input.name, "two inputs have this name, or none"));
         }
     }
     for own in &graph.node {
         for output in own.output.iter().filter(|name| !name.is_empty()) {
             if !made.insert(output) {
-                return Err(node(own, format!("its result {:?} is made elsewhere, too", short(output))));
+                return Err(node(
+                    own,
+                    format!("its result {:?} is made elsewhere, too", short(output)),
+                ));
             }
         }
     }
     for own in &graph.node {
-        if let Some(name) = own.input.iter().find(|name| !name.is_empty() && !made.contains(&***name)) {
+        if let Some(name) =
+            own.input.iter().find(|name| !name.is_empty() && !made.contains(&***name))
+        {
             return Err(node(own, format!("it reads {:?}, which nothing makes", short(name))));
         }
     }
@@ -242,7 +264,9 @@ fn check_names(graph: &pb::GraphProto) -> Result<(), OnnxError> {
         return Err(file("it has no output"));
     }
     match graph.output.iter().find(|output| !made.contains(&*output.name)) {
-        Some(output) => Err(tensor(&output.name, "it is an output of the file, and nothing makes it")),
+        Some(output) => {
+            Err(tensor(&output.name, "it is an output of the file, and nothing makes it"))
+        }
         None => Ok(()),
     }
 }
@@ -261,8 +285,10 @@ fn check_scales(graph: &pb::GraphProto) -> Result<(), OnnxError> {
         let names = scales.iter().map_while(|i| own.input.get(*i)).filter(|name| !name.is_empty());
         for name in names {
             let Some(scale) = constants.get(&**name) else {
-                let found =
-                    format!("its scale {:?} is computed: only static quantization is supported", short(name));
+                let found = format!(
+                    "its scale {:?} is computed: only static quantization is supported",
+                    short(name)
+                );
                 return Err(node(own, found));
             };
             let positive = |v: &f64| v.is_finite() && *v >= f64::from(f32::MIN_POSITIVE);
@@ -278,14 +304,17 @@ fn check_scales(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     Ok(())
 }
 
-/// Puts each node behind those whose results it reads, and keeps the order where that is so already.
+/// Puts each node behind those whose results it reads, and keeps the order where that is so
+/// already.
 fn sort(graph: &mut pb::GraphProto) -> Result<(), OnnxError> {
     let makers: HashMap<&str, usize> = (graph.node.iter().enumerate())
         .flat_map(|(i, node)| node.output.iter().map(move |name| (name.as_str(), i)))
         .filter(|(name, _)| !name.is_empty())
         .collect();
     let needs: Vec<Vec<usize>> = (graph.node.iter())
-        .map(|node| node.input.iter().filter_map(|name| makers.get(name.as_str()).copied()).collect())
+        .map(|node| {
+            node.input.iter().filter_map(|name| makers.get(name.as_str()).copied()).collect()
+        })
         .collect();
     let mut order = Vec::with_capacity(needs.len());
     // Of each node: not seen, waiting for what it reads, placed.
@@ -302,7 +331,12 @@ fn sort(graph: &mut pb::GraphProto) -> Result<(), OnnxError> {
                     stack.push((at, next + 1));
                     match state[need] {
                         0 => stack.push((need, 0)),
-                        1 => return Err(node(&graph.node[at], "it reads what is made of its own result")),
+                        1 => {
+                            return Err(node(
+                                &graph.node[at],
+                                "it reads what is made of its own result",
+                            ));
+                        }
                         _ => {}
                     }
                 }

@@ -1,9 +1,10 @@
-//! The operators that a net may have: which rule gives the shape of what each makes, which of its inputs are tensors of the net and which
-//! are scales.
+//! The operators that a net may have: which rule gives the shape of what each makes, which of its
+//! inputs are tensors of the net and which are scales.
 //!
-//! Those of ONNX that segmenting nets are made of, and those in which ONNX Runtime writes quantized nets. Not taken: operators that run a
-//! graph of their own (`If`, `Loop`, `Scan`), that repeat (`LSTM`), that draw random numbers, or whose result has a size that only
-//! values tell (`NonZero`, `Compress`, `NonMaxSuppression`).
+//! Those of ONNX that segmenting nets are made of, and those in which ONNX Runtime writes quantized
+//! nets. Not taken: operators that run a graph of their own (`If`, `Loop`, `Scan`), that repeat
+//! (`LSTM`), that draw random numbers, or whose result has a size that only values tell (`NonZero`,
+//! `Compress`, `NonMaxSuppression`).
 
 use tract_onnx::pb;
 
@@ -89,17 +90,18 @@ fn plain(rule: Rule, inputs: [usize; 2]) -> Operator {
 
 fn standard(name: &str) -> Option<Operator> {
     Some(match name {
-        "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Cast" | "Ceil" | "Celu" | "Cos"
-        | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "Identity"
-        | "IsInf" | "IsNaN" | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu"
-        | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh" | "Softplus" | "Softsign"
-        | "Sqrt" | "Tan" | "Tanh" | "ThresholdedRelu" => plain(Rule::Same, [1, 1]),
+        "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Cast" | "Ceil"
+        | "Celu" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid"
+        | "HardSwish" | "Identity" | "IsInf" | "IsNaN" | "LeakyRelu" | "Log" | "Mish" | "Neg"
+        | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign"
+        | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Tan" | "Tanh"
+        | "ThresholdedRelu" => plain(Rule::Same, [1, 1]),
         "Clip" => Operator { operands: Some(&[0]), ..plain(Rule::Same, [1, 3]) },
         "Dropout" => Operator { operands: Some(&[0]), outputs: 2, ..plain(Rule::Same, [1, 3]) },
         "MeanVarianceNormalization" => plain(Rule::Same, [1, 1]),
         "Softmax" | "LogSoftmax" | "Hardmax" | "LpNormalization" => plain(Rule::Along, [1, 1]),
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "And" | "Or" | "Xor" | "Equal" | "Greater"
-        | "Less" | "GreaterOrEqual" | "LessOrEqual" => plain(Rule::Broadcast, [2, 2]),
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "And" | "Or" | "Xor" | "Equal"
+        | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" => plain(Rule::Broadcast, [2, 2]),
         "Min" | "Max" | "Sum" | "Mean" => plain(Rule::Broadcast, [1, MANY]),
         "Where" => plain(Rule::Broadcast, [3, 3]),
         "PRelu" => plain(Rule::Slope, [2, 2]),
@@ -108,11 +110,15 @@ fn standard(name: &str) -> Option<Operator> {
         "LayerNormalization" => Operator { outputs: 3, ..plain(Rule::LayerNormalization, [2, 3]) },
         "GroupNormalization" => plain(Rule::GroupNormalization, [3, 3]),
         "LRN" => plain(Rule::LocalNormalization, [1, 1]),
-        "QuantizeLinear" | "DequantizeLinear" => Operator { scales: &[1], ..plain(Rule::Quantizer, [2, 3]) },
-        "Conv" => plain(Rule::Convolution, [2, 3]),
-        "QLinearConv" => {
-            Operator { operands: Some(&[0, 3, 8]), scales: &[1, 4, 6], ..plain(Rule::Convolution, [8, 9]) }
+        "QuantizeLinear" | "DequantizeLinear" => {
+            Operator { scales: &[1], ..plain(Rule::Quantizer, [2, 3]) }
         }
+        "Conv" => plain(Rule::Convolution, [2, 3]),
+        "QLinearConv" => Operator {
+            operands: Some(&[0, 3, 8]),
+            scales: &[1, 4, 6],
+            ..plain(Rule::Convolution, [8, 9])
+        },
         "ConvTranspose" => plain(Rule::Transposed, [2, 3]),
         "MaxPool" => Operator { outputs: 2, ..plain(Rule::Pool, [1, 1]) },
         "AveragePool" => plain(Rule::Pool, [1, 1]),
@@ -138,8 +144,10 @@ fn standard(name: &str) -> Option<Operator> {
         "Tile" => plain(Rule::Tile, [2, 2]),
         "DepthToSpace" => plain(Rule::DepthToSpace, [1, 1]),
         "SpaceToDepth" => plain(Rule::SpaceToDepth, [1, 1]),
-        "ReduceMax" | "ReduceMin" | "ReduceMean" | "ReduceSum" | "ReduceProd" | "ReduceL1" | "ReduceL2"
-        | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => plain(Rule::Reduce, [1, 2]),
+        "ReduceMax" | "ReduceMin" | "ReduceMean" | "ReduceSum" | "ReduceProd" | "ReduceL1"
+        | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" => {
+            plain(Rule::Reduce, [1, 2])
+        }
         "ArgMax" | "ArgMin" => plain(Rule::ArgReduce, [1, 1]),
         "Gemm" => plain(Rule::Gemm, [2, 3]),
         "MatMul" => plain(Rule::MatMul, [2, 2]),
@@ -152,8 +160,11 @@ fn standard(name: &str) -> Option<Operator> {
 
 /// Those of ONNX Runtime's own, in which its `quantize_static` writes and its optimizer fuses.
 fn of_runtime(name: &str) -> Option<Operator> {
-    let quantized =
-        |rule, operands, scales, inputs| Operator { operands: Some(operands), scales, ..plain(rule, inputs) };
+    let quantized = |rule, operands, scales, inputs| Operator {
+        operands: Some(operands),
+        scales,
+        ..plain(rule, inputs)
+    };
     Some(match name {
         "QuantizeLinear" | "DequantizeLinear" => return standard(name),
         "Gelu" | "QuickGelu" => plain(Rule::Same, [1, 1]),

@@ -1,7 +1,9 @@
-//! Follows the shape of every tensor through a net for one slice, and with it what memory and work the net asks for.
+//! Follows the shape of every tensor through a net for one slice, and with it what memory and work
+//! the net asks for.
 //!
-//! Where a size is computed by the net itself (`Shape`, `Gather`, `Concat` before a `Reshape`), the few values that it is made of are
-//! followed, too. A size that cannot be known this way is refused.
+//! Where a size is computed by the net itself (`Shape`, `Gather`, `Concat` before a `Reshape`), the
+//! few values that it is made of are followed, too. A size that cannot be known this way is
+//! refused.
 
 use std::collections::HashMap;
 
@@ -12,13 +14,16 @@ use super::operators::{Operator, Rule};
 use super::tensors::{self, MAX_FOLLOWED, MAX_RANK};
 use super::{OnnxError, elementwise, file, layout, node, opset, tensor, windows};
 
-/// Most elements alive at a time, whatever the slice: as many as this, and as many more for each of its pixels.
+/// Most elements alive at a time, whatever the slice: as many as this, and as many more for each of
+/// its pixels.
 const MAX_ALIVE: [u64; 3] = [1 << 29, 1 << 24, 1 << 10];
 
-/// Most multiplications and other operations for a slice, whatever its size: as many as this, and as many more for each of its pixels.
+/// Most multiplications and other operations for a slice, whatever its size: as many as this, and
+/// as many more for each of its pixels.
 const MAX_WORK: [u64; 3] = [1 << 43, 1 << 28, 1 << 22];
 
-/// Most elements of constants that a file does not hold but makes, beside four for each that it holds.
+/// Most elements of constants that a file does not hold but makes, beside four for each that it
+/// holds.
 const MAX_MADE: u64 = 1 << 20;
 
 /// What is known of a tensor.
@@ -45,7 +50,12 @@ impl Fact {
 
     /// A list of whole numbers.
     pub(super) fn list(values: Vec<f64>) -> Self {
-        Self { shape: vec![values.len() as u64], values: Some(values), whole: true, constant: false }
+        Self {
+            shape: vec![values.len() as u64],
+            values: Some(values),
+            whole: true,
+            constant: false,
+        }
     }
 
     /// With values, where they are as few as are followed.
@@ -69,13 +79,19 @@ impl Fact {
 fn elements(shape: &[u64]) -> Result<u64, String> {
     const MAX: u64 = 1 << 48;
     if shape.len() > MAX_RANK {
-        return Err(format!("it makes a tensor of {} axes, expected at most {MAX_RANK}", shape.len()));
+        return Err(format!(
+            "it makes a tensor of {} axes, expected at most {MAX_RANK}",
+            shape.len()
+        ));
     }
     if shape.contains(&0) && shape.len() > 1 {
         return Err(format!("it makes a tensor of shape {shape:?}, which has no elements"));
     }
-    let product = shape.iter().try_fold(1u64, |all, n| all.checked_mul(*n).filter(|all| *all <= MAX));
-    product.ok_or_else(|| format!("it makes a tensor of shape {shape:?}, too many elements for any machine"))
+    let product =
+        shape.iter().try_fold(1u64, |all, n| all.checked_mul(*n).filter(|all| *all <= MAX));
+    product.ok_or_else(|| {
+        format!("it makes a tensor of shape {shape:?}, too many elements for any machine")
+    })
 }
 
 /// What a node makes.
@@ -115,8 +131,9 @@ impl<'a> Call<'a> {
     /// The values of an input that a size depends on.
     pub(super) fn values(&self, i: usize) -> Result<&'a [f64], String> {
         let fact = self.operand(i)?;
-        let unknown =
-            || format!("its input {i} decides on sizes, and its values cannot be told from the file");
+        let unknown = || {
+            format!("its input {i} decides on sizes, and its values cannot be told from the file")
+        };
         fact.values.as_deref().ok_or_else(unknown)
     }
 
@@ -125,11 +142,14 @@ impl<'a> Call<'a> {
         // What lies beyond saturates, as an end far beyond any tensor's is meant.
         self.values(i)?
             .iter()
-            .map(|v| if v.is_nan() { Err(format!("its input {i} is no number")) } else { Ok(*v as i64) })
+            .map(|v| {
+                if v.is_nan() { Err(format!("its input {i} is no number")) } else { Ok(*v as i64) }
+            })
             .collect()
     }
 
-    /// Whole numbers that older operator sets have as an attribute and newer ones as an input; none where there is neither.
+    /// Whole numbers that older operator sets have as an attribute and newer ones as an input; none
+    /// where there is neither.
     pub(super) fn listed(&self, name: &str, input: usize) -> Result<Option<Vec<i64>>, String> {
         match (self.attributes.ints(name)?, self.maybe(input)) {
             (Some(ints), _) => Ok(Some(ints.to_vec())),
@@ -153,7 +173,8 @@ pub(in super::super) struct Need {
 /// What a checked model asks for to run on one slice of `[1, channels, height, width]`.
 ///
 /// # Errors
-/// [`OnnxError`] where a node cannot take what it is given, or the net asks for more than any segmenting net does.
+/// [`OnnxError`] where a node cannot take what it is given, or the net asks for more than any
+/// segmenting net does.
 pub(in super::super) fn fits(model: &pb::ModelProto, input: [usize; 4]) -> Result<Need, OnnxError> {
     let Some(graph) = &model.graph else { return Err(file("it has no graph")) };
     let input = input.map(|n| n as u64);
@@ -164,7 +185,11 @@ pub(in super::super) fn fits(model: &pb::ModelProto, input: [usize; 4]) -> Resul
     }
     let output = graph.output.first().and_then(|output| walk.facts.get(&*output.name));
     let Some(output) = output else { return Err(file("it has no output")) };
-    Ok(Need { output: output.shape.clone(), elements: walk.peak + walk.held + walk.made, work: walk.work })
+    Ok(Need {
+        output: output.shape.clone(),
+        elements: walk.peak + walk.held + walk.made,
+        work: walk.work,
+    })
 }
 
 struct Walk<'a> {
@@ -186,8 +211,10 @@ impl<'a> Walk<'a> {
     fn new(graph: &'a pb::GraphProto, input: [u64; 4], opset: i64) -> Result<Self, OnnxError> {
         let mut facts = HashMap::new();
         for initializer in &graph.initializer {
-            facts
-                .insert(&*initializer.name, constant(initializer).map_err(|e| tensor(&initializer.name, e))?);
+            facts.insert(
+                &*initializer.name,
+                constant(initializer).map_err(|e| tensor(&initializer.name, e))?,
+            );
         }
         let held = facts.values().map(Fact::elements).sum();
         let inputs = graph.input.iter().filter(|input| !facts.contains_key(&*input.name));
@@ -213,10 +240,16 @@ impl<'a> Walk<'a> {
         let given = |i: usize| node.input.get(i).and_then(|name| self.facts.get(&**name));
         let operands = match operator.operands {
             None => (0..node.input.len()).map(given).collect(),
-            Some(those) => those.iter().take_while(|i| **i < node.input.len()).map(|i| given(*i)).collect(),
+            Some(those) => {
+                those.iter().take_while(|i| **i < node.input.len()).map(|i| given(*i)).collect()
+            }
         };
-        let call =
-            Call { attributes: Attributes(node), operands, outputs: node.output.len(), opset: self.opset };
+        let call = Call {
+            attributes: Attributes(node),
+            operands,
+            outputs: node.output.len(),
+            opset: self.opset,
+        };
         let mut made = rule(operator.rule, &call)?;
         let constant = node
             .input
@@ -249,7 +282,11 @@ impl<'a> Walk<'a> {
         self.peak = self.peak.max(self.alive);
         let most = bound(MAX_ALIVE, self.pixels);
         if self.alive > most {
-            let shape = node.output.first().and_then(|name| self.facts.get(&**name)).map(|fact| &fact.shape);
+            let shape = node
+                .output
+                .first()
+                .and_then(|name| self.facts.get(&**name))
+                .map(|fact| &fact.shape);
             return Err(format!(
                 "it makes a tensor of shape {:?}, and with it {} elements are needed at a time, expected at most {most} for a slice of {} pixels",
                 shape.map_or(&[][..], |shape| shape),
@@ -271,7 +308,8 @@ impl<'a> Walk<'a> {
 
     /// Lets go of what this node is the last to read, or nobody reads.
     fn release(&mut self, at: usize, node: &'a pb::NodeProto) {
-        let mut gone: Vec<&str> = node.input.iter().chain(&node.output).map(String::as_str).collect();
+        let mut gone: Vec<&str> =
+            node.input.iter().chain(&node.output).map(String::as_str).collect();
         gone.sort_unstable();
         gone.dedup();
         for name in gone {

@@ -14,7 +14,9 @@ pub(super) const MAX_FOLLOWED: usize = 64;
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check(tensor: &pb::TensorProto) -> Result<(), String> {
-    if tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty() {
+    if tensor.data_location == Some(DataLocation::External as i32)
+        || !tensor.external_data.is_empty()
+    {
         return Err("its data lies in another file: export the model as one file".into());
     }
     if tensor.segment.is_some() {
@@ -93,11 +95,16 @@ fn finite(tensor: &pb::TensorProto, elements: u64) -> Result<(), String> {
                 || raw.chunks_exact(4).any(|v| bad(single(v).into()))
         }
         Ok(DataType::Double) => {
-            tensor.double_data.iter().any(|v| bad(*v)) || raw.chunks_exact(8).any(|v| bad(double(v)))
+            tensor.double_data.iter().any(|v| bad(*v))
+                || raw.chunks_exact(8).any(|v| bad(double(v)))
         }
         _ => false,
     };
-    if found { Err("it holds NaN or infinity among its values: the file is damaged".into()) } else { Ok(()) }
+    if found {
+        Err("it holds NaN or infinity among its values: the file is damaged".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a type is one of whole numbers.
@@ -162,9 +169,15 @@ mod tests {
         assert_eq!(check(&floats(&[2, 1], &[1.0, 2.0])), Ok(()));
         assert_eq!(check(&floats(&[0], &[])), Ok(()));
         assert_eq!(check(&floats(&[], &[1.0])), Ok(()));
-        for dims in
-            [&[3][..], &[-2, -1], &[2, 0], &[1 << 40, 1 << 40, 1], &[1; 9], &[i64::MAX; 8], &[i64::MIN]]
-        {
+        for dims in [
+            &[3][..],
+            &[-2, -1],
+            &[2, 0],
+            &[1 << 40, 1 << 40, 1],
+            &[1; 9],
+            &[i64::MAX; 8],
+            &[i64::MIN],
+        ] {
             assert!(check(&floats(dims, &[1.0, 2.0])).is_err(), "{dims:?}");
         }
         let raw = pb::TensorProto { raw_data: vec![0; 8], float_data: vec![], ..floats(&[2], &[]) };
@@ -189,7 +202,8 @@ mod tests {
         assert!(check(&floats(&[2], &[1.0, f32::INFINITY])).is_err());
         assert!(check(&floats(&[], &[f32::NAN])).is_err());
         assert_eq!(check(&floats(&[], &[f32::NEG_INFINITY])), Ok(()));
-        let raw = pb::TensorProto { raw_data: f32::NAN.to_le_bytes().repeat(2), ..floats(&[2], &[]) };
+        let raw =
+            pb::TensorProto { raw_data: f32::NAN.to_le_bytes().repeat(2), ..floats(&[2], &[]) };
         assert!(check(&raw).is_err());
     }
 }

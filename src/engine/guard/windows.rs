@@ -1,4 +1,5 @@
-//! Operators that move a window over a tensor or change its size: convolutions, pools, resizing, borders; products of matrices.
+//! Operators that move a window over a tensor or change its size: convolutions, pools, resizing,
+//! borders; products of matrices.
 
 use super::attributes::axis;
 use super::elementwise::common;
@@ -65,7 +66,9 @@ fn image<'a>(call: &Call<'a>) -> Result<(&'a Fact, u64, u64, &'a [u64]), String>
         [batch, channels, rest @ ..] if (1..=3).contains(&rest.len()) && *batch > 0 => {
             Ok((input, *batch, *channels, rest))
         }
-        other => Err(format!("its input has shape {other:?}, expected [batch, channels, height, width]")),
+        other => {
+            Err(format!("its input has shape {other:?}, expected [batch, channels, height, width]"))
+        }
     }
 }
 
@@ -77,7 +80,10 @@ fn weighted(call: &Call, weights: &Fact, axes: usize) -> Result<Window, String> 
     let size = weights.shape[2..].to_vec();
     let named = call.attributes.windows("kernel_shape", axes)?;
     if call.attributes.has("kernel_shape") && named != size {
-        return Err(format!("its kernel_shape is {named:?}, and its weights have shape {:?}", weights.shape));
+        return Err(format!(
+            "its kernel_shape is {named:?}, and its weights have shape {:?}",
+            weights.shape
+        ));
     }
     Window::new(call, size)
 }
@@ -138,7 +144,8 @@ pub(super) fn transposed(call: &Call) -> Result<Made, String> {
             None if window.same => Some(length * window.strides[axis]),
             None => whole.checked_sub(borders).filter(fits),
         };
-        let wrong = || format!("it makes {whole} elements along an axis, less a border of {borders}");
+        let wrong =
+            || format!("it makes {whole} elements along an axis, less a border of {borders}");
         shape.push(size.ok_or_else(wrong)?);
     }
     let work = input.elements().saturating_mul(each);
@@ -162,7 +169,8 @@ pub(super) fn pool(call: &Call) -> Result<Made, String> {
     }
     let ceil = call.attributes.flag("ceil_mode", false)?;
     let places = rest.iter().enumerate().map(|(axis, n)| window.places(axis, *n, ceil));
-    let shape = [Ok(batch), Ok(channels)].into_iter().chain(places).collect::<Result<Vec<_>, _>>()?;
+    let shape =
+        [Ok(batch), Ok(channels)].into_iter().chain(places).collect::<Result<Vec<_>, _>>()?;
     let each = window.size.iter().product::<u64>();
     let made = Fact::new(shape)?;
     let work = made.elements().saturating_mul(each);
@@ -188,7 +196,9 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
     let input = call.operand(0)?;
     match call.attributes.text("keep_aspect_ratio_policy", "stretch")? {
         "stretch" => {}
-        other => return Err(format!("its keep_aspect_ratio_policy is {other:?}, expected stretch")),
+        other => {
+            return Err(format!("its keep_aspect_ratio_policy is {other:?}, expected stretch"));
+        }
     }
     let axes = match call.attributes.ints("axes")? {
         Some(axes) => axes.iter().map(|a| axis(*a, input.rank())).collect::<Result<Vec<_>, _>>()?,
@@ -196,7 +206,8 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
     };
     let given = |i: usize| call.maybe(i).is_some_and(|fact| fact.elements() > 0);
     let mut shape = input.shape.clone();
-    let (sizes, factors) = if call.opset < 11 { (None, 1) } else { (Some(3).filter(|i| given(*i)), 2) };
+    let (sizes, factors) =
+        if call.opset < 11 { (None, 1) } else { (Some(3).filter(|i| given(*i)), 2) };
     if sizes.is_some() && given(factors) {
         return Err("it has both sizes and factors".into());
     }
@@ -218,7 +229,8 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
             let factors = call.values(factors)?;
             counted(factors.len(), axes.len())?;
             for (axis, factor) in axes.into_iter().zip(factors) {
-                shape[axis] = resized(input.shape[axis], (input.shape[axis] as f64 * factor).floor())?;
+                shape[axis] =
+                    resized(input.shape[axis], (input.shape[axis] as f64 * factor).floor())?;
             }
         }
     }
@@ -226,7 +238,11 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
 }
 
 fn counted(found: usize, axes: usize) -> Result<(), String> {
-    if found == axes { Ok(()) } else { Err(format!("it has {found} sizes or factors for {axes} axes")) }
+    if found == axes {
+        Ok(())
+    } else {
+        Err(format!("it has {found} sizes or factors for {axes} axes"))
+    }
 }
 
 /// A new length, which no interpolation should make so much larger.
@@ -247,7 +263,8 @@ pub(super) fn upsample(call: &Call) -> Result<Made, String> {
     };
     counted(factors.len(), input.rank())?;
     let sizes = input.shape.iter().zip(factors);
-    let shape = sizes.map(|(n, f)| resized(*n, (*n as f64 * f).floor())).collect::<Result<_, _>>()?;
+    let shape =
+        sizes.map(|(n, f)| resized(*n, (*n as f64 * f).floor())).collect::<Result<_, _>>()?;
     Made::one(Fact::new(shape)?, 16)
 }
 
@@ -257,9 +274,11 @@ pub(super) fn pad(call: &Call) -> Result<Made, String> {
     let older = if call.attributes.has("paddings") { "paddings" } else { "pads" };
     let pads = call.listed(older, 1)?.ok_or("it has no borders")?;
     let axes = match call.maybe(3) {
-        Some(_) => {
-            call.wholes(3)?.into_iter().map(|a| axis(a, input.rank())).collect::<Result<Vec<_>, _>>()?
-        }
+        Some(_) => call
+            .wholes(3)?
+            .into_iter()
+            .map(|a| axis(a, input.rank()))
+            .collect::<Result<Vec<_>, _>>()?,
         None => (0..input.rank()).collect(),
     };
     if pads.len() != 2 * axes.len() {
@@ -274,7 +293,9 @@ pub(super) fn pad(call: &Call) -> Result<Made, String> {
         let mirrors = mode != "constant" && before.max(behind) >= length;
         let most = length * MAX_FACTOR as i128 + 4096;
         if mirrors || before < -length || behind < -length || !(1..=most).contains(&size) {
-            return Err(format!("it makes {size} of {length} elements by borders of {before} and {behind}"));
+            return Err(format!(
+                "it makes {size} of {length} elements by borders of {before} and {behind}"
+            ));
         }
         shape[axis] = u64::try_from(size).map_err(|e| e.to_string())?;
     }

@@ -1,8 +1,9 @@
-//! A first walk over the bytes of an ONNX file: how many messages it holds, how deep they nest and how much memory its numbers take,
-//! before any of them becomes a value.
+//! A first walk over the bytes of an ONNX file: how many messages it holds, how deep they nest and
+//! how much memory its numbers take, before any of them becomes a value.
 //!
-//! In protobuf two bytes can stand for a message of hundreds, and one byte for a number of eight, so that a file's length bounds
-//! nothing. Knows which fields of `onnx.proto` (IR version 13) hold messages and numbers; what they mean is not known here.
+//! In protobuf two bytes can stand for a message of hundreds, and one byte for a number of eight,
+//! so that a file's length bounds nothing. Knows which fields of `onnx.proto` (IR version 13) hold
+//! messages and numbers; what they mean is not known here.
 
 /// Most messages, strings and lists of a file.
 const MAX_FIELDS: usize = 1 << 18;
@@ -111,7 +112,9 @@ impl Scan {
                     let inner = take(&mut bytes, length)?;
                     self.fields += 1;
                     if self.fields > MAX_FIELDS {
-                        return Err(format!("it has more than {MAX_FIELDS} messages, strings and lists"));
+                        return Err(format!(
+                            "it has more than {MAX_FIELDS} messages, strings and lists"
+                        ));
                     }
                     match content {
                         Content::Message(kind) => self.message(kind, inner, depth + 1)?,
@@ -129,7 +132,9 @@ impl Scan {
         self.integers = self.integers.saturating_add(count.saturating_mul(size));
         match self.integers {
             0..=MAX_INTEGERS => Ok(()),
-            _ => Err(format!("its integers take more than {MAX_INTEGERS} bytes: store them as raw data")),
+            _ => Err(format!(
+                "its integers take more than {MAX_INTEGERS} bytes: store them as raw data"
+            )),
         }
     }
 }

@@ -48,7 +48,8 @@ pub struct Convolution {
     pub cout: usize,
     /// Height and width of the window.
     pub kernel: [usize; 2],
-    /// Rows and columns from one output to the next (transposed: from one input's output to the next).
+    /// Rows and columns from one output to the next (transposed: from one input's output to the
+    /// next).
     pub stride: [usize; 2],
     /// Rows and columns from one tap to the next.
     pub dilation: [usize; 2],
@@ -68,7 +69,8 @@ impl Convolution {
     /// Sum of the weights' magnitudes, per output channel.
     pub(super) fn magnitudes(&self) -> impl Iterator<Item = u64> {
         // Summed in 32 bits where these suffice, for speed: this is part of every start.
-        let part = |weights: &[i8]| weights.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+        let part =
+            |weights: &[i8]| weights.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
         self.weights
             .chunks((self.weights.len() / self.cout).max(1))
             .map(move |weights| weights.chunks(1 << 16).map(|w| u64::from(part(w))).sum())
@@ -105,7 +107,8 @@ pub struct Pool {
 /// One operation of the net.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
-    /// Convolution over the channels of one or two inputs set side by side, all of one quantization.
+    /// Convolution over the channels of one or two inputs set side by side, all of one
+    /// quantization.
     Convolve {
         /// One or two tensors.
         inputs: Vec<Source>,
@@ -134,7 +137,8 @@ pub enum Operation {
         /// The tensor that it fills.
         output: Source,
     },
-    /// Product of a tensor with a single channel, which weighs all of its channels alike: the gate of attention.
+    /// Product of a tensor with a single channel, which weighs all of its channels alike: the gate
+    /// of attention.
     Scale {
         /// The tensor, then the channel.
         inputs: [Source; 2],
@@ -210,7 +214,11 @@ pub struct QuantGraph {
 impl QuantGraph {
     /// A net without nodes whose input has these channels and this quantization.
     pub fn new(channels: usize, quant: Quant) -> Self {
-        Self { tensors: vec![Tensor { channels, quant }], nodes: Vec::new(), output: Output::Softmax }
+        Self {
+            tensors: vec![Tensor { channels, quant }],
+            nodes: Vec::new(),
+            output: Output::Softmax,
+        }
     }
 
     /// Adds a tensor and returns its handle.
@@ -229,13 +237,13 @@ impl Operation {
     /// The tensors that are read.
     pub fn inputs(&self) -> &[Source] {
         match self {
-            Self::Convolve { inputs, .. } | Self::Transpose { inputs, .. } | Self::Logits { inputs, .. } => {
-                inputs
-            }
+            Self::Convolve { inputs, .. }
+            | Self::Transpose { inputs, .. }
+            | Self::Logits { inputs, .. } => inputs,
             Self::Add { inputs, .. } | Self::Scale { inputs, .. } => inputs,
-            Self::Lookup { input, .. } | Self::MaxPool { input, .. } | Self::Dequantize { input } => {
-                core::slice::from_ref(input)
-            }
+            Self::Lookup { input, .. }
+            | Self::MaxPool { input, .. }
+            | Self::Dequantize { input } => core::slice::from_ref(input),
         }
     }
 

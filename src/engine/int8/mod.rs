@@ -1,10 +1,11 @@
 //! The int8 engine: a quantized convolutional net as a list of fused steps over one static arena.
 //!
-//! A [`QuantGraph`] says what to compute; [`Plan::new`] fuses, packs and lays it out for one slice size and one
-//! [`Kernel`]; [`Plan::run`] turns a prepared slice into labels. Running allocates nothing, knows no operating
-//! system and takes every buffer from its caller; labels are equal to the bit on every kernel, because all of them
-//! follow the fixed-point rules of [`requant`]. Reading ONNX and standing inside tract happens elsewhere in this
-//! module; preparing slices and restoring labels happens in [`crate::package`].
+//! A [`QuantGraph`] says what to compute; [`Plan::new`] fuses, packs and lays it out for one slice
+//! size and one [`Kernel`]; [`Plan::run`] turns a prepared slice into labels. Running allocates
+//! nothing, knows no operating system and takes every buffer from its caller; labels are equal to
+//! the bit on every kernel, because all of them follow the fixed-point rules of [`requant`].
+//! Reading ONNX and standing inside tract happens elsewhere in this module; preparing slices and
+//! restoring labels happens in [`crate::package`].
 //!
 //! ```
 //! use monet::engine::int8::{Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Source};
@@ -39,7 +40,9 @@ pub mod requant;
 mod run;
 mod wire;
 
-pub use graph::{Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor};
+pub use graph::{
+    Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor,
+};
 #[cfg(feature = "tract")]
 pub use import::{Import, Region, Unfused, import};
 pub use kernels::{Kernel, KernelError};

@@ -1,7 +1,7 @@
 //! The quantized part of a net as one operator of tract.
 //!
-//! [`rewrite`] puts one in the place of each part that [`import`](super::import()) recognised; the rest of the model is tract's. The
-//! plan is shared, each running state owns an arena.
+//! [`rewrite`] puts one in the place of each part that [`import`](super::import()) recognised; the
+//! rest of the model is tract's. The plan is shared, each running state owns an arena.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use super::import::Region;
 use super::kernels::Kernel;
 use super::plan::Plan;
 
-/// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the other of a batch.
+/// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the
+/// other of a batch.
 #[derive(Debug, Clone)]
 pub struct QuantizedRegion {
     plan: Arc<Plan>,
@@ -58,7 +59,12 @@ impl EvalOp for QuantizedRegion {
 }
 
 impl OpState for Arena {
-    fn eval(&mut self, _ctx: &EvalContext, op: &dyn Op, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(
+        &mut self,
+        _ctx: &EvalContext,
+        op: &dyn Op,
+        inputs: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
         let op = op.downcast_ref::<QuantizedRegion>().context("the state of another operator")?;
         let input = inputs[0].to_plain_array_view::<f32>()?;
         let input = input.as_slice().context("the input is not contiguous")?;
@@ -69,7 +75,9 @@ impl OpState for Arena {
             let mut view = output.to_plain_array_view_mut::<f32>()?;
             let slices = view.as_slice_mut().context("the output is not contiguous")?;
             let each = op.plan.classes() * height * width;
-            for (slice, out) in input.chunks_exact(op.plan.input_len()).zip(slices.chunks_exact_mut(each)) {
+            for (slice, out) in
+                input.chunks_exact(op.plan.input_len()).zip(slices.chunks_exact_mut(each))
+            {
                 op.plan.run_probabilities(&mut self.0, &[slice], out)?;
             }
         }
@@ -95,7 +103,8 @@ impl TypedOp for QuantizedRegion {
     }
 }
 
-/// Replaces the quantized parts of a model, whose input sizes must be concrete, by one operator each.
+/// Replaces the quantized parts of a model, whose input sizes must be concrete, by one operator
+/// each.
 ///
 /// # Errors
 /// Where the model is not the imported file's, or no plan can be made for its size.
@@ -113,8 +122,10 @@ fn replace(model: &mut TypedModel, region: &Region, kernel: Kernel) -> TractResu
     };
     let (input, output) = (find(&region.input)?, find(&region.output)?);
     let fact = model.outlet_fact(input)?;
-    let shape =
-        fact.shape.as_concrete().with_context(|| format!("the size of \"{}\" is not known", region.input))?;
+    let shape = fact
+        .shape
+        .as_concrete()
+        .with_context(|| format!("the size of \"{}\" is not known", region.input))?;
     let &[_, channels, height, width] = shape else {
         bail!("\"{}\" is not a batch of slices: {shape:?}", region.input)
     };

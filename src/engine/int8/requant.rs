@@ -1,16 +1,18 @@
 //! From i32 sums to u8 counts: the arithmetic on which all kernels agree to the bit.
 //!
-//! A sum is scaled in f32 (one conversion, one product, one rounding to nearest even: alike on every target, and
-//! never near a denormal) to a 16-bit fixed-point count of output steps. Everything after is integer: ELU is a cubic in
-//! fixed point, squared a few times; residual addition is two rounding products. The rounding product is the one
-//! instruction that SSSE3, AVX2, AVX-512 and NEON share ([`mulhrs`]). The functions here are the portable definition;
-//! SIMD kernels restate them lane by lane.
+//! A sum is scaled in f32 (one conversion, one product, one rounding to nearest even: alike on
+//! every target, and never near a denormal) to a 16-bit fixed-point count of output steps.
+//! Everything after is integer: ELU is a cubic in fixed point, squared a few times; residual
+//! addition is two rounding products. The rounding product is the one instruction that SSSE3, AVX2,
+//! AVX-512 and NEON share ([`mulhrs`]). The functions here are the portable definition; SIMD
+//! kernels restate them lane by lane.
 
 use super::graph::{Activation, Quant};
 
 /// Fraction bits of the fixed-point count at most: ±256 output steps fit in 16 bits.
 const MAX_FRACTION: u32 = 7;
-/// `exp(z)` on [-1, 0] as `1 + z(p1 + z(p2 + z p3))`: minimax for the error that three squarings amplify, 6e-5 after them.
+/// `exp(z)` on [-1, 0] as `1 + z(p1 + z(p2 + z p3))`: minimax for the error that three squarings
+/// amplify, 6e-5 after them.
 const EXP: [f64; 3] = [0.999_492_74, 0.491_365_24, 0.131_119_31];
 /// Squarings at least; the cubic was fitted for them.
 pub(super) const MIN_SQUARINGS: u32 = 3;
@@ -150,7 +152,8 @@ impl Product {
         Ok(Self { factor, zero_points, zero_point: f32::from(out.zero_point) })
     }
 
-    /// The count for two counts. Their product has 17 bits, so that only the scaling rounds: in f32, to nearest even.
+    /// The count for two counts. Their product has 17 bits, so that only the scaling rounds: in
+    /// f32, to nearest even.
     #[inline(always)]
     pub fn apply(&self, a: u8, b: u8) -> u8 {
         let product = (i32::from(a) - self.zero_points[0]) * (i32::from(b) - self.zero_points[1]);
@@ -234,7 +237,8 @@ pub fn to_fixed(sum: i32, scale: f32) -> i16 {
     round_even((sum as f32 * scale).clamp(-40_000.0, 40_000.0)) as i16
 }
 
-/// Nearest integer, ties to even, for magnitudes below 2^22: adding 1.5 * 2^23 leaves no bits for a fraction.
+/// Nearest integer, ties to even, for magnitudes below 2^22: adding 1.5 * 2^23 leaves no bits for a
+/// fraction.
 #[inline(always)]
 pub fn round_even(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
@@ -257,7 +261,8 @@ pub fn table(from: Quant, to: Quant, f: impl Fn(f32) -> f32) -> Box<[u8; 256]> {
     table
 }
 
-/// `exp(x)` in f32 by products and sums alone, relative error below 3e-7; 0 below -87, saturated above 88.
+/// `exp(x)` in f32 by products and sums alone, relative error below 3e-7; 0 below -87, saturated
+/// above 88.
 #[inline]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
@@ -290,10 +295,12 @@ pub(super) fn logit(p: f32) -> f32 {
     low as f32
 }
 
-/// Fraction bits and fixed-point form of ELU for an output quantization; none where 16 bits do not resolve it.
+/// Fraction bits and fixed-point form of ELU for an output quantization; none where 16 bits do not
+/// resolve it.
 fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
     let (alpha, scale) = (f64::from(alpha), f64::from(out.scale));
-    // Beyond this depth the output stays at its floor: the plateau -alpha, or the lowest count if that is higher.
+    // Beyond this depth the output stays at its floor: the plateau -alpha, or the lowest count if
+    // that is higher.
     let floor = (f64::from(out.zero_point) + 0.5) * scale;
     let tail = (1.0 - floor / alpha).max(0.25 * scale / alpha);
     let fraction = (1..=MAX_FRACTION).rev().find(|&m| {
@@ -356,7 +363,8 @@ mod tests {
             [(0.0235, 43), (0.004, 250), (0.001, 100), (0.1, 10), (0.5, 2), (1.0, 1), (3.0, 0)]
         {
             let out = Quant { scale, zero_point };
-            let stage = Stage::new(1.0, &[0.003], &[1e6], Activation::Elu { alpha: 1.0 }, out).unwrap();
+            let stage =
+                Stage::new(1.0, &[0.003], &[1e6], Activation::Elu { alpha: 1.0 }, out).unwrap();
             for sum in -4000..4000 {
                 let real = sum as f32 * 0.003;
                 let want = quantize(if real < 0.0 { real.exp_m1() } else { real }, out);
@@ -387,8 +395,10 @@ mod tests {
 
     #[test]
     fn products_of_two_tensors_follow_the_real_ones() {
-        let (a, b) = (Quant { scale: 0.03, zero_point: 30 }, Quant { scale: 1.0 / 255.0, zero_point: 0 });
-        for out in [Quant { scale: 0.025, zero_point: 25 }, Quant { scale: 0.001, zero_point: 255 }] {
+        let (a, b) =
+            (Quant { scale: 0.03, zero_point: 30 }, Quant { scale: 1.0 / 255.0, zero_point: 0 });
+        for out in [Quant { scale: 0.025, zero_point: 25 }, Quant { scale: 0.001, zero_point: 255 }]
+        {
             let product = Product::new(a, b, out).unwrap();
             for i in 0..=255u8 {
                 for j in 0..=255u8 {

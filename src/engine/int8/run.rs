@@ -1,6 +1,7 @@
 //! Runs a plan over one slice: no allocation, no operating system, all memory from the caller.
 //!
-//! Steps go row by row; convolutions are handed to the kernel, the few remaining kinds are plain loops here.
+//! Steps go row by row; convolutions are handed to the kernel, the few remaining kinds are plain
+//! loops here.
 
 use core::ops::Range;
 
@@ -35,9 +36,15 @@ enum Sink<'a> {
 impl Plan {
     /// Labels of one slice.
     ///
-    /// `input` is planar (channel, row, column), in as many parts of whole planes as the caller has it in; `labels` height × width of [`Plan::output_size`], `arena` at least
+    /// `input` is planar (channel, row, column), in as many parts of whole planes as the caller has
+    /// it in; `labels` height × width of [`Plan::output_size`], `arena` at least
     /// [`Plan::arena_len`] bytes of any content.
-    pub fn run(&self, arena: &mut [u8], input: &[&[f32]], labels: &mut [u8]) -> Result<(), RunError> {
+    pub fn run(
+        &self,
+        arena: &mut [u8],
+        input: &[&[f32]],
+        labels: &mut [u8],
+    ) -> Result<(), RunError> {
         self.run_observed(arena, input, labels, |_| ())
     }
 
@@ -54,7 +61,8 @@ impl Plan {
         self.execute(arena, input, Sink::Labels(labels), done)
     }
 
-    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the logits.
+    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the
+    /// logits.
     pub fn run_probabilities(
         &self,
         arena: &mut [u8],
@@ -78,7 +86,11 @@ impl Plan {
         expect("input", input.iter().map(|part| part.len()).sum(), self.input_len())?;
         expect("input in whole planes", whole, self.input_len())?;
         if arena.len() < self.arena_len() {
-            return Err(RunError::Length { what: "arena", found: arena.len(), expected: self.arena_len() });
+            return Err(RunError::Length {
+                what: "arena",
+                found: arena.len(),
+                expected: self.arena_len(),
+            });
         }
         let grids = &self.grids[..];
         for (i, step) in self.steps.iter().enumerate() {
@@ -118,19 +130,29 @@ impl Plan {
 
     fn convolve(&self, arena: &mut [u8], step: &ConvStep, sink: &mut Sink) {
         let rows = step.phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
-        // Phase by phase within a few rows, as a result may overlay what is above them, and finds its input in the cache.
+        // Phase by phase within a few rows, as a result may overlay what is above them, and finds
+        // its input in the cache.
         for top in (0..rows).step_by(step.span) {
             for phase in &step.phases {
                 self.rows(arena, step, phase, top..(top + step.span).min(phase.size[0]), sink);
             }
         }
-        if let ConvResult::Counts { output, .. } | ConvResult::Sigmoids { output, .. } = &step.result {
+        if let ConvResult::Counts { output, .. } | ConvResult::Sigmoids { output, .. } =
+            &step.result
+        {
             border(arena, &self.grids[*output]);
         }
     }
 
     /// Some rows of a phase, whole tiles of it.
-    fn rows(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, range: Range<usize>, sink: &mut Sink) {
+    fn rows(
+        &self,
+        arena: &mut [u8],
+        step: &ConvStep,
+        phase: &Phase,
+        range: Range<usize>,
+        sink: &mut Sink,
+    ) {
         match &phase.way {
             Way::Rows(rows) => {
                 for y in range {
@@ -231,7 +253,8 @@ impl Plan {
         }
     }
 
-    /// Labels or probabilities of row `y` from its logits, which stand as native f32, padded to whole blocks per pixel.
+    /// Labels or probabilities of row `y` from its logits, which stand as native f32, padded to
+    /// whole blocks per pixel.
     fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) {
         let width = self.output_size[1];
         let pixels = logits.chunks_exact(self.classes.next_multiple_of(BLOCK) * 4);
@@ -260,7 +283,8 @@ impl Plan {
             Output::Softmax => {
                 let top = real(pixel, usize::from(largest(pixel, self.classes)));
                 let total: f32 = (0..self.classes).map(|class| exp(real(pixel, class) - top)).sum();
-                (0..self.classes).for_each(|class| put(class, exp(real(pixel, class) - top) / total));
+                (0..self.classes)
+                    .for_each(|class| put(class, exp(real(pixel, class) - top) / total));
             }
             Output::Identity => (0..self.classes).for_each(|class| put(class, real(pixel, class))),
         }
@@ -334,7 +358,8 @@ fn scale(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, product: &Product)
         for x in 0..output.size[1] {
             let [i, mask, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
             let mask = arena[mask];
-            // Through a block of its own, so that the compiler sees that source and result do not overlap.
+            // Through a block of its own, so that the compiler sees that source and result do not
+            // overlap.
             for c in (0..output.channels).step_by(BLOCK) {
                 let len = (output.channels - c).min(BLOCK);
                 let mut counts = [0; BLOCK];

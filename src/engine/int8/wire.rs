@@ -21,9 +21,10 @@
 //! activation u8: 0 linear; 1 ReLU; 2 ELU, followed by alpha as f32; 3 sigmoid
 //! ```
 //!
-//! Weights stand in the net's own order: which kernel will want them otherwise, and for which size of slice, is known on the
-//! device alone. Reading checks what is needed to read on, and that tensors exist; whether the net makes sense is
-//! [`Plan::new`](super::Plan::new)'s to say. Nothing is allocated for values that are not there.
+//! Weights stand in the net's own order: which kernel will want them otherwise, and for which size
+//! of slice, is known on the device alone. Reading checks what is needed to read on, and that
+//! tensors exist; whether the net makes sense is [`Plan::new`](super::Plan::new)'s to say. Nothing
+//! is allocated for values that are not there.
 
 use super::graph::{
     Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor,
@@ -255,7 +256,12 @@ impl<'a> Reader<'a> {
         Ok(f32::from_le_bytes(self.array(what)?))
     }
 
-    fn refuse<T>(&self, what: &'static str, found: usize, expected: &'static str) -> Result<T, WireError> {
+    fn refuse<T>(
+        &self,
+        what: &'static str,
+        found: usize,
+        expected: &'static str,
+    ) -> Result<T, WireError> {
         Err(WireError::Value { at: self.at, what, found, expected })
     }
 
@@ -287,13 +293,25 @@ impl<'a> Reader<'a> {
         let operation = match self.u8("the kind of a node")? {
             0 => {
                 let (inputs, conv) = self.weighted()?;
-                Operation::Convolve { inputs, conv, activation: self.activation()?, output: self.source()? }
+                Operation::Convolve {
+                    inputs,
+                    conv,
+                    activation: self.activation()?,
+                    output: self.source()?,
+                }
             }
             1 => {
                 let (inputs, conv) = self.weighted()?;
-                Operation::Transpose { inputs, conv, activation: self.activation()?, output: self.source()? }
+                Operation::Transpose {
+                    inputs,
+                    conv,
+                    activation: self.activation()?,
+                    output: self.source()?,
+                }
             }
-            2 => Operation::Add { inputs: [self.source()?, self.source()?], output: self.source()? },
+            2 => {
+                Operation::Add { inputs: [self.source()?, self.source()?], output: self.source()? }
+            }
             3 => {
                 let input = self.source()?;
                 let table = Box::new(self.array("a table")?);
@@ -301,8 +319,11 @@ impl<'a> Reader<'a> {
             }
             4 => {
                 let input = self.source()?;
-                let pool =
-                    Pool { kernel: self.geometry()?, stride: self.geometry()?, pads: self.geometry()? };
+                let pool = Pool {
+                    kernel: self.geometry()?,
+                    stride: self.geometry()?,
+                    pads: self.geometry()?,
+                };
                 Operation::MaxPool { input, pool, output: self.source()? }
             }
             5 => {
@@ -310,7 +331,10 @@ impl<'a> Reader<'a> {
                 Operation::Logits { inputs, conv }
             }
             6 => Operation::Dequantize { input: self.source()? },
-            7 => Operation::Scale { inputs: [self.source()?, self.source()?], output: self.source()? },
+            7 => Operation::Scale {
+                inputs: [self.source()?, self.source()?],
+                output: self.source()?,
+            },
             kind => return self.refuse("the kind of a node", kind.into(), "0 to 7"),
         };
         Ok(Node { name, operation })
@@ -397,11 +421,19 @@ mod tests {
         let activation = Activation::Relu;
         graph.push(
             "ü",
-            Operation::Transpose { inputs: vec![one], conv: conv.clone(), activation, output: tensors[3] },
+            Operation::Transpose {
+                inputs: vec![one],
+                conv: conv.clone(),
+                activation,
+                output: tensors[3],
+            },
         );
         graph.push("a", Operation::Add { inputs: [one, output], output: tensors[4] });
         let activation = Activation::Sigmoid;
-        graph.push("s", Operation::Convolve { inputs: vec![one], conv: conv.clone(), activation, output });
+        graph.push(
+            "s",
+            Operation::Convolve { inputs: vec![one], conv: conv.clone(), activation, output },
+        );
         graph.push("m", Operation::Scale { inputs: [one, output], output: tensors[3] });
         let table = Box::new(core::array::from_fn(|i| 255 - i as u8));
         graph.push("l", Operation::Lookup { input: one, table, output });

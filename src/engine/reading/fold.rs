@@ -1,4 +1,5 @@
-//! Real-valued constants that a QuantizeLinear turns into counts, as counts: weights of nets that were trained quantized come so.
+//! Real-valued constants that a QuantizeLinear turns into counts, as counts: weights of nets that
+//! were trained quantized come so.
 
 use std::collections::HashSet;
 
@@ -16,7 +17,9 @@ pub(super) fn fold(graph: &mut pb::GraphProto) -> Result<(), String> {
         let constants = constants(graph);
         for node in graph.node.iter().filter(|n| n.op_type == "QuantizeLinear") {
             let constant = |i| optional(node, i).and_then(|name| constants.get(name));
-            if let (Some(reals), Some(scale), [output]) = (constant(0), constant(1), &node.output[..]) {
+            if let (Some(reals), Some(scale), [output]) =
+                (constant(0), constant(1), &node.output[..])
+            {
                 let zero = constant(2);
                 if zero.is_some() == optional(node, 2).is_some() {
                     made.push(counts(output, reals, scale, zero.copied(), int(node, "axis", 1))?);

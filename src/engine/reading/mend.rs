@@ -1,9 +1,11 @@
 //! What tract 0.23.9 computes wrongly, said otherwise or kept from it.
 //!
-//! Its Celu is right for an alpha of 1 alone. And it turns whatever it takes for an elementwise chain between a DequantizeLinear and a
-//! QuantizeLinear into a table of 256 counts, which it fills by running the chain on 256 values at once. A softmax counts as elementwise
-//! there, and its table says probability 1 for everything; so would any operator whose result has its input's axes. Where the counts
-//! before and after differ in sign, the table is shuffled as well. Behind the DequantizeLinear here no such chain begins.
+//! Its Celu is right for an alpha of 1 alone. And it turns whatever it takes for an elementwise
+//! chain between a DequantizeLinear and a QuantizeLinear into a table of 256 counts, which it fills
+//! by running the chain on 256 values at once. A softmax counts as elementwise there, and its table
+//! says probability 1 for everything; so would any operator whose result has its input's axes.
+//! Where the counts before and after differ in sign, the table is shuffled as well. Behind the
+//! DequantizeLinear here no such chain begins.
 
 use tract_onnx::pb;
 use tract_onnx::tract_core::internal::*;
@@ -23,7 +25,8 @@ pub(super) fn spell_celu(graph: &mut pb::GraphProto) {
             graph.node.push(node);
             continue;
         }
-        let [factor, quotient, curve] = ["alpha", "quotient", "elu"].map(|part| format!("{output}.{part}"));
+        let [factor, quotient, curve] =
+            ["alpha", "quotient", "elu"].map(|part| format!("{output}.{part}"));
         graph.initializer.push(pb::TensorProto {
             name: factor.clone(),
             data_type: pb::tensor_proto::DataType::Float as i32,
@@ -83,7 +86,11 @@ impl TypedOp for Apart {
         self.0.output_facts(inputs)
     }
 
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+    fn axes_mapping(
+        &self,
+        inputs: &[&TypedFact],
+        outputs: &[&TypedFact],
+    ) -> TractResult<AxesMapping> {
         self.0.axes_mapping(inputs, outputs)
     }
 

@@ -1,9 +1,10 @@
 //! From the bytes of an ONNX file to the one form in which the importer and tract read it.
 //!
-//! ONNX has several ways to say the same quantized net. What would not be computed rightly is [refused](refuse) by name; the
-//! rest is brought into one form: [operators on counts](operators) become real-valued ones between DequantizeLinear and
-//! QuantizeLinear, constants that are quantized become [counts](fold), and what says nothing of labels is [taken away](tidy). What tract itself
-//! computes wrongly is [mended](mend).
+//! ONNX has several ways to say the same quantized net. What would not be computed rightly is
+//! [refused](refuse) by name; the rest is brought into one form: [operators on counts](operators)
+//! become real-valued ones between DequantizeLinear and QuantizeLinear, constants that are
+//! quantized become [counts](fold), and what says nothing of labels is [taken away](tidy). What
+//! tract itself computes wrongly is [mended](mend).
 
 mod fold;
 mod mend;

@@ -1,6 +1,8 @@
-//! Operators that compute on counts (ONNX Runtime's QOperator form) as real-valued ones between DequantizeLinear and QuantizeLinear.
+//! Operators that compute on counts (ONNX Runtime's QOperator form) as real-valued ones between
+//! DequantizeLinear and QuantizeLinear.
 //!
-//! That is what their specification says they compute. The importer makes integer arithmetic of it again.
+//! That is what their specification says they compute. The importer makes integer arithmetic of it
+//! again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,9 +49,11 @@ impl Form {
             "QLinearSoftmax" => unary("Softmax"),
             "QLinearAveragePool" => unary("AveragePool"),
             "QLinearGlobalAveragePool" => unary("GlobalAveragePool"),
-            "QLinearConcat" => {
-                Some(Self { op: "Concat", inputs: (2..node.input.len()).step_by(3).collect(), output: 0 })
-            }
+            "QLinearConcat" => Some(Self {
+                op: "Concat",
+                inputs: (2..node.input.len()).step_by(3).collect(),
+                output: 0,
+            }),
             _ => None,
         }
     }
@@ -60,9 +64,14 @@ impl Form {
 /// # Errors
 /// One that lacks an input, or a bias that cannot be read.
 pub(super) fn separate(graph: &mut pb::GraphProto) -> Result<(), String> {
-    let named = |n: &pb::NodeProto| [n.name.clone()].into_iter().chain(n.output.clone()).collect::<Vec<_>>();
+    let named = |n: &pb::NodeProto| {
+        [n.name.clone()].into_iter().chain(n.output.clone()).collect::<Vec<_>>()
+    };
     let mut separator = Separator {
-        constants: constants(graph).into_iter().map(|(name, t)| (name.to_owned(), t.clone())).collect(),
+        constants: constants(graph)
+            .into_iter()
+            .map(|(name, t)| (name.to_owned(), t.clone()))
+            .collect(),
         names: graph.node.iter().flat_map(named).collect(),
         nodes: Vec::new(),
         biases: Vec::new(),
@@ -115,7 +124,9 @@ impl Separator {
                 }
             }
             "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Slice" | "Identity" => {
-                if let (Some(own), [output]) = (self.scales.get(argument(&node, 0)?), &node.output[..]) {
+                if let (Some(own), [output]) =
+                    (self.scales.get(argument(&node, 0)?), &node.output[..])
+                {
                     self.scales.insert(output.clone(), own.clone());
                 }
             }
@@ -136,7 +147,8 @@ impl Separator {
             input.push(self.bias(node)?);
         }
         let own = ["opset", "channels_last"];
-        let attribute = node.attribute.iter().filter(|a| !own.contains(&&*a.name)).cloned().collect();
+        let attribute =
+            node.attribute.iter().filter(|a| !own.contains(&&*a.name)).cloned().collect();
         let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
         let real = pb::NodeProto {
             op_type: form.op.to_owned(),
@@ -156,14 +168,20 @@ impl Separator {
         }
         let output = self.fresh(format!("{counts}.real"));
         let int = pb::attribute_proto::AttributeType::Int as i32;
-        let attribute = |i| pb::AttributeProto { name: "axis".into(), i, r#type: int, ..Default::default() };
+        let attribute =
+            |i| pb::AttributeProto { name: "axis".into(), i, r#type: int, ..Default::default() };
         self.round("DequantizeLinear", counts, scale, output.clone(), axis.map(attribute));
         self.reals.insert(key, output.clone());
         output
     }
 
     /// A real-valued node whose result becomes the counts `output`.
-    fn quantized(&mut self, mut node: pb::NodeProto, output: &str, scale: Scale) -> Result<(), String> {
+    fn quantized(
+        &mut self,
+        mut node: pb::NodeProto,
+        output: &str,
+        scale: Scale,
+    ) -> Result<(), String> {
         let real = self.fresh(format!("{output}.real"));
         node.output = vec![real.clone()];
         self.nodes.push(node);
@@ -180,7 +198,11 @@ impl Separator {
         output: String,
         axis: Option<pb::AttributeProto>,
     ) {
-        let input = [input, scale, zero].iter().filter(|s| !s.is_empty()).map(ToString::to_string).collect();
+        let input = [input, scale, zero]
+            .iter()
+            .filter(|s| !s.is_empty())
+            .map(ToString::to_string)
+            .collect();
         let name = self.fresh(format!("{output}.{op}"));
         self.nodes.push(pb::NodeProto {
             op_type: op.to_owned(),
@@ -192,11 +214,16 @@ impl Separator {
         });
     }
 
-    /// The bias of a QLinearConv, whose counts have no scale of their own: they are in units of input scale × weight scale.
+    /// The bias of a QLinearConv, whose counts have no scale of their own: they are in units of
+    /// input scale × weight scale.
     fn bias(&mut self, node: &pb::NodeProto) -> Result<String, String> {
         let constant = |i| {
             let name = argument(node, i)?;
-            load(self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?)
+            load(
+                self.constants
+                    .get(name)
+                    .ok_or_else(|| format!("its input \"{name}\" is not constant"))?,
+            )
         };
         let (input, weights) = (floats(&constant(1)?)?, floats(&constant(4)?)?);
         let counts = integers(&constant(8)?)?;

@@ -1,4 +1,5 @@
-//! What is refused by name: nets that are well-formed, and would be computed wrongly or not as their file says.
+//! What is refused by name: nets that are well-formed, and would be computed wrongly or not as
+//! their file says.
 
 use std::collections::HashMap;
 
@@ -12,7 +13,8 @@ use super::operators::is_known;
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
 
 /// What to do about a net whose operators are another tool's own.
-const STANDARD: &str = "give the file as it was before that tool optimized it, or quantize it in QDQ form";
+const STANDARD: &str =
+    "give the file as it was before that tool optimized it, or quantize it in QDQ form";
 
 /// Whether a node takes its scales from the slice that it runs on, or works on counts of such.
 pub(in crate::engine) fn is_dynamic(node: &pb::NodeProto) -> bool {
@@ -36,21 +38,28 @@ pub(super) fn check(model: &pb::ModelProto) -> Result<(), OnnxError> {
     let version = opset(model);
     if !OPSETS.contains(&version) {
         let (least, most) = (OPSETS.start(), OPSETS.end());
-        let found =
-            format!("its operator set is {version}, expected {least} to {most}: export it with opset 17");
+        let found = format!(
+            "its operator set is {version}, expected {least} to {most}: export it with opset 17"
+        );
         return Err(file(found));
     }
     let constants = constants(graph);
     for own in &graph.node {
-        check_operator(own).and_then(|()| check_counts(own, &constants)).map_err(|found| node(own, found))?;
+        check_operator(own)
+            .and_then(|()| check_counts(own, &constants))
+            .map_err(|found| node(own, found))?;
     }
     Ok(())
 }
 
-/// Operators of other tools, and attributes that change what an operator computes and that tract passes over.
+/// Operators of other tools, and attributes that change what an operator computes and that tract
+/// passes over.
 fn check_operator(node: &pb::NodeProto) -> Result<(), String> {
     if !is_known(node) {
-        return Err(format!("it is an operator of {:?} that is not supported: {STANDARD}", node.domain));
+        return Err(format!(
+            "it is an operator of {:?} that is not supported: {STANDARD}",
+            node.domain
+        ));
     }
     let dilated = ints(node, "dilations").iter().any(|&n| n != 1);
     let single = "export the model in single precision";
@@ -59,7 +68,9 @@ fn check_operator(node: &pb::NodeProto) -> Result<(), String> {
             "it makes numbers of type {}, expected f32 or whole numbers: {single}",
             int(node, "to", 1)
         )),
-        "AveragePool" if dilated => Err("it is a mean with dilations: export the model without".into()),
+        "AveragePool" if dilated => {
+            Err("it is a mean with dilations: export the model without".into())
+        }
         "Resize" if int(node, "antialias", 0) != 0 => {
             Err("it smooths before it resizes: export the model without antialias".into())
         }
@@ -73,8 +84,12 @@ fn check_operator(node: &pb::NodeProto) -> Result<(), String> {
     }
 }
 
-/// Counts are of 8 bits, those of biases of 32, and one scale is for a whole tensor or for a channel of it.
-fn check_counts(node: &pb::NodeProto, constants: &HashMap<&str, &pb::TensorProto>) -> Result<(), String> {
+/// Counts are of 8 bits, those of biases of 32, and one scale is for a whole tensor or for a
+/// channel of it.
+fn check_counts(
+    node: &pb::NodeProto,
+    constants: &HashMap<&str, &pb::TensorProto>,
+) -> Result<(), String> {
     const EIGHT: &str = "quantize it to 8 bits, per tensor or per channel";
     if !matches!(&*node.op_type, "QuantizeLinear" | "DequantizeLinear") {
         return Ok(());
@@ -86,7 +101,8 @@ fn check_counts(node: &pb::NodeProto, constants: &HashMap<&str, &pb::TensorProto
     let counts = if node.op_type == "QuantizeLinear" { &[2][..] } else { &[0, 2] };
     let types = counts.iter().filter_map(|&i| constants.get(node.input.get(i)?.as_str()));
     let types = types.map(|tensor| i64::from(tensor.data_type));
-    let made = has(node, "output_dtype").then(|| int(node, "output_dtype", 0)).filter(|&kind| kind != 0);
+    let made =
+        has(node, "output_dtype").then(|| int(node, "output_dtype", 0)).filter(|&kind| kind != 0);
     let of_reals = node.op_type == "DequantizeLinear";
     let counts = |kind: &i64| matches!(kind, 2 | 3) || of_reals && matches!(kind, 1 | 6);
     match types.chain(made).find(|kind| !counts(kind)) {

@@ -8,7 +8,8 @@ use tract_onnx::pb;
 pub(super) fn tidy(graph: &mut pb::GraphProto) {
     // Written for a batch of n, these contradict the batch of one that tract is asked for.
     graph.value_info.clear();
-    let nests = |n: &pb::NodeProto| n.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+    let nests =
+        |n: &pb::NodeProto| n.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
     if graph.node.iter().any(nests) {
         // Graphs within nodes may read any tensor.
         return;
@@ -41,7 +42,8 @@ fn pass_by(graph: &mut pb::GraphProto) {
     }
 }
 
-/// Ends a net at its last softmax or sigmoid where nothing but rounding follows: labels are settled before that.
+/// Ends a net at its last softmax or sigmoid where nothing but rounding follows: labels are settled
+/// before that.
 fn end_at_probabilities(graph: &mut pb::GraphProto) {
     let makers: HashMap<&str, &pb::NodeProto> =
         graph.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
@@ -49,7 +51,9 @@ fn end_at_probabilities(graph: &mut pb::GraphProto) {
     let mut name = output.name.clone();
     while let Some(node) = makers.get(name.as_str()) {
         match &*node.op_type {
-            "QuantizeLinear" | "DequantizeLinear" if !node.input.is_empty() && name != node.input[0] => {
+            "QuantizeLinear" | "DequantizeLinear"
+                if !node.input.is_empty() && name != node.input[0] =>
+            {
                 name.clone_from(&node.input[0]);
             }
             "Softmax" | "Sigmoid" => {

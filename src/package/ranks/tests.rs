@@ -21,14 +21,20 @@ fn window(voxels: &[f32], percentiles: [f32; 2], foreground: bool) -> (Window, u
 fn sorted(voxels: &[f32], percentiles: [f32; 2]) -> [u32; 2] {
     let mut sorted: Vec<f32> = voxels.iter().copied().filter(|x| x.is_finite()).collect();
     sorted.sort_by(f32::total_cmp);
-    percentiles.map(|p| sorted[(f64::from(p) / 100.0 * (sorted.len() - 1) as f64).round() as usize].to_bits())
+    percentiles.map(|p| {
+        sorted[(f64::from(p) / 100.0 * (sorted.len() - 1) as f64).round() as usize].to_bits()
+    })
 }
 
 /// The foreground's by counting and sorting.
 fn sorted_foreground(voxels: &[f32], percentiles: [f32; 2]) -> [u32; 2] {
     let finite: Vec<f32> = voxels.iter().copied().filter(|x| x.is_finite()).collect();
     let times = |v: f32| finite.iter().filter(|x| x.to_bits() == v.to_bits()).count();
-    let most = finite.iter().copied().max_by(|a, b| times(*a).cmp(&times(*b)).then(b.total_cmp(a))).unwrap();
+    let most = finite
+        .iter()
+        .copied()
+        .max_by(|a, b| times(*a).cmp(&times(*b)).then(b.total_cmp(a)))
+        .unwrap();
     let rest: Vec<f32> = finite.iter().copied().filter(|x| x.to_bits() != most.to_bits()).collect();
     if times(most) <= finite.len() / 128 || rest.is_empty() {
         return sorted(voxels, percentiles);
@@ -42,11 +48,16 @@ fn sorted_foreground(voxels: &[f32], percentiles: [f32; 2]) -> [u32; 2] {
 #[test]
 fn padding_takes_no_part_in_the_foreground() {
     let body: Vec<f32> = (0..1000).map(|i| 100.0 + (i % 200) as f32).collect();
-    for (padding, each) in [(0.0, 5000), (-1000.0, 20), (-1000.0, 90_000), (9999.0, 300), (150.0, 9000)] {
+    for (padding, each) in
+        [(0.0, 5000), (-1000.0, 20), (-1000.0, 90_000), (9999.0, 300), (150.0, 9000)]
+    {
         let mut voxels = vec![padding; each];
         voxels.extend(&body);
         let (found, passes) = window(&voxels, [0.5, 99.5], true);
-        assert!(found.ends[0] >= 100.0 && found.ends[1] <= 299.0 && found.ends[1] > 290.0, "{found:?}");
+        assert!(
+            found.ends[0] >= 100.0 && found.ends[1] <= 299.0 && found.ends[1] > 290.0,
+            "{found:?}"
+        );
         assert!(passes == 1 && found.doubt.is_none(), "{padding}: {found:?}");
         voxels.push(0.5);
         let (again, passes) = window(&voxels, [0.5, 99.5], true);
@@ -79,9 +90,13 @@ fn two_values_are_all_that_there_is_and_one_is_nothing() {
 fn a_window_that_few_voxels_or_padding_set_is_doubted() {
     // By whole numbers and, with one that is none, by floats.
     for odd in [None, Some(0.5)] {
-        let body: Vec<f32> = (0..10_000).map(|i| (i % 100 + i / 100 % 30) as f32).chain(odd).collect();
+        let body: Vec<f32> =
+            (0..10_000).map(|i| (i % 100 + i / 100 % 30) as f32).chain(odd).collect();
         let told = |more: &[f32], percentiles: [f32; 2]| {
-            window(&[more, &body].concat(), percentiles, false).0.doubt.map(|doubt| doubt.to_string())
+            window(&[more, &body].concat(), percentiles, false)
+                .0
+                .doubt
+                .map(|doubt| doubt.to_string())
         };
         assert_eq!(told(&[], [0.5, 99.5]), None);
         assert_eq!(told(&[-20.0; 60], [0.5, 99.5]), None, "a little");
@@ -104,8 +119,10 @@ fn a_window_that_few_voxels_or_padding_set_is_doubted() {
 fn what_is_natural_is_not_doubted() {
     // Dark air around a body, more or less of it; noise far from nought; a skewed distribution.
     for air in [0, 100, 5000, 40_000] {
-        let voxels: Vec<f32> =
-            (0..10_000).map(|i| 300.0 + (i * 37 % 700) as f32).chain((0..air).map(|_| 0.0)).collect();
+        let voxels: Vec<f32> = (0..10_000)
+            .map(|i| 300.0 + (i * 37 % 700) as f32)
+            .chain((0..air).map(|_| 0.0))
+            .collect();
         assert_eq!(window(&voxels, [0.5, 99.5], false).0.doubt, None, "{air}");
     }
     let noise: Vec<f32> = (0..10_000).map(|i| 1000.0 + (i * 7919 % 1000) as f32 / 150.0).collect();
@@ -127,7 +144,8 @@ proptest! {
         prop_assert_eq!(found.ends.map(f32::to_bits), sorted(&voxels, [p.0, p.1]));
     }
 
-    /// Of whole numbers one pass is enough, and a voxel that is none, late in the volume, changes nothing but that.
+    /// Of whole numbers one pass is enough, and a voxel that is none, late in the volume, changes
+    /// nothing but that.
     #[test]
     fn percentiles_of_whole_numbers_take_one_pass(
         whole in prop::collection::vec(any::<i16>(), 1..200),

@@ -1,4 +1,5 @@
-//! Panics anywhere in the pipeline: whatever thread they hit and whenever, the call ends. A test that would hang fails instead.
+//! Panics anywhere in the pipeline: whatever thread they hit and whenever, the call ends. A test
+//! that would hang fails instead.
 
 use std::panic::catch_unwind;
 use std::sync::mpsc;
@@ -48,7 +49,8 @@ impl Slices for Source {
     }
 }
 
-/// Labels every voxel with its slice's number, counted from 1; the input's value tells which slice it is.
+/// Labels every voxel with its slice's number, counted from 1; the input's value tells which slice
+/// it is.
 struct Net {
     size: [usize; 2],
     fault: Fault,
@@ -65,7 +67,8 @@ impl Engine for Net {
     }
 
     fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
-        let number = (input[0].iter().fold(0.0, |a: f32, b| a.max(*b)) * SLICES as f32).round() as usize;
+        let number =
+            (input[0].iter().fold(0.0, |a: f32, b| a.max(*b)) * SLICES as f32).round() as usize;
         if number == self.at + 1 {
             match self.fault {
                 // With a text made on the way, where the source's and the writer's are literals.
@@ -84,13 +87,19 @@ fn manifest() -> Manifest {
 }
 
 /// Streams with a fault at a slice; gives the outcome, or the panic's text, and the labels written.
-fn streamed(fault: Fault, at: usize, workers: usize) -> (Result<Result<(), PipelineError>, String>, Vec<u8>) {
+fn streamed(
+    fault: Fault,
+    at: usize,
+    workers: usize,
+) -> (Result<Result<(), PipelineError>, String>, Vec<u8>) {
     let fit = FitPlan::new(&manifest(), 1, [SIDE, SIDE], [1.0, 1.0]).unwrap();
-    let intensity = IntensityStats::new(Normalise::Window { low: 0.0, high: SLICES as f32 }, 1).finish();
+    let intensity =
+        IntensityStats::new(Normalise::Window { low: 0.0, high: SLICES as f32 }, 1).finish();
     let net = |_| Box::new(Net { size: fit.net_size(), fault, at }) as Box<dyn Engine>;
     let mut engines: Vec<_> = (0..workers).map(net).collect();
     let mut source = Source { next: 0, panics_at: (fault == Fault::SourcePanics).then_some(at) };
-    let preparation = Preparation { intensity: &intensity, fit: &fit, neighbours: 0, thinning: None };
+    let preparation =
+        Preparation { intensity: &intensity, fit: &fit, neighbours: 0, thinning: None };
     let mut written = Vec::new();
     let write = |slice: Labelled| {
         if fault == Fault::WriterPanics {
@@ -125,15 +134,22 @@ fn whatever_panics_the_call_ends() {
                 Fault::WriterPanics,
             ] {
                 let what = format!("{fault:?} at slice {at}, {workers} worker(s)");
-                let (ended, written) = within_a_minute(what.clone(), move || streamed(fault, at, workers));
+                let (ended, written) =
+                    within_a_minute(what.clone(), move || streamed(fault, at, workers));
                 let expected: Vec<u8> = (1..=SLICES as u8).collect();
                 assert!(expected.starts_with(&written), "{what}: {written:?}");
                 match (fault, ended) {
                     (Fault::None, Ok(Ok(()))) => assert_eq!(written, expected, "{what}"),
-                    (Fault::SourcePanics, Ok(Err(PipelineError::Panicked { thread: "reader", text }))) => {
+                    (
+                        Fault::SourcePanics,
+                        Ok(Err(PipelineError::Panicked { thread: "reader", text })),
+                    ) => {
                         assert!(text.contains("the source breaks"), "{what}: {text}");
                     }
-                    (Fault::EnginePanics, Ok(Err(PipelineError::Panicked { thread: "worker", text }))) => {
+                    (
+                        Fault::EnginePanics,
+                        Ok(Err(PipelineError::Panicked { thread: "worker", text })),
+                    ) => {
                         assert_eq!(text, format!("the net breaks at slice {at}"), "{what}");
                     }
                     (Fault::EngineFails, Ok(Err(PipelineError::Engine { slice, .. }))) => {
@@ -153,5 +169,8 @@ fn whatever_panics_the_call_ends() {
 /// A panic may carry anything.
 #[test]
 fn a_panic_without_a_text_is_told_too() {
-    assert_eq!(text_of(&*catch_unwind(|| std::panic::panic_any(7)).unwrap_err()), "without a message");
+    assert_eq!(
+        text_of(&*catch_unwind(|| std::panic::panic_any(7)).unwrap_err()),
+        "without a message"
+    );
 }

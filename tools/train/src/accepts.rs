@@ -1,4 +1,5 @@
-//! What a package accepts: limits around the volumes that it is trained on, for its manifest's `[accepts]`.
+//! What a package accepts: limits around the volumes that it is trained on, for its manifest's
+//! `[accepts]`.
 
 use std::path::Path;
 
@@ -8,14 +9,16 @@ use monet::volume::{AxisMap, Geometry, Orientation, VolumeHeader};
 
 use crate::dataset::{self, Fold, Split};
 
-/// An accepted volume may be so many times longer than the longest one of training along an axis, or shorter than the shortest: crops
-/// that people make by hand are.
+/// An accepted volume may be so many times longer than the longest one of training along an axis,
+/// or shorter than the shortest: crops that people make by hand are.
 const EXTENT_MARGIN: f64 = 1.5;
 
-/// Its voxels may be so many times larger or smaller: slices are resampled, and what lies along them is seen by few nets.
+/// Its voxels may be so many times larger or smaller: slices are resampled, and what lies along
+/// them is seen by few nets.
 const SPACING_MARGIN: f64 = 2.0;
 
-/// Limits for the training subjects of a data set, whose headers alone are read, in an orientation; nothing where it has no subject.
+/// Limits for the training subjects of a data set, whose headers alone are read, in an orientation;
+/// nothing where it has no subject.
 ///
 /// # Errors
 /// Where the data are no data set or a header is damaged; names the subject.
@@ -27,8 +30,9 @@ pub fn of(data: &Path, fold: Option<Fold>, orientation: Orientation) -> Result<O
     let grids = dataset::split(&pairs, Split::Train, fold)?
         .iter()
         .map(|pair| {
-            let grid =
-                VolumeHeader::read(&pair.image).with_context(|| format!("subject {}", pair.name))?.geometry;
+            let grid = VolumeHeader::read(&pair.image)
+                .with_context(|| format!("subject {}", pair.name))?
+                .geometry;
             Ok(grid.oriented(AxisMap::between(grid.affine.orientation(), orientation)))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -39,13 +43,17 @@ pub fn of(data: &Path, fold: Option<Fold>, orientation: Orientation) -> Result<O
 fn around(modalities: &[String], grids: &[Geometry]) -> Accepts {
     let axes = [0, 1, 2];
     let extent = axes.map(|axis| {
-        let [least, most] = ends(grids.iter().map(|grid| grid.size[axis] as f64 * grid.spacing[axis]));
+        let [least, most] =
+            ends(grids.iter().map(|grid| grid.size[axis] as f64 * grid.spacing[axis]));
         [(least / EXTENT_MARGIN).floor().max(1.0), (most * EXTENT_MARGIN).ceil()]
     });
     let spacing = axes.map(|axis| {
         let [least, most] = ends(grids.iter().map(|grid| grid.spacing[axis]));
         let rounded = |mm: f64, to: fn(f64) -> f64| to(mm * 1000.0) / 1000.0;
-        [rounded(least / SPACING_MARGIN, f64::floor).max(0.001), rounded(most * SPACING_MARGIN, f64::ceil)]
+        [
+            rounded(least / SPACING_MARGIN, f64::floor).max(0.001),
+            rounded(most * SPACING_MARGIN, f64::ceil),
+        ]
     });
     let margin = EXTENT_MARGIN * SPACING_MARGIN;
     let [least, most] = ends(grids.iter().map(|grid| grid.size[2] as f64));
@@ -86,7 +94,10 @@ mod tests {
     #[test]
     fn limits_lie_around_the_volumes_and_accept_each() {
         let grid = |size, [x, y, z]: [f64; 3]| {
-            Geometry::new(size, Affine([[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]]))
+            Geometry::new(
+                size,
+                Affine([[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]]),
+            )
         };
         let grids = [grid([30, 40, 12], [1.0, 1.0, 3.0]), grid([60, 50, 20], [0.75, 1.0, 2.0])];
         let found = around(&["T1w".into(), "FLAIR".into(), "unknown".into()], &grids);
@@ -100,7 +111,8 @@ mod tests {
     #[test]
     fn shipped_packages_state_what_their_training_data_were() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let data = std::env::var_os("MONET_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+        let data = std::env::var_os("MONET_DATA")
+            .map_or_else(|| root.join("../shared/data"), PathBuf::from);
         for (name, set, fold) in
             [("hippocampus", "Task04_Hippocampus", "20/20"), ("sarcoma", "Task20_SarcomaMR", "8/8")]
         {
@@ -109,9 +121,11 @@ mod tests {
                 continue;
             }
             for kind in ["f32", "int8"] {
-                let text = std::fs::read_to_string(root.join(format!("models/{name}.{kind}.toml"))).unwrap();
+                let text = std::fs::read_to_string(root.join(format!("models/{name}.{kind}.toml")))
+                    .unwrap();
                 let manifest = Manifest::parse(&text).unwrap();
-                let found = of(&data.join(set), Some(fold.parse().unwrap()), manifest.orientation).unwrap();
+                let found =
+                    of(&data.join(set), Some(fold.parse().unwrap()), manifest.orientation).unwrap();
                 assert_eq!(manifest.accepts, found, "{name}.{kind}");
             }
         }

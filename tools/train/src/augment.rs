@@ -12,8 +12,8 @@ const KNOTS: i64 = 8;
 /// Strength of each change; zero switches it off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Augment {
-    /// Chance that a slice is rotated, scaled and shifted, and as much again that its intensities change; the rest stays
-    /// as sharp and as bright as what the device will see
+    /// Chance that a slice is rotated, scaled and shifted, and as much again that its intensities
+    /// change; the rest stays as sharp and as bright as what the device will see
     #[arg(long, default_value_t = 0.5)]
     pub chance: f64,
     /// Chance of mirroring along the first axis
@@ -36,7 +36,8 @@ pub struct Augment {
     /// Largest shift, as a part of the slice
     #[arg(long, default_value_t = 0.08)]
     pub shift: f64,
-    /// Elastic deformation: standard deviation in pixels of the displacements that are drawn for every eighth pixel and joined smoothly
+    /// Elastic deformation: standard deviation in pixels of the displacements that are drawn for
+    /// every eighth pixel and joined smoothly
     #[arg(long, default_value_t = 0.0)]
     #[serde(default)]
     pub elastic: f64,
@@ -55,14 +56,16 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space, images also in intensity.
+    /// Changes images `[n, channels, h, w]` in `[0, 1]` and labels `[n, h, w]` alike in space,
+    /// images also in intensity.
     pub fn apply(&self, images: &Tensor, labels: &Tensor, random: &mut Random) -> (Tensor, Tensor) {
         let affine = Tensor::affine_grid_generator(
             &send(&self.transforms(images, random), images.device()),
             images.size(),
             false,
         );
-        let grid = if self.elastic > 0.0 { affine + self.displacements(images, random) } else { affine };
+        let grid =
+            if self.elastic > 0.0 { affine + self.displacements(images, random) } else { affine };
         let moved = images.grid_sampler(&grid, 0, 0, false);
         // Nearest neighbour keeps labels whole; 0 outside is background in both.
         let float = labels.unsqueeze(1).to_kind(Kind::Float);
@@ -98,9 +101,12 @@ impl Augment {
         let sides = &images.size()[2..];
         let knots = [n, 2, sides[0].div_euclid(KNOTS) + 2, sides[1].div_euclid(KNOTS) + 2];
         let changed = random.chosen(&[n, 1, 1, 1], self.chance);
-        let pixel = Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32]).reshape([1, 2, 1, 1]);
+        let pixel = Tensor::from_slice(&[2.0 / sides[1] as f32, 2.0 / sides[0] as f32])
+            .reshape([1, 2, 1, 1]);
         let coarse = random.normal(&knots) * self.elastic * changed * pixel;
-        send(&coarse, images.device()).upsample_bicubic2d(sides, true, None, None).permute([0, 2, 3, 1])
+        send(&coarse, images.device())
+            .upsample_bicubic2d(sides, true, None, None)
+            .permute([0, 2, 3, 1])
     }
 
     fn intensities(&self, images: &Tensor, random: &mut Random) -> Tensor {
@@ -160,7 +166,8 @@ mod tests {
         let (i, l) = Augment { flip: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images.flip([3])).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels.flip([2]));
-        let (i, l) = Augment { flip_rows: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
+        let (i, l) =
+            Augment { flip_rows: 1.0, ..OFF }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images.flip([2])).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels.flip([1]));
     }
@@ -180,7 +187,8 @@ mod tests {
         };
         let (i, _) = strong.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - &images).abs().max().double_value(&[]) > 0.1);
-        let (i, l) = Augment { chance: 0.0, ..strong }.apply(&images, &labels, &mut Random::of(1, 1));
+        let (i, l) =
+            Augment { chance: 0.0, ..strong }.apply(&images, &labels, &mut Random::of(1, 1));
         assert!((i - images).abs().max().double_value(&[]) < 1e-5);
         assert_eq!(l, labels);
     }

@@ -1,4 +1,5 @@
-//! Training batches: the slices of all training subjects on the device, drawn at random, those with labels more often.
+//! Training batches: the slices of all training subjects on the device, drawn at random, those with
+//! labels more often.
 
 use anyhow::{Result, ensure};
 use monet::package::Manifest;
@@ -29,13 +30,18 @@ impl Slices {
     ///
     /// # Errors
     /// Unreadable subjects; where no slice has a label.
-    pub fn read(pairs: &[Pair], settings: &Settings, package: &Manifest, device: Device) -> Result<Self> {
+    pub fn read(
+        pairs: &[Pair],
+        settings: &Settings,
+        package: &Manifest,
+        device: Device,
+    ) -> Result<Self> {
         let package = settings.cut(package);
         Self::new(pairs.iter().map(|pair| dataset::load(pair, &package)), &package, device)
     }
 
-    /// The slices of subjects, at the net's size. Subjects are taken one at a time, so that besides these slices no more than one
-    /// is held.
+    /// The slices of subjects, at the net's size. Subjects are taken one at a time, so that besides
+    /// these slices no more than one is held.
     ///
     /// # Errors
     /// Those of the subjects; where no slice has a label.
@@ -72,7 +78,8 @@ impl Slices {
         self.ends.resize(self.images.len(), [first, self.images.len() - 1]);
     }
 
-    /// Slices of one size, each of its own: images `[n, channels, h, w]` and labels `[n, h, w]`, as bytes.
+    /// Slices of one size, each of its own: images `[n, channels, h, w]` and labels `[n, h, w]`, as
+    /// bytes.
     #[must_use]
     pub fn of(images: &Tensor, labels: &Tensor) -> Self {
         let size = labels.size();
@@ -95,8 +102,8 @@ impl Slices {
         self.foreground.len()
     }
 
-    /// A batch at the size that slices were read for, at random; larger slices are cut at a random place. Images
-    /// `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
+    /// A batch at the size that slices were read for, at random; larger slices are cut at a random
+    /// place. Images `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
     pub fn draw(&self, settings: &Settings, random: &mut Random) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
         let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -122,7 +129,8 @@ impl Slices {
         (images, Tensor::stack(&labels, 0).to_kind(Kind::Int64))
     }
 
-    /// A slice and its neighbours; at the ends of its subject the slice itself stands for the one that is not there.
+    /// A slice and its neighbours; at the ends of its subject the slice itself stands for the one
+    /// that is not there.
     fn seen(&self, slice: usize) -> impl Iterator<Item = usize> {
         let ([first, last], side) = (self.ends[slice], self.neighbours);
         (0..=2 * side).map(move |i| (slice + i).saturating_sub(side).clamp(first, last))
@@ -151,9 +159,13 @@ mod tests {
     #[test]
     fn slices_are_drawn_with_the_neighbours_that_the_net_will_see() {
         let package = preset::manifest("hippocampus").unwrap();
-        let subjects = [(0, 3), (3, 1), (4, 5)].map(|(first, slices)| subject(&package, first, slices));
-        let seen: Vec<_> =
-            subjects.iter().flat_map(|s| s.batches(Device::Cpu)).flat_map(|batch| planes(&batch)).collect();
+        let subjects =
+            [(0, 3), (3, 1), (4, 5)].map(|(first, slices)| subject(&package, first, slices));
+        let seen: Vec<_> = subjects
+            .iter()
+            .flat_map(|s| s.batches(Device::Cpu))
+            .flat_map(|batch| planes(&batch))
+            .collect();
         assert_eq!(seen[0], [0.0, 0.0, 1.0]);
         assert_eq!(seen[2..5], [[1.0, 2.0, 2.0], [3.0, 3.0, 3.0], [4.0, 4.0, 5.0]]);
         assert_eq!(seen.len(), 9);
@@ -164,11 +176,16 @@ mod tests {
         assert!(drawn.iter().all(|slice| *slice == seen[slice[1] as usize]), "{drawn:?}");
         assert!((0..9).all(|n| drawn.iter().any(|slice| slice[1] as i64 == n)), "{drawn:?}");
 
-        let (images, _) =
-            slices.draw(&Settings::of(&["--batch", "64", "--flip-slices", "0.5"]), &mut Random::of(1, 1));
+        let (images, _) = slices
+            .draw(&Settings::of(&["--batch", "64", "--flip-slices", "0.5"]), &mut Random::of(1, 1));
         let (kept, turned): (Vec<_>, Vec<_>) =
             planes(&images).into_iter().partition(|slice| *slice == seen[slice[1] as usize]);
-        assert!(kept.len() > 16 && turned.len() > 8, "{} kept, {} turned", kept.len(), turned.len());
+        assert!(
+            kept.len() > 16 && turned.len() > 8,
+            "{} kept, {} turned",
+            kept.len(),
+            turned.len()
+        );
         assert!(turned.iter().all(|s| [s[2], s[1], s[0]] == seen[s[1] as usize][..]), "{turned:?}");
     }
 }

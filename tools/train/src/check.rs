@@ -1,7 +1,8 @@
 //! `monet-train check`: the first steps of a run on the CPU and on a device, side by side.
 //!
-//! Everything random is drawn on the CPU and so is the same for both. What is left are sums in another order and each device's
-//! rounding, which grow from step to step; a mistake is larger at once.
+//! Everything random is drawn on the CPU and so is the same for both. What is left are sums in
+//! another order and each device's rounding, which grow from step to step; a mistake is larger at
+//! once.
 
 use std::path::PathBuf;
 
@@ -66,7 +67,13 @@ impl Check {
     }
 
     /// The losses of the first steps, from the run's own first weights.
-    fn losses(&self, way: Way, settings: &Settings, package: &Manifest, pairs: &[Pair]) -> Result<Vec<f64>> {
+    fn losses(
+        &self,
+        way: Way,
+        settings: &Settings,
+        package: &Manifest,
+        pairs: &[Pair],
+    ) -> Result<Vec<f64>> {
         tch::set_num_threads(way.threads);
         let settings = Settings { bf16: way.bf16, ..settings.clone() };
         let slices = Slices::read(pairs, &settings, package, way.device)?;
@@ -108,7 +115,8 @@ impl Check {
     }
 }
 
-/// What is compared: f32 on the CPU with what was asked for; where that is the CPU, too, with another number of threads.
+/// What is compared: f32 on the CPU with what was asked for; where that is the CPU, too, with
+/// another number of threads.
 fn ways(device: Device, bf16: bool) -> [Way; 2] {
     let threads = tch::get_num_threads();
     let other = match (device, threads) {

@@ -37,11 +37,24 @@ pub struct State {
 
 impl State {
     /// The first state, from scratch or with the best weights of the run `from`.
-    fn new(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Self> {
+    fn new(
+        settings: &Settings,
+        package: &Manifest,
+        device: Device,
+        from: Option<&PathBuf>,
+    ) -> Result<Self> {
         let net = begin(settings, package, device, from)?;
         let averaged = net.duplicate();
         let adam = Adam::new(&net, settings.weight_decay);
-        Ok(Self { net, averaged, adam, step: 0, best: f64::NEG_INFINITY, best_step: 0, seconds: 0.0 })
+        Ok(Self {
+            net,
+            averaged,
+            adam,
+            step: 0,
+            best: f64::NEG_INFINITY,
+            best_step: 0,
+            seconds: 0.0,
+        })
     }
 
     fn save(&self, path: &Path, timed: bool) -> Result<()> {
@@ -83,7 +96,12 @@ impl State {
 ///
 /// # Errors
 /// Where that run has none, or they are of another topology.
-pub fn begin(settings: &Settings, package: &Manifest, device: Device, from: Option<&PathBuf>) -> Result<Net> {
+pub fn begin(
+    settings: &Settings,
+    package: &Manifest,
+    device: Device,
+    from: Option<&PathBuf>,
+) -> Result<Net> {
     tch::manual_seed(settings.seed as i64);
     let topology = settings.topology(package);
     match from {
@@ -109,8 +127,10 @@ pub fn read(path: &Path, topology: Topology, device: Device) -> Result<Net> {
 /// Where the file cannot be written.
 pub fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
     let part = part(path);
-    let cpu: Vec<(&str, Tensor)> =
-        tensors.iter().map(|(n, t)| (n.as_str(), t.detach().to_device(Device::Cpu).contiguous())).collect();
+    let cpu: Vec<(&str, Tensor)> = tensors
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.detach().to_device(Device::Cpu).contiguous()))
+        .collect();
     Tensor::write_safetensors(&cpu, &part).with_context(|| part.display().to_string())?;
     fs::rename(&part, path).with_context(|| path.display().to_string())
 }
@@ -121,7 +141,9 @@ pub fn save(tensors: &[(String, Tensor)], path: &Path) -> Result<()> {
 /// Where it cannot be written.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     let part = part(path);
-    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).with_context(|| path.display().to_string())
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, path))
+        .with_context(|| path.display().to_string())
 }
 
 /// Where a file is until it is complete.
@@ -159,8 +181,9 @@ impl Run {
     /// Where there is no run.
     pub fn settings(&self) -> Result<Settings> {
         let path = self.settings_path();
-        let text = fs::read(&path)
-            .with_context(|| format!("{}: expected a folder made by `monet-train train`", path.display()))?;
+        let text = fs::read(&path).with_context(|| {
+            format!("{}: expected a folder made by `monet-train train`", path.display())
+        })?;
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
@@ -172,7 +195,8 @@ impl Run {
         read(&self.best(), topology, device)
     }
 
-    /// Makes the folder of a run whose steps are others' to do, with the first weights as its best, and returns these.
+    /// Makes the folder of a run whose steps are others' to do, with the first weights as its best,
+    /// and returns these.
     ///
     /// # Errors
     /// An unwritable folder, or one that holds something.
@@ -186,7 +210,10 @@ impl Run {
         let net = begin(settings, package, device, settings.from.as_ref())?;
         let shown = self.0.display();
         fs::create_dir_all(&self.0).with_context(|| shown.to_string())?;
-        ensure!(fs::read_dir(&self.0)?.next().is_none(), "{shown} is not empty: choose another --out");
+        ensure!(
+            fs::read_dir(&self.0)?.next().is_none(),
+            "{shown} is not empty: choose another --out"
+        );
         write(&self.settings_path(), serde_json::to_vec_pretty(settings)?)?;
         self.keep_task(package, fingerprint)?;
         self.keep_best(&net)?;
@@ -213,7 +240,8 @@ impl Run {
         device: Device,
     ) -> Result<State> {
         let resumed = self.last().exists();
-        let mut state = State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
+        let mut state =
+            State::new(settings, package, device, settings.from.as_ref().filter(|_| !resumed))?;
         fs::create_dir_all(&self.0).with_context(|| self.0.display().to_string())?;
         if self.settings_path().exists() {
             let found = self.settings()?;
@@ -276,7 +304,8 @@ impl Run {
     fn begin_log(&self, state: &State, package: &Manifest) -> Result<()> {
         let old = fs::read_to_string(self.log()).unwrap_or_default();
         let step = |line: &str| line.split(',').next().and_then(|s| s.parse::<u64>().ok());
-        let names: Vec<String> = package.labels.iter().map(|l| format!("dice_{}", l.name)).collect();
+        let names: Vec<String> =
+            package.labels.iter().map(|l| format!("dice_{}", l.name)).collect();
         let mut text = format!("step,rate,loss,{}\n", names.join(","));
         old.lines()
             .filter(|l| step(l).is_some_and(|s| s <= state.step))
@@ -289,14 +318,23 @@ impl Run {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn write_log(&self, step: u64, rate: f64, loss: f64, package: &Manifest, dice: &[f64]) -> Result<()> {
+    pub fn write_log(
+        &self,
+        step: u64,
+        rate: f64,
+        loss: f64,
+        package: &Manifest,
+        dice: &[f64],
+    ) -> Result<()> {
         let mut points = vec![("rate".to_owned(), rate), ("loss".to_owned(), loss)];
-        points.extend(package.labels.iter().zip(dice).map(|(l, &d)| (format!("dice/{}", l.name), d)));
+        points
+            .extend(package.labels.iter().zip(dice).map(|(l, &d)| (format!("dice/{}", l.name), d)));
         events::add(&self.events(), step, &points)?;
         let dice: Vec<String> = dice.iter().map(|d| format!("{d:.5}")).collect();
         let line = format!("{step},{rate:.3e},{loss:.5},{}", dice.join(","));
         let file = fs::OpenOptions::new().append(true).open(self.log());
-        file.and_then(|mut file| writeln!(file, "{line}")).with_context(|| self.log().display().to_string())
+        file.and_then(|mut file| writeln!(file, "{line}"))
+            .with_context(|| self.log().display().to_string())
     }
 
     /// Keeps the state, and its averaged weights where their mean Dice is the best so far.
@@ -317,17 +355,20 @@ impl Run {
     /// # Errors
     /// Where the log cannot be read or a picture written.
     pub fn draw(&self) -> Result<()> {
-        let text = fs::read_to_string(self.log()).with_context(|| self.log().display().to_string())?;
+        let text =
+            fs::read_to_string(self.log()).with_context(|| self.log().display().to_string())?;
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let names = lines.next().unwrap_or_default();
         let rows: Vec<Vec<f64>> =
             lines.map(|row| row.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
         let curve = |(i, name): (usize, &&str)| {
-            let points = rows.iter().filter_map(|row| Some((*row.first()?, *row.get(i)?))).collect();
+            let points =
+                rows.iter().filter_map(|row| Some((*row.first()?, *row.get(i)?))).collect();
             (name.trim_start_matches("dice_").to_owned(), points)
         };
         let columns: Vec<plot::Curve> = names.iter().enumerate().map(curve).collect();
-        let (loss, dice) = (columns.get(2..3).unwrap_or_default(), columns.get(3..).unwrap_or_default());
+        let (loss, dice) =
+            (columns.get(2..3).unwrap_or_default(), columns.get(3..).unwrap_or_default());
         for (file, title, curves) in
             [("loss.png", "Training loss", loss), ("dice.png", "Validation Dice", dice)]
         {

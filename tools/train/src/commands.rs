@@ -40,7 +40,8 @@ pub struct Train {
     /// Leave off after this many steps, at the end of an epoch, to be resumed later
     #[arg(long)]
     stop_after: Option<u64>,
-    /// Batches made ahead on a thread of their own, which changes nothing about them [default: 2 on a GPU, 0 on a CPU]
+    /// Batches made ahead on a thread of their own, which changes nothing about them [default: 2 on
+    /// a GPU, 0 on a CPU]
     #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u8).range(..=16))]
     ahead: Option<u8>,
     #[command(flatten)]
@@ -74,7 +75,8 @@ pub struct Export {
 }
 
 impl Export {
-    /// On the CPU always: a GPU's convolutions may round to TF32, in which file and network differ by more than a mistake would show.
+    /// On the CPU always: a GPU's convolutions may round to TF32, in which file and network differ
+    /// by more than a mistake would show.
     pub fn run(self) -> Result<()> {
         let (package, net) = trained(&self.run, Device::Cpu)?;
         let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
@@ -110,7 +112,8 @@ pub struct Quantize {
     /// Bits of a weight: 7 for devices whose kernels add pairs of products in 16 bits
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
     weight_bits: u8,
-    /// Bits of a value between the layers: 7 for the same kernels, with the whole range left to the weights
+    /// Bits of a value between the layers: 7 for the same kernels, with the whole range left to the
+    /// weights
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(7..=8))]
     activation_bits: u8,
     /// Show what each tensor's quantization alone does to the result, the most harmful first
@@ -138,24 +141,28 @@ impl Quantize {
         let training = dataset::split(&pairs, Split::Train, settings.fold)?;
         let every = training.len().div_ceil(self.subjects.max(1));
         let calibration: Vec<Pair> = training.iter().step_by(every).cloned().collect();
-        let batches: Vec<Tensor> = load(&calibration)?.iter().flat_map(|s| s.batches(device)).collect();
+        let batches: Vec<Tensor> =
+            load(&calibration)?.iter().flat_map(|s| s.batches(device)).collect();
         let folded = export::fold(&net)?;
         let limits = Limits::bits(self.activation_bits, self.weight_bits);
         let scales = quantize::calibrate(&net.topology, &folded, &batches, self.method, limits)?;
         if self.sensitivity {
             let threshold = evaluate::threshold(&package);
-            let rows = quantize::sensitivity(&net.topology, &folded, &scales, &batches[0], threshold)?;
+            let rows =
+                quantize::sensitivity(&net.topology, &folded, &scales, &batches[0], threshold)?;
             println!("{:<28} {:>9} {:>9}", "quantized alone", "MSE", "Dice");
             rows.iter().for_each(|r| println!("{:<28} {:>9.2e} {:>9.5}", r.name, r.mse, r.dice));
         }
 
         let validation = load(&dataset::split(&pairs, Split::Validation, settings.fold)?)?;
-        let float =
-            evaluate::scores(&validation, &package, device, false, &|x| Ok(net.forward(x, Pass::Inference)))?;
+        let float = evaluate::scores(&validation, &package, device, false, &|x| {
+            Ok(net.forward(x, Pass::Inference))
+        })?;
         let float = evaluate::dice(&float, &package);
         let judge = |model: &Model| -> Result<Vec<f64>> {
             let file = Interpreter::new(&model.encode_to_vec(), device)?;
-            let scores = evaluate::scores(&validation, &package, device, false, &|x| logits(&file, x))?;
+            let scores =
+                evaluate::scores(&validation, &package, device, false, &|x| logits(&file, x))?;
             Ok(evaluate::dice(&scores, &package))
         };
         let mut model = export::build(&net.topology, &folded, Some(&scales), &package.task)?;
@@ -165,7 +172,12 @@ impl Quantize {
         if self.tune_steps > 0 && quantize::worst_drop(&float, &int8) > self.tune_above {
             let slices = Slices::read(&training, &settings, &package, device)?;
             let tuned = self.tune(&net, &scales, &slices, &settings)?;
-            let tuned = export::build(&tuned.topology, &export::fold(&tuned)?, Some(&scales), &package.task)?;
+            let tuned = export::build(
+                &tuned.topology,
+                &export::fold(&tuned)?,
+                Some(&scales),
+                &package.task,
+            )?;
             let found = judge(&tuned)?;
             println!("after {} steps of quantization-aware fine-tuning", self.tune_steps);
             print_drop(&package, &float, &found);
@@ -181,7 +193,13 @@ impl Quantize {
     }
 
     /// Fine-tunes on the training slices, as the run drew them.
-    fn tune(&self, net: &Net, scales: &Scales, slices: &Slices, settings: &Settings) -> Result<Net> {
+    fn tune(
+        &self,
+        net: &Net,
+        scales: &Scales,
+        slices: &Slices,
+        settings: &Settings,
+    ) -> Result<Net> {
         let folded = tune::folded(net)?;
         let draw = |step: u64| loader::batch(slices, settings, settings.steps + step);
         tune::tune(&folded, scales, self.tune_steps, TUNE_RATE * settings.rate, draw)?;
@@ -227,8 +245,9 @@ impl Evaluate {
     fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
         let Subset { data, split, fold } = &self.subset;
         let subjects = format!("{}, {} subjects, whole volumes", split.name(), scores.len());
-        let file =
-            |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = |path: &Path| {
+            path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+        };
         let fold = fold.map(|fold| format!(" --fold {}", String::from(fold))).unwrap_or_default();
         let command = format!(
             "monet-train evaluate --model {} --data {} --split {}{fold}",
@@ -269,9 +288,14 @@ fn print_scores(subjects: &[Subject], package: &Manifest, scores: &[Vec<Score>])
     }
     print!("{:<20}", "mean ± std");
     for i in 0..package.labels.len() {
-        let (d, h) = (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
+        let (d, h) =
+            (evaluate::summary(scores, i, |s| s.dice), evaluate::summary(scores, i, |s| s.hd95));
         let spread = |s: evaluate::Summary, digits: usize| {
-            if s.count == 0 { "—".into() } else { format!("{:.digits$} ± {:.digits$}", s.mean, s.std) }
+            if s.count == 0 {
+                "—".into()
+            } else {
+                format!("{:.digits$} ± {:.digits$}", s.mean, s.std)
+            }
         };
         print!("{:>21} {:>12}", spread(d, 4), spread(h, 2));
     }
@@ -357,13 +381,17 @@ impl BenchNet {
         let net = Net::new(topology, device);
         let side = self.size as i64;
         let slices = || Tensor::rand([2, 1, side, side], (Kind::Float, device));
-        // A few forward passes in training mode give batch normalisation the statistics that keep values in range.
+        // A few forward passes in training mode give batch normalisation the statistics that keep
+        // values in range.
         tch::no_grad(|| {
-            (0..8).for_each(|_| drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float })))
+            (0..8).for_each(|_| {
+                drop(net.forward(&slices(), Pass::Training { drop: 0.0, kind: Kind::Float }))
+            })
         });
         let folded = export::fold(&net)?;
         let limits = Limits::bits(8, 8);
-        let scales = quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax, limits)?;
+        let scales =
+            quantize::calibrate(&net.topology, &folded, &[slices()], Method::Minmax, limits)?;
         for (kind, scales) in [("f32", None), ("int8", Some(&scales))] {
             let model = export::build(&net.topology, &folded, scales, &package.task)?;
             let path = self.out.join(format!("{}.{kind}.toml", package.name));
@@ -380,7 +408,8 @@ fn bench_manifest(arch: Arch, size: usize) -> Manifest {
     manifest.name = format!("{}-{size}", arch.name());
     manifest.task = "Untrained: seeded random weights, for measuring speed only".into();
     manifest.orientation = Orientation::default();
-    manifest.input = Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
+    manifest.input =
+        Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
     manifest.accepts = None;
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
     manifest.fit = Fit::Resize;
@@ -421,7 +450,8 @@ fn write_package(
     let model = onnx.file_name().context("--out names no file")?.to_string_lossy().into_owned();
     let manifest = Manifest { model, sha256: sha256(&bytes), ..package.clone() };
     manifest.validate()?;
-    fs::write(manifest_path, manifest.to_toml()).with_context(|| manifest_path.display().to_string())?;
+    fs::write(manifest_path, manifest.to_toml())
+        .with_context(|| manifest_path.display().to_string())?;
     Ok(bytes)
 }
 

@@ -1,6 +1,7 @@
 //! The Decathlon layout: `dataset.json`, images and labels as NIfTI, split by subject.
 //!
-//! Every subject is read and checked before training begins, through the device's own reader, normalisation and fit.
+//! Every subject is read and checked before training begins, through the device's own reader,
+//! normalisation and fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,12 +14,13 @@ use monet::volume::{Geometry, SliceSource, SourceOptions};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-/// Pixels that a net is given at once where it is not trained: enough to keep every core busy, few enough that what is between its
-/// layers takes tens of MB. With eight times as many, native sarcomas took 3.9 GB and twice as long.
+/// Pixels that a net is given at once where it is not trained: enough to keep every core busy, few
+/// enough that what is between its layers takes tens of MB. With eight times as many, native
+/// sarcomas took 3.9 GB and twice as long.
 const PIXELS: i64 = 1 << 16;
 
-/// Which subjects of the list, sorted by file name: the last 20 % are the test split, of the rest the last 20 % the
-/// validation split.
+/// Which subjects of the list, sorted by file name: the last 20 % are the test split, of the rest
+/// the last 20 % the validation split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Split {
     /// What weights and calibration see.
@@ -29,7 +31,8 @@ pub enum Split {
     Test,
 }
 
-/// One of several parts of the subjects that are not for testing, written `k/n`: every n-th of them from the k-th on.
+/// One of several parts of the subjects that are not for testing, written `k/n`: every n-th of them
+/// from the k-th on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fold {
@@ -69,7 +72,8 @@ impl FromStr for Fold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        let numbers =
+            text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
         match numbers {
             Some((part, of)) if of >= 2 && (1..=of).contains(&part) => Ok(Self { part, of }),
             _ => Err(format!(
@@ -157,8 +161,11 @@ impl Description {
     /// Names of the modalities in the order of channels; one unknown where none is named.
     #[must_use]
     pub fn modalities(&self) -> Vec<String> {
-        let mut named: Vec<(usize, &String)> =
-            self.modality.iter().filter_map(|(key, name)| Some((key.parse().ok()?, name))).collect();
+        let mut named: Vec<(usize, &String)> = self
+            .modality
+            .iter()
+            .filter_map(|(key, name)| Some((key.parse().ok()?, name)))
+            .collect();
         named.sort();
         if named.is_empty() {
             vec!["unknown".into()]
@@ -171,7 +178,9 @@ impl Description {
     #[must_use]
     pub fn label(&self, value: u8) -> String {
         let named = self.labels.get(&value.to_string()).cloned();
-        named.unwrap_or_else(|| if value == 0 { "background".into() } else { format!("label {value}") })
+        named.unwrap_or_else(|| {
+            if value == 0 { "background".into() } else { format!("label {value}") }
+        })
     }
 
     /// The licence, or that none is stated.
@@ -223,7 +232,8 @@ impl Subject {
         self.fit.net_size()
     }
 
-    /// What the net sees of all slices, some at a time, each with its neighbours: `[n, planes, height, width]`.
+    /// What the net sees of all slices, some at a time, each with its neighbours:
+    /// `[n, planes, height, width]`.
     pub fn batches(&self, device: Device) -> impl Iterator<Item = Tensor> {
         let (slices, channels, height, width) = self.net.size4().unwrap_or_default();
         let side = self.neighbours as i64;
@@ -247,23 +257,29 @@ impl Subject {
 pub fn describe(folder: &Path) -> Result<Description> {
     let path = folder.join("dataset.json");
     let text = fs::read_to_string(&path).with_context(|| {
-        format!("{}: expected a folder in the layout of the Medical Segmentation Decathlon", path.display())
+        format!(
+            "{}: expected a folder in the layout of the Medical Segmentation Decathlon",
+            path.display()
+        )
     })?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{}: expected `training` with pairs of `image` and `label`", path.display()))
+    serde_json::from_str(&text).with_context(|| {
+        format!("{}: expected `training` with pairs of `image` and `label`", path.display())
+    })
 }
 
 /// Lists the subjects that `dataset.json` names, sorted by file name.
 ///
 /// # Errors
-/// Those of [`describe`], where a name is not a plain relative path, where files are missing or subjects repeat.
+/// Those of [`describe`], where a name is not a plain relative path, where files are missing or
+/// subjects repeat.
 pub fn list(folder: &Path) -> Result<Vec<Pair>> {
     let mut pairs = describe(folder)?
         .training
         .iter()
         .map(|entry| {
             let (image, label) = (inside(folder, &entry.image)?, inside(folder, &entry.label)?);
-            let name = image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name =
+                image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let name = name.trim_end_matches(".gz").trim_end_matches(".nii").to_owned();
             for file in [&image, &label] {
                 ensure!(
@@ -296,7 +312,8 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The subjects of one split; with a fold, validation is that part of the subjects that are not for testing.
+/// The subjects of one split; with a fold, validation is that part of the subjects that are not for
+/// testing.
 ///
 /// # Errors
 /// Where there are too few subjects for every split to have one; names them.
@@ -333,13 +350,18 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
     Ok(found)
 }
 
-/// A site's share of a split: every n-th subject from the k-th on, so that all sites together have each subject once.
+/// A site's share of a split: every n-th subject from the k-th on, so that all sites together have
+/// each subject once.
 ///
 /// # Errors
 /// Where there are too few subjects for every site to have one.
 pub fn share(pairs: &[Pair], site: Fold) -> Result<Vec<Pair>> {
-    let found: Vec<Pair> =
-        pairs.iter().enumerate().filter(|&(i, _)| site.has(i)).map(|(_, pair)| pair.clone()).collect();
+    let found: Vec<Pair> = pairs
+        .iter()
+        .enumerate()
+        .filter(|&(i, _)| site.has(i))
+        .map(|(_, pair)| pair.clone())
+        .collect();
     ensure!(
         !found.is_empty(),
         "site {}: no subject is left for it, as the split has only {}: take fewer sites",
@@ -352,7 +374,8 @@ pub fn share(pairs: &[Pair], site: Fold) -> Result<Vec<Pair>> {
 /// Reads and prepares one subject.
 ///
 /// # Errors
-/// Unreadable files, image and label of different shape, label values that the package has not; each names the subject.
+/// Unreadable files, image and label of different shape, label values that the package has not;
+/// each names the subject.
 pub fn load(pair: &Pair, package: &Manifest) -> Result<Subject> {
     read(pair, package).with_context(|| format!("subject {}", pair.name))
 }
@@ -370,8 +393,12 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         label.channels()
     );
     let [width, height, slices] = geometry.size;
-    let fit =
-        FitPlan::new(package, image.channels(), [width, height], [geometry.spacing[0], geometry.spacing[1]])?;
+    let fit = FitPlan::new(
+        package,
+        image.channels(),
+        [width, height],
+        [geometry.spacing[0], geometry.spacing[1]],
+    )?;
     let mut voxels = image.read_all()?;
     let slice_len = image.slice_len();
     let mut stats = IntensityStats::new(package.normalise, image.channels());
@@ -382,7 +409,10 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
     let intensity = stats.finish();
     let labels = integers(&label.read_all()?, package)?;
     // A slice without a label is welcome, a volume without one is a mistake, and has no Dice.
-    ensure!(labels.iter().any(|&v| v > 0), "its label volume is empty: leave it out of dataset.json");
+    ensure!(
+        labels.iter().any(|&v| v > 0),
+        "its label volume is empty: leave it out of dataset.json"
+    );
 
     let [net_height, net_width] = fit.net_size();
     let mut net_labels = vec![0; slices * net_height * net_width];
@@ -414,8 +444,9 @@ fn integers(voxels: &[f32], package: &Manifest) -> Result<Vec<u8>> {
         .iter()
         .map(|&v| {
             whole(v).and_then(|v| known[v]).with_context(|| {
-                let sources =
-                    |l: &Label| l.sources().iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+                let sources = |l: &Label| {
+                    l.sources().iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
+                };
                 let labels: Vec<String> =
                     package.labels.iter().map(|l| format!("{} ({})", sources(l), l.name)).collect();
                 format!("label value {v}, expected 0 or {}", labels.join(", "))
@@ -430,10 +461,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A subject of these slices, `[slices, channels, height, width]`, at 1 mm, with one label value everywhere.
+    /// A subject of these slices, `[slices, channels, height, width]`, at 1 mm, with one label
+    /// value everywhere.
     pub(crate) fn subject(package: &Manifest, net: Tensor, label: u8) -> Subject {
         let (slices, channels, height, width) = net.size4().unwrap();
-        let [slices, channels, height, width] = [slices, channels, height, width].map(|n| n as usize);
+        let [slices, channels, height, width] =
+            [slices, channels, height, width].map(|n| n as usize);
         let unit = Affine([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
         let labels = vec![label; slices * height * width];
         Subject {
@@ -459,8 +492,8 @@ pub(crate) mod tests {
             let all = pairs(n);
             for fold in [None, Some("1/2"), Some("3/3")] {
                 let fold = fold.map(|f| f.parse().unwrap());
-                let parts =
-                    [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s, fold).unwrap());
+                let parts = [Split::Train, Split::Validation, Split::Test]
+                    .map(|s| split(&all, s, fold).unwrap());
                 let mut together = parts.concat();
                 together.sort();
                 assert_eq!(together, all);
@@ -479,13 +512,17 @@ pub(crate) mod tests {
         seen.sort();
         assert_eq!(seen, all);
         for fold in folds {
-            assert_eq!(split(&all, Split::Test, fold).unwrap(), split(&all, Split::Test, None).unwrap());
+            assert_eq!(
+                split(&all, Split::Test, fold).unwrap(),
+                split(&all, Split::Test, None).unwrap()
+            );
         }
         for bad in ["0/5", "6/5", "1/1", "5", "a/b"] {
             assert!(bad.parse::<Fold>().is_err(), "{bad}");
         }
-        let error =
-            split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap())).unwrap_err().to_string();
+        let error = split(&pairs(5), Split::Validation, Some("9/9".parse().unwrap()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("fold 9/9: only 4 subject(s)"), "{error}");
     }
 

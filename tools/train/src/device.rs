@@ -33,10 +33,11 @@ pub fn send(tensor: &Tensor, device: Device) -> Tensor {
     tensor.to_dtype_layout((tensor.kind(), device), true, false)
 }
 
-/// Loads libtorch's CUDA half, where there is one. A program linked against a CPU libtorch does not name it, and it must
-/// be there before the first question about CUDA.
+/// Loads libtorch's CUDA half, where there is one. A program linked against a CPU libtorch does not
+/// name it, and it must be there before the first question about CUDA.
 fn load_cuda() {
-    // SAFETY: the name is a C string; loading runs only libtorch's own initialisers, before any other thread exists.
+    // SAFETY: the name is a C string; loading runs only libtorch's own initialisers, before any
+    // other thread exists.
     unsafe {
         libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL);
     }

@@ -1,4 +1,5 @@
-//! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and Hausdorff distances per label.
+//! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and Hausdorff
+//! distances per label.
 
 use anyhow::Result;
 use monet::measure;
@@ -24,10 +25,18 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of one label in two volumes; distances only when wanted, since they take longer than the network.
+    /// Of one label in two volumes; distances only when wanted, since they take longer than the
+    /// network.
     #[must_use]
-    pub fn of(labels: &[u8], truth: &[u8], value: u8, geometry: &Geometry, distances: bool) -> Self {
-        let distance = distances.then(|| measure::hausdorff(labels, truth, value, geometry)).flatten();
+    pub fn of(
+        labels: &[u8],
+        truth: &[u8],
+        value: u8,
+        geometry: &Geometry,
+        distances: bool,
+    ) -> Self {
+        let distance =
+            distances.then(|| measure::hausdorff(labels, truth, value, geometry)).flatten();
         Self {
             dice: measure::dice(labels, truth, value),
             hausdorff: distance.map(|d| d.max),
@@ -50,12 +59,17 @@ pub struct Summary {
 /// A network as seen from here: a batch of slices `[n, channels, h, w]` to logits.
 pub type Predict<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
 
-/// Labels of a whole subject in its own grid, slices × height × width, as the device gives them: of labels that are limited to it, the
-/// largest piece.
+/// Labels of a whole subject in its own grid, slices × height × width, as the device gives them: of
+/// labels that are limited to it, the largest piece.
 ///
 /// # Errors
 /// Those of `predict`.
-pub fn segment(subject: &Subject, package: &Manifest, device: Device, predict: &Predict) -> Result<Vec<u8>> {
+pub fn segment(
+    subject: &Subject,
+    package: &Manifest,
+    device: Device,
+    predict: &Predict,
+) -> Result<Vec<u8>> {
     let [height, width] = subject.net_size();
     let threshold = threshold(package);
     let plane = subject.geometry.size[0] * subject.geometry.size[1];
@@ -99,7 +113,8 @@ pub fn scores(
         .iter()
         .map(|subject| {
             let labels = segment(subject, package, device, predict)?;
-            let score = |value| Score::of(&labels, &subject.labels, value, &subject.geometry, distances);
+            let score =
+                |value| Score::of(&labels, &subject.labels, value, &subject.geometry, distances);
             Ok(package.labels.iter().map(|label| score(label.value)).collect())
         })
         .collect()
@@ -107,7 +122,11 @@ pub fn scores(
 
 /// Mean and deviation of one score of one label.
 #[must_use]
-pub fn summary(scores: &[Vec<Score>], label: usize, value: impl Fn(&Score) -> Option<f64>) -> Summary {
+pub fn summary(
+    scores: &[Vec<Score>],
+    label: usize,
+    value: impl Fn(&Score) -> Option<f64>,
+) -> Summary {
     let values: Vec<f64> = scores.iter().filter_map(|s| value(&s[label])).collect();
     let count = values.len();
     let mean = values.iter().sum::<f64>() / count.max(1) as f64;
@@ -132,12 +151,15 @@ mod tests {
         package.input.neighbours = 0;
         // Slices show their labels: a large piece and a small one of each of two.
         let mut shown = vec![0u8; 2 * 48 * 48];
-        for (at, value) in [(0..9, 1), (20..22, 1), (48..60, 2), (200..201, 2), (48 * 48..48 * 48 + 9, 1)] {
+        for (at, value) in
+            [(0..9, 1), (20..22, 1), (48..60, 2), (200..201, 2), (48 * 48..48 * 48 + 9, 1)]
+        {
             shown[at].fill(value);
         }
         let net = Tensor::from_slice(&shown).to_kind(Kind::Float).reshape([2, 1, 48, 48]);
         let subject = dataset::tests::subject(&package, net, 1);
-        let logits = |x: &Tensor| Ok(x.squeeze_dim(1).to_kind(Kind::Int64).one_hot(3).permute([0, 3, 1, 2]));
+        let logits =
+            |x: &Tensor| Ok(x.squeeze_dim(1).to_kind(Kind::Int64).one_hot(3).permute([0, 3, 1, 2]));
         assert!(segment(&subject, &package, Device::Cpu, &logits).unwrap() == shown);
         package.labels[0].largest = true;
         shown[20..22].fill(0);

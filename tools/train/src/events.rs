@@ -1,7 +1,8 @@
 //! A run's curves as a TensorBoard event file.
 //!
-//! A file is a row of records: length, its checksum, the message, its checksum (`tensorflow/core/lib/io/record_writer.h`); a message is an
-//! `Event` (`tensorboard/compat/proto/event.proto`), of which only scalars are written here.
+//! A file is a row of records: length, its checksum, the message, its checksum
+//! (`tensorflow/core/lib/io/record_writer.h`); a message is an `Event`
+//! (`tensorboard/compat/proto/event.proto`), of which only scalars are written here.
 
 use std::fs;
 use std::io::Write;
@@ -50,7 +51,8 @@ struct Value {
 /// # Errors
 /// Where it cannot be written.
 pub fn begin(path: &Path, step: u64) -> Result<()> {
-    let version = Event { wall_time: now(), file_version: Some(VERSION.into()), ..Event::default() };
+    let version =
+        Event { wall_time: now(), file_version: Some(VERSION.into()), ..Event::default() };
     let mut kept = record(&version);
     for event in read(&fs::read(path).unwrap_or_default()) {
         if event.summary.is_some() && event.step <= step as i64 {
@@ -65,11 +67,13 @@ pub fn begin(path: &Path, step: u64) -> Result<()> {
 /// # Errors
 /// Where it cannot be written.
 pub fn add(path: &Path, step: u64, values: &[(String, f64)]) -> Result<()> {
-    let value = |(tag, value): &(String, f64)| Value { tag: tag.clone(), simple_value: *value as f32 };
+    let value =
+        |(tag, value): &(String, f64)| Value { tag: tag.clone(), simple_value: *value as f32 };
     let summary = Some(Summary { value: values.iter().map(value).collect() });
     let event = Event { wall_time: now(), step: step as i64, summary, file_version: None };
     let file = fs::OpenOptions::new().append(true).open(path);
-    file.and_then(|mut file| file.write_all(&record(&event))).with_context(|| path.display().to_string())
+    file.and_then(|mut file| file.write_all(&record(&event)))
+        .with_context(|| path.display().to_string())
 }
 
 fn now() -> f64 {
@@ -102,13 +106,15 @@ fn next(bytes: &[u8]) -> Option<(Event, &[u8])> {
     if u32::from_le_bytes(*check) != masked(length) {
         return None;
     }
-    let (message, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let (message, rest) =
+        rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     let (check, rest) = rest.split_first_chunk::<4>()?;
     let whole = u32::from_le_bytes(*check) == masked(message);
     Some((whole.then(|| Event::decode(message).ok()).flatten()?, rest))
 }
 
-/// The checksum as records store it: turned and offset, so that a checksum of data with checksums is no special case.
+/// The checksum as records store it: turned and offset, so that a checksum of data with checksums
+/// is no special case.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -116,7 +122,9 @@ fn masked(bytes: &[u8]) -> u32 {
 /// CRC-32C (Castagnoli), bit by bit: a run writes kilobytes.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
     })
 }
 

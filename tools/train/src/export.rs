@@ -1,9 +1,12 @@
 //! From a network to an ONNX file: batch normalisation folded, in float or quantized (QDQ) form.
 //!
-//! Both forms come from one walk over the topology. In the quantized form a pair of QuantizeLinear and DequantizeLinear
-//! stands where the device keeps an integer tensor: after the input, each activation (or convolution without one), each sum, product
-//! and maximum; the two tensors that meet in a concatenation share one scale, and a maximum keeps its input's. Weights are int8 per output channel and symmetric, biases int32 at the product
-//! of the input's and the weight's scale. A byte saturates at 255 of itself; where values have fewer bits, a Min before the pair cuts them.
+//! Both forms come from one walk over the topology. In the quantized form a pair of QuantizeLinear
+//! and DequantizeLinear stands where the device keeps an integer tensor: after the input, each
+//! activation (or convolution without one), each sum, product and maximum; the two tensors that
+//! meet in a concatenation share one scale, and a maximum keeps its input's. Weights are int8 per
+//! output channel and symmetric, biases int32 at the product of the input's and the weight's scale.
+//! A byte saturates at 255 of itself; where values have fewer bits, a Min before the pair cuts
+//! them.
 
 use std::path::Path;
 
@@ -14,7 +17,8 @@ use tch::{Device, Kind, Tensor};
 use crate::interpret::Interpreter;
 use crate::net::{self, BN_EPSILON, Block, Net, Norm, Pass};
 use crate::onnx::{
-    self, Attribute, Graph, INT8, IR_VERSION, Model, OPSET, OperatorSet, TensorProto, UINT8, ValueInfo,
+    self, Attribute, Graph, INT8, IR_VERSION, Model, OPSET, OperatorSet, TensorProto, UINT8,
+    ValueInfo,
 };
 use crate::topology::{Conv, Node, Op, Topology};
 
@@ -52,8 +56,8 @@ impl Scale {
     }
 }
 
-/// The largest integers in use. Kernels that add pairs of products in 16 bits, as AVX2's `vpmaddubsw`, need 7 bits on one side:
-/// 2 · 255 · 63 and 2 · 127 · 127 just fit.
+/// The largest integers in use. Kernels that add pairs of products in 16 bits, as AVX2's
+/// `vpmaddubsw`, need 7 bits on one side: 2 · 255 · 63 and 2 · 127 · 127 just fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Values lie in 0 to this: 255 or 127.
@@ -178,7 +182,12 @@ pub fn build(
             }
             (Op::MaxPool, _) => {
                 let square = |name| Attribute::ints(name, &[2, 2]);
-                writer.op("MaxPool", &node.name, &inputs, vec![square("kernel_shape"), square("strides")]);
+                writer.op(
+                    "MaxPool",
+                    &node.name,
+                    &inputs,
+                    vec![square("kernel_shape"), square("strides")],
+                );
                 // A maximum of what was cut needs no cut.
                 writer.pair(index, &node.name, &node.name)?
             }
@@ -225,12 +234,14 @@ pub fn weight_name(node: &str) -> String {
     format!("{node}_weight")
 }
 
-/// The scale in which a node's value reaches its readers: that of the integer tensor behind dropouts and concatenations.
+/// The scale in which a node's value reaches its readers: that of the integer tensor behind
+/// dropouts and concatenations.
 fn scale_of(topology: &Topology, scales: Option<&Scales>, node: usize) -> Option<Scale> {
     scales?.activations[holder(topology, node)]
 }
 
-/// The node that holds the integer tensor that a reader of `node` sees; of a concatenation the first, as both share a scale.
+/// The node that holds the integer tensor that a reader of `node` sees; of a concatenation the
+/// first, as both share a scale.
 #[must_use]
 pub fn holder(topology: &Topology, node: usize) -> usize {
     match topology.nodes[node].op {
@@ -258,8 +269,8 @@ impl Writer<'_> {
         name
     }
 
-    /// `value` as integers of the range in use: cut above where a byte's own range is not meant, then a Q/DQ pair; in the float form
-    /// nothing.
+    /// `value` as integers of the range in use: cut above where a byte's own range is not meant,
+    /// then a Q/DQ pair; in the float form nothing.
     fn quantize(&mut self, node: usize, value: &str) -> Result<String> {
         let Some(Scales { activations, limits }) = self.scales else { return Ok(value.to_owned()) };
         let (Some(scale), true) = (activations[node], limits.activation < u8::MAX) else {
@@ -281,7 +292,8 @@ impl Writer<'_> {
         let Scale { scale, zero } =
             scales.activations[node].with_context(|| format!("no scale for {value}"))?;
         let scale = self.constant(TensorProto::floats(&format!("{value}_scale"), &[], &[scale]));
-        let zero = self.constant(TensorProto::bytes(&format!("{value}_zero"), &[], UINT8, vec![zero]));
+        let zero =
+            self.constant(TensorProto::bytes(&format!("{value}_zero"), &[], UINT8, vec![zero]));
         let (q, dq) = (format!("{value}_q"), format!("{value}_dq"));
         self.op("QuantizeLinear", &q, &[from, &scale, &zero], vec![]);
         self.op("DequantizeLinear", &dq, &[&q, &scale, &zero], vec![]);
@@ -299,8 +311,13 @@ impl Writer<'_> {
     ) -> Result<String> {
         let (weight, bias) = match self.scales {
             None => {
-                let weight = TensorProto::floats(&weight_name(name), &conv.weight_shape(), &folded.weight);
-                let bias = TensorProto::floats(&format!("{name}_bias"), &[conv.outputs as i64], &folded.bias);
+                let weight =
+                    TensorProto::floats(&weight_name(name), &conv.weight_shape(), &folded.weight);
+                let bias = TensorProto::floats(
+                    &format!("{name}_bias"),
+                    &[conv.outputs as i64],
+                    &folded.bias,
+                );
                 (self.constant(weight), self.constant(bias))
             }
             Some(Scales { limits, .. }) => {
@@ -308,7 +325,8 @@ impl Writer<'_> {
                 self.quantized_weights(name, conv, folded, scale, f32::from(limits.weight))
             }
         };
-        let [k, p, s, d] = [conv.kernel, conv.padding(), conv.stride, conv.dilation].map(|v| v as i64);
+        let [k, p, s, d] =
+            [conv.kernel, conv.padding(), conv.stride, conv.dilation].map(|v| v as i64);
         let attributes = vec![
             Attribute::ints("dilations", &[d, d]),
             Attribute::ints("kernel_shape", &[k, k]),
@@ -339,7 +357,8 @@ impl Writer<'_> {
         let quantized = folded.weight.iter().enumerate();
         let weight: Vec<u8> = quantized
             .map(|(i, w)| {
-                (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-limit, limit) as i8 as u8
+                (w / scales[output_channel(conv, i)]).round_ties_even().clamp(-limit, limit) as i8
+                    as u8
             })
             .collect();
         let bias_scales: Vec<f32> = scales.iter().map(|s| s * input.scale).collect();
@@ -358,8 +377,11 @@ impl Writer<'_> {
                   scales: &[f32],
                   axis: i64| {
             let values = writer.constant(values);
-            let scales =
-                writer.constant(TensorProto::floats(&format!("{name}_{part}_scale"), &channels, scales));
+            let scales = writer.constant(TensorProto::floats(
+                &format!("{name}_{part}_scale"),
+                &channels,
+                scales,
+            ));
             let zero = writer.constant(zero);
             let out = format!("{name}_{part}_dq");
             writer.op(
@@ -371,10 +393,16 @@ impl Writer<'_> {
             out
         };
         let values = TensorProto::bytes(&weight_name(name), &conv.weight_shape(), INT8, weight);
-        let zero = TensorProto::bytes(&format!("{name}_weight_zero"), &channels, INT8, vec![0; conv.outputs]);
+        let zero = TensorProto::bytes(
+            &format!("{name}_weight_zero"),
+            &channels,
+            INT8,
+            vec![0; conv.outputs],
+        );
         let weight = dq(self, "weight", values, zero, &scales, axis);
         let values = TensorProto::integers(&format!("{name}_bias"), &channels, &bias);
-        let zero = TensorProto::integers(&format!("{name}_bias_zero"), &channels, &vec![0; conv.outputs]);
+        let zero =
+            TensorProto::integers(&format!("{name}_bias_zero"), &channels, &vec![0; conv.outputs]);
         let bias = dq(self, "bias", values, zero, &bias_scales, 0);
         (weight, bias)
     }
@@ -392,7 +420,8 @@ pub fn write(model: &Model, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Largest absolute difference between the file's probabilities and the network's, over random slices.
+/// Largest absolute difference between the file's probabilities and the network's, over random
+/// slices.
 ///
 /// # Errors
 /// Where it is above 1e-4, or the file cannot be run.
@@ -445,7 +474,8 @@ mod tests {
     }
 
     fn narrowed(net: &Net, limits: Limits) -> Scales {
-        quantize::calibrate(&net.topology, &fold(net).unwrap(), &[slices()], Method::Minmax, limits).unwrap()
+        quantize::calibrate(&net.topology, &fold(net).unwrap(), &[slices()], Method::Minmax, limits)
+            .unwrap()
     }
 
     fn quantized(net: &Net) -> Model {
@@ -474,8 +504,10 @@ mod tests {
     fn a_quantized_file_computes_nearly_what_the_network_computes() {
         for (arch, classes) in every() {
             let (net, x) = (of(arch, classes), slices());
-            let found =
-                Interpreter::new(&quantized(&net).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
+            let found = Interpreter::new(&quantized(&net).encode_to_vec(), Device::Cpu)
+                .unwrap()
+                .run(&x)
+                .unwrap();
             let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
             let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
             assert!(error > 0.0 && error < 0.03, "{arch:?}: {error}");
@@ -492,9 +524,17 @@ mod tests {
             for node in &graph.node {
                 let from = maker(&node.input[0]);
                 let expected: &[&str] = match node.op_type.as_str() {
-                    "QuantizeLinear" => {
-                        &["", "Elu", "Relu", "Sigmoid", "Add", "Mul", "MaxPool", "Conv", "ConvTranspose"]
-                    }
+                    "QuantizeLinear" => &[
+                        "",
+                        "Elu",
+                        "Relu",
+                        "Sigmoid",
+                        "Add",
+                        "Mul",
+                        "MaxPool",
+                        "Conv",
+                        "ConvTranspose",
+                    ],
                     "Elu" => &["Conv", "ConvTranspose"],
                     "Add" | "Mul" | "MaxPool" | "ConvTranspose" => &["DequantizeLinear"],
                     "Conv" => &["DequantizeLinear", "Concat"],
@@ -512,10 +552,9 @@ mod tests {
                 .map(|n| n.input[0].as_str())
                 .filter(active)
                 .collect();
-            let split = graph
-                .node
-                .iter()
-                .find(|n| n.op_type == "QuantizeLinear" && activated.contains(&n.input[0].as_str()));
+            let split = graph.node.iter().find(|n| {
+                n.op_type == "QuantizeLinear" && activated.contains(&n.input[0].as_str())
+            });
             assert!(split.is_none(), "a pair between a convolution and its activation: {split:?}");
         }
     }
@@ -539,13 +578,18 @@ mod tests {
                 weight.data_type == INT8 && weight.raw_data.iter().all(|&b| b as i8 != i8::MIN),
                 "{name}"
             );
-            assert_eq!(tensor(format!("{name}_weight_scale")).dims, [conv.outputs as i64], "{name}");
+            assert_eq!(
+                tensor(format!("{name}_weight_scale")).dims,
+                [conv.outputs as i64],
+                "{name}"
+            );
             let node = graph.node.iter().find(|n| n.name == format!("{name}_weight_dq")).unwrap();
             assert_eq!(node.attribute[0].i, i64::from(conv.transposed), "{name}");
         }
     }
 
-    /// The largest of all bytes that a file makes of the slices, and how many of its tensors reach it.
+    /// The largest of all bytes that a file makes of the slices, and how many of its tensors reach
+    /// it.
     fn largest_byte(file: &Model, x: &Tensor) -> (f64, usize) {
         let mut all = vec![];
         let interpreter = Interpreter::new(&file.encode_to_vec(), Device::Cpu).unwrap();
@@ -567,12 +611,15 @@ mod tests {
             let mut scales = narrowed(&net, Limits::bits(7, 8));
             let file = |scales: &Scales| build(&net.topology, &folded, Some(scales), "").unwrap();
 
-            let found =
-                Interpreter::new(&file(&scales).encode_to_vec(), Device::Cpu).unwrap().run(&x).unwrap();
+            let found = Interpreter::new(&file(&scales).encode_to_vec(), Device::Cpu)
+                .unwrap()
+                .run(&x)
+                .unwrap();
             let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
             let error = (found - expected).abs().mean(Kind::Float).double_value(&[]);
             assert!(error > 0.0 && error < 0.05, "{arch:?}: {error}");
-            // How many tensors reach it is chance: other tests draw from torch's generator at the same time.
+            // How many tensors reach it is chance: other tests draw from torch's generator at the
+            // same time.
             assert_eq!(largest_byte(&file(&scales), &x).0, 127.0, "{arch:?}");
 
             // Values far beyond what calibration saw.

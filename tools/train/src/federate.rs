@@ -1,8 +1,9 @@
 //! Federated learning: sites train where their data are, and only weights travel.
 //!
-//! [Flower](https://flower.ai) is the engine: its server, transport and FedAvg, through the small app in `federate/`, which is part of
-//! this binary and unpacked when needed. The app calls this binary back, as `federate fit` and `federate score`, for whatever has to
-//! do with data and learning; weights go in and out as safetensors files.
+//! [Flower](https://flower.ai) is the engine: its server, transport and FedAvg, through the small
+//! app in `federate/`, which is part of this binary and unpacked when needed. The app calls this
+//! binary back, as `federate fit` and `federate score`, for whatever has to do with data and
+//! learning; weights go in and out as safetensors files.
 
 mod flower;
 mod network;
@@ -16,7 +17,8 @@ use tch::Device;
 /// What there is to do in a federation.
 #[derive(Debug, clap::Subcommand)]
 pub enum Federate {
-    /// Deals a data set to sites on this machine, trains them in a federation and, to compare, centrally, and reports
+    /// Deals a data set to sites on this machine, trains them in a federation and, to compare,
+    /// centrally, and reports
     #[command(
         after_help = "Example:\n  monet-train federate simulate --data Task04_Hippocampus --sites 4 --steps 200 --epoch 40 --out runs/federated"
     )]

@@ -1,5 +1,5 @@
-//! A data set's fingerprint: modality, sizes, spacings, intensities and class frequencies of its training subjects, and the task
-//! derived from them.
+//! A data set's fingerprint: modality, sizes, spacings, intensities and class frequencies of its
+//! training subjects, and the task derived from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,7 +93,8 @@ impl Fingerprint {
         let subjects = pairs
             .iter()
             .map(|pair| {
-                see(pair, modalities.len(), description).with_context(|| format!("subject {}", pair.name))
+                see(pair, modalities.len(), description)
+                    .with_context(|| format!("subject {}", pair.name))
             })
             .collect::<Result<Vec<_>>>()?;
         ensure!(!subjects.is_empty(), "no subjects to look at");
@@ -103,7 +104,9 @@ impl Fingerprint {
         };
         let intensities = (0..modalities.len())
             .map(|channel| {
-                intensities(subjects.iter().flat_map(|s| s.samples[channel].iter().copied()).collect())
+                intensities(
+                    subjects.iter().flat_map(|s| s.samples[channel].iter().copied()).collect(),
+                )
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -121,8 +124,8 @@ impl Fingerprint {
         })
     }
 
-    /// The axis along which slices follow one another: the one with the coarsest median spacing, if it is half as coarse again
-    /// as the finest, else superior.
+    /// The axis along which slices follow one another: the one with the coarsest median spacing, if
+    /// it is half as coarse again as the finest, else superior.
     fn slice_axis(&self) -> usize {
         let median = self.spacings.map(|s| s[1]);
         let coarsest = (0..3).max_by(|&a, &b| median[a].total_cmp(&median[b])).unwrap_or(2);
@@ -130,8 +133,9 @@ impl Fingerprint {
         if median[coarsest] >= 1.5 * finest { coarsest } else { 2 }
     }
 
-    /// The derived task: slices across the coarsest axis, padded at the median spacing; CT clipped to the labelled voxels' range, other
-    /// modalities to each volume's own percentiles; one label a value, a sigmoid where there is only one.
+    /// The derived task: slices across the coarsest axis, padded at the median spacing; CT clipped
+    /// to the labelled voxels' range, other modalities to each volume's own percentiles; one label
+    /// a value, a sigmoid where there is only one.
     ///
     /// # Errors
     /// Where the data set's name or labels make no valid manifest.
@@ -143,8 +147,9 @@ impl Fingerprint {
         };
         let orientation: Orientation = orientation.parse()?;
         let spacing = axes.map(|axis| self.spacings[axis][1]);
-        let [width, height] =
-            axes.map(|axis| self.largest[axis].next_multiple_of(SIDE_STEP).clamp(2 * SIDE_STEP, MAX_SIDE));
+        let [width, height] = axes.map(|axis| {
+            self.largest[axis].next_multiple_of(SIDE_STEP).clamp(2 * SIDE_STEP, MAX_SIDE)
+        });
         let ct = self.modalities.iter().all(|m| m.eq_ignore_ascii_case("ct"));
         let normalise = match &self.intensities[..] {
             [only] if ct => {
@@ -156,11 +161,18 @@ impl Fingerprint {
             _ => "kind = \"percentiles\"\nlow = 0.5\nhigh = 99.5".into(),
         };
         let labels: Vec<&Class> = self.classes.iter().filter(|c| c.value > 0).collect();
-        let output =
-            if labels.len() == 1 { "kind = \"sigmoid\"\nthreshold = 0.5" } else { "kind = \"argmax\"" };
+        let output = if labels.len() == 1 {
+            "kind = \"sigmoid\"\nthreshold = 0.5"
+        } else {
+            "kind = \"argmax\""
+        };
         let names: Vec<&str> = labels.iter().map(|c| c.name.as_str()).collect();
-        let name: String =
-            self.name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let name: String = self
+            .name
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c } else { '-' })
+            .collect();
         let mut text = format!(
             "name = {}\ntask = {}\norientation = \"{orientation}\"\n\
              [input]\nwidth = {width}\nheight = {height}\nchannels = {}\n\
@@ -197,7 +209,11 @@ impl fmt::Display for Fingerprint {
             writeln!(f, "  {:<22}{least:>10}{median:>10}{most:>10}", format!("{axis} voxels"))?;
         }
         for (axis, [least, median, most]) in ["R", "A", "S"].iter().zip(self.spacings) {
-            writeln!(f, "  {:<22}{least:>10.3}{median:>10.3}{most:>10.3}", format!("{axis} spacing, mm"))?;
+            writeln!(
+                f,
+                "  {:<22}{least:>10.3}{median:>10.3}{most:>10.3}",
+                format!("{axis} spacing, mm")
+            )?;
         }
         writeln!(
             f,
@@ -215,7 +231,11 @@ impl fmt::Display for Fingerprint {
         writeln!(f, "  {:<22}{:>10}{:>10}{:>10}", "label", "value", "% voxels", "subjects")?;
         for class in &self.classes {
             let percent = 100.0 * class.frequency;
-            writeln!(f, "  {:<22}{:>10}{percent:>10.3}{:>10}", class.name, class.value, class.subjects)?;
+            writeln!(
+                f,
+                "  {:<22}{:>10}{percent:>10.3}{:>10}",
+                class.name, class.value, class.subjects
+            )?;
         }
         Ok(())
     }
@@ -308,7 +328,8 @@ mod tests {
     use super::*;
 
     fn example() -> Fingerprint {
-        let class = |value, name: &str| Class { value, name: name.into(), frequency: 0.5, subjects: 3 };
+        let class =
+            |value, name: &str| Class { value, name: name.into(), frequency: 0.5, subjects: 3 };
         Fingerprint {
             name: "Some organ".into(),
             licence: "CC0".into(),
@@ -318,7 +339,11 @@ mod tests {
             sizes: [[90, 100, 300], [90, 100, 120], [20, 30, 40]],
             spacings: [[0.9, 1.0, 1.1], [0.9, 1.0, 1.1], [3.0, 5.0, 5.0]],
             largest: [300, 118, 40],
-            intensities: vec![Intensities { percentiles: [-50.0, 40.0, 190.0], mean: 40.0, std: 20.0 }],
+            intensities: vec![Intensities {
+                percentiles: [-50.0, 40.0, 190.0],
+                mean: 40.0,
+                std: 20.0,
+            }],
             classes: vec![class(0, "background"), class(1, "organ"), class(3, "lesion")],
         }
     }

@@ -1,6 +1,8 @@
-//! Runs an exported ONNX file with tch, operator by operator: the check that a file on disk means what the network meant.
+//! Runs an exported ONNX file with tch, operator by operator: the check that a file on disk means
+//! what the network meant.
 //!
-//! Only the operators that [`crate::export`] writes; integers are held as floats of the same value, which is exact.
+//! Only the operators that [`crate::export`] writes; integers are held as floats of the same value,
+//! which is exact.
 
 use std::collections::HashMap;
 
@@ -49,7 +51,8 @@ impl Interpreter {
     /// # Errors
     /// Where there is no such constant.
     pub fn replace(&mut self, name: &str, value: Tensor) -> Result<Tensor> {
-        let place = self.constants.get_mut(name).with_context(|| format!("no constant {name:?}"))?;
+        let place =
+            self.constants.get_mut(name).with_context(|| format!("no constant {name:?}"))?;
         Ok(std::mem::replace(place, value))
     }
 
@@ -82,7 +85,10 @@ impl Interpreter {
 
     fn compute(&self, node: &Node, values: &HashMap<String, Tensor>) -> Result<Tensor> {
         let input = |i: usize| {
-            let name = node.input.get(i).with_context(|| format!("{}: input {i} is missing", node.name))?;
+            let name = node
+                .input
+                .get(i)
+                .with_context(|| format!("{}: input {i} is missing", node.name))?;
             values
                 .get(name)
                 .or_else(|| self.constants.get(name))
@@ -98,7 +104,8 @@ impl Interpreter {
         let axis = node.attribute.iter().find(|a| a.name == "axis").map_or(1, |a| a.i);
         Ok(match node.op_type.as_str() {
             "Conv" | "ConvTranspose" => {
-                let (strides, pads, dilations) = (ints("strides")?, ints("pads")?, ints("dilations")?);
+                let (strides, pads, dilations) =
+                    (ints("strides")?, ints("pads")?, ints("dilations")?);
                 ensure!(pads.len() == 4 && pads[..2] == pads[2..], "{}: uneven pads", node.name);
                 let (x, w, b) = (input(0)?, input(1)?, Some(input(2)?));
                 if node.op_type == "Conv" {
@@ -150,7 +157,8 @@ fn constant(t: &TensorProto) -> Result<Tensor> {
         FLOAT => quads().iter().map(|&b| f32::from_le_bytes(b)).collect(),
         INT32 => {
             // Biases may need more than f32's 24 bits.
-            let values: Vec<f64> = quads().iter().map(|&b| f64::from(i32::from_le_bytes(b))).collect();
+            let values: Vec<f64> =
+                quads().iter().map(|&b| f64::from(i32::from_le_bytes(b))).collect();
             return Ok(Tensor::from_slice(&values).reshape(&t.dims).to_kind(Kind::Float));
         }
         UINT8 => t.raw_data.iter().map(|&b| f32::from(b)).collect(),

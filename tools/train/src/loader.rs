@@ -1,7 +1,9 @@
-//! Batches of a run's steps, drawn and changed at random; on a GPU ahead of the step that needs them, on a thread of their own.
+//! Batches of a run's steps, drawn and changed at random; on a GPU ahead of the step that needs
+//! them, on a thread of their own.
 //!
-//! A batch's random numbers are those of its step, so that it does not matter who makes it and when. On a CPU the network has every
-//! core, and a second thread of tensors would only take turns with it.
+//! A batch's random numbers are those of its step, so that it does not matter who makes it and
+//! when. On a CPU the network has every core, and a second thread of tensors would only take turns
+//! with it.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -69,7 +71,9 @@ impl Loader {
                 let step = steps.next().context("no step is left to make a batch for")?;
                 Ok(batch(slices, settings, step))
             }
-            Self::Ahead(batches) => batches.recv().context("the thread that makes batches has ended"),
+            Self::Ahead(batches) => {
+                batches.recv().context("the thread that makes batches has ended")
+            }
         }
     }
 }
@@ -93,7 +97,8 @@ mod tests {
     #[test]
     fn batches_are_the_same_whoever_makes_them() {
         let settings = Settings::of(&["--batch", "2", "--elastic", "1"]);
-        let [mut here, mut ahead] = [0, 3].map(|ahead| Loader::new(slices(), settings.clone(), 5..12, ahead));
+        let [mut here, mut ahead] =
+            [0, 3].map(|ahead| Loader::new(slices(), settings.clone(), 5..12, ahead));
         let mut before = None;
         for _ in 5..12 {
             let (batch, other) = (here.next().unwrap(), ahead.next().unwrap());

@@ -5,18 +5,24 @@ use tch::{Kind, Tensor};
 /// Keeps the soft Dice of an absent class defined.
 const SMOOTH: f64 = 1.0;
 
-/// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for one class, cross-entropy
-/// over channels for several, plus `1 - Dice` averaged over the classes but the background, each Dice over the whole batch.
+/// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for
+/// one class, cross-entropy over channels for several, plus `1 - Dice` averaged over the classes
+/// but the background, each Dice over the whole batch.
 pub fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
     let classes = logits.size()[1];
     let (entropy, foreground, truth) = if classes == 1 {
         let truth = labels.unsqueeze(1).to_kind(Kind::Float);
-        let entropy =
-            logits.binary_cross_entropy_with_logits::<Tensor>(&truth, None, None, tch::Reduction::Mean);
+        let entropy = logits.binary_cross_entropy_with_logits::<Tensor>(
+            &truth,
+            None,
+            None,
+            tch::Reduction::Mean,
+        );
         (entropy, logits.sigmoid(), truth)
     } else {
         let truth = labels.one_hot(classes).permute([0, 3, 1, 2]).to_kind(Kind::Float);
-        let entropy = logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0);
+        let entropy =
+            logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0);
         let rest = |t: &Tensor| t.narrow(1, 1, classes - 1);
         (entropy, rest(&logits.softmax(1, Kind::Float)), rest(&truth))
     };

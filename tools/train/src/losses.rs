@@ -1,4 +1,5 @@
-//! The losses of a run's steps, read a few at a time: to read one, the CPU must wait until a GPU has done all that it was given.
+//! The losses of a run's steps, read a few at a time: to read one, the CPU must wait until a GPU
+//! has done all that it was given.
 
 use anyhow::{Result, ensure};
 use tch::Tensor;
@@ -38,7 +39,8 @@ impl Losses {
             return Ok(());
         }
         let first = last + 1 - self.waiting.len() as u64;
-        let values = Vec::<f64>::try_from(Tensor::stack(&self.waiting, 0).to_kind(tch::Kind::Double))?;
+        let values =
+            Vec::<f64>::try_from(Tensor::stack(&self.waiting, 0).to_kind(tch::Kind::Double))?;
         for (step, value) in (first..).zip(&values) {
             ensure!(value.is_finite(), "the loss is {value} at step {step}: lower --rate");
         }
@@ -66,7 +68,8 @@ mod tests {
     fn a_loss_that_is_no_number_is_told_with_its_step_soon() {
         let mut losses = Losses::default();
         let loss = |step| Tensor::from(if step == 103 { f32::NAN } else { 1.0 });
-        let error = (100..200).find_map(|step| losses.push(loss(step), step).err()).unwrap().to_string();
+        let error =
+            (100..200).find_map(|step| losses.push(loss(step), step).err()).unwrap().to_string();
         assert!(error.contains("NaN at step 103"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! A topology with weights in tch: initialisation, forward pass, and reading and writing as named tensors.
+//! A topology with weights in tch: initialisation, forward pass, and reading and writing as named
+//! tensors.
 
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
@@ -14,9 +15,10 @@ pub const BN_EPSILON: f64 = 1e-5;
 /// How much of a batch's statistics enters the running ones.
 const BN_MOMENTUM: f64 = 0.1;
 
-/// The head's initial factor and offset. Its batch normalisation gives every class's logits mean 0 and variance 1, with which
-/// nothing is told apart with confidence and each class seems as frequent as any other; both would take most of the
-/// training to grow. The offset is added for the background and subtracted for the rest.
+/// The head's initial factor and offset. Its batch normalisation gives every class's logits mean 0
+/// and variance 1, with which nothing is told apart with confidence and each class seems as
+/// frequent as any other; both would take most of the training to grow. The offset is added for the
+/// background and subtracted for the rest.
 const HEAD_GAMMA: f64 = 4.0;
 const HEAD_BETA: f64 = 2.0;
 
@@ -29,7 +31,8 @@ pub enum Pass {
     Training {
         /// Chance that a channel is dropped.
         drop: f64,
-        /// Element type of activations: `Float`, or `BFloat16` for speed where the processor has it.
+        /// Element type of activations: `Float`, or `BFloat16` for speed where the processor has
+        /// it.
         kind: Kind,
     },
 }
@@ -71,7 +74,8 @@ impl Block {
             let _ = offset.get(0).fill_(HEAD_BETA);
         }
         Self {
-            weight: send(&Tensor::randn(conv.weight_shape(), (Kind::Float, Device::Cpu)), device) * std,
+            weight: send(&Tensor::randn(conv.weight_shape(), (Kind::Float, Device::Cpu)), device)
+                * std,
             bias: conv.bias.then(|| offset.copy()),
             norm: conv.norm.then(|| Norm {
                 gamma: full(if head { HEAD_GAMMA } else { 1.0 }),
@@ -120,8 +124,16 @@ impl Block {
         }
     }
 
-    /// Convolution, normalisation and activation, computed in `kind`; weights rounded to a part of `limit` where there is one.
-    fn forward(&self, x: &Tensor, conv: &Conv, training: bool, kind: Kind, limit: Option<i8>) -> Tensor {
+    /// Convolution, normalisation and activation, computed in `kind`; weights rounded to a part of
+    /// `limit` where there is one.
+    fn forward(
+        &self,
+        x: &Tensor,
+        conv: &Conv,
+        training: bool,
+        kind: Kind,
+        limit: Option<i8>,
+    ) -> Tensor {
         let bias = self.bias.as_ref().map(|b| b.to_kind(kind));
         let weight = match limit {
             None => self.weight.to_kind(kind),
@@ -157,7 +169,8 @@ pub struct Net {
 }
 
 impl Net {
-    /// Fresh weights, normal with the variance 2 / fan-in (He et al. 2015), from tch's current random state.
+    /// Fresh weights, normal with the variance 2 / fan-in (He et al. 2015), from tch's current
+    /// random state.
     #[must_use]
     pub fn new(topology: Topology, device: Device) -> Self {
         let last = topology.nodes.len() - 1;
@@ -173,8 +186,8 @@ impl Net {
         Self::of(topology, blocks)
     }
 
-    /// A network of blocks, whose tensors move into one vector, so that an optimizer changes all layers at once: on a GPU starting an
-    /// operation costs more than running it on a small tensor.
+    /// A network of blocks, whose tensors move into one vector, so that an optimizer changes all
+    /// layers at once: on a GPU starting an operation costs more than running it on a small tensor.
     #[must_use]
     pub fn of(topology: Topology, blocks: Vec<Option<Block>>) -> Self {
         let trained = blocks.iter().flatten().flat_map(Block::trained);
@@ -205,7 +218,9 @@ impl Net {
         nodes
             .filter_map(|(node, block)| Some((node, block.as_ref()?)))
             .flat_map(|(node, block)| {
-                block.tensors().map(|(part, t)| (format!("{prefix}{}/{part}", node.name), t.shallow_clone()))
+                block
+                    .tensors()
+                    .map(|(part, t)| (format!("{prefix}{}/{part}", node.name), t.shallow_clone()))
             })
             .collect()
     }
@@ -238,13 +253,14 @@ impl Net {
         Ok(())
     }
 
-    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass computes in.
+    /// Logits of a batch `[n, channels, h, w]`: `[n, classes, h, w]`, f32 whatever the pass
+    /// computes in.
     pub fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         self.compute(x, pass, None)
     }
 
-    /// As [`Net::forward`] with running statistics, weights and values rounded as the quantized file rounds them. Normalisation must be
-    /// folded.
+    /// As [`Net::forward`] with running statistics, weights and values rounded as the quantized
+    /// file rounds them. Normalisation must be folded.
     pub fn rounded(&self, x: &Tensor, scales: &Scales) -> Tensor {
         self.compute(x, Pass::Inference, Some(scales))
     }
@@ -277,7 +293,8 @@ impl Net {
                 (Op::MaxPool, _) => max_pool(input(0)),
                 (Op::Concat, _) => Tensor::cat(&[input(0), input(1)], 1),
             };
-            let rounded = scales.and_then(|s| Some((s.activations[values.len()]?, s.limits.activation)));
+            let rounded =
+                scales.and_then(|s| Some((s.activations[values.len()]?, s.limits.activation)));
             values.push(match rounded {
                 None => value,
                 Some((scale, most)) => tune::round_value(&value, scale, most),
@@ -287,15 +304,17 @@ impl Net {
     }
 }
 
-/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's fastest convolutions, which
-/// every later tensor inherits. Strides are stated outright, as with a single channel they would be ambiguous.
+/// The same batch with the channels of a pixel side by side in memory, the layout of the CPU's
+/// fastest convolutions, which every later tensor inherits. Strides are stated outright, as with a
+/// single channel they would be ambiguous.
 fn channels_last(x: &Tensor) -> Tensor {
     let size = x.size();
     let [c, h, w] = [size[1], size[2], size[3]];
     x.permute([0, 2, 3, 1]).contiguous().as_strided(&size, [h * w * c, 1, w * c, c], None::<i64>)
 }
 
-/// Spatial dropout: each slice loses each channel with a chance, and what stays is raised to the same sum.
+/// Spatial dropout: each slice loses each channel with a chance, and what stays is raised to the
+/// same sum.
 fn drop_channels(x: &Tensor, chance: f64) -> Tensor {
     let shape = [x.size()[0], x.size()[1], 1, 1];
     let kept = Tensor::empty(shape, (Kind::Float, Device::Cpu)).bernoulli_float_(1.0 - chance);
@@ -320,7 +339,8 @@ pub fn parted(joined: &Tensor, shapes: &[Tensor]) -> Vec<Tensor> {
 
 /// The convolution alone.
 pub fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, conv: &Conv) -> Tensor {
-    let [stride, padding, dilation] = [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
+    let [stride, padding, dilation] =
+        [conv.stride, conv.padding(), conv.dilation].map(|v| [v as i64; 2]);
     if conv.transposed {
         x.conv_transpose2d(weight, bias, stride, padding, [0i64, 0], 1, dilation)
     } else {
@@ -386,7 +406,8 @@ mod tests {
         for arch in Arch::value_variants() {
             let net = Net::new(arch.topology(1, 3, 4), Device::Cpu);
             let (h, w) = (3 * net.topology.step() as i64, 5 * net.topology.step() as i64);
-            let y = net.forward(&Tensor::zeros([2, 1, h, w], (Kind::Float, Device::Cpu)), Pass::Inference);
+            let y = net
+                .forward(&Tensor::zeros([2, 1, h, w], (Kind::Float, Device::Cpu)), Pass::Inference);
             assert_eq!(y.size(), [2, 3, h, w]);
         }
     }

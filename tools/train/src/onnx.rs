@@ -1,7 +1,7 @@
 //! The part of the ONNX schema that a network needs, as `prost` messages.
 //!
-//! Field numbers and types: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. What is left out is left out of the
-//! file, too, as protocol buffers allow.
+//! Field numbers and types: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. What is left
+//! out is left out of the file, too, as protocol buffers allow.
 
 use prost::Message;
 

@@ -1,4 +1,5 @@
-//! Adam with decoupled weight decay, and the average of weights; both own their state so that a run resumes exactly.
+//! Adam with decoupled weight decay, and the average of weights; both own their state so that a run
+//! resumes exactly.
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,8 @@ impl Adam {
         Self { mean: decay.zeros_like(), square: decay.zeros_like(), decay, trained }
     }
 
-    /// One step (counted from 1) of a net at a learning rate, along gradients in the order of its trained tensors.
+    /// One step (counted from 1) of a net at a learning rate, along gradients in the order of its
+    /// trained tensors.
     pub fn step(&mut self, net: &Net, gradients: &[Tensor], step: u64, rate: f64) {
         let exponent = i32::try_from(step).unwrap_or(i32::MAX);
         let [c1, c2] = BETAS.map(|b| 1.0 - b.powi(exponent));
@@ -65,8 +67,10 @@ impl Adam {
     /// Where a tensor is missing or has another shape.
     pub fn load(&mut self, tensors: &[(String, Tensor)]) -> Result<()> {
         for (name, mut to) in self.named() {
-            let (_, from) =
-                tensors.iter().find(|(n, _)| *n == name).with_context(|| format!("no tensor {name:?}"))?;
+            let (_, from) = tensors
+                .iter()
+                .find(|(n, _)| *n == name)
+                .with_context(|| format!("no tensor {name:?}"))?;
             ensure!(
                 from.size() == to.size(),
                 "tensor {name:?} is {:?}, expected {:?}",
@@ -79,7 +83,8 @@ impl Adam {
     }
 }
 
-/// Moves `average` towards `net` by `1 - decay`: an exponential moving average of weights and running statistics.
+/// Moves `average` towards `net` by `1 - decay`: an exponential moving average of weights and
+/// running statistics.
 pub fn average(average: &Net, net: &Net, decay: f64) {
     no_grad(|| drop(average.values().lerp_(&net.values(), 1.0 - decay)));
 }

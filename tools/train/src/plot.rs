@@ -35,8 +35,9 @@ struct Plot {
 /// Curves over a common axis, as a PNG file.
 #[must_use]
 pub fn curves(title: &str, x_name: &str, curves: &[Curve]) -> Vec<u8> {
-    let points =
-        || curves.iter().flat_map(|(_, points)| points).filter(|p| p.0.is_finite() && p.1.is_finite());
+    let points = || {
+        curves.iter().flat_map(|(_, points)| points).filter(|p| p.0.is_finite() && p.1.is_finite())
+    };
     let mut plot = Plot::new(range(points().map(|p| p.0)), range(points().map(|p| p.1)));
     plot.axes(title, x_name, true);
     // Names stand beside the title, from the right.
@@ -70,7 +71,8 @@ impl Plot {
         [left + part(x, self.x) * width, top + (1.0 - part(y, self.y)) * height]
     }
 
-    /// A line of two dots' width between two points of the axes' range; none to or from what is no number.
+    /// A line of two dots' width between two points of the axes' range; none to or from what is no
+    /// number.
     fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: Rgb) {
         let ([x0, y0], [x1, y1]) = (self.place(from), self.place(to));
         let length = (x1 - x0).abs().max((y1 - y0).abs());
@@ -79,7 +81,8 @@ impl Plot {
         }
         for i in 0..=length.ceil() as usize {
             let t = i as f64 / length.ceil().max(1.0);
-            let (x, y) = ((x0 + (x1 - x0) * t).round() as usize, (y0 + (y1 - y0) * t).round() as usize);
+            let (x, y) =
+                ((x0 + (x1 - x0) * t).round() as usize, (y0 + (y1 - y0) * t).round() as usize);
             [(x, y), (x + 1, y), (x, y + 1)].into_iter().for_each(|(x, y)| self.set(x, y, colour));
         }
     }
@@ -106,7 +109,8 @@ impl Plot {
 
     fn text(&mut self, [x, y]: [usize; 2], text: &str, colour: Rgb) {
         for (n, letter) in text.chars().enumerate() {
-            let rows = font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter));
+            let rows =
+                font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter));
             for (row, bits) in rows.unwrap_or_default().into_iter().enumerate() {
                 (0..GLYPH)
                     .filter(|column| bits >> column & 1 == 1)
@@ -121,7 +125,8 @@ impl Plot {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         // Writing to memory cannot fail, and there are as many pixels as the header says.
-        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
+        let written =
+            encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
         debug_assert!(written.is_ok());
         bytes
     }
@@ -144,7 +149,8 @@ pub fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
 pub fn marks([low, high]: [f64; 2]) -> Vec<f64> {
     let rough = (high - low) / MARKS as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|&s| s >= rough).unwrap_or(rough);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|&s| s >= rough).unwrap_or(rough);
     let first = (low / step).ceil() as i64;
     (first..=(high / step + 1e-9).floor() as i64).map(|n| n as f64 * step).collect()
 }
@@ -170,7 +176,9 @@ mod tests {
 
     #[test]
     fn odd_curves_draw_all_the_same() {
-        for points in [vec![], vec![(0.0, 1.0)], vec![(0.0, f64::NAN), (1.0, 2.0), (2.0, f64::INFINITY)]] {
+        for points in
+            [vec![], vec![(0.0, 1.0)], vec![(0.0, f64::NAN), (1.0, 2.0), (2.0, f64::INFINITY)]]
+        {
             let png = curves("none", "step", &[("dice".into(), points)]);
             assert_eq!(&png[1..4], b"PNG");
         }

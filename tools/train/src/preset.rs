@@ -1,6 +1,8 @@
-//! Tasks: what a package looks like before it is trained. By name, from a file, or derived from the data.
+//! Tasks: what a package looks like before it is trained. By name, from a file, or derived from the
+//! data.
 //!
-//! A task file is a package's manifest without what training adds (see `tasks/`); the presets are such files.
+//! A task file is a package's manifest without what training adds (see `tasks/`); the presets are
+//! such files.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +32,11 @@ const PRESETS: [Preset; 5] = [
         datasets: &["hippocampus"],
         toml: include_str!("../tasks/hippocampus.toml"),
     },
-    Preset { name: "pancreas", datasets: &["pancreas"], toml: include_str!("../tasks/pancreas.toml") },
+    Preset {
+        name: "pancreas",
+        datasets: &["pancreas"],
+        toml: include_str!("../tasks/pancreas.toml"),
+    },
     Preset {
         name: "brain-tumour",
         datasets: &["brats", "braintumour"],
@@ -41,7 +47,11 @@ const PRESETS: [Preset; 5] = [
         datasets: &[],
         toml: include_str!("../tasks/brain-tumour-parts.toml"),
     },
-    Preset { name: "sarcoma", datasets: &["sarcomamr"], toml: include_str!("../tasks/sarcoma.toml") },
+    Preset {
+        name: "sarcoma",
+        datasets: &["sarcomamr"],
+        toml: include_str!("../tasks/sarcoma.toml"),
+    },
 ];
 
 /// Asks for a task derived from the data.
@@ -58,9 +68,10 @@ pub fn manifest(name: &str) -> Result<Manifest> {
     }
 }
 
-/// The task for a data set: `task` is a preset's name, a task file or [`AUTO`]; without one, the preset that knows the data
-/// set's name. `fold` says which subjects train; around these lie the limits of what the package accepts, where the task has none
-/// and there are data (an empty path is none). Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
+/// The task for a data set: `task` is a preset's name, a task file or [`AUTO`]; without one, the
+/// preset that knows the data set's name. `fold` says which subjects train; around these lie the
+/// limits of what the package accepts, where the task has none and there are data (an empty path is
+/// none). Returns what was chosen, the manifest and, for [`AUTO`], what it was derived from.
 ///
 /// # Errors
 /// Where nothing fits or the file is none; unreadable data.
@@ -85,8 +96,10 @@ fn choose(
     match task {
         Some(AUTO) => {
             let pairs = dataset::list(data)?;
-            let fingerprint =
-                Fingerprint::of(&dataset::describe(data)?, &dataset::split(&pairs, Split::Train, fold)?)?;
+            let fingerprint = Fingerprint::of(
+                &dataset::describe(data)?,
+                &dataset::split(&pairs, Split::Train, fold)?,
+            )?;
             let manifest = fingerprint.manifest()?;
             Ok((AUTO.into(), manifest, Some(fingerprint)))
         }
@@ -203,6 +216,9 @@ mod tests {
     #[test]
     fn an_unknown_task_is_refused_with_the_choices() {
         let error = manifest("liver").unwrap_err().to_string();
-        assert!(error.contains("liver") && error.contains("pancreas") && error.contains("auto"), "{error}");
+        assert!(
+            error.contains("liver") && error.contains("pancreas") && error.contains("auto"),
+            "{error}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Post-training quantization: ranges from calibration slices, a scale for every integer tensor, and the check that the
-//! quantized file segments as well.
+//! Post-training quantization: ranges from calibration slices, a scale for every integer tensor,
+//! and the check that the quantized file segments as well.
 
 use std::collections::HashMap;
 
@@ -74,7 +74,8 @@ pub struct Sensitivity {
     pub dice: f64,
 }
 
-/// Quantizes one tensor at a time, value or weight, the rest left in float, on one batch; the most harmful first.
+/// Quantizes one tensor at a time, value or weight, the rest left in float, on one batch; the most
+/// harmful first.
 ///
 /// # Errors
 /// Where the float file cannot be run.
@@ -124,16 +125,16 @@ pub fn sensitivity(
     Ok(rows)
 }
 
-/// Name in the float file of each value that is quantized, with its topology node: every one but dropouts, concatenations, which only
-/// pass values on, and the logits.
+/// Name in the float file of each value that is quantized, with its topology node: every one but
+/// dropouts, concatenations, which only pass values on, and the logits.
 fn value_names(topology: &Topology) -> Vec<(String, usize)> {
     let nodes = topology.nodes.iter().enumerate().take(topology.nodes.len() - 1);
     let held = nodes.filter(|(_, node)| !matches!(node.op, Op::Drop | Op::Concat));
     held.map(|(i, _)| (export::value_name(topology, i), i)).collect()
 }
 
-/// Group of each quantized value. Values that meet in a concatenation share a scale, and so do a maximum and what it is taken of, so
-/// that neither need be computed.
+/// Group of each quantized value. Values that meet in a concatenation share a scale, and so do a
+/// maximum and what it is taken of, so that neither need be computed.
 fn groups(topology: &Topology) -> HashMap<String, usize> {
     let mut group: Vec<usize> = (0..topology.nodes.len()).collect();
     for (i, node) in topology.nodes.iter().enumerate() {
@@ -150,7 +151,11 @@ fn groups(topology: &Topology) -> HashMap<String, usize> {
 }
 
 /// Ranges in a first pass over the slices, histograms in a second.
-fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usize>) -> Result<Vec<Seen>> {
+fn observe(
+    float: &Interpreter,
+    batches: &[Tensor],
+    groups: &HashMap<String, usize>,
+) -> Result<Vec<Seen>> {
     let most = groups.values().max().map_or(0, |g| g + 1);
     // Zero belongs to every range, so that it is represented exactly.
     let mut seen = vec![Seen { low: 0.0, high: 0.0, histogram: vec![0.0; BINS] }; most];
@@ -158,7 +163,10 @@ fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usi
         let _ = float.visit(batch, |name, value| {
             let Some(&group) = groups.get(name) else { return Ok(None) };
             let (low, high) = (value.min().double_value(&[]), value.max().double_value(&[]));
-            ensure!(low.is_finite() && high.is_finite(), "{name} is not finite: the network is not usable");
+            ensure!(
+                low.is_finite() && high.is_finite(),
+                "{name} is not finite: the network is not usable"
+            );
             seen[group].low = seen[group].low.min(low);
             seen[group].high = seen[group].high.max(high);
             Ok(None)
@@ -169,7 +177,8 @@ fn observe(float: &Interpreter, batches: &[Tensor], groups: &HashMap<String, usi
             let Some(&group) = groups.get(name) else { return Ok(None) };
             let Seen { low, high, histogram } = &mut seen[group];
             if low < high {
-                let counts = value.flatten(0, -1).to_kind(Kind::Float).histc(BINS as i64).shallow_clone();
+                let counts =
+                    value.flatten(0, -1).to_kind(Kind::Float).histc(BINS as i64).shallow_clone();
                 // histc without bounds takes the batch's own range; place its bins in the group's.
                 let (from, to) = (value.min().double_value(&[]), value.max().double_value(&[]));
                 let counts = Vec::<f32>::try_from(counts)?;

@@ -1,5 +1,5 @@
-//! Random numbers of batches: a generator of their own, so that a batch is the same on every device and whichever thread makes it,
-//! while torch's generator serves the network.
+//! Random numbers of batches: a generator of their own, so that a batch is the same on every device
+//! and whichever thread makes it, while torch's generator serves the network.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

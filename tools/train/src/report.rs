@@ -1,8 +1,9 @@
 //! `monet-train report`: the tables of the paper from one command.
 //!
-//! Packages side by side, on a split of the data set and on an independent one: Dice and Hausdorff distances per subject
-//! (`scores`), parameters and size (`cost`), time of 150 slices through the device's binary (`speed`), told as
-//! tables (`tables`) and box plots (`boxes`). The folder appears under its name only when everything is in it.
+//! Packages side by side, on a split of the data set and on an independent one: Dice and Hausdorff
+//! distances per subject (`scores`), parameters and size (`cost`), time of 150 slices through the
+//! device's binary (`speed`), told as tables (`tables`) and box plots (`boxes`). The folder appears
+//! under its name only when everything is in it.
 
 mod boxes;
 mod cost;
@@ -33,7 +34,8 @@ const MARGIN: usize = 16;
 /// Reports.
 #[derive(Debug, clap::Args)]
 pub struct Report {
-    /// A package's manifest; name several to compare them, an int8 package and its f32 twin for instance
+    /// A package's manifest; name several to compare them, an int8 package and its f32 twin for
+    /// instance
     #[arg(long = "model", required = true, value_name = "FILE.toml")]
     models: Vec<PathBuf>,
     #[command(flatten)]
@@ -103,7 +105,8 @@ struct Findings {
     version: &'static str,
     command: String,
     host: Machine,
-    /// Processes that wanted a core when the report began: times were disturbed where it comes near the number of cores.
+    /// Processes that wanted a core when the report began: times were disturbed where it comes near
+    /// the number of cores.
     load_average: Option<f64>,
     /// Version of the device's binary.
     monet: Option<String>,
@@ -170,7 +173,12 @@ impl Report {
             let pairs = dataset::list(folder)?;
             ensure!(!pairs.is_empty(), "{}: dataset.json names no subjects", folder.display());
             let shared = shared(&dataset::list(data)?, &pairs)?;
-            cohorts.push(Cohort { name: folder_name(folder)?, part: "independent".into(), pairs, shared });
+            cohorts.push(Cohort {
+                name: folder_name(folder)?,
+                part: "independent".into(),
+                pairs,
+                shared,
+            });
         }
         Ok(cohorts)
     }
@@ -211,7 +219,9 @@ impl Findings {
         // Readable as any program's output; the process's umask applies.
         builder.prefix(".report-").suffix(".part").permissions(fs::Permissions::from_mode(0o777));
         let folder = builder.tempdir_in(parent).with_context(context)?;
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).with_context(context);
+        let write = |name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).with_context(context)
+        };
         write("report.md", &tables::page(self))?;
         write("report.json", &monet::measure::json(self))?;
         write("subjects.csv", &tables::csv(self))?;
@@ -254,7 +264,11 @@ fn load(paths: &[PathBuf], device: Device) -> Result<Vec<Model>> {
         labels.map(|l| (l.value, l.name.clone(), l.sources().to_vec())).collect()
     };
     let told = |model: &Model| {
-        labels(model).into_iter().map(|(v, name, _)| format!("{v} {name}")).collect::<Vec<_>>().join(", ")
+        labels(model)
+            .into_iter()
+            .map(|(v, name, _)| format!("{v} {name}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let first = models.first().context("--model names no package")?;
     for other in &models[1..] {
@@ -270,7 +284,8 @@ fn load(paths: &[PathBuf], device: Device) -> Result<Vec<Model>> {
     Ok(models)
 }
 
-/// How many of `others` have an image that one of `all` has, too; only files of equal length are read.
+/// How many of `others` have an image that one of `all` has, too; only files of equal length are
+/// read.
 fn shared(all: &[Pair], others: &[Pair]) -> Result<usize> {
     let length = |pair: &Pair| fs::metadata(&pair.image).map(|m| m.len());
     let hash = |pair: &&Pair| Ok(sha256(&fs::read(&pair.image)?));
@@ -278,15 +293,18 @@ fn shared(all: &[Pair], others: &[Pair]) -> Result<usize> {
         let near = pairs.iter().filter(|p| length(p).is_ok_and(|n| lengths.contains(&n)));
         near.collect::<Vec<_>>().iter().map(hash).collect()
     };
-    let lengths = |pairs: &[Pair]| pairs.iter().map(length).collect::<std::io::Result<BTreeSet<u64>>>();
+    let lengths =
+        |pairs: &[Pair]| pairs.iter().map(length).collect::<std::io::Result<BTreeSet<u64>>>();
     let known: BTreeSet<String> = with(all, &lengths(others)?)?.into_iter().collect();
     Ok(with(others, &lengths(all)?)?.iter().filter(|hash| known.contains(*hash)).count())
 }
 
-/// What packages are called: their file's name without its ending, the whole path where that is not one package's alone.
+/// What packages are called: their file's name without its ending, the whole path where that is not
+/// one package's alone.
 fn names(paths: &[PathBuf]) -> Result<Vec<String>> {
-    let stem =
-        |path: &PathBuf| path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = |path: &PathBuf| {
+        path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    };
     let stems: Vec<String> = paths.iter().map(stem).collect();
     for (i, path) in paths.iter().enumerate() {
         ensure!(!paths[..i].contains(path), "{}: named twice", path.display());

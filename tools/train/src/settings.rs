@@ -16,8 +16,8 @@ use crate::topology::{Arch, Topology};
 /// What a run is made of; kept in its folder as `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Settings {
-    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma), task file, or `auto` to derive it from the data;
-    /// without it the preset that knows the data set's name
+    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma), task file, or
+    /// `auto` to derive it from the data; without it the preset that knows the data set's name
     #[arg(long)]
     pub task: Option<String>,
     /// Network
@@ -33,7 +33,8 @@ pub struct Settings {
     /// Steps between validations and checkpoints
     #[arg(long, default_value_t = 100)]
     pub epoch: u64,
-    /// Side of the squares that are cut from slices for training, in pixels, such as 128; the package's own size when not given
+    /// Side of the squares that are cut from slices for training, in pixels, such as 128; the
+    /// package's own size when not given
     #[arg(long, value_name = "PIXELS")]
     #[serde(default)]
     pub crop: Option<usize>,
@@ -47,8 +48,9 @@ pub struct Settings {
     #[arg(long, value_enum, default_value = "cosine")]
     #[serde(default)]
     pub decay: Decay,
-    /// Minutes that training may take in all, resumed or not: the rate falls with time where that is faster than by steps, and the
-    /// epoch in which the time is over is the last. The result then depends on the machine's speed
+    /// Minutes that training may take in all, resumed or not: the rate falls with time where that
+    /// is faster than by steps, and the epoch in which the time is over is the last. The result
+    /// then depends on the machine's speed
     #[arg(long, value_name = "MINUTES")]
     #[serde(default)]
     pub time_budget: Option<f64>,
@@ -56,7 +58,8 @@ pub struct Settings {
     #[arg(long, value_name = "EPOCHS")]
     #[serde(default)]
     pub patience: Option<u64>,
-    /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it the last 20 % validate
+    /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it
+    /// the last 20 % validate
     #[arg(long, value_name = "K/N")]
     #[serde(default)]
     pub fold: Option<Fold>,
@@ -72,7 +75,8 @@ pub struct Settings {
     /// Decay of the weights' moving average
     #[arg(long, default_value_t = 0.99)]
     pub average: f64,
-    /// Compute activations in bf16: twice as fast on a CPU with AMX; weights and their average stay f32
+    /// Compute activations in bf16: twice as fast on a CPU with AMX; weights and their average stay
+    /// f32
     #[arg(long)]
     #[serde(default)]
     pub bf16: bool,
@@ -89,8 +93,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Fills in what was left to the data and the network: task and width. Returns the package to be trained, and what its task was
-    /// derived from, if it was.
+    /// Fills in what was left to the data and the network: task and width. Returns the package to
+    /// be trained, and what its task was derived from, if it was.
     ///
     /// # Errors
     /// Where no task fits, or the network cannot take the task's size.
@@ -104,7 +108,10 @@ impl Settings {
         }
         if let Some(side) = self.crop {
             let Input { width, height, .. } = package.input;
-            ensure!(side <= width.min(height), "--crop {side}: larger than the package's {width}×{height}");
+            ensure!(
+                side <= width.min(height),
+                "--crop {side}: larger than the package's {width}×{height}"
+            );
             self.cut(&package).validate().with_context(|| format!("--crop {side}"))?;
         }
         Ok((package, fingerprint))
@@ -163,11 +170,19 @@ impl Settings {
             ensure!(value > 0, "--{name} {value}: expected a positive number");
         }
         if let Some(minutes) = self.time_budget {
-            ensure!(minutes > 0.0, "--time-budget {minutes}: expected a positive number of minutes");
+            ensure!(
+                minutes > 0.0,
+                "--time-budget {minutes}: expected a positive number of minutes"
+            );
         }
         ensure!(self.patience != Some(0), "--patience 0: expected a positive number");
-        ensure!(self.rate > 0.0 && self.rate.is_finite(), "--rate {}: expected a positive number", self.rate);
-        let parts = [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
+        ensure!(
+            self.rate > 0.0 && self.rate.is_finite(),
+            "--rate {}: expected a positive number",
+            self.rate
+        );
+        let parts =
+            [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
         for (name, value) in parts {
             ensure!((0.0..=1.0).contains(&value), "--{name} {value}: expected 0 to 1");
         }
@@ -217,7 +232,11 @@ mod tests {
     #[test]
     fn slices_are_cut_as_asked_where_the_net_can_take_it() {
         let data = tempfile::tempdir().unwrap();
-        std::fs::write(data.path().join("dataset.json"), r#"{"name": "SarcomaMR", "training": []}"#).unwrap();
+        std::fs::write(
+            data.path().join("dataset.json"),
+            r#"{"name": "SarcomaMR", "training": []}"#,
+        )
+        .unwrap();
         let cut = |side| Settings::of(&["--crop", side]).complete(data.path());
         let (package, _) = cut("128").unwrap();
         assert_eq!((package.input.width, package.input.height), (256, 256));
@@ -234,7 +253,10 @@ mod tests {
     #[test]
     fn a_run_of_an_earlier_version_is_still_read() {
         let settings: Settings = serde_json::from_str(EARLIER).unwrap();
-        assert_eq!((settings.arch, settings.decay, settings.fold), (Arch::Monet, Decay::Cosine, None));
+        assert_eq!(
+            (settings.arch, settings.decay, settings.fold),
+            (Arch::Monet, Decay::Cosine, None)
+        );
         let package = preset::manifest(settings.task.as_deref().unwrap()).unwrap();
         assert_eq!(settings.topology(&package), Topology::monet(3, 3, 16));
     }

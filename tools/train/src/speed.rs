@@ -1,4 +1,5 @@
-//! `monet-train speed`: how many slices a second training takes, on made-up slices; nothing is read, validated or kept.
+//! `monet-train speed`: how many slices a second training takes, on made-up slices; nothing is
+//! read, validated or kept.
 
 use std::time::Instant;
 
@@ -60,7 +61,10 @@ impl Speed {
     pub fn run(self, device: Device) -> Result<()> {
         let settings = &self.settings;
         settings.check()?;
-        ensure!(self.count > 0 && self.channels > 0 && self.classes > 0, "all counts must be positive");
+        ensure!(
+            self.count > 0 && self.channels > 0 && self.classes > 0,
+            "all counts must be positive"
+        );
         let width = settings.width.unwrap_or(settings.arch.width());
         let topology = settings.arch.topology(self.channels, self.classes, width);
         let step = topology.step() as i64;
@@ -99,7 +103,8 @@ impl Speed {
             loss
         };
         let (images, labels) = slices.draw(settings, &mut Random::of(settings.seed, 0));
-        let same = self.rate(|_| Ok(step(&net, train::descend(&net, &images, &labels, settings))))?;
+        let same =
+            self.rate(|_| Ok(step(&net, train::descend(&net, &images, &labels, settings))))?;
         let steps = 0..WARM_UP + self.count;
         let mut loader = Loader::new(slices, settings.clone(), steps, loader::ahead(device));
         let whole = self.rate(|number| {
@@ -131,8 +136,13 @@ impl Speed {
     fn slices(&self, device: Device) -> Slices {
         tch::manual_seed(self.settings.seed as i64);
         let (n, side) = (self.settings.batch as i64, self.size);
-        let images = Tensor::rand([n, self.channels as i64, side, side], (Kind::Float, Device::Cpu));
-        let labels = Tensor::randint(self.classes.max(2) as i64, [n, side, side], (Kind::Uint8, Device::Cpu));
+        let images =
+            Tensor::rand([n, self.channels as i64, side, side], (Kind::Float, Device::Cpu));
+        let labels = Tensor::randint(
+            self.classes.max(2) as i64,
+            [n, side, side],
+            (Kind::Uint8, Device::Cpu),
+        );
         Slices::of(&images.to_device(device), &labels.to_device(device))
     }
 }
@@ -143,7 +153,8 @@ impl Measured {
             println!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
-        let Self { net, parameters, device, threads, kind, batch, size, same_batch, as_in_a_run } = self;
+        let Self { net, parameters, device, threads, kind, batch, size, same_batch, as_in_a_run } =
+            self;
         println!(
             "{net}, {parameters} parameters, {kind}, {batch} slices of {size}×{size} a step, {device}, {threads} CPU thread(s)"
         );

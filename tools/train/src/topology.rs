@@ -1,7 +1,9 @@
-//! A network as data: the one description from which training, export and the parameter count are made.
+//! A network as data: the one description from which training, export and the parameter count are
+//! made.
 //!
-//! A topology is a list of nodes, each naming the earlier nodes that it reads. A convolution node stands for convolution,
-//! batch normalisation and activation, as in the paper's CBE block, or for a part of these.
+//! A topology is a list of nodes, each naming the earlier nodes that it reads. A convolution node
+//! stands for convolution, batch normalisation and activation, as in the paper's CBE block, or for
+//! a part of these.
 
 mod unet;
 
@@ -45,7 +47,8 @@ impl Arch {
         }
     }
 
-    /// The network for `channels` modalities and `classes` output channels, `width` channels in its first block.
+    /// The network for `channels` modalities and `classes` output channels, `width` channels in its
+    /// first block.
     #[must_use]
     pub fn topology(self, channels: usize, classes: usize, width: usize) -> Topology {
         match self {
@@ -106,7 +109,8 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Zeros on every side such that the output is exactly the input's size divided (transposed: multiplied) by the stride.
+    /// Zeros on every side such that the output is exactly the input's size divided (transposed:
+    /// multiplied) by the stride.
     #[must_use]
     pub fn padding(&self) -> usize {
         (self.dilation * (self.kernel - 1) + 1 - self.stride).div_ceil(2)
@@ -119,7 +123,8 @@ impl Conv {
         if self.transposed { [i, o, k, k] } else { [o, i, k, k] }
     }
 
-    /// Trained and running parameters: weights, biases, and four values a channel of batch normalisation.
+    /// Trained and running parameters: weights, biases, and four values a channel of batch
+    /// normalisation.
     #[must_use]
     pub fn parameters(&self) -> usize {
         let per_channel = usize::from(self.bias) + 4 * usize::from(self.norm);
@@ -177,7 +182,8 @@ impl Topology {
         self.convs().map(|(_, conv)| conv.parameters()).sum()
     }
 
-    /// Height and width of a slice must be multiples of this: the factor from the finest level to the coarsest.
+    /// Height and width of a slice must be multiples of this: the factor from the finest level to
+    /// the coarsest.
     #[must_use]
     pub fn step(&self) -> usize {
         let factor = |node: &Node| match node.op {
@@ -196,8 +202,8 @@ impl Topology {
         })
     }
 
-    /// MoNet (Knolle et al., PLoS ONE 2021, doi 10.1371/journal.pone.0255397) with `width` channels in its first block;
-    /// the paper's is 16.
+    /// MoNet (Knolle et al., PLoS ONE 2021, doi 10.1371/journal.pone.0255397) with `width` channels
+    /// in its first block; the paper's is 16.
     #[must_use]
     pub fn monet(channels: usize, classes: usize, width: usize) -> Self {
         let mut net = Builder::new(channels);
@@ -248,7 +254,14 @@ impl Builder {
         self.last()
     }
 
-    fn cbe(&mut self, name: &str, outputs: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
+    fn cbe(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+    ) -> usize {
         let from = self.last();
         let conv = Conv {
             inputs: self.widths[from],

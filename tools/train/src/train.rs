@@ -1,7 +1,9 @@
-//! The training run: steps, validation, checkpoints; the same result however often it is interrupted.
+//! The training run: steps, validation, checkpoints; the same result however often it is
+//! interrupted.
 //!
-//! Every step's random draws are seeded by the run's seed and the step's number, and a checkpoint holds weights, averaged
-//! weights and the optimizer's state, so that a resumed run on a CPU ends with the same bits as an uninterrupted one.
+//! Every step's random draws are seeded by the run's seed and the step's number, and a checkpoint
+//! holds weights, averaged weights and the optimizer's state, so that a resumed run on a CPU ends
+//! with the same bits as an uninterrupted one.
 
 use std::path::Path;
 use std::time::Instant;
@@ -32,11 +34,17 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// Reads the training and validation subjects, and those of the test split only to check them: better now than after hours.
+    /// Reads the training and validation subjects, and those of the test split only to check them:
+    /// better now than after hours.
     ///
     /// # Errors
     /// Bad settings, bad data (naming the subject).
-    pub fn new(data: &Path, settings: &'a Settings, package: &'a Manifest, device: Device) -> Result<Self> {
+    pub fn new(
+        data: &Path,
+        settings: &'a Settings,
+        package: &'a Manifest,
+        device: Device,
+    ) -> Result<Self> {
         settings.check()?;
         let pairs = dataset::list(data)?;
         let split = |which| dataset::split(&pairs, which, settings.fold);
@@ -55,8 +63,8 @@ impl<'a> Course<'a> {
         Ok(Self { settings, package, device, slices, validation })
     }
 
-    /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end of an epoch, the rest is
-    /// left for later. So many batches are made `ahead`, see [`loader`].
+    /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end
+    /// of an epoch, the rest is left for later. So many batches are made `ahead`, see [`loader`].
     ///
     /// # Errors
     /// Unwritable folder, a loss that is no number.
@@ -105,7 +113,8 @@ impl<'a> Course<'a> {
     /// The learning rate, by steps or by the time that is used up, whichever is further.
     fn rate(&self, state: &State) -> f64 {
         let Settings { steps, rate, decay, time_budget, .. } = *self.settings;
-        let timed = time_budget.map_or(0, |minutes| (state.seconds / (60.0 * minutes) * steps as f64) as u64);
+        let timed = time_budget
+            .map_or(0, |minutes| (state.seconds / (60.0 * minutes) * steps as f64) as u64);
         optim::rate(state.step.max(timed.min(steps)), steps, rate, decay)
     }
 
@@ -122,30 +131,49 @@ impl<'a> Course<'a> {
         value
     }
 
-    /// Validates the averaged weights, logs, and keeps the last and the best; returns a line for the terminal.
+    /// Validates the averaged weights, logs, and keeps the last and the best; returns a line for
+    /// the terminal.
     fn checkpoint(&self, run: &Run, state: &mut State, loss: f64) -> Result<String> {
         let predict = |x: &Tensor| Ok(state.averaged.forward(x, Pass::Inference));
-        let scores = evaluate::scores(&self.validation, self.package, self.device, false, &predict)?;
+        let scores =
+            evaluate::scores(&self.validation, self.package, self.device, false, &predict)?;
         let dice = evaluate::dice(&scores, self.package);
         let rate = self.rate(state);
         run.write_log(state.step, rate, loss, self.package, &dice)?;
-        run.keep(state, dice.iter().sum::<f64>() / dice.len() as f64, self.settings.time_budget.is_some())?;
+        run.keep(
+            state,
+            dice.iter().sum::<f64>() / dice.len() as f64,
+            self.settings.time_budget.is_some(),
+        )?;
         run.draw()?;
         let labels = self.package.labels.iter().zip(&dice);
-        let named: Vec<String> = labels.map(|(label, dice)| format!("{} {dice:.4}", label.name)).collect();
+        let named: Vec<String> =
+            labels.map(|(label, dice)| format!("{} {dice:.4}", label.name)).collect();
         Ok(format!("step {:5}  loss {loss:.4}  Dice {}", state.step, named.join("  ")))
     }
 }
 
-/// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a GPU neither is waited for.
-pub fn gradients(net: &Net, batch: &Batch, settings: &Settings, step: u64) -> (Tensor, Vec<Tensor>) {
+/// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a
+/// GPU neither is waited for.
+pub fn gradients(
+    net: &Net,
+    batch: &Batch,
+    settings: &Settings,
+    step: u64,
+) -> (Tensor, Vec<Tensor>) {
     tch::manual_seed((settings.seed as i64) << 32 | step as i64);
     descend(net, &batch.0, &batch.1, settings)
 }
 
-/// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked for, and hand it on; batch
-/// statistics, logits, loss, weights and what becomes of them are f32 always.
-pub fn descend(net: &Net, images: &Tensor, labels: &Tensor, settings: &Settings) -> (Tensor, Vec<Tensor>) {
+/// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked
+/// for, and hand it on; batch statistics, logits, loss, weights and what becomes of them are f32
+/// always.
+pub fn descend(
+    net: &Net,
+    images: &Tensor,
+    labels: &Tensor,
+    settings: &Settings,
+) -> (Tensor, Vec<Tensor>) {
     let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
     let value = loss(&net.forward(images, Pass::Training { drop: settings.drop, kind }), labels);
     let gradients = Tensor::run_backward(&[&value], &net.trained(), false, false);
@@ -154,7 +182,9 @@ pub fn descend(net: &Net, images: &Tensor, labels: &Tensor, settings: &Settings)
 
 fn progress(step: u64, steps: u64) -> Result<ProgressBar> {
     let style = "{bar:30} {pos}/{len} steps, {elapsed} done, {eta} left";
-    let bar = ProgressBar::new(steps).with_position(step).with_style(ProgressStyle::with_template(style)?);
+    let bar = ProgressBar::new(steps)
+        .with_position(step)
+        .with_style(ProgressStyle::with_template(style)?);
     bar.reset_eta();
     Ok(bar)
 }

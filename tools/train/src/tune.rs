@@ -1,8 +1,10 @@
-//! Quantization-aware fine-tuning: training goes on for a few steps with every weight and value rounded as the device rounds it.
+//! Quantization-aware fine-tuning: training goes on for a few steps with every weight and value
+//! rounded as the device rounds it.
 //!
-//! Batch normalisation is folded beforehand, and the scales stay those that calibration chose. Rounding has no useful gradient, so
-//! gradients pass it as if it were not there (the straight-through estimator of Bengio et al. 2013, arXiv 1308.3432), and stop where a
-//! value leaves its range.
+//! Batch normalisation is folded beforehand, and the scales stay those that calibration chose.
+//! Rounding has no useful gradient, so gradients pass it as if it were not there (the
+//! straight-through estimator of Bengio et al. 2013, arXiv 1308.3432), and stop where a value
+//! leaves its range.
 
 use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, no_grad};
@@ -29,7 +31,8 @@ pub fn folded(net: &Net) -> Result<Net> {
         .convs()
         .zip(export::fold(net)?.into_iter().flatten())
         .map(|((node, conv), folded)| {
-            let weight = Tensor::from_slice(&folded.weight).reshape(conv.weight_shape()).to_device(device);
+            let weight =
+                Tensor::from_slice(&folded.weight).reshape(conv.weight_shape()).to_device(device);
             let bias = Tensor::from_slice(&folded.bias).to_device(device);
             (node, Block { weight, bias: Some(bias), norm: None })
         })
@@ -39,8 +42,8 @@ pub fn folded(net: &Net) -> Result<Net> {
     Ok(Net::of(topology, all))
 }
 
-/// Trains a folded network in place, on batches of images `[n, channels, h, w]` and labels `[n, h, w]`; returns the loss of the first and
-/// of the last step.
+/// Trains a folded network in place, on batches of images `[n, channels, h, w]` and labels
+/// `[n, h, w]`; returns the loss of the first and of the last step.
 ///
 /// # Errors
 /// Where the loss is no number.
@@ -112,7 +115,8 @@ mod tests {
         let weights = export::fold(&folded).unwrap();
         let limits = Limits::bits(8, 8);
         let scales =
-            quantize::calibrate(&folded.topology, &weights, &[slices()], Method::Minmax, limits).unwrap();
+            quantize::calibrate(&folded.topology, &weights, &[slices()], Method::Minmax, limits)
+                .unwrap();
         (net, folded, scales)
     }
 
@@ -121,10 +125,12 @@ mod tests {
         for arch in Arch::value_variants() {
             let (net, folded, scales) = example(*arch);
             let x = slices();
-            let [expected, found] = [&net, &folded].map(|n| no_grad(|| n.forward(&x, Pass::Inference)));
+            let [expected, found] =
+                [&net, &folded].map(|n| no_grad(|| n.forward(&x, Pass::Inference)));
             assert!((&expected - found).abs().max().double_value(&[]) < 1e-3, "{arch:?}");
             let rounded = no_grad(|| net::probabilities(&folded.rounded(&x, &scales)));
-            let error = (net::probabilities(&expected) - rounded).abs().mean(Kind::Float).double_value(&[]);
+            let error =
+                (net::probabilities(&expected) - rounded).abs().mean(Kind::Float).double_value(&[]);
             assert!(error > 0.0 && error < 0.03, "{arch:?}: {error}");
         }
     }
@@ -134,13 +140,18 @@ mod tests {
         for limit in [63, 127] {
             let (_, net, mut scales) = example(Arch::Unet16);
             scales.limits.weight = limit;
-            let file = export::build(&net.topology, &export::fold(&net).unwrap(), Some(&scales), "").unwrap();
+            let file =
+                export::build(&net.topology, &export::fold(&net).unwrap(), Some(&scales), "")
+                    .unwrap();
             let graph = file.graph.unwrap();
             let tensor = |name: String| graph.initializer.iter().find(|t| t.name == name).unwrap();
             for (node, conv) in net.topology.convs() {
                 let name = &net.topology.nodes[node].name;
-                let bytes: Vec<f32> =
-                    tensor(format!("{name}_weight")).raw_data.iter().map(|&b| f32::from(b as i8)).collect();
+                let bytes: Vec<f32> = tensor(format!("{name}_weight"))
+                    .raw_data
+                    .iter()
+                    .map(|&b| f32::from(b as i8))
+                    .collect();
                 let steps: Vec<f32> = tensor(format!("{name}_weight_scale"))
                     .raw_data
                     .as_chunks::<4>()

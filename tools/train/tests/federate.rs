@@ -1,6 +1,8 @@
-//! Federations through the real binary and Flower on a made-up data set: what is averaged, what is sent, and that it learns.
+//! Federations through the real binary and Flower on a made-up data set: what is averaged, what is
+//! sent, and that it learns.
 //!
-//! `MONET_FLOWER_PYTHON` names a Python with what `federate/requirements.txt` lists; without it these tests are skipped by name.
+//! `MONET_FLOWER_PYTHON` names a Python with what `federate/requirements.txt` lists; without it
+//! these tests are skipped by name.
 
 mod ran;
 mod synthetic;
@@ -45,11 +47,16 @@ fn weights(path: &Path) -> BTreeMap<String, Tensor> {
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
-/// The largest difference between the mean of the sites' weights, by examples, and the file `mean.safetensors`.
+/// The largest difference between the mean of the sites' weights, by examples, and the file
+/// `mean.safetensors`.
 fn error_of_mean(folder: &Path, round: &Value) -> f64 {
     let examples = |site: &str| {
         let sites = round["sites"].as_object().unwrap().values();
-        sites.filter(|s| s["site"] == site).map(|s| s["train_num_examples"].as_f64().unwrap()).next().unwrap()
+        sites
+            .filter(|s| s["site"] == site)
+            .map(|s| s["train_num_examples"].as_f64().unwrap())
+            .next()
+            .unwrap()
     };
     let parts = ["1", "2"].map(|k| {
         let file = folder.join(format!("site_{k}-of-2.safetensors"));
@@ -60,9 +67,9 @@ fn error_of_mean(folder: &Path, round: &Value) -> f64 {
     assert!(mean.keys().any(|name| name.ends_with("/var")), "running statistics are averaged, too");
     assert!(mean.keys().eq(parts[0].0.keys()));
     let error = |(name, mean): (&String, &Tensor)| {
-        let sum = parts
-            .iter()
-            .fold(mean.to_kind(Kind::Double) * 0.0, |sum, (w, n)| sum + w[name].to_kind(Kind::Double) * *n);
+        let sum = parts.iter().fold(mean.to_kind(Kind::Double) * 0.0, |sum, (w, n)| {
+            sum + w[name].to_kind(Kind::Double) * *n
+        });
         // Relative, as running variances are not small.
         let mean = mean.to_kind(Kind::Double);
         ((sum / total - &mean).abs() / mean.abs().clamp_min(1.0)).max().double_value(&[])
@@ -72,7 +79,8 @@ fn error_of_mean(folder: &Path, round: &Value) -> f64 {
 
 /// Bytes of the kept messages between the server and a site, by direction.
 fn kept(run: &Path, site: usize, direction: &str) -> Vec<u64> {
-    let mut files: Vec<_> = fs::read_dir(run.join("wire")).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(run.join("wire")).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     let wanted = |path: &&std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
@@ -84,8 +92,9 @@ fn kept(run: &Path, site: usize, direction: &str) -> Vec<u64> {
 /// Bytes as `rounds.json` has them: of training's and evaluation's message of each round.
 fn counted(rounds: &Value, site: usize, direction: &str) -> Vec<u64> {
     let of = |round: &Value| {
-        ["train", "evaluate"]
-            .map(|kind| round["sites"][site.to_string()][format!("{kind}_{direction}")].as_u64().unwrap())
+        ["train", "evaluate"].map(|kind| {
+            round["sites"][site.to_string()][format!("{kind}_{direction}")].as_u64().unwrap()
+        })
     };
     rounds["rounds"].as_array().unwrap().iter().flat_map(of).collect()
 }
@@ -100,7 +109,8 @@ fn two_sites_average_their_weights_and_learn_and_every_byte_is_counted() {
     let data = synthetic::dataset(folder.path(), 11);
     let out = folder.path().join("out");
     let (data, shown) = (data.to_str().unwrap(), out.to_str().unwrap());
-    let mut command = monet_train(&["simulate", "--data", data, "--sites", "2", "--keep", "--out", shown]);
+    let mut command =
+        monet_train(&["simulate", "--data", data, "--sites", "2", "--keep", "--out", shown]);
     command.args(SETTINGS.split(' '));
     let printed = String::from_utf8(succeed(command).stdout).unwrap();
     assert_eq!(printed, fs::read_to_string(out.join("report.md")).unwrap());
@@ -124,8 +134,10 @@ fn two_sites_average_their_weights_and_learn_and_every_byte_is_counted() {
             }
         }
     }
-    // What the sites sent up in training: a quarter, but for what is not rounded, which in a net as small as this is much.
-    let up = |update: &str| counted(&json(&out.join(update).join("rounds.json")), 1, "up")[0] as f64;
+    // What the sites sent up in training: a quarter, but for what is not rounded, which in a net as
+    // small as this is much.
+    let up =
+        |update: &str| counted(&json(&out.join(update).join("rounds.json")), 1, "up")[0] as f64;
     assert!((0.2..0.4).contains(&(up("int8") / up("f32"))), "{} of {}", up("int8"), up("f32"));
     for net in report["bytes"].as_array().unwrap() {
         let part = net["int8"].as_f64().unwrap() / net["f32"].as_f64().unwrap();
@@ -173,12 +185,15 @@ fn ports<const N: usize>() -> [String; N] {
     listeners.map(|l| l.local_addr().unwrap().port().to_string())
 }
 
-/// Makes an authority, and a certificate of it for a server on this machine, as the README says: `ca.pem`, `server.pem`, `server.key`.
+/// Makes an authority, and a certificate of it for a server on this machine, as the README says:
+/// `ca.pem`, `server.pem`, `server.key`.
 fn certificates(folder: &Path) {
     let openssl = |arguments: &str| {
         let mut command = Command::new("openssl");
         command.current_dir(folder).args(["req", "-x509", "-newkey", "ec", "-pkeyopt"]);
-        command.args(["ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]).args(arguments.split(' '));
+        command
+            .args(["ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"])
+            .args(arguments.split(' '));
         succeed(command);
     };
     openssl("-subj /CN=authority -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem");
@@ -209,7 +224,8 @@ fn train_over_the_network(encrypted: bool) {
     let data = synthetic::dataset(folder.path(), 11);
     let (data, out) = (data.to_str().unwrap(), folder.path().join("run"));
     let [port, first, second] = ports();
-    let mut command = monet_train(&["server", "--sites", "2", "--update", "int8", "--port", &port, "--out"]);
+    let mut command =
+        monet_train(&["server", "--sites", "2", "--update", "int8", "--port", &port, "--out"]);
     command.arg(&out).args(SETTINGS.split(' '));
     let file = |name: &str| folder.path().join(name);
     if encrypted {
@@ -240,8 +256,12 @@ fn train_over_the_network(encrypted: bool) {
     let rounds = json(&out.join("rounds.json"));
     let rounds = rounds["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 2);
-    let mut names: Vec<&str> =
-        rounds[1]["sites"].as_object().unwrap().values().map(|s| s["site"].as_str().unwrap()).collect();
+    let mut names: Vec<&str> = rounds[1]["sites"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|s| s["site"].as_str().unwrap())
+        .collect();
     names.sort_unstable();
     assert_eq!(names, ["1/2", "2/2"]);
     for site in rounds[1]["sites"].as_object().unwrap().values() {
@@ -274,8 +294,15 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
     let data = data.to_str().unwrap();
     let out = folder.path().join("out");
     let simulate = |sites: &str| {
-        let mut command =
-            monet_train(&["simulate", "--data", data, "--sites", sites, "--out", out.to_str().unwrap()]);
+        let mut command = monet_train(&[
+            "simulate",
+            "--data",
+            data,
+            "--sites",
+            sites,
+            "--out",
+            out.to_str().unwrap(),
+        ]);
         command.args(SETTINGS.split(' '));
         command
     };
@@ -329,11 +356,19 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
     }
 
     // What a site is asked for before Flower is looked for.
-    let message =
-        refuse(monet_train(&["client", "--superlink", "127.0.0.1:9", "--data", data, "--site", "9/9"]));
+    let message = refuse(monet_train(&[
+        "client",
+        "--superlink",
+        "127.0.0.1:9",
+        "--data",
+        data,
+        "--site",
+        "9/9",
+    ]));
     assert!(message.contains("site 9/9"), "{message}");
     if has_flower("no server answers") {
-        let message = refuse(monet_train(&["client", "--superlink", "127.0.0.1:9", "--data", data]));
+        let message =
+            refuse(monet_train(&["client", "--superlink", "127.0.0.1:9", "--data", data]));
         assert!(message.contains("no server answers at 127.0.0.1:9"), "{message}");
     }
 }

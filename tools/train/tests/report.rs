@@ -1,5 +1,5 @@
-//! `monet-train report` through the real binary on a made-up data set: two packages side by side, a second data set, and what
-//! is refused.
+//! `monet-train report` through the real binary on a made-up data set: two packages side by side, a
+//! second data set, and what is refused.
 
 mod ran;
 mod synthetic;
@@ -23,7 +23,8 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A data set of ten boxes, and the f32 and int8 packages of a net that has hardly learnt to find them.
+/// A data set of ten boxes, and the f32 and int8 packages of a net that has hardly learnt to find
+/// them.
 fn packages(folder: &Path) -> (PathBuf, [PathBuf; 2]) {
     let data = synthetic::dataset(folder, 10);
     let run = folder.join("run");
@@ -37,15 +38,23 @@ fn packages(folder: &Path) -> (PathBuf, [PathBuf; 2]) {
     succeed(command);
     let [float, int8] = ["boxes.f32.toml", "boxes.int8.toml"].map(|name| folder.join(name));
     succeed(monet_train(&["export", "--run", text(&run), "--out", text(&float)]));
-    let mut command =
-        monet_train(&["quantize", "--run", text(&run), "--data", text(&data), "--out", text(&int8)]);
+    let mut command = monet_train(&[
+        "quantize",
+        "--run",
+        text(&run),
+        "--data",
+        text(&data),
+        "--out",
+        text(&int8),
+    ]);
     command.args(["--tune-steps", "0", "--max-drop", "1", "--method", "minmax"]);
     succeed(command);
     (data, [float, int8])
 }
 
 fn report(models: &[&Path], data: &Path, out: &Path) -> Command {
-    let mut command = monet_train(&["report", "--data", text(data), "--split", "test", "--out", text(out)]);
+    let mut command =
+        monet_train(&["report", "--data", text(data), "--split", "test", "--out", text(out)]);
     models.iter().for_each(|model| {
         command.arg("--model").arg(model);
     });
@@ -90,8 +99,15 @@ fn told_in_full(folder: &Path, data: &Path, elsewhere: &Path, [float, int8]: [&P
     let csv = fs::read_to_string(out.join("subjects.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + (2 + 3) * 2 * 2 * 2, "{csv}");
     assert!(csv.lines().all(|line| line.split(',').count() == 10), "{csv}");
-    let evaluated =
-        succeed(monet_train(&["evaluate", "--model", text(float), "--data", text(data), "--split", "test"]));
+    let evaluated = succeed(monet_train(&[
+        "evaluate",
+        "--model",
+        text(float),
+        "--data",
+        text(data),
+        "--split",
+        "test",
+    ]));
     let evaluated = String::from_utf8(evaluated.stdout).unwrap();
     let columns: Vec<&str> =
         evaluated.lines().find(|l| l.starts_with("box_09")).unwrap().split_whitespace().collect();
@@ -141,9 +157,13 @@ fn timed(folder: &Path, data: &Path, model: &Path) {
     let json: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     let (model, version) = (&json["models"][0], &json["monet"]);
     let speed = &model["speed"];
-    assert!(version.as_str().is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())), "{json}");
+    assert!(
+        version.as_str().is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())),
+        "{json}"
+    );
     assert_eq!((&speed["slices"], &speed["threads"]), (&150.into(), &1.into()), "{model}");
-    let (seconds, net) = (speed["seconds"].as_f64().unwrap(), speed["net_seconds"].as_f64().unwrap());
+    let (seconds, net) =
+        (speed["seconds"].as_f64().unwrap(), speed["net_seconds"].as_f64().unwrap());
     assert!(0.0 < net && net < seconds, "{model}");
 }
 
@@ -165,7 +185,10 @@ fn refused(folder: &Path, data: &Path, [float, int8]: [&Path; 2]) {
     expect(report(&[&folder.join("none.toml")], data, &out), &["none.toml", "cannot be read"]);
     expect(report(&[int8, int8], data, &out), &["boxes.int8.toml", "named twice"]);
     expect(with(&["--monet", "/nowhere/monet"]), &["--monet /nowhere/monet", "device's binary"]);
-    expect(with(&["--monet", env!("CARGO_BIN_EXE_monet-train")]), &["device's binary", "monet-train"]);
+    expect(
+        with(&["--monet", env!("CARGO_BIN_EXE_monet-train")]),
+        &["device's binary", "monet-train"],
+    );
     expect(with(&["--independent", text(data)]), &["same folder"]);
     expect(with(&["--independent", "/nowhere"]), &["/nowhere"]);
 

@@ -1,5 +1,5 @@
-//! The whole way through the real binary on a made-up data set: train, kill, resume, export, quantize, evaluate; and bad
-//! data, refused before training begins.
+//! The whole way through the real binary on a made-up data set: train, kill, resume, export,
+//! quantize, evaluate; and bad data, refused before training begins.
 
 mod ran;
 mod synthetic;
@@ -43,7 +43,8 @@ fn kill_midway(data: &Path, out: &Path) {
     assert!(!status.success(), "the run ended before it could be killed: it needs more steps");
 }
 
-/// Leaves a run's folder as a kill in the middle of the next checkpoint does: logged, better weights kept, but not the state.
+/// Leaves a run's folder as a kill in the middle of the next checkpoint does: logged, better
+/// weights kept, but not the state.
 fn fall_into_a_checkpoint(run: &Path) {
     let add = |file: &str, bytes: &[u8]| {
         fs::OpenOptions::new().append(true).open(run.join(file)).unwrap().write_all(bytes).unwrap();
@@ -73,7 +74,8 @@ fn a_run_killed_and_resumed_ends_with_the_same_bits_and_becomes_a_package() {
         );
     }
     // Of the event file all but the times.
-    let length = |run: &Path| fs::metadata(run.join("events.out.tfevents.0.monet-train")).unwrap().len();
+    let length =
+        |run: &Path| fs::metadata(run.join("events.out.tfevents.0.monet-train")).unwrap().len();
     assert_eq!(length(&straight), length(&resumed));
     let log = fs::read_to_string(straight.join("log.csv")).unwrap();
     assert_eq!(log.lines().next().unwrap(), "step,rate,loss,dice_anterior,dice_posterior");
@@ -121,7 +123,9 @@ fn device_masks(data: &Path, model: &str, folder: &Path, subjects: &[&str], engi
 /// That the device's int8 engine takes a quantized net whole, where `MONET_BIN` names its binary.
 fn is_taken_whole(model: &str) {
     let Some(monet) = std::env::var_os("MONET_BIN") else {
-        eprintln!("skipped: whether the device takes the net whole, as MONET_BIN names no monet binary");
+        eprintln!(
+            "skipped: whether the device takes the net whole, as MONET_BIN names no monet binary"
+        );
         return;
     };
     let mut command = Command::new(monet);
@@ -131,8 +135,9 @@ fn is_taken_whole(model: &str) {
     assert!(engine.starts_with("int8 "), "{engine}: {}", summary["net"]["unfused"]);
 }
 
-/// Makes a package of a run, evaluates it (every Dice is above `least`), runs it on the device's own engine and on stock tract, and has
-/// the outside judge agree with all. The kind `int8-7` has values of 7 bits.
+/// Makes a package of a run, evaluates it (every Dice is above `least`), runs it on the device's
+/// own engine and on stock tract, and has the outside judge agree with all. The kind `int8-7` has
+/// values of 7 bits.
 fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
     let model = folder.join(format!("boxes.{kind}.toml"));
     let (data, run, out) = (root.to_str().unwrap(), run.to_str().unwrap(), model.to_str().unwrap());
@@ -163,8 +168,9 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
         }
         is_taken_whole(out);
     }
-    let evaluated =
-        succeed(monet_train(&["evaluate", "--model", out, "--data", data, "--split", "test", "--record"]));
+    let evaluated = succeed(monet_train(&[
+        "evaluate", "--model", out, "--data", data, "--split", "test", "--record",
+    ]));
     let found = dice(&String::from_utf8(evaluated.stdout).unwrap());
     assert_eq!(found.len(), 2, "two test subjects: {found:?}");
     assert!(found.iter().flatten().all(|&d| d > least), "the boxes were not learnt: {found:?}");
@@ -189,7 +195,10 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
         assert_eq!(judged.len(), found.len());
         for (ours, theirs) in found.iter().flatten().zip(judged.iter().flatten()) {
             // One voxel of a box's half is worth 0.002.
-            assert!((ours - theirs).abs() < 0.003, "{kind}: Dice {found:?}, by onnxruntime {judged:?}");
+            assert!(
+                (ours - theirs).abs() < 0.003,
+                "{kind}: Dice {found:?}, by onnxruntime {judged:?}"
+            );
         }
     }
 }
@@ -214,7 +223,8 @@ fn a_run_in_bf16_learns_as_well() {
     command.arg("--bf16");
     succeed(command);
     let log = fs::read_to_string(out.join("log.csv")).unwrap();
-    let last: Vec<f64> = log.lines().last().unwrap().split(',').map(|v| v.parse().unwrap()).collect();
+    let last: Vec<f64> =
+        log.lines().last().unwrap().split(',').map(|v| v.parse().unwrap()).collect();
     assert!(last[3] > 0.7 && last[4] > 0.7, "{log}");
 }
 
@@ -231,7 +241,10 @@ fn bad_data_is_refused_by_subject_before_training_begins() {
             |d| synthetic::nifti(&d.join("labelsTr/box_03.nii"), synthetic::SIZE, &[7.0; 2880]),
             &["box_03", "label value 7"],
         ),
-        (|d| fs::write(d.join("imagesTr/box_00.nii"), b"no volume").unwrap(), &["box_00", "box_00.nii"]),
+        (
+            |d| fs::write(d.join("imagesTr/box_00.nii"), b"no volume").unwrap(),
+            &["box_00", "box_00.nii"],
+        ),
         (|d| fs::remove_file(d.join("imagesTr/box_04.nii")).unwrap(), &["box_04", "is not there"]),
         (
             |d| synthetic::nifti(&d.join("labelsTr/box_02.nii"), synthetic::SIZE, &[0.0; 2880]),
@@ -304,7 +317,8 @@ fn a_run_ends_when_patience_or_time_is_over_and_leaves_curves() {
     let data = synthetic::dataset(folder.path(), 6);
     let run = |name: &str, options: &[&str]| {
         let out = folder.path().join(name);
-        let mut command = monet_train(&["train", "--data", data.to_str().unwrap(), "--task", "auto"]);
+        let mut command =
+            monet_train(&["train", "--data", data.to_str().unwrap(), "--task", "auto"]);
         command.args(["--width", "2", "--batch", "2", "--steps", "300", "--epoch", "1", "--out"]);
         succeed({
             command.arg(&out).args(options);
@@ -320,7 +334,8 @@ fn a_run_ends_when_patience_or_time_is_over_and_leaves_curves() {
             .map(|line| line.split(',').skip(3).map(|v| v.parse::<f64>().unwrap()).sum::<f64>())
             .collect::<Vec<f64>>()
     };
-    let dice = run("patience", &["--patience", "3", "--fold", "2/2", "--decay", "poly", "--rate", "1e-6"]);
+    let dice =
+        run("patience", &["--patience", "3", "--fold", "2/2", "--decay", "poly", "--rate", "1e-6"]);
     assert!(dice.len() < 300, "{dice:?}");
     let (before, waited) = dice.split_at(dice.len() - 3);
     let best = before.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -344,8 +359,9 @@ fn the_first_steps_are_the_same_on_both_sides_of_a_check() {
         table.contains("CPU, 2 thread(s), Float") && table.contains("CPU, 1 thread(s), Float"),
         "{table}"
     );
-    let steps =
-        table.lines().filter(|l| l.split_whitespace().next().is_some_and(|w| w.parse::<u64>().is_ok()));
+    let steps = table
+        .lines()
+        .filter(|l| l.split_whitespace().next().is_some_and(|w| w.parse::<u64>().is_ok()));
     assert_eq!(steps.count(), 20, "{table}");
     // bf16 has 8 bits: near enough to be the same training, too far to be the same numbers.
     succeed(check(&["--bf16"]));
@@ -360,7 +376,8 @@ fn the_speed_of_training_is_measured() {
     let json = String::from_utf8(succeed(command).stdout).unwrap();
     let measured: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(
-        measured["same_batch"].as_f64().unwrap() > 0.0 && measured["as_in_a_run"].as_f64().unwrap() > 0.0
+        measured["same_batch"].as_f64().unwrap() > 0.0
+            && measured["as_in_a_run"].as_f64().unwrap() > 0.0
     );
     assert_eq!(measured["parameters"], 31_267);
     assert!(refuse(monet_train(&["speed", "--size", "30"])).contains("multiple of 4"));
@@ -415,7 +432,8 @@ fn a_task_is_derived_from_the_data_kept_in_the_run_and_taken_from_a_file() {
     for task in ["auto", file.to_str().unwrap()] {
         let out = folder.path().join("run");
         let mut command = monet_train(&["train", "--data", data, "--out", out.to_str().unwrap()]);
-        command.args(["--task", task, "--width", "2", "--steps", "2", "--epoch", "2", "--batch", "2"]);
+        command
+            .args(["--task", task, "--width", "2", "--steps", "2", "--epoch", "2", "--batch", "2"]);
         succeed(command);
         assert_eq!(fs::read_to_string(out.join("task.toml")).unwrap(), text);
         assert_eq!(out.join("fingerprint.json").exists(), task == "auto");

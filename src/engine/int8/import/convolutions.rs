@@ -8,17 +8,26 @@ use super::Importer;
 use super::values::{Pending, Value, holding};
 
 impl<'a> Importer<'a> {
-    pub(super) fn convolution(&mut self, node: &'a pb::NodeProto, transposed: bool) -> Result<Value, String> {
+    pub(super) fn convolution(
+        &mut self,
+        node: &'a pb::NodeProto,
+        transposed: bool,
+    ) -> Result<Value, String> {
         let auto_pad = text(node, "auto_pad");
         if int(node, "group", 1) != 1 || !matches!(auto_pad, "" | "NOTSET") {
-            return Err("only ungrouped 2-D convolutions with explicit borders are supported".into());
+            return Err(
+                "only ungrouped 2-D convolutions with explicit borders are supported".into()
+            );
         }
         if has(node, "output_shape") {
             return Err("output_shape is not supported; give pads".into());
         }
         let mut inputs = self.reals(node, 0)?;
         if inputs.len() > 2 {
-            return Err(format!("reads {} concatenated tensors, at most 2 are supported", inputs.len()));
+            return Err(format!(
+                "reads {} concatenated tensors, at most 2 are supported",
+                inputs.len()
+            ));
         }
         let kernel = self.kernel(node, transposed)?;
         let [cout, cin, height, width] = kernel.shape;
@@ -26,7 +35,11 @@ impl<'a> Importer<'a> {
             && self.channels(input) == 0
         {
             // It is the part's input, or that through a table.
-            self.graph.tensors.iter_mut().filter(|t| t.channels == 0).for_each(|t| t.channels = cin);
+            self.graph
+                .tensors
+                .iter_mut()
+                .filter(|t| t.channels == 0)
+                .for_each(|t| t.channels = cin);
         }
         let found: usize = inputs.iter().map(|&s| self.channels(s)).sum();
         if found != cin {
@@ -45,7 +58,12 @@ impl<'a> Importer<'a> {
             weights: kernel.weights,
             scales: kernel.scales,
         };
-        Ok(Value::Pending(Pending::Convolution { inputs, conv, activation: Activation::Linear, transposed }))
+        Ok(Value::Pending(Pending::Convolution {
+            inputs,
+            conv,
+            activation: Activation::Linear,
+            transposed,
+        }))
     }
 
     /// Gives concatenated inputs one quantization: the coarsest range that holds them all.
@@ -55,7 +73,8 @@ impl<'a> Importer<'a> {
             return;
         }
         let low = quants.iter().map(|q| f32::from(q.zero_point) * q.scale).fold(0.0, f32::max);
-        let high = quants.iter().map(|q| f32::from(255 - q.zero_point) * q.scale).fold(0.0, f32::max);
+        let high =
+            quants.iter().map(|q| f32::from(255 - q.zero_point) * q.scale).fold(0.0, f32::max);
         let Some(quant) = holding([-low, high]) else { return };
         for input in inputs {
             *input = self.requantize(node, *input, quant);

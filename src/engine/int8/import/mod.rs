@@ -1,12 +1,14 @@
 //! Reads the quantized parts of an ONNX file into [`QuantGraph`]s.
 //!
-//! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between DequantizeLinear and
-//! QuantizeLinear becomes an integer one. Files of this project's trainer and of ONNX Runtime's `quantize_static` both
-//! pass. What has no QuantizeLinear of its own, because the next operation takes real values as well, waits for one, or is quantized in the
-//! range that it can reach; what is rounded so, and the file does not round, is listed. A part has one input and one output: it
-//! opens with a QuantizeLinear and closes at a sigmoid or softmax, or before
-//! a node that is not recognised, at the last tensor through which all goes that comes later. What lies outside is
-//! named with its reason and stays with stock tract. Shapes of slices are not known here, nor is how tract runs the result.
+//! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between
+//! DequantizeLinear and QuantizeLinear becomes an integer one. Files of this project's trainer and
+//! of ONNX Runtime's `quantize_static` both pass. What has no QuantizeLinear of its own, because
+//! the next operation takes real values as well, waits for one, or is quantized in the range that
+//! it can reach; what is rounded so, and the file does not round, is listed. A part has one input
+//! and one output: it opens with a QuantizeLinear and closes at a sigmoid or softmax, or before a
+//! node that is not recognised, at the last tensor through which all goes that comes later. What
+//! lies outside is named with its reason and stays with stock tract. Shapes of slices are not known
+//! here, nor is how tract runs the result.
 
 mod convolutions;
 mod operators;
@@ -158,8 +160,11 @@ impl<'a> Importer<'a> {
     fn new(graph: &'a pb::GraphProto, opset: i64) -> Self {
         let (mut readers, mut last_reader) = (HashMap::new(), HashMap::new());
         let outputs = graph.output.iter().map(|o| (usize::MAX, o.name.as_str()));
-        let inputs =
-            graph.node.iter().enumerate().flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
+        let inputs = graph
+            .node
+            .iter()
+            .enumerate()
+            .flat_map(|(i, n)| n.input.iter().map(move |t| (i, t.as_str())));
         for (i, name) in inputs.chain(outputs) {
             *readers.entry(name).or_insert(0) += 1;
             last_reader.insert(name, i);
@@ -187,9 +192,9 @@ impl<'a> Importer<'a> {
 
     /// Whether a node reads what the open part makes.
     fn reads(&self, node: &pb::NodeProto) -> bool {
-        node.input
-            .iter()
-            .any(|name| self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_))))
+        node.input.iter().any(|name| {
+            self.values.get(name.as_str()).is_some_and(|v| !matches!(v, Value::Weights(_)))
+        })
     }
 
     fn close_into(&mut self, import: &mut Import, refused: &mut Vec<(usize, String)>) {
@@ -231,7 +236,9 @@ impl<'a> Importer<'a> {
         };
         let reason = match last {
             Some(_) => "lies behind the last tensor at which the quantized part can end",
-            None => "no convolution stands between the first and the last tensor of a quantized part",
+            None => {
+                "no convolution stands between the first and the last tensor of a quantized part"
+            }
         };
         let outside = nodes.into_iter().filter(|&i| last.is_none_or(|last| i > last));
         refused.extend(outside.map(|i| (i, reason.to_owned())));
@@ -258,7 +265,9 @@ impl<'a> Importer<'a> {
                     "DequantizeLinear" => self.dequantize(node)?,
                     "Conv" => self.convolution(node, false)?,
                     "ConvTranspose" => self.convolution(node, true)?,
-                    "Elu" => self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?,
+                    "Elu" => {
+                        self.activation(node, Activation::Elu { alpha: float(node, "alpha", 1.0) })?
+                    }
                     "Relu" => self.activation(node, Activation::Relu)?,
                     "Sigmoid" => self.activation(node, Activation::Sigmoid)?,
                     "Add" => self.add(node)?,
@@ -325,13 +334,21 @@ impl<'a> Importer<'a> {
 
     fn constant(&self, node: &'a pb::NodeProto, i: usize) -> Result<Tensor, String> {
         let name = argument(node, i)?;
-        let proto =
-            self.constants.get(name).ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
+        let proto = self
+            .constants
+            .get(name)
+            .ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
         onnx::load(proto)
     }
 
     /// Ends the quantized part.
-    fn head(&mut self, index: usize, node: &'a pb::NodeProto, output: &'a str, kind: Output) -> Outcome {
+    fn head(
+        &mut self,
+        index: usize,
+        node: &'a pb::NodeProto,
+        output: &'a str,
+        kind: Output,
+    ) -> Outcome {
         let (operation, classes) = match self.value(node, 0)?.clone() {
             Value::Pending(Pending::Convolution {
                 inputs,
@@ -345,7 +362,11 @@ impl<'a> Importer<'a> {
             Value::Reals(sources) if sources.len() == 1 => {
                 (Operation::Dequantize { input: sources[0] }, self.channels(sources[0]))
             }
-            _ => return Err("stands neither behind a convolution nor behind a DequantizeLinear".into()),
+            _ => {
+                return Err(
+                    "stands neither behind a convolution nor behind a DequantizeLinear".into()
+                );
+            }
         };
         if matches!(kind, Output::Sigmoid { .. }) && classes != 1 {
             return Err(format!("a sigmoid over {classes} channels; exactly 1 is supported"));

@@ -1,4 +1,5 @@
-//! What stands between quantizers beside convolutions: activations, sums and products, concatenations, maxima, limits.
+//! What stands between quantizers beside convolutions: activations, sums and products,
+//! concatenations, maxima, limits.
 
 use tract_onnx::pb;
 
@@ -24,7 +25,9 @@ impl<'a> Importer<'a> {
                 conv,
                 activation: Activation::Linear,
                 transposed,
-            }) if self.sole_reader(&node.input[0]) && !(transposed && activation == Activation::Sigmoid) => {
+            }) if self.sole_reader(&node.input[0])
+                && !(transposed && activation == Activation::Sigmoid) =>
+            {
                 Pending::Convolution { inputs, conv, activation, transposed }
             }
             Value::Pending(pending)
@@ -50,7 +53,9 @@ impl<'a> Importer<'a> {
             Value::Pending(pending) if pending.is_curve() => pending,
             _ => match &self.reals(node, i)?[..] {
                 [source] => self.curve(*source),
-                sources => Pending::Concat(sources.iter().map(|source| self.curve(*source)).collect()),
+                sources => {
+                    Pending::Concat(sources.iter().map(|source| self.curve(*source)).collect())
+                }
             },
         };
         pending.through(&f).ok_or_else(|| "stands behind what is no table of numbers".into())
@@ -119,7 +124,10 @@ impl<'a> Importer<'a> {
                 // The largest count has the largest value.
                 let quant = self.graph.tensors[source.0].quant;
                 let output = self.graph.tensor(self.channels(source), quant);
-                self.graph.push(node.output[0].as_str(), Operation::MaxPool { input: source, pool, output });
+                self.graph.push(
+                    node.output[0].as_str(),
+                    Operation::MaxPool { input: source, pool, output },
+                );
                 Ok(Value::Pending(Pending::Curve(output, values)))
             }
             Value::Pending(pending)
@@ -129,8 +137,10 @@ impl<'a> Importer<'a> {
             }
             _ => {
                 let input = self.real(node, 0)?;
-                let output = self.graph.tensor(self.channels(input), self.graph.tensors[input.0].quant);
-                self.graph.push(node.output[0].as_str(), Operation::MaxPool { input, pool, output });
+                let output =
+                    self.graph.tensor(self.channels(input), self.graph.tensors[input.0].quant);
+                self.graph
+                    .push(node.output[0].as_str(), Operation::MaxPool { input, pool, output });
                 Ok(Value::Pending(self.curve(output)))
             }
         }
@@ -164,8 +174,14 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The i-th input, which waits for its QuantizeLinear or is the part's, between two real values.
-    fn clamp(&mut self, node: &'a pb::NodeProto, i: usize, limits: [f32; 2]) -> Result<Value, String> {
+    /// The i-th input, which waits for its QuantizeLinear or is the part's, between two real
+    /// values.
+    fn clamp(
+        &mut self,
+        node: &'a pb::NodeProto,
+        i: usize,
+        limits: [f32; 2],
+    ) -> Result<Value, String> {
         let name = argument(node, i)?;
         if !self.values.contains_key(name) {
             self.open(name)?;

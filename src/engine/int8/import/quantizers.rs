@@ -1,4 +1,5 @@
-//! QuantizeLinear and DequantizeLinear: where real values become counts, and counts real values again.
+//! QuantizeLinear and DequantizeLinear: where real values become counts, and counts real values
+//! again.
 
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
@@ -38,24 +39,33 @@ impl<'a> Importer<'a> {
             return Ok(Value::Counts(vec![self.begin(quant)]));
         }
         let sources = match self.value(node, 0)?.clone() {
-            Value::Pending(pending) if self.sole_reader(name) => self.settle_all(name, pending, quant)?,
+            Value::Pending(pending) if self.sole_reader(name) => {
+                self.settle_all(name, pending, quant)?
+            }
             Value::Pending(pending) => {
                 let made = self.settled(name, pending.clone())?;
-                if pending.is_curve() && made.iter().any(|s| self.graph.tensors[s.0].quant != quant) {
+                if pending.is_curve() && made.iter().any(|s| self.graph.tensors[s.0].quant != quant)
+                {
                     self.settle_all(name, pending, quant)?
                 } else {
                     made.into_iter().map(|s| self.requantize(node, s, quant)).collect()
                 }
             }
-            Value::Reals(sources) => sources.into_iter().map(|s| self.requantize(node, s, quant)).collect(),
+            Value::Reals(sources) => {
+                sources.into_iter().map(|s| self.requantize(node, s, quant)).collect()
+            }
             _ => return Err(format!("its input \"{name}\" is not real-valued")),
         };
         Ok(Value::Counts(sources))
     }
 
-    /// Counts of what waits, for its readers that are no quantizers or several: as the first quantizer that reads it says, or in the
-    /// range that it can reach.
-    pub(super) fn settled(&mut self, name: &'a str, pending: Pending) -> Result<Vec<Source>, String> {
+    /// Counts of what waits, for its readers that are no quantizers or several: as the first
+    /// quantizer that reads it says, or in the range that it can reach.
+    pub(super) fn settled(
+        &mut self,
+        name: &'a str,
+        pending: Pending,
+    ) -> Result<Vec<Source>, String> {
         if let Some(made) = self.settled.get(name) {
             return Ok(made.clone());
         }
@@ -75,8 +85,10 @@ impl<'a> Importer<'a> {
                 Some(quant) => self.settle(name, part, quant)?,
                 None => {
                     let quant = own()?;
-                    self.rounded
-                        .push(format!("\"{name}\": its real values, to 8 bits in steps of {}", quant.scale));
+                    self.rounded.push(format!(
+                        "\"{name}\": its real values, to 8 bits in steps of {}",
+                        quant.scale
+                    ));
                     self.settle(name, part, quant)?
                 }
             });
@@ -85,9 +97,16 @@ impl<'a> Importer<'a> {
         Ok(sources)
     }
 
-    fn settle_all(&mut self, name: &str, pending: Pending, quant: Quant) -> Result<Vec<Source>, String> {
+    fn settle_all(
+        &mut self,
+        name: &str,
+        pending: Pending,
+        quant: Quant,
+    ) -> Result<Vec<Source>, String> {
         match pending {
-            Pending::Concat(parts) => parts.into_iter().map(|part| self.settle(name, part, quant)).collect(),
+            Pending::Concat(parts) => {
+                parts.into_iter().map(|part| self.settle(name, part, quant)).collect()
+            }
             part => Ok(vec![self.settle(name, part, quant)?]),
         }
     }
@@ -95,7 +114,10 @@ impl<'a> Importer<'a> {
     /// Takes a real-valued tensor for the input of a part.
     pub(super) fn open(&mut self, name: &'a str) -> Outcome {
         if self.input.is_some() || self.constants.contains_key(name) {
-            return Err(format!("a second input, \"{name}\", beside \"{}\"", self.input.unwrap_or_default()));
+            return Err(format!(
+                "a second input, \"{name}\", beside \"{}\"",
+                self.input.unwrap_or_default()
+            ));
         }
         self.input = Some(name);
         Ok(())
@@ -148,7 +170,12 @@ impl<'a> Importer<'a> {
                     None => self.begin(quant),
                 };
                 let [bottom, top] = limits.map(|limit| requant::quantize(limit, quant));
-                self.lookup(name, input, std::array::from_fn(|i| (i as u8).clamp(bottom, top)), quant)
+                self.lookup(
+                    name,
+                    input,
+                    std::array::from_fn(|i| (i as u8).clamp(bottom, top)),
+                    quant,
+                )
             }
         })
     }
@@ -169,14 +196,21 @@ impl<'a> Importer<'a> {
     }
 
     /// The same real values as counts of another quantization.
-    pub(super) fn requantize(&mut self, node: &pb::NodeProto, input: Source, quant: Quant) -> Source {
+    pub(super) fn requantize(
+        &mut self,
+        node: &pb::NodeProto,
+        input: Source,
+        quant: Quant,
+    ) -> Source {
         let own = self.graph.tensors[input.0].quant;
         if own == quant {
             return input;
         }
         let output = self.graph.tensor(self.channels(input), quant);
-        self.graph
-            .push(node.name.as_str(), Operation::Lookup { input, table: table(own, quant, |x| x), output });
+        self.graph.push(
+            node.name.as_str(),
+            Operation::Lookup { input, table: table(own, quant, |x| x), output },
+        );
         output
     }
 
@@ -187,7 +221,9 @@ impl<'a> Importer<'a> {
         }
         let quant = self.quant(node)?;
         match self.value(node, 0)? {
-            Value::Counts(sources) if sources.iter().all(|s| self.graph.tensors[s.0].quant == quant) => {
+            Value::Counts(sources)
+                if sources.iter().all(|s| self.graph.tensors[s.0].quant == quant) =>
+            {
                 Ok(Value::Reals(sources.clone()))
             }
             Value::Counts(_) => Err("its scale or zero point is not its QuantizeLinear's".into()),

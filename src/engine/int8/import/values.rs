@@ -44,11 +44,13 @@ pub(super) enum Pending {
     Curve(Source, Box<[f32; 256]>),
     /// Several side by side, none of them of this kind.
     Concat(Vec<Pending>),
-    /// Of what waits, or of the part's input, nothing below the first and above the second real value.
+    /// Of what waits, or of the part's input, nothing below the first and above the second real
+    /// value.
     Clamp(Option<Box<Pending>>, [f32; 2]),
 }
 
-/// Operators that wait one behind another at most, so that nothing follows a long chain of them again and again.
+/// Operators that wait one behind another at most, so that nothing follows a long chain of them
+/// again and again.
 pub(super) const MOST_WAITING: usize = 8;
 
 /// Tensors side by side at most.
@@ -79,9 +81,11 @@ impl Pending {
                 values.iter_mut().for_each(|value| *value = f(*value));
                 Some(Self::Curve(source, values))
             }
-            Self::Concat(parts) => {
-                parts.into_iter().map(|part| part.through(f)).collect::<Option<_>>().map(Self::Concat)
-            }
+            Self::Concat(parts) => parts
+                .into_iter()
+                .map(|part| part.through(f))
+                .collect::<Option<_>>()
+                .map(Self::Concat),
             _ => None,
         }
     }
@@ -91,7 +95,8 @@ impl Pending {
 pub(super) fn holding([low, high]: [f32; 2]) -> Option<Quant> {
     let (low, high) = (-low.min(0.0), high.max(0.0));
     let scale = (low + high) / 255.0;
-    (scale.is_finite() && scale > 0.0).then(|| Quant { scale, zero_point: (low / scale + 0.5) as u8 })
+    (scale.is_finite() && scale > 0.0)
+        .then(|| Quant { scale, zero_point: (low / scale + 0.5) as u8 })
 }
 
 impl Importer<'_> {
@@ -108,7 +113,8 @@ impl Importer<'_> {
         [0, u8::MAX].map(|count| (f32::from(count) - f32::from(zero_point)) * scale)
     }
 
-    /// Least and largest real value of what waits; none where nothing but a QuantizeLinear could tell.
+    /// Least and largest real value of what waits; none where nothing but a QuantizeLinear could
+    /// tell.
     pub(super) fn range(&self, pending: &Pending) -> Option<[f32; 2]> {
         let bounds = |values: &[f32]| {
             let least = values.iter().copied().fold(f32::INFINITY, f32::min);

@@ -1,9 +1,10 @@
-//! Constants of convolutions as the engine has them: weights of 8 signed bits with a scale for each output channel, biases in
-//! units of the sums.
+//! Constants of convolutions as the engine has them: weights of 8 signed bits with a scale for each
+//! output channel, biases in units of the sums.
 //!
-//! Counts with a zero point take nine bits without it. Where those of an output channel do not fit in eight, and where weights are real
-//! numbers, they are rounded to 127 steps on either side, so that a weight is off by half of that channel's largest over 127 at most. All
-//! other counts are taken as they are.
+//! Counts with a zero point take nine bits without it. Where those of an output channel do not fit
+//! in eight, and where weights are real numbers, they are rounded to 127 steps on either side, so
+//! that a weight is off by half of that channel's largest over 127 at most. All other counts are
+//! taken as they are.
 
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
@@ -27,7 +28,8 @@ impl<'a> Importer<'a> {
         let tensor = self.constant(node, 0)?;
         let shape = tensor.shape().to_vec();
         let axis = int(node, "axis", 1);
-        let axis = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).unwrap_or(0);
+        let axis =
+            usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).unwrap_or(0);
         let mut values = integers(&tensor)?;
         if node.input.len() > 2 {
             let zeros = integers(&self.constant(node, 2)?)?;
@@ -44,7 +46,11 @@ impl<'a> Importer<'a> {
     }
 
     /// A convolution's weights; real-valued ones become counts here.
-    pub(super) fn kernel(&mut self, node: &'a pb::NodeProto, transposed: bool) -> Result<Kernel, String> {
+    pub(super) fn kernel(
+        &mut self,
+        node: &'a pb::NodeProto,
+        transposed: bool,
+    ) -> Result<Kernel, String> {
         let name = argument(node, 1)?;
         let axis = usize::from(transposed);
         let real = self.constants.contains_key(name);
@@ -60,11 +66,13 @@ impl<'a> Importer<'a> {
             _ => return Err("its weights are not constant".into()),
         };
         let &[first, second, height, width] = &weights.shape[..] else {
-            return Err("only ungrouped 2-D convolutions with explicit borders are supported".into());
+            return Err(
+                "only ungrouped 2-D convolutions with explicit borders are supported".into()
+            );
         };
         let [cout, cin] = if transposed { [second, first] } else { [first, second] };
-        let scales =
-            per_channel(&weights, cout, axis).ok_or("its weight scales are not of output channels")?;
+        let scales = per_channel(&weights, cout, axis)
+            .ok_or("its weight scales are not of output channels")?;
         let (weights, scales, rounded) =
             narrow(output_first(&weights.values, [cout, cin, height * width], transposed), scales)?;
         if real {
@@ -91,8 +99,8 @@ impl<'a> Importer<'a> {
         let name = argument(node, 2)?;
         let reals: Vec<f64> = match self.values.get(name) {
             Some(Value::Weights(w)) => {
-                let own =
-                    per_channel(w, scales.len(), 0).ok_or("its bias scales do not match its channels")?;
+                let own = per_channel(w, scales.len(), 0)
+                    .ok_or("its bias scales do not match its channels")?;
                 w.values.iter().zip(own).map(|(&v, s)| f64::from(v) * f64::from(s)).collect()
             }
             Some(_) => return Err("its bias is not constant".into()),
@@ -102,8 +110,10 @@ impl<'a> Importer<'a> {
             return Err(format!("it has {} biases for {} channels", reals.len(), scales.len()));
         }
         // The cast saturates; the plan refuses sums beyond 32 bits.
-        let counts =
-            reals.iter().zip(scales).map(|(&b, &s)| (b / (f64::from(input) * f64::from(s))).round() as i32);
+        let counts = reals
+            .iter()
+            .zip(scales)
+            .map(|(&b, &s)| (b / (f64::from(input) * f64::from(s))).round() as i32);
         Ok(counts.collect())
     }
 }
@@ -119,8 +129,11 @@ fn real_counts(reals: Vec<f32>, shape: &[usize], axis: usize) -> Weights {
     }
     // A channel of zeros has any scale.
     scales.iter_mut().filter(|scale| **scale == 0.0).for_each(|scale| *scale = 1.0);
-    let values =
-        reals.iter().enumerate().map(|(i, value)| (value / scales[channel(i)]).round() as i32).collect();
+    let values = reals
+        .iter()
+        .enumerate()
+        .map(|(i, value)| (value / scales[channel(i)]).round() as i32)
+        .collect();
     Weights { values, shape: shape.to_vec(), scales, axis }
 }
 
@@ -133,11 +146,14 @@ fn output_first(values: &[i32], [cout, cin, window]: [usize; 3], transposed: boo
     (0..cout).flat_map(of).copied().collect()
 }
 
-/// Counts as 8 signed bits; those of channels that need more are rounded. Says of how many channels.
+/// Counts as 8 signed bits; those of channels that need more are rounded. Says of how many
+/// channels.
 fn narrow(values: Vec<i32>, mut scales: Vec<f32>) -> Result<(Vec<i8>, Vec<f32>, usize), String> {
     let mut bytes = Vec::with_capacity(values.len());
     let mut rounded = 0;
-    for (channel, scale) in values.chunks((values.len() / scales.len().max(1)).max(1)).zip(&mut scales) {
+    for (channel, scale) in
+        values.chunks((values.len() / scales.len().max(1)).max(1)).zip(&mut scales)
+    {
         let eight = |v: i32| i8::try_from(v).ok();
         if let Some(channel) = channel.iter().map(|&v| eight(v)).collect::<Option<Vec<i8>>>() {
             bytes.extend(channel);

@@ -1,7 +1,8 @@
 //! AArch64 with dot products: tiles of 4 pixels × 16 outputs, `sdot` by groups of 4 channels.
 //!
-//! Counts are multiplied less 128, which the bias makes good ([`Kernel::offset`](super::Kernel::offset)). In assembly: the
-//! intrinsics are not stable, and compilers spill the sums.
+//! Counts are multiplied less 128, which the bias makes good
+//! ([`Kernel::offset`](super::Kernel::offset)). In assembly: the intrinsics are not stable, and
+//! compilers spill the sums.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -54,8 +55,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
-    // weights, bias and scales cover all blocks.
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
+    // arena, and that weights, bias and scales cover all blocks.
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any) }
 }
 
@@ -81,9 +82,9 @@ unsafe fn accumulate_any(
 macro_rules! pixel {
     ($lane:literal, $x:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
         concat!(
-            "sdot ", $s0, ".4s, ", $w0, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s1, ".4s, ", $w1,
-            ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s2, ".4s, ", $w2, ".16b, ", $x, ".4b[", $lane,
-            "]\n", "sdot ", $s3, ".4s, ", $w3, ".16b, ", $x, ".4b[", $lane, "]\n",
+            "sdot ", $s0, ".4s, ", $w0, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s1, ".4s, ",
+            $w1, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s2, ".4s, ", $w2, ".16b, ", $x,
+            ".4b[", $lane, "]\n", "sdot ", $s3, ".4s, ", $w3, ".16b, ", $x, ".4b[", $lane, "]\n",
         )
     };
 }

@@ -54,8 +54,8 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The target, of this stage, has been checked against the arena, its row has `x + P` pixels or more, and
-    /// `block < blocks`, which is how many blocks of outputs it has.
+    /// The target, of this stage, has been checked against the arena, its row has `x + P` pixels or
+    /// more, and `block < blocks`, which is how many blocks of outputs it has.
     #[target_feature(enable = "neon")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
@@ -84,7 +84,8 @@ impl<'a> Epilogue<'a> {
                 }
                 Target::Reals { start, .. } => {
                     for (p, sums) in sums.iter().enumerate() {
-                        let out: *mut f32 = arena.add(start + ((x + p) * blocks + block) * 64).cast();
+                        let out: *mut f32 =
+                            arena.add(start + ((x + p) * blocks + block) * 64).cast();
                         for i in 0..4 {
                             vst1q_f32(out.add(4 * i), vmulq_f32(vcvtq_f32_s32(sums[i]), scales[i]));
                         }
@@ -100,7 +101,12 @@ impl<'a> Epilogue<'a> {
     /// Where the stage adds a residual, its 16 bytes stand at `other`.
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn counts(&self, scales: &[float32x4_t; 4], sums: &Sums, other: *const u8) -> uint8x16_t {
+    unsafe fn counts(
+        &self,
+        scales: &[float32x4_t; 4],
+        sums: &Sums,
+        other: *const u8,
+    ) -> uint8x16_t {
         let mut low = self.curve(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
         let mut high = self.curve(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
         let last = usize::from(self.stage.sum.is_some());

@@ -1,4 +1,5 @@
-//! AArch64 with matrix products: tiles of 6 pixels × 16 outputs, `usmmla` on pairs of pixels, pairs of outputs and 8 channels.
+//! AArch64 with matrix products: tiles of 6 pixels × 16 outputs, `usmmla` on pairs of pixels, pairs
+//! of outputs and 8 channels.
 //!
 //! Chunks of 4 channels alone, as a net's input has them, go by dot products (`sudot`).
 
@@ -39,7 +40,8 @@ fn spin_registers(rounds: usize) {
     core::hint::black_box(sums);
 }
 
-/// `sum[2 * p + o] += inputs[8 * p..][..8] · weights[8 * o..][..8]` for p and o of 0 and 1. Not yet a stable intrinsic.
+/// `sum[2 * p + o] += inputs[8 * p..][..8] · weights[8 * o..][..8]` for p and o of 0 and 1. Not yet
+/// a stable intrinsic.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 fn matrix(sum: &mut int32x4_t, inputs: uint8x16_t, weights: int8x16_t) {
@@ -66,8 +68,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
-    // weights, bias and scales cover all blocks.
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
+    // arena, and that weights, bias and scales cover all blocks.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
@@ -78,7 +80,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
     let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
     for block in 0..row.blocks() {
         let mut x = 0;
-        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
+        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
+        // `row.width`.
         unsafe {
             let weights = weights.add(block * block_len);
             while x + 6 <= row.width {
@@ -113,7 +116,12 @@ unsafe fn tile<const Q: usize, const P: usize>(
     // SAFETY: all places lie within the bounds that `check` has shown.
     unsafe {
         let bias = row.bias.as_ptr().add(block * BLOCK);
-        let bias = [vld1q_s32(bias), vld1q_s32(bias.add(4)), vld1q_s32(bias.add(8)), vld1q_s32(bias.add(12))];
+        let bias = [
+            vld1q_s32(bias),
+            vld1q_s32(bias.add(4)),
+            vld1q_s32(bias.add(8)),
+            vld1q_s32(bias.add(12)),
+        ];
         let mut sums = [bias; P];
         for feed in row.feeds() {
             let source = arena.add(feed.start + x * feed.step);
@@ -139,14 +147,16 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
     mut weights: *const i8,
 ) -> *const i8 {
     let mut products = [[vdupq_n_s32(0); 8]; Q];
-    // SAFETY: each tap of each pixel lies in the arena, and there are 16 vectors of weights per tap and block.
+    // SAFETY: each tap of each pixel lies in the arena, and there are 16 vectors of weights per tap
+    // and block.
     unsafe {
         for &tap in feed.taps {
             let source = source.offset(tap as isize);
             let mut halves = [[vdupq_n_u64(0); Q]; 2];
             for q in 0..Q {
                 // Without a second pixel the first stands in for it.
-                let pixel = |p: usize| vreinterpretq_u64_u8(vld1q_u8(source.add(p.min(P - 1) * feed.step)));
+                let pixel =
+                    |p: usize| vreinterpretq_u64_u8(vld1q_u8(source.add(p.min(P - 1) * feed.step)));
                 let [first, second] = [pixel(2 * q), pixel(2 * q + 1)];
                 halves[0][q] = vzip1q_u64(first, second);
                 halves[1][q] = vzip2q_u64(first, second);
@@ -165,7 +175,10 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
     for (p, sums) in sums.iter_mut().enumerate() {
         let products = &products[p / 2];
         for (i, sum) in sums.iter_mut().enumerate() {
-            let [a, b] = [vreinterpretq_s64_s32(products[2 * i]), vreinterpretq_s64_s32(products[2 * i + 1])];
+            let [a, b] = [
+                vreinterpretq_s64_s32(products[2 * i]),
+                vreinterpretq_s64_s32(products[2 * i + 1]),
+            ];
             let own = if p % 2 == 0 { vzip1q_s64(a, b) } else { vzip2q_s64(a, b) };
             *sum = vaddq_s32(*sum, vreinterpretq_s32_s64(own));
         }

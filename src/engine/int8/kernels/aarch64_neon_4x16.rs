@@ -1,8 +1,10 @@
-//! AArch64 without dot products: tiles of 4 pixels × 16 outputs, exact through 16-bit products of bytes (`smull`, `smlal`, `sadalp`).
+//! AArch64 without dot products: tiles of 4 pixels × 16 outputs, exact through 16-bit products of
+//! bytes (`smull`, `smlal`, `sadalp`).
 //!
-//! Counts are multiplied less 128, which the bias makes good ([`Kernel::offset`](super::Kernel::offset)). Two products of
-//! bytes fit in 16 bits unless both are -128 × -128; where a weight is -128 each product is added to its sum by itself.
-//! In assembly, since cores that need this kernel run instructions in their order, and compilers spill the sums.
+//! Counts are multiplied less 128, which the bias makes good
+//! ([`Kernel::offset`](super::Kernel::offset)). Two products of bytes fit in 16 bits unless both
+//! are -128 × -128; where a weight is -128 each product is added to its sum by itself. In assembly,
+//! since cores that need this kernel run instructions in their order, and compilers spill the sums.
 
 use core::arch::aarch64::*;
 
@@ -43,8 +45,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
     let accumulate = if weights.contains(&i8::MIN) { accumulate_each } else { accumulate_both };
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
-    // weights, bias and scales cover all blocks.
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
+    // arena, and that weights, bias and scales cover all blocks.
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }
 }
 
@@ -141,8 +143,9 @@ macro_rules! spread {
     };
 }
 
-/// One group of channels of one pixel, pairs of products added together; the pairs are spread over `$d0` and `$d1`. `$then0` and
-/// `$then1` follow the last use of the weights of the first and second pair.
+/// One group of channels of one pixel, pairs of products added together; the pairs are spread over
+/// `$d0` and `$d1`. `$then0` and `$then1` follow the last use of the weights of the first and
+/// second pair.
 macro_rules! both {
     ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
         concat!(
@@ -169,8 +172,8 @@ macro_rules! each {
     };
 }
 
-/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`. Each pixel's pairs are spread one pixel ahead,
-/// the first one's already; `$then0` and `$then1` stand in the last pixel.
+/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`. Each pixel's pairs are
+/// spread one pixel ahead, the first one's already; `$then0` and `$then1` stand in the last pixel.
 macro_rules! group {
     ($way:ident, $a:literal, $b:literal, $then0:expr, $then1:expr) => {
         concat!(

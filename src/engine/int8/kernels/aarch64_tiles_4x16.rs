@@ -10,23 +10,27 @@ const PIXELS: usize = 4;
 /// The sums of a tile.
 pub(super) type Tile = [Sums; PIXELS];
 
-/// Adds the products of one input at 4 pixels, the first at a place and the others each a step further; returns the weights that remain.
+/// Adds the products of one input at 4 pixels, the first at a place and the others each a step
+/// further; returns the weights that remain.
 pub(super) type Accumulate = unsafe fn(&mut Tile, *const u8, usize, &Feed, *const i8) -> *const i8;
 
 /// Fills a row.
 ///
 /// # Safety
-/// The row has been checked against the arena, `weights` are the row's, and the CPU has what `accumulate` needs.
+/// The row has been checked against the arena, `weights` are the row's, and the CPU has what
+/// `accumulate` needs.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumulate: Accumulate) {
     let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.target));
     for block in 0..row.blocks() {
         let mut x = 0;
         while x < row.width {
-            // The last tile lies at the row's end, over pixels that are done; a row shorter than a tile goes pixel by pixel.
+            // The last tile lies at the row's end, over pixels that are done; a row shorter than a
+            // tile goes pixel by pixel.
             let step = if row.width < PIXELS { 0 } else { 1 };
             x = if step == 0 { x } else { x.min(row.width - PIXELS) };
-            // SAFETY: blocks below `row.blocks()` have their weights; the tile ends at or before `row.width`.
+            // SAFETY: blocks below `row.blocks()` have their weights; the tile ends at or before
+            // `row.width`.
             unsafe {
                 let bias = row.bias.as_ptr().add(block * BLOCK);
                 let bias = |i: usize| vld1q_s32(bias.add(4 * i));
@@ -48,12 +52,14 @@ pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumu
     }
 }
 
-/// Defines an [`Accumulate`] in assembly: loops over taps, sums in v16 to v31, pixel by pixel, and the 4 pixels' counts less 128 in v0
-/// to v3. The code of one tap may use v4 to v15 and advances `weights`.
+/// Defines an [`Accumulate`] in assembly: loops over taps, sums in v16 to v31, pixel by pixel, and
+/// the 4 pixels' counts less 128 in v0 to v3. The code of one tap may use v4 to v15 and advances
+/// `weights`.
 macro_rules! accumulate {
     ($name:ident, $feature:literal, $width:literal, $($tap:expr),+ $(,)?) => {
         /// # Safety
-        /// The CPU has the feature; every tap of the pixels may be read, and the weights are the taps'.
+        /// The CPU has the feature; every tap of the pixels may be read, and the weights are the
+        /// taps'.
         #[target_feature(enable = $feature)]
         unsafe fn $name(
             sums: &mut Tile,

@@ -1,8 +1,10 @@
-//! 32-bit ARM with NEON: tiles of 2 pixels × 16 outputs, exact through 16-bit products of bytes (`vmull`, `vmlal`, `vpadal`).
+//! 32-bit ARM with NEON: tiles of 2 pixels × 16 outputs, exact through 16-bit products of bytes
+//! (`vmull`, `vmlal`, `vpadal`).
 //!
-//! The twin of the 64-bit one, in assembly, since the intrinsics are not stable and the triple's other code must run without NEON.
-//! Counts are multiplied less 128, which the bias makes good ([`Kernel::offset`](super::Kernel::offset)). Two products of
-//! bytes fit in 16 bits unless both are -128 × -128; where a weight is -128 each product is added to its sum by itself.
+//! The twin of the 64-bit one, in assembly, since the intrinsics are not stable and the triple's
+//! other code must run without NEON. Counts are multiplied less 128, which the bias makes good
+//! ([`Kernel::offset`](super::Kernel::offset)). Two products of bytes fit in 16 bits unless both
+//! are -128 × -128; where a weight is -128 each product is added to its sum by itself.
 
 use core::arch::asm;
 use core::ffi::c_ulong;
@@ -10,8 +12,8 @@ use core::ffi::c_ulong;
 use super::arm_neon_epilogue::{Constants, store};
 use super::{BLOCK, Feed, GROUP, Packed, Row};
 
-// Clobbers name d0 to d31 one by one: where the triple has no NEON the compiler knows no q registers, silently drops their names,
-// and would not save what its callers keep in them.
+// Clobbers name d0 to d31 one by one: where the triple has no NEON the compiler knows no q
+// registers, silently drops their names, and would not save what its callers keep in them.
 
 /// The 16 sums of each pixel of a tile.
 type Sums = [[i32; BLOCK]; 2];
@@ -193,8 +195,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     for block in 0..row.blocks() {
         for x in (0..row.width).step_by(2) {
             let pixels = (row.width - x).min(2);
-            // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, and that
-            // weights, bias and scales cover all blocks.
+            // SAFETY: the feature is present; `check` has shown that inputs, residual and output
+            // lie in the arena, and that weights, bias and scales cover all blocks.
             unsafe {
                 let weights = weights.as_ptr().add(block * block_len);
                 let sums = tile(arena.as_ptr(), weights, row, block, [x, x + pixels - 1], lowest);

@@ -1,4 +1,5 @@
-//! What becomes of sums on 32-bit ARM with NEON: the epilogue, on 16 outputs of a pixel, in assembly as the kernel's products are.
+//! What becomes of sums on 32-bit ARM with NEON: the epilogue, on 16 outputs of a pixel, in
+//! assembly as the kernel's products are.
 
 use core::arch::asm;
 
@@ -50,7 +51,8 @@ impl Constants {
 /// Requantizes and stores the sums of one pixel.
 ///
 /// # Safety
-/// The CPU has NEON; `row` lies in the arena, as [`Row::check`] shows; the block and the pixel are its own.
+/// The CPU has NEON; `row` lies in the arena, as [`Row::check`] shows; the block and the pixel are
+/// its own.
 pub(super) unsafe fn store(
     arena: *mut u8,
     row: &Row,
@@ -68,7 +70,13 @@ pub(super) unsafe fn store(
                     Some(_) => arena.add(residual + x * pace + block * BLOCK),
                     None => core::ptr::null(),
                 };
-                requantize(constants, sums, scales, other, arena.add(start + x * step + block * BLOCK));
+                requantize(
+                    constants,
+                    sums,
+                    scales,
+                    other,
+                    arena.add(start + x * step + block * BLOCK),
+                );
             }
             Target::Reals { start, .. } => {
                 let out: *mut f32 = arena.add(start + (x * row.blocks() + block) * 64).cast();
@@ -80,7 +88,8 @@ pub(super) unsafe fn store(
     }
 }
 
-/// Four sums to fixed point: scaled, bounded, rounded to nearest even by adding what leaves no bits for a fraction.
+/// Four sums to fixed point: scaled, bounded, rounded to nearest even by adding what leaves no bits
+/// for a fraction.
 macro_rules! fixed {
     ($sum:literal, $scale:literal) => {
         concat!(
@@ -162,7 +171,8 @@ macro_rules! spread {
 /// The counts of one pixel, the twin of the scalar rules of `requant`.
 ///
 /// # Safety
-/// The CPU has NEON; there are 16 scales and, unless it is null, 16 bytes of a residual; 16 bytes may be written at `out`.
+/// The CPU has NEON; there are 16 scales and, unless it is null, 16 bytes of a residual; 16 bytes
+/// may be written at `out`.
 unsafe fn requantize(
     constants: &Constants,
     sums: &[i32; BLOCK],

@@ -1,8 +1,9 @@
-//! One row of a convolution, on whatever the CPU offers: the seam between the plan and the instruction sets.
+//! One row of a convolution, on whatever the CPU offers: the seam between the plan and the
+//! instruction sets.
 //!
-//! A kernel fills one output row from tensors that lie in the arena. All kernels share the packing written here and
-//! must equal [`Kernel::Scalar`] to the bit; each stands in a file of its own named arch_feature_tile. Which row, which
-//! taps and which memory is the plan's affair.
+//! A kernel fills one output row from tensors that lie in the arena. All kernels share the packing
+//! written here and must equal [`Kernel::Scalar`] to the bit; each stands in a file of its own
+//! named arch_feature_tile. Which row, which taps and which memory is the plan's affair.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod_4x16;
@@ -19,7 +20,10 @@ mod arm_neon_2x16;
 #[cfg(target_arch = "arm")]
 mod arm_neon_epilogue;
 mod scalar;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the kernels here have no tiles"))]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "the kernels here have no tiles")
+)]
 pub(super) mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_6x16;
@@ -43,7 +47,8 @@ use core::str::FromStr;
 use super::requant::Stage;
 use winograd::Strip;
 
-/// Output channels that a block of weights covers; tensors of more than [`GROUP`] channels are padded to a multiple of it.
+/// Output channels that a block of weights covers; tensors of more than [`GROUP`] channels are
+/// padded to a multiple of it.
 pub(super) const BLOCK: usize = 16;
 /// Input channels that one instruction takes together.
 pub(super) const GROUP: usize = 4;
@@ -152,8 +157,9 @@ impl Kernel {
         if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
     }
 
-    /// Runs its multiplying instruction on registers alone and returns how many multiplications that was: timed by the caller, it
-    /// gives the peak that this core could reach. 0 where the CPU lacks the instruction.
+    /// Runs its multiplying instruction on registers alone and returns how many multiplications
+    /// that was: timed by the caller, it gives the peak that this core could reach. 0 where the CPU
+    /// lacks the instruction.
     pub fn spin(self, rounds: usize) -> u64 {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -187,7 +193,8 @@ impl Kernel {
         }
     }
 
-    /// What it takes from each count before it multiplies, for the bias to make good: 128 where both factors must be signed.
+    /// What it takes from each count before it multiplies, for the bias to make good: 128 where
+    /// both factors must be signed.
     pub(super) fn offset(self) -> i32 {
         match self {
             Self::Neon | Self::NeonDotprod => 128,
@@ -200,8 +207,8 @@ impl Kernel {
         matches!(self, Self::Avx2)
     }
 
-    /// Fills the output rows of a row of tiles; the memory named by `strip` lies inside `arena`, which is checked. For kernels
-    /// that have tiles.
+    /// Fills the output rows of a row of tiles; the memory named by `strip` lies inside `arena`,
+    /// which is checked. For kernels that have tiles.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         expect(unused_variables, reason = "the kernels here have no tiles")
@@ -214,7 +221,8 @@ impl Kernel {
         }
     }
 
-    /// Fills one row of the output; the memory named by `row` lies inside `arena`, which is checked.
+    /// Fills one row of the output; the memory named by `row` lies inside `arena`, which is
+    /// checked.
     #[inline]
     pub(super) fn convolve(self, arena: &mut [u8], row: &Row) {
         match self {
@@ -266,7 +274,8 @@ pub(super) enum Packing {
     Words,
     /// i8, `[block][chunk][pair][16 outputs][2 inputs]`.
     Pairs,
-    /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as [`Packing::Bytes`].
+    /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as
+    /// [`Packing::Bytes`].
     Eights,
 }
 
@@ -286,7 +295,8 @@ pub(super) struct Feed<'a> {
     pub(super) start: usize,
     /// Bytes from one output pixel's input to the next's.
     pub(super) step: usize,
-    /// Offset of each chunk of channels (16, or 4 where the tensor has 4): tap by tap, chunk by chunk.
+    /// Offset of each chunk of channels (16, or 4 where the tensor has 4): tap by tap, chunk by
+    /// chunk.
     pub(super) taps: &'a [i32],
     /// Smallest and largest of `taps`.
     pub(super) reach: [i32; 2],
@@ -301,7 +311,8 @@ pub(super) struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// How many output pixels the taps of each row of the window lie apart, where these are three, from left to right and equally far.
+    /// How many output pixels the taps of each row of the window lie apart, where these are three,
+    /// from left to right and equally far.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn apart(&self) -> Option<usize> {
         let (&first, &second) = (self.taps.first()?, self.taps.get(self.chunks)?);
@@ -391,8 +402,8 @@ impl<'a> Row<'a> {
         self.scratch.len() >= pixels * self.depth() * GROUP * 2
     }
 
-    /// Panics unless all memory that a kernel may touch for this row lies where it should: the bounds that the
-    /// unchecked accesses of SIMD kernels stand on.
+    /// Panics unless all memory that a kernel may touch for this row lies where it should: the
+    /// bounds that the unchecked accesses of SIMD kernels stand on.
     #[inline]
     pub(super) fn check(&self, arena: usize) {
         let last = self.width - 1;
@@ -406,7 +417,9 @@ impl<'a> Row<'a> {
         match self.target {
             Target::Counts { stage, start, step, residual } => {
                 assert!(start + last * step + channels <= arena);
-                assert!(stage.sum.is_none() || residual[0] + last * residual[1] + channels <= arena);
+                assert!(
+                    stage.sum.is_none() || residual[0] + last * residual[1] + channels <= arena
+                );
             }
             Target::Reals { start, .. } => assert!(start + self.width * channels * 4 <= arena),
         }
@@ -421,8 +434,8 @@ impl<'a> Row<'a> {
 
 /// Sets weights in a kernel's order.
 ///
-/// `groups` gives the number of channel groups of each chunk, in the order in which a kernel meets them;
-/// `weight(output, chunk, channel)` gives a chunk's weights, 0 outside the net's channels.
+/// `groups` gives the number of channel groups of each chunk, in the order in which a kernel meets
+/// them; `weight(output, chunk, channel)` gives a chunk's weights, 0 outside the net's channels.
 pub(super) fn pack(
     packing: Packing,
     blocks: usize,
@@ -440,7 +453,9 @@ pub(super) fn pack(
             let together = together.min(groups * GROUP);
             for first in (0..groups * GROUP).step_by(together) {
                 for output in block * BLOCK..(block + 1) * BLOCK {
-                    bytes.extend((first..first + together).map(|channel| weight(output, chunk, channel)));
+                    bytes.extend(
+                        (first..first + together).map(|channel| weight(output, chunk, channel)),
+                    );
                 }
             }
         }

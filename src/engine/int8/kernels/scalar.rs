@@ -26,7 +26,8 @@ pub(super) fn spin(rounds: usize) -> u64 {
     let (weights, group) = core::hint::black_box(([3i8; BLOCK * GROUP], [5u8; GROUP]));
     let mut sums = [0i32; BLOCK];
     for _ in 0..rounds {
-        for (sum, w) in core::hint::black_box(&mut sums).iter_mut().zip(weights.chunks_exact(GROUP)) {
+        for (sum, w) in core::hint::black_box(&mut sums).iter_mut().zip(weights.chunks_exact(GROUP))
+        {
             let products = group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w));
             *sum = sum.wrapping_add(products.sum::<i32>());
         }
@@ -48,7 +49,8 @@ fn accumulate<'a>(
         for group in arena[at..at + feed.groups * GROUP].chunks_exact(GROUP) {
             let (now, later) = weights.split_at(BLOCK * GROUP);
             for (sum, w) in sums.iter_mut().zip(now.chunks_exact(GROUP)) {
-                *sum += group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
+                *sum +=
+                    group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
             }
             weights = later;
         }
@@ -71,7 +73,8 @@ fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32;
         Target::Reals { stage, start } => {
             for (i, &sum) in sums.iter().enumerate() {
                 let at = start + (pixel * row.bias.len() + channel + i) * 4;
-                arena[at..at + 4].copy_from_slice(&(sum as f32 * stage.scales[channel + i]).to_ne_bytes());
+                arena[at..at + 4]
+                    .copy_from_slice(&(sum as f32 * stage.scales[channel + i]).to_ne_bytes());
             }
         }
     }

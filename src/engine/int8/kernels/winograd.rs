@@ -1,10 +1,12 @@
-//! Convolutions of 3×3 or 2×2 taps by a fraction of their products: Winograd's minimal filtering in whole numbers.
+//! Convolutions of 3×3 or 2×2 taps by a fraction of their products: Winograd's minimal filtering in
+//! whole numbers.
 //!
-//! A tile of 2×4 pixels (3×5 for 2×2 taps) comes from 24 products per pair of channels where the definition takes 72 (60):
-//! inputs and weights are taken to points of polynomials, multiplied there, and the products taken back (Winograd 1980;
-//! Lavin and Gray, arXiv:1509.09308). Both kinds use the same points, 0, 1, -1 and infinity along columns, and 2 and -2
-//! as well along rows, so that only weights and the way back differ. In whole numbers that way yields 48 times the
-//! sums, exactly, and the result is that of the definition to the bit.
+//! A tile of 2×4 pixels (3×5 for 2×2 taps) comes from 24 products per pair of channels where the
+//! definition takes 72 (60): inputs and weights are taken to points of polynomials, multiplied
+//! there, and the products taken back (Winograd 1980; Lavin and Gray, arXiv:1509.09308). Both kinds
+//! use the same points, 0, 1, -1 and infinity along columns, and 2 and -2 as well along rows, so
+//! that only weights and the way back differ. In whole numbers that way yields 48 times the sums,
+//! exactly, and the result is that of the definition to the bit.
 //!
 //! | | down, 4 points | across, 6 points |
 //! |---|---|---|
@@ -12,10 +14,11 @@
 //! | weights | g(0), g(1), g(−1), g(∞) | g(0), −g(1), −g(−1), g(2), g(−2), g(∞) |
 //! | sums | 2m0+m1+m2, m1−m2, m1+m2; to the last −2m3 | 6m0+4(m1+m2)+(m3+m4), 4(m1−m2)+2(m3−m4), 4(m1+m2)+4(m3+m4), 4(m1−m2)+8(m3−m4), 4(m1+m2)+16(m3+m4); to the last 24m5 |
 //!
-//! Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667: both fit in 16 bits, for `pmaddwd` and its like.
-//! Everything later may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`]. Dilated taps are undilated ones over
-//! every d-th row and column, and taps at a stride several inputs of their own, one for each remainder. Pixels of a tile
-//! that lie outside the tensor are computed from whatever is there and dropped.
+//! Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667: both fit in 16 bits, for
+//! `pmaddwd` and its like. Everything later may wrap around in 32 bits, as long as 48 times a sum
+//! does not: [`fits`]. Dilated taps are undilated ones over every d-th row and column, and taps at
+//! a stride several inputs of their own, one for each remainder. Pixels of a tile that lie outside
+//! the tensor are computed from whatever is there and dropped.
 
 use core::ops::Range;
 
@@ -82,7 +85,8 @@ impl Strip<'_> {
         self.bias.len() / BLOCK
     }
 
-    /// Tiles, and the first column of one: neighbouring columns belong to different tiles where taps are dilated.
+    /// Tiles, and the first column of one: neighbouring columns belong to different tiles where
+    /// taps are dilated.
     #[inline]
     pub(super) fn tiles(&self) -> usize {
         tiles(self.width, tile(self.taps)[1], self.dilation)
@@ -123,7 +127,8 @@ pub(crate) fn tiles(len: usize, per: usize, dilation: usize) -> usize {
     len / span * dilation + (len % span).min(dilation)
 }
 
-/// Bytes of scratch memory for an input of so many chunks of 16 channels: transformed inputs as i16, products as i32.
+/// Bytes of scratch memory for an input of so many chunks of 16 channels: transformed inputs as
+/// i16, products as i32.
 pub(crate) fn scratch_len(chunks: usize) -> usize {
     POINTS * TILES * BLOCK * (2 * chunks + 4)
 }
@@ -133,14 +138,16 @@ pub(crate) fn fits(magnitude: u64) -> bool {
     magnitude <= i32::MAX as u64 / (FACTOR * 255)
 }
 
-/// A weight of each of 16 outputs for each of two inputs, in the order in which a multiplying instruction takes them.
+/// A weight of each of 16 outputs for each of two inputs, in the order in which a multiplying
+/// instruction takes them.
 type Lanes = [i16; 2 * BLOCK];
 
 /// Weights at the points, in the order `[block][point][pair of inputs][16 outputs][2 inputs]`.
 ///
-/// `window(output, input)` gives the weights of the `taps` × `taps` taps in rows of three, for input channels as they stand in the
-/// feeds, an even number; 0 outside the net's channels. This is most of a start's time, so that it works on lanes, which compilers
-/// turn into vectors, and writes every line of memory once.
+/// `window(output, input)` gives the weights of the `taps` × `taps` taps in rows of three, for
+/// input channels as they stand in the feeds, an even number; 0 outside the net's channels. This is
+/// most of a start's time, so that it works on lanes, which compilers turn into vectors, and writes
+/// every line of memory once.
 pub(crate) fn transform(
     taps: usize,
     blocks: usize,
@@ -197,7 +204,9 @@ mod tests {
 
     #[test]
     fn tiles_cover_every_pixel_once() {
-        for (len, per, dilation) in (1..40).flat_map(|l| [(l, 4, 1), (l, 4, 3), (l, 2, 4), (l, 4, 4)]) {
+        for (len, per, dilation) in
+            (1..40).flat_map(|l| [(l, 4, 1), (l, 4, 3), (l, 2, 4), (l, 4, 4)])
+        {
             let mut seen = vec![0; len + per * dilation];
             for tile in 0..tiles(len, per, dilation) {
                 let first = tile / dilation * per * dilation + tile % dilation;

@@ -1,7 +1,7 @@
 //! AVX2 without VNNI: tiles of 6 pixels × 16 outputs, exact through 16-bit products (`vpmaddwd`).
 //!
-//! `vpmaddubsw` would saturate on full-range counts and weights, so both are widened: weights when packed, activations once per
-//! tile into a panel that all blocks of outputs share.
+//! `vpmaddubsw` would saturate on full-range counts and weights, so both are widened: weights when
+//! packed, activations once per tile into a panel that all blocks of outputs share.
 
 use core::arch::x86_64::*;
 
@@ -42,8 +42,9 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Words(weights) = row.weights else { return };
     assert!(available() && row.has_panel(6));
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, that weights,
-    // bias and scales cover all blocks; the scratch memory holds a panel of 6 pixels.
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
+    // arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel of 6
+    // pixels.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
@@ -82,7 +83,8 @@ unsafe fn tile<const P: usize>(
     x: usize,
 ) {
     let pairs = row.depth() * GROUP / 2;
-    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as `pairs` says.
+    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as
+    // `pairs` says.
     unsafe {
         let panel = arena.add(row.scratch.start);
         widen::<P>(arena, panel, row, x);
@@ -124,8 +126,9 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
                         _mm256_storeu_si256(panel.cast(), words);
                         panel = panel.add(32);
                     } else {
-                        let words =
-                            _mm_cvtepu8_epi16(_mm_cvtsi32_si128(source.cast::<i32>().read_unaligned()));
+                        let words = _mm_cvtepu8_epi16(_mm_cvtsi32_si128(
+                            source.cast::<i32>().read_unaligned(),
+                        ));
                         _mm_storel_epi64(panel.cast(), words);
                         panel = panel.add(8);
                     }
@@ -135,7 +138,8 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
     }
 }
 
-/// Adds the products of `chunks` chunks of `G` pairs; returns the panel and the weights that remain.
+/// Adds the products of `chunks` chunks of `G` pairs; returns the panel and the weights that
+/// remain.
 ///
 /// # Safety
 /// As [`tile`]; `panel` and `weights` hold that many chunks.
@@ -154,7 +158,9 @@ unsafe fn accumulate<const P: usize, const G: usize>(
                 let w = weights.add(g * BLOCK * 2);
                 let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(BLOCK).cast())];
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let pair = _mm256_set1_epi32(panel.add((p * G + g) * 4).cast::<i32>().read_unaligned());
+                    let pair = _mm256_set1_epi32(
+                        panel.add((p * G + g) * 4).cast::<i32>().read_unaligned(),
+                    );
                     sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(pair, w[0]));
                     sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(pair, w[1]));
                 }

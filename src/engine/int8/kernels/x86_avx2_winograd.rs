@@ -1,7 +1,8 @@
 //! AVX2: rows of tiles by [`winograd`](super::winograd), six tiles at a time.
 //!
-//! Six tiles' inputs are taken to their 24 points as 16-bit words; at each point they are multiplied with the weights of a block
-//! of 16 outputs, twelve sums in registers; then each tile's products are taken back to its pixels.
+//! Six tiles' inputs are taken to their 24 points as 16-bit words; at each point they are
+//! multiplied with the weights of a block of 16 outputs, twelve sums in registers; then each tile's
+//! products are taken back to its pixels.
 
 use core::arch::x86_64::*;
 
@@ -13,8 +14,9 @@ use super::{BLOCK, Target};
 pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
     strip.check(arena.len());
     assert!(is_x86_feature_detected!("avx2"));
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the arena, that weights, bias and
-    // scales cover all blocks, and that the scratch memory holds `TILES` tiles.
+    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
+    // arena, that weights, bias and scales cover all blocks, and that the scratch memory holds
+    // `TILES` tiles.
     unsafe {
         match strip.taps {
             3 => groups::<3>(arena.as_mut_ptr(), strip),
@@ -78,7 +80,14 @@ unsafe fn group<const TAPS: usize, const T: usize>(
             multiply::<T>(points, weights, chunks, products);
             for t in 0..T {
                 let products = products.add(t * BLOCK);
-                give_back::<TAPS, T>(arena, strip, epilogue, block, strip.column(first + t), products);
+                give_back::<TAPS, T>(
+                    arena,
+                    strip,
+                    epilogue,
+                    block,
+                    strip.column(first + t),
+                    products,
+                );
             }
         }
     }
@@ -87,7 +96,8 @@ unsafe fn group<const TAPS: usize, const T: usize>(
 /// Takes 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
 ///
 /// # Safety
-/// The CPU has AVX2; the feed's rows lie in the memory that `arena` points to; so does every point's place.
+/// The CPU has AVX2; the feed's rows lie in the memory that `arena` points to; so does every
+/// point's place.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn take(
@@ -101,11 +111,19 @@ unsafe fn take(
     let line = |x: usize| {
         let at = (column + x * dilation).min(feed.columns - 1) * feed.step;
         // SAFETY: the column is one of the feed's.
-        let load = |row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) };
-        let [a, b, c, d] = [load(feed.rows[0]), load(feed.rows[1]), load(feed.rows[2]), load(feed.rows[3])];
-        [_mm256_sub_epi16(a, c), _mm256_add_epi16(b, c), _mm256_sub_epi16(c, b), _mm256_sub_epi16(b, d)]
+        let load =
+            |row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) };
+        let [a, b, c, d] =
+            [load(feed.rows[0]), load(feed.rows[1]), load(feed.rows[2]), load(feed.rows[3])];
+        [
+            _mm256_sub_epi16(a, c),
+            _mm256_add_epi16(b, c),
+            _mm256_sub_epi16(c, b),
+            _mm256_sub_epi16(b, d),
+        ]
     };
-    // Arrays are spelled out here and below: what `map` calls is not compiled for the CPU's features.
+    // Arrays are spelled out here and below: what `map` calls is not compiled for the CPU's
+    // features.
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
     let row = |y: usize| columns(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
     for (y, points) in [row(0), row(1), row(2), row(3)].into_iter().enumerate() {
@@ -159,11 +177,15 @@ unsafe fn multiply<const T: usize>(
                     for (t, sums) in sums.iter_mut().enumerate() {
                         let input = points.add(t * BLOCK + pair * 2).cast::<i32>().read_unaligned();
                         let input = _mm256_set1_epi32(input);
-                        let added = [_mm256_madd_epi16(input, w[0]), _mm256_madd_epi16(input, w[1])];
+                        let added =
+                            [_mm256_madd_epi16(input, w[0]), _mm256_madd_epi16(input, w[1])];
                         *sums = if pair == 0 && chunk == 0 {
                             added
                         } else {
-                            [_mm256_add_epi32(sums[0], added[0]), _mm256_add_epi32(sums[1], added[1])]
+                            [
+                                _mm256_add_epi32(sums[0], added[0]),
+                                _mm256_add_epi32(sums[1], added[1]),
+                            ]
                         };
                     }
                 }
@@ -182,7 +204,8 @@ unsafe fn multiply<const T: usize>(
 /// Takes one tile's products back to its pixels, requantizes and stores them.
 ///
 /// # Safety
-/// As [`convolve`], with a column and a block of the strip; `products` holds the tile's in a group of `T`.
+/// As [`convolve`], with a column and a block of the strip; `products` holds the tile's in a group
+/// of `T`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn give_back<const TAPS: usize, const T: usize>(
@@ -223,7 +246,8 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
 /// Eight channels of a tile's pixels, row by row.
 ///
 /// # Safety
-/// The CPU has AVX2; eight biases stand at `bias`, the tile's products in a group of `T` at `products`.
+/// The CPU has AVX2; eight biases stand at `bias`, the tile's products in a group of `T` at
+/// `products`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn rows<const TAPS: usize, const T: usize>(
@@ -234,7 +258,8 @@ unsafe fn rows<const TAPS: usize, const T: usize>(
     let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
     // SAFETY: so it does for all 24 points.
     let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
-    let line = |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
+    let line =
+        |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
     let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
     let row = |y: usize| {
         let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
@@ -253,7 +278,11 @@ fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
     let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
     let (sum, difference, last) = (add(m[1], m[2]), sub(m[1], m[2]), add(m[3], m[3]));
     let first = add(add(m[0], m[0]), sum);
-    if TAPS == 3 { [first, sub(difference, last), last] } else { [first, difference, sub(sum, last)] }
+    if TAPS == 3 {
+        [first, sub(difference, last), last]
+    } else {
+        [first, difference, sub(sum, last)]
+    }
 }
 
 /// The way back across: 24 times the sums; of four columns for three taps, of five for two.
@@ -268,9 +297,18 @@ fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
     let eight = _mm256_slli_epi32::<3>(m[5]);
     let last = add(twice(eight), eight);
     let fourth = add(near, four(far));
-    let (fourth, fifth) =
-        if TAPS == 3 { (add(fourth, last), last) } else { (fourth, add(add(nears, four(four(fars))), last)) };
-    [add(add(add(twice(first), first), nears), fars), add(near, far), add(nears, four(fars)), fourth, fifth]
+    let (fourth, fifth) = if TAPS == 3 {
+        (add(fourth, last), last)
+    } else {
+        (fourth, add(add(nears, four(four(fars))), last))
+    };
+    [
+        add(add(add(twice(first), first), nears), fars),
+        add(near, far),
+        add(nears, four(fars)),
+        fourth,
+        fifth,
+    ]
 }
 
 /// A 48th of multiples of 48: a sixteenth, times the inverse of 3 modulo 2^32.

@@ -83,7 +83,8 @@ impl Rules {
                     let n = _mm512_min_epi16(t, zero);
                     let e = _mm512_add_epi16(_mm512_mulhrs_epi16(cubic[0], n), cubic[1]);
                     let e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2]);
-                    let e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
+                    let e =
+                        _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
                     // Three squarings at least, and mostly no more.
                     let e = _mm512_mulhrs_epi16(e, e);
                     let e = _mm512_mulhrs_epi16(e, e);

@@ -1,11 +1,14 @@
-//! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or 8 × 32 where there are two blocks, sums in zmm registers.
+//! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or 8 × 32 where there are two blocks, sums in zmm
+//! registers.
 //!
-//! Each weight vector meets the activations of every pixel of the tile as broadcast 32-bit groups (`vpdpbusd`, which does not
-//! saturate). A tile's sums then wait in memory while the next tile's products are made: between these, four vectors of them at a
-//! time, they become counts. Products keep two of the core's vector pipes busy, requantization mostly the others.
+//! Each weight vector meets the activations of every pixel of the tile as broadcast 32-bit groups
+//! (`vpdpbusd`, which does not saturate). A tile's sums then wait in memory while the next tile's
+//! products are made: between these, four vectors of them at a time, they become counts. Products
+//! keep two of the core's vector pipes busy, requantization mostly the others.
 //!
-//! What runs between products must be inlined there, or every sum would leave its register at each call. `#[inline(always)]`
-//! does not go with `#[target_feature]`, so it is a macro of small functions.
+//! What runs between products must be inlined there, or every sum would leave its register at each
+//! call. `#[inline(always)]` does not go with `#[target_feature]`, so it is a macro of small
+//! functions.
 
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -52,8 +55,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in the arena, and that
-    // weights, bias and scales cover all blocks.
+    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
+    // the arena, and that weights, bias and scales cover all blocks.
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
@@ -191,8 +194,8 @@ unsafe fn tile<const P: usize, const N: usize>(
     }
 }
 
-/// Adds the products of one input; `STEP` is the step between pixels where it is known at compile time, else 0. Returns the weights
-/// that remain.
+/// Adds the products of one input; `STEP` is the step between pixels where it is known at compile
+/// time, else 0. Returns the weights that remain.
 ///
 /// # Safety
 /// As [`convolve`]; `source` is the input of the tile's first pixel.
@@ -207,7 +210,8 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     waiting: &mut Waiting<N>,
 ) -> *const i8 {
     let step = if STEP == 0 { feed.step } else { STEP };
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * groups` vectors of weights per block.
+    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * groups` vectors
+    // of weights per block.
     unsafe {
         for &tap in feed.taps {
             let source = source.offset(tap as isize);
@@ -230,11 +234,13 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     weights
 }
 
-/// As [`accumulate`] for windows of three taps across, `D` pixels apart: each activation is loaded once for the three pixels that see
-/// it through one tap each. With one block to a tile, loads would else be what the products wait for.
+/// As [`accumulate`] for windows of three taps across, `D` pixels apart: each activation is loaded
+/// once for the three pixels that see it through one tap each. With one block to a tile, loads
+/// would else be what the products wait for.
 ///
 /// # Safety
-/// As [`accumulate`], with `feed.apart() == Some(D)` and `feed.step == STEP`: what is read is what the taps of the tile's pixels read.
+/// As [`accumulate`], with `feed.apart() == Some(D)` and `feed.step == STEP`: what is read is what
+/// the taps of the tile's pixels read.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usize>(
@@ -248,7 +254,8 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
     // From one tap's weights to the next's.
     let tap_len = feed.chunks * feed.groups * VECTOR;
     let mut taps = feed.taps;
-    // SAFETY: the caller vouches for the activations; there are `taps.len() * groups` vectors of weights per block.
+    // SAFETY: the caller vouches for the activations; there are `taps.len() * groups` vectors of
+    // weights per block.
     unsafe {
         while let Some((window_row, below)) = taps.split_at_checked(3 * feed.chunks) {
             taps = below;
@@ -268,7 +275,8 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
                             }
                         }
                     };
-                    // A loop of so many turns would not be unrolled, and its sums not be kept in registers.
+                    // A loop of so many turns would not be unrolled, and its sums not be kept in
+                    // registers.
                     macro_rules! unroll {
                         ($($i:literal)*) => { $( if $i < P + 2 * D { products($i) } )* };
                     }
@@ -313,14 +321,16 @@ unsafe fn broadcast(group: *const u8) -> __m512i {
 /// Vectors of sums of a whole tile.
 const TILE: usize = 16;
 
-/// Sums of the tile before, pixel by pixel and of its `N` blocks in turn, and where their counts go.
+/// Sums of the tile before, pixel by pixel and of its `N` blocks in turn, and where their counts
+/// go.
 struct Waiting<'a, const N: usize> {
     sums: [__m512i; TILE],
     /// Those that still wait.
     vectors: Range<usize>,
     rules: &'a Rules,
     scales: [__m512; 2],
-    /// The place of the first vector that waits, or of the next that comes, and bytes from one pixel to the next.
+    /// The place of the first vector that waits, or of the next that comes, and bytes from one
+    /// pixel to the next.
     out: *mut u8,
     step: usize,
     residual: *const u8,
@@ -386,10 +396,12 @@ impl<'a, const N: usize> Waiting<'a, N> {
     #[inline]
     unsafe fn words(&mut self, count: usize) -> [__m512i; 2] {
         // SAFETY: a tile has a multiple of four vectors.
-        let sums = unsafe { self.sums.as_ptr().add(self.vectors.start).cast::<[__m512i; 4]>().read() };
+        let sums =
+            unsafe { self.sums.as_ptr().add(self.vectors.start).cast::<[__m512i; 4]>().read() };
         self.vectors.start += count;
-        let fixed =
-            |i: usize| _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), self.scales[i % 2]));
+        let fixed = |i: usize| {
+            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), self.scales[i % 2]))
+        };
         [_mm512_packs_epi32(fixed(0), fixed(1)), _mm512_packs_epi32(fixed(2), fixed(3))]
     }
 
@@ -452,7 +464,10 @@ impl<'a, const N: usize> Waiting<'a, N> {
         unsafe {
             if N == 2 && count == 4 {
                 _mm256_storeu_si256(self.out.cast(), _mm512_castsi512_si256(bytes));
-                _mm256_storeu_si256(self.out.add(self.step).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+                _mm256_storeu_si256(
+                    self.out.add(self.step).cast(),
+                    _mm512_extracti64x4_epi64::<1>(bytes),
+                );
                 return;
             }
             let parts = [
@@ -476,7 +491,9 @@ impl<'a, const N: usize> Waiting<'a, N> {
         let mut parts = [_mm_setzero_si128(); 4];
         for (i, part) in parts.iter_mut().take(count).enumerate() {
             // SAFETY: the caller vouches for these places.
-            *part = unsafe { _mm_loadu_si128(self.residual.add(Self::offset(self.residual_step, i)).cast()) };
+            *part = unsafe {
+                _mm_loadu_si128(self.residual.add(Self::offset(self.residual_step, i)).cast())
+            };
         }
         let v = _mm512_castsi128_si512(parts[0]);
         let v = _mm512_inserti32x4::<1>(v, parts[1]);

@@ -1,4 +1,5 @@
-//! AVX-VNNI: tiles of 6 pixels × 16 outputs, sums in ymm registers, `vpdpbusd` on broadcast groups of 4 channels.
+//! AVX-VNNI: tiles of 6 pixels × 16 outputs, sums in ymm registers, `vpdpbusd` on broadcast groups
+//! of 4 channels.
 
 use core::arch::x86_64::*;
 
@@ -42,8 +43,8 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Bytes(weights) = row.weights else { return };
     assert!(available());
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in the arena, and that
-    // weights, bias and scales cover all blocks.
+    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
+    // the arena, and that weights, bias and scales cover all blocks.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
@@ -54,7 +55,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
     let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
     for block in 0..row.blocks() {
         let mut x = 0;
-        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before `row.width`.
+        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
+        // `row.width`.
         unsafe {
             let weights = weights.add(block * block_len);
             while x + 6 <= row.width {
@@ -114,7 +116,8 @@ unsafe fn accumulate<const P: usize, const G: usize>(
     feed: &Feed,
     mut weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of weights per block.
+    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of
+    // weights per block.
     unsafe {
         for &tap in feed.taps {
             let source = source.offset(tap as isize);
@@ -122,7 +125,8 @@ unsafe fn accumulate<const P: usize, const G: usize>(
                 let w = weights.add(g * VECTOR);
                 let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(32).cast())];
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let group = source.add(p * feed.step + g * GROUP).cast::<i32>().read_unaligned();
+                    let group =
+                        source.add(p * feed.step + g * GROUP).cast::<i32>().read_unaligned();
                     let group = _mm256_set1_epi32(group);
                     sums[0] = _mm256_dpbusd_avx_epi32(sums[0], group, w[0]);
                     sums[1] = _mm256_dpbusd_avx_epi32(sums[1], group, w[1]);

@@ -1,4 +1,5 @@
-//! SSE4.1: tiles of 2 pixels × 16 outputs, exact through 16-bit products (`pmaddwd`) as in the AVX2 kernel.
+//! SSE4.1: tiles of 2 pixels × 16 outputs, exact through 16-bit products (`pmaddwd`) as in the AVX2
+//! kernel.
 
 use core::arch::x86_64::*;
 
@@ -39,8 +40,9 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
     row.check(arena.len());
     let Packed::Words(weights) = row.weights else { return };
     assert!(available() && row.has_panel(2));
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in the arena, that weights,
-    // bias and scales cover all blocks; the scratch memory holds a panel of 2 pixels.
+    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
+    // the arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel
+    // of 2 pixels.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
@@ -69,7 +71,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
 #[inline]
 unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x: usize) {
     let pairs = row.depth() * GROUP / 2;
-    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as `pairs` says.
+    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as
+    // `pairs` says.
     unsafe {
         let panel = arena.add(row.scratch.start);
         widen::<P>(arena, panel, row, x);
@@ -82,8 +85,9 @@ unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x
                 let w = weights.add(pair * BLOCK * 2);
                 let w = [0, 8, 16, 24].map(|i| _mm_loadu_si128(w.add(i).cast()));
                 for (p, sums) in sums.iter_mut().enumerate() {
-                    let pair =
-                        _mm_set1_epi32(panel.add((p * pairs + pair) * 4).cast::<i32>().read_unaligned());
+                    let pair = _mm_set1_epi32(
+                        panel.add((p * pairs + pair) * 4).cast::<i32>().read_unaligned(),
+                    );
                     for (sum, w) in sums.iter_mut().zip(w) {
                         *sum = _mm_add_epi32(*sum, _mm_madd_epi16(pair, w));
                     }
@@ -113,7 +117,10 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
                     if feed.groups == 4 {
                         let bytes = _mm_loadu_si128(source.cast());
                         _mm_storeu_si128(panel.cast(), _mm_cvtepu8_epi16(bytes));
-                        _mm_storeu_si128(panel.add(16).cast(), _mm_unpackhi_epi8(bytes, _mm_setzero_si128()));
+                        _mm_storeu_si128(
+                            panel.add(16).cast(),
+                            _mm_unpackhi_epi8(bytes, _mm_setzero_si128()),
+                        );
                         panel = panel.add(32);
                     } else {
                         let bytes = _mm_cvtsi32_si128(source.cast::<i32>().read_unaligned());
@@ -143,9 +150,9 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
         match row.target {
             Target::Counts { stage, start, step, residual } => {
                 let other = match stage.sum {
-                    Some(_) => {
-                        _mm_loadu_si128(arena.add(residual[0] + x * residual[1] + block * BLOCK).cast())
-                    }
+                    Some(_) => _mm_loadu_si128(
+                        arena.add(residual[0] + x * residual[1] + block * BLOCK).cast(),
+                    ),
                     None => _mm_setzero_si128(),
                 };
                 let out = arena.add(start + x * step + block * BLOCK);
@@ -175,8 +182,10 @@ fn counts(stage: &Stage, reals: [__m128; 4], other: __m128i) -> __m128i {
             let value = _mm_mulhrs_epi16(r, _mm_set1_epi16(stage.round));
             let value = _mm_max_epi16(value, _mm_set1_epi16(-stage.zero_point));
             let value = _mm_min_epi16(value, _mm_set1_epi16(255 - stage.zero_point));
-            let second =
-                _mm_mulhrs_epi16(_mm_xor_si128(other, _mm_set1_epi16(i16::MIN)), _mm_set1_epi16(sum.second));
+            let second = _mm_mulhrs_epi16(
+                _mm_xor_si128(other, _mm_set1_epi16(i16::MIN)),
+                _mm_set1_epi16(sum.second),
+            );
             let first = _mm_mulhrs_epi16(_mm_slli_epi16::<7>(value), _mm_set1_epi16(sum.first));
             _mm_adds_epi16(first, _mm_adds_epi16(second, _mm_set1_epi16(sum.offset)))
         };
@@ -184,8 +193,9 @@ fn counts(stage: &Stage, reals: [__m128; 4], other: __m128i) -> __m128i {
         high = add(high, _mm_unpackhi_epi8(zero, other));
         (round, zero_point) = (sum.round, sum.zero_point);
     }
-    let finish =
-        |r: __m128i| _mm_add_epi16(_mm_mulhrs_epi16(r, _mm_set1_epi16(round)), _mm_set1_epi16(zero_point));
+    let finish = |r: __m128i| {
+        _mm_add_epi16(_mm_mulhrs_epi16(r, _mm_set1_epi16(round)), _mm_set1_epi16(zero_point))
+    };
     _mm_packus_epi16(finish(low), finish(high))
 }
 
@@ -206,7 +216,10 @@ fn curve(curve: &Curve, t: __m128i) -> __m128i {
             for _ in 0..elu.squarings {
                 e = _mm_mulhrs_epi16(e, e);
             }
-            let fall = _mm_mulhrs_epi16(_mm_sub_epi16(_mm_set1_epi16(elu.one), e), _mm_set1_epi16(elu.depth));
+            let fall = _mm_mulhrs_epi16(
+                _mm_sub_epi16(_mm_set1_epi16(elu.one), e),
+                _mm_set1_epi16(elu.depth),
+            );
             _mm_sub_epi16(_mm_max_epi16(t, zero), fall)
         }
     }

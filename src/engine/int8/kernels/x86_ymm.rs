@@ -51,8 +51,8 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The CPU has AVX2; the target, of this stage, has been checked against the arena, its row has `x + P` pixels or more, and
-    /// `block < blocks`, which is how many blocks of outputs it has.
+    /// The CPU has AVX2; the target, of this stage, has been checked against the arena, its row has
+    /// `x + P` pixels or more, and `block < blocks`, which is how many blocks of outputs it has.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
@@ -75,7 +75,10 @@ impl<'a> Epilogue<'a> {
                     for p in (0..P - P % 2).step_by(2) {
                         let bytes = self.counts(&scales, &sums[p], &sums[p + 1], other, pace);
                         _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes));
-                        _mm_storeu_si128(out.add(step).cast(), _mm256_extracti128_si256::<1>(bytes));
+                        _mm_storeu_si128(
+                            out.add(step).cast(),
+                            _mm256_extracti128_si256::<1>(bytes),
+                        );
                         out = out.add(2 * step);
                         other = other.add(2 * pace);
                     }
@@ -86,9 +89,16 @@ impl<'a> Epilogue<'a> {
                 }
                 Target::Reals { start, .. } => {
                     for (p, pixel) in sums.iter().enumerate() {
-                        let out: *mut f32 = arena.add(start + ((x + p) * blocks + block) * 64).cast();
-                        _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[0]), scales[0]));
-                        _mm256_storeu_ps(out.add(8), _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[1]), scales[1]));
+                        let out: *mut f32 =
+                            arena.add(start + ((x + p) * blocks + block) * 64).cast();
+                        _mm256_storeu_ps(
+                            out,
+                            _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[0]), scales[0]),
+                        );
+                        _mm256_storeu_ps(
+                            out.add(8),
+                            _mm256_mul_ps(_mm256_cvtepi32_ps(pixel[1]), scales[1]),
+                        );
                     }
                 }
             }
@@ -98,7 +108,8 @@ impl<'a> Epilogue<'a> {
     /// The counts of two pixels, 16 bytes each.
     ///
     /// # Safety
-    /// The CPU has AVX2; where the stage adds a residual, its bytes stand at `other` and `other + pace`.
+    /// The CPU has AVX2; where the stage adds a residual, its bytes stand at `other` and
+    /// `other + pace`.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn counts(
@@ -109,14 +120,16 @@ impl<'a> Epilogue<'a> {
         other: *const u8,
         pace: usize,
     ) -> __m256i {
-        // Packing works within 128-bit halves: these orders of 32-bit groups undo it, and prepare the residual for it.
+        // Packing works within 128-bit halves: these orders of 32-bit groups undo it, and prepare
+        // the residual for it.
         let after = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         let before = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
         let mut low = self.curve(fixed(scales, first));
         let mut high = self.curve(fixed(scales, second));
         if self.stage.sum.is_some() {
             // SAFETY: the caller vouches for the residual's bytes.
-            let parts = unsafe { [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(pace).cast())] };
+            let parts =
+                unsafe { [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(pace).cast())] };
             let other = _mm256_permutevar8x32_epi32(_mm256_set_m128i(parts[1], parts[0]), before);
             let zero = _mm256_setzero_si256();
             low = self.add(low, _mm256_unpacklo_epi8(zero, other));
@@ -141,7 +154,8 @@ impl<'a> Epilogue<'a> {
                 let n = _mm256_min_epi16(t, zero);
                 let e = _mm256_add_epi16(_mm256_mulhrs_epi16(self.cubic[0], n), self.cubic[1]);
                 let e = _mm256_add_epi16(_mm256_mulhrs_epi16(e, n), self.cubic[2]);
-                let mut e = _mm256_add_epi16(_mm256_mulhrs_epi16(e, n), _mm256_set1_epi16(i16::MAX));
+                let mut e =
+                    _mm256_add_epi16(_mm256_mulhrs_epi16(e, n), _mm256_set1_epi16(i16::MAX));
                 for _ in 0..elu.squarings {
                     e = _mm256_mulhrs_epi16(e, e);
                 }

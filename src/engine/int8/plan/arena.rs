@@ -1,4 +1,5 @@
-//! Where each tensor lives in the arena: planned once from the steps at which it is written and last read.
+//! Where each tensor lives in the arena: planned once from the steps at which it is written and
+//! last read.
 //!
 //! Knows sizes and lifetimes only, neither tensors nor steps.
 
@@ -12,7 +13,8 @@ const ALIGN: u64 = 64;
 /// A block of memory that is needed from one step to another, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
-    /// Bytes; in 64 bits, as on a 32-bit machine the blocks of a net that asks for too much together may overflow.
+    /// Bytes; in 64 bits, as on a 32-bit machine the blocks of a net that asks for too much
+    /// together may overflow.
     pub(super) len: u64,
     /// First step that needs it.
     pub(super) from: usize,
@@ -27,10 +29,12 @@ impl Lifetime {
     }
 }
 
-/// Gives each block an offset such that blocks alive at the same step never overlap, but for overlays, whose output begins by its lag
-/// before the input; returns the offsets and the bytes needed.
+/// Gives each block an offset such that blocks alive at the same step never overlap, but for
+/// overlays, whose output begins by its lag before the input; returns the offsets and the bytes
+/// needed.
 ///
-/// Larger blocks choose first, each the lowest place that is free: close to optimal for the few large tensors of a net.
+/// Larger blocks choose first, each the lowest place that is free: close to optimal for the few
+/// large tensors of a net.
 pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
     order.sort_by_key(|&i| (core::cmp::Reverse(blocks[i].len), blocks[i].from));
@@ -56,9 +60,18 @@ pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64
 }
 
 /// Where block i must not begin because of block j, which begins at `start`.
-fn forbidden(blocks: &[Lifetime], overlays: &[Overlay], i: usize, j: usize, start: u64) -> Range<u64> {
+fn forbidden(
+    blocks: &[Lifetime],
+    overlays: &[Overlay],
+    i: usize,
+    j: usize,
+    start: u64,
+) -> Range<u64> {
     let lag = |input, output| {
-        overlays.iter().filter(move |o| (o.input, o.output) == (input, output)).map(|o| o.lag as u64)
+        overlays
+            .iter()
+            .filter(move |o| (o.input, o.output) == (input, output))
+            .map(|o| o.lag as u64)
     };
     let before = lag(j, i).max().unwrap_or(blocks[i].len).min(blocks[i].len);
     let after = lag(i, j).max().unwrap_or(blocks[j].len).min(blocks[j].len);
@@ -80,8 +93,8 @@ mod tests {
         let (offsets, total) = place(&blocks, &[]);
         for i in 0..blocks.len() {
             for j in 0..i {
-                let apart =
-                    offsets[i] + blocks[i].len <= offsets[j] || offsets[j] + blocks[j].len <= offsets[i];
+                let apart = offsets[i] + blocks[i].len <= offsets[j]
+                    || offsets[j] + blocks[j].len <= offsets[i];
                 assert!(apart || !blocks[i].overlaps(&blocks[j]), "{i} and {j}: {offsets:?}");
             }
         }
@@ -93,13 +106,14 @@ mod tests {
     fn a_result_overlays_the_input_that_dies_with_it_by_its_lag() {
         // Step 2 reads 0 and 1 for the last time and writes 2; 3 is of before, 4 of after.
         let life = |len: u64, from, to| Lifetime { len, from, to };
-        let blocks = [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];
+        let blocks =
+            [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];
         let overlays = [0, 1].map(|input| Overlay { input, output: 2, lag: 100 });
         let (offsets, total) = place(&blocks, &overlays);
         for i in 0..blocks.len() {
             for j in (0..blocks.len()).filter(|&j| j != i && blocks[i].overlaps(&blocks[j])) {
-                let apart =
-                    offsets[i] + blocks[i].len <= offsets[j] || offsets[j] + blocks[j].len <= offsets[i];
+                let apart = offsets[i] + blocks[i].len <= offsets[j]
+                    || offsets[j] + blocks[j].len <= offsets[i];
                 let overlaid = j == 2 && i < 2 && offsets[2] + 100 <= offsets[i];
                 let overlays = i == 2 && j < 2 && offsets[2] + 100 <= offsets[j];
                 assert!(apart || overlaid || overlays, "{i} and {j}: {offsets:?}");

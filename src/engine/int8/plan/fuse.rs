@@ -35,7 +35,12 @@ pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
         if let Some(Source(t)) = node.operation.output() {
             match writer.get_mut(t) {
                 Some(w) if w.is_none() && t != 0 => *w = Some(i),
-                _ => return Err(fault(node, format!("writes tensor {t}, which is not there to be written"))),
+                _ => {
+                    return Err(fault(
+                        node,
+                        format!("writes tensor {t}, which is not there to be written"),
+                    ));
+                }
             }
         }
     }
@@ -45,7 +50,8 @@ pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
         let Operation::Add { inputs, output } = &node.operation else { continue };
         for (own, other) in [(inputs[1], inputs[0]), (inputs[0], inputs[1])] {
             let Some(w) = writer[own.0] else { continue };
-            let sole = readers[own.0] == 1 && other != Source(0) && writer[other.0].is_some_and(|o| o < w);
+            let sole =
+                readers[own.0] == 1 && other != Source(0) && writer[other.0].is_some_and(|o| o < w);
             let same = graph.tensors[own.0].channels == graph.tensors[other.0].channels;
             let Some(target) = fused[w].as_mut().filter(|f| f.residual.is_none()) else { continue };
             let summed = convolution(&target.node.operation).is_some();

@@ -21,7 +21,9 @@ pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: 
     };
     let size = shapes.made(node);
     let phase = |sieve: &Sieve| match combs(node, sieve, grids, kernel) {
-        Some([down, across]) => winograd::scratch_len(step / BLOCK * down.combs.len() * across.combs.len()),
+        Some([down, across]) => {
+            winograd::scratch_len(step / BLOCK * down.combs.len() * across.combs.len())
+        }
         None => rows,
     };
     sieves(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
@@ -60,8 +62,11 @@ pub(super) fn lay_out(
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
         let scratch = scratch_len(f.node, grids, shapes, kernel);
-        let row =
-            if makes_reals(&f.node.operation) { width * channels.next_multiple_of(BLOCK) * 4 } else { 0 };
+        let row = if makes_reals(&f.node.operation) {
+            width * channels.next_multiple_of(BLOCK) * 4
+        } else {
+            0
+        };
         for len in [scratch, row] {
             blocks.push(Lifetime { len: len as u64, from: i + 1, to: i + 1 });
         }

@@ -1,8 +1,9 @@
 //! From a graph and a slice size to fused steps over a laid-out arena.
 //!
-//! Everything that can be known before a slice arrives is settled here: which additions ride in a convolution's
-//! epilogue, how large each tensor's border of zero points must be, where it lives, in which order a kernel meets
-//! its weights. Allocates and may fail; [`run`](super::run) does neither with a plan's steps.
+//! Everything that can be known before a slice arrives is settled here: which additions ride in a
+//! convolution's epilogue, how large each tensor's border of zero points must be, where it lives,
+//! in which order a kernel meets its weights. Allocates and may fail; [`run`](super::run) does
+//! neither with a plan's steps.
 
 mod arena;
 mod fuse;
@@ -25,7 +26,8 @@ use super::requant::{Product, RequantError, Stage, Sum, logit};
 
 /// Largest height, width, channel count and window, so that no product of them overflows.
 const LIMIT: usize = 1 << 14;
-/// Rows that a step does together at most, for each row from one tap to the next: whole tiles of three taps and of two.
+/// Rows that a step does together at most, for each row from one tap to the next: whole tiles of
+/// three taps and of two.
 const GROUP_ROWS: usize = winograd::tile(2)[0] * winograd::tile(3)[0];
 /// Largest arena, in bytes; offsets of taps are 32-bit.
 const ARENA_LIMIT: usize = 1 << 30;
@@ -100,7 +102,8 @@ pub struct Plan {
     arena_len: usize,
 }
 
-/// A tensor in the arena: pixel by pixel, channels side by side, with a border of zero points around it.
+/// A tensor in the arena: pixel by pixel, channels side by side, with a border of zero points
+/// around it.
 #[derive(Debug, Clone)]
 pub(super) struct Grid {
     pub(super) size: [usize; 2],
@@ -178,7 +181,8 @@ pub(super) enum ConvResult {
     },
 }
 
-/// The output pixels that share one set of taps: all of a convolution's, every n-th of a transposed one's.
+/// The output pixels that share one set of taps: all of a convolution's, every n-th of a transposed
+/// one's.
 #[derive(Debug, Clone)]
 pub(super) struct Phase {
     /// First output pixel (y, x).
@@ -252,14 +256,25 @@ pub(super) struct TileFeed {
 
 impl Plan {
     /// Plans `graph` for slices of `height` × `width`.
-    pub fn new(graph: &QuantGraph, height: usize, width: usize, kernel: Kernel) -> Result<Self, PlanError> {
+    pub fn new(
+        graph: &QuantGraph,
+        height: usize,
+        width: usize,
+        kernel: Kernel,
+    ) -> Result<Self, PlanError> {
         if !kernel.is_available() {
             return Err(KernelError::Unavailable(kernel).into());
         }
         if graph.tensors.is_empty() {
-            return Err(PlanError::Size { height, width, found: "the net has no input tensor".into() });
+            return Err(PlanError::Size {
+                height,
+                width,
+                found: "the net has no input tensor".into(),
+            });
         }
-        if let Some(found) = graph.tensors.iter().map(|t| t.channels).find(|n| !(1..=LIMIT).contains(n)) {
+        if let Some(found) =
+            graph.tensors.iter().map(|t| t.channels).find(|n| !(1..=LIMIT).contains(n))
+        {
             let found = format!("a tensor has {found} channels, expected 1 to {LIMIT}");
             return Err(PlanError::Size { height, width, found });
         }

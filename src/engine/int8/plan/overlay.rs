@@ -1,7 +1,9 @@
-//! How far a result must lie before an input to be allowed to overwrite it, so that both together take little more than one.
+//! How far a result must lie before an input to be allowed to overwrite it, so that both together
+//! take little more than one.
 //!
-//! A convolution goes down its rows once: rows of the input above those that are still to be read are free, if nobody reads it after
-//! that. A result that begins a *lag* of bytes before the input never catches up with the reading.
+//! A convolution goes down its rows once: rows of the input above those that are still to be read
+//! are free, if nobody reads it after that. A result that begins a *lag* of bytes before the input
+//! never catches up with the reading.
 
 /// A result that may overlay an input of its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(super) struct Descent {
     pub(super) rows: usize,
     /// Output rows from one position to the next.
     pub(super) out_step: usize,
-    /// Input rows from one position to the next; position p reads none above row p × in_step, the border's first being row 0.
+    /// Input rows from one position to the next; position p reads none above row p × in_step, the
+    /// border's first being row 0.
     pub(super) in_step: usize,
     /// Border rows above the output's first.
     pub(super) above: usize,
@@ -36,10 +39,13 @@ impl Descent {
     pub(super) fn lag(&self) -> usize {
         let positions = self.rows.div_ceil(self.out_step);
         let kink = positions.saturating_sub(self.group);
-        // Written when the group that begins at a position is done, with a row to spare for what is stored beyond the last pixel.
-        let written =
-            |p: usize| (self.above + ((p + self.group) * self.out_step).min(self.rows) + 1) * self.row[0];
-        // Bytes of the input that may be overwritten by then. The difference is greatest at an end of its two straight pieces.
+        // Written when the group that begins at a position is done, with a row to spare for what is
+        // stored beyond the last pixel.
+        let written = |p: usize| {
+            (self.above + ((p + self.group) * self.out_step).min(self.rows) + 1) * self.row[0]
+        };
+        // Bytes of the input that may be overwritten by then. The difference is greatest at an end
+        // of its two straight pieces.
         let read = |p: usize| p * self.in_step * self.row[1];
         [0, kink.saturating_sub(1), kink, positions.saturating_sub(1)]
             .map(|p| written(p).saturating_sub(read(p)))
@@ -59,7 +65,8 @@ mod tests {
         let positions = descent.rows.div_ceil(descent.out_step);
         (0..positions).step_by(group).all(|p| {
             let last = ((p + group) * descent.out_step).min(descent.rows);
-            out + (descent.above + last) * descent.row[0] <= input + p * descent.in_step * descent.row[1]
+            out + (descent.above + last) * descent.row[0]
+                <= input + p * descent.in_step * descent.row[1]
         })
     }
 

@@ -1,4 +1,5 @@
-//! Sizes of all tensors and of their borders, from the size of the slice; also the check of every operation's geometry.
+//! Sizes of all tensors and of their borders, from the size of the slice; also the check of every
+//! operation's geometry.
 
 use super::super::graph::{Activation, Convolution, Node, Operation, Output, QuantGraph, Source};
 use super::super::kernels::{BLOCK, GROUP};
@@ -15,10 +16,15 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    pub(super) fn new(graph: &QuantGraph, fused: &[Fused], size: [usize; 2]) -> Result<Self, PlanError> {
+    pub(super) fn new(
+        graph: &QuantGraph,
+        fused: &[Fused],
+        size: [usize; 2],
+    ) -> Result<Self, PlanError> {
         let channels = graph.tensors.first().map_or(0, |t| t.channels);
         if size.iter().any(|&n| n == 0 || n > LIMIT) || channels == 0 {
-            let found = format!("sides must be 1 to {LIMIT}, and the net needs an input with channels");
+            let found =
+                format!("sides must be 1 to {LIMIT}, and the net needs an input with channels");
             return Err(PlanError::Size { height: size[0], width: size[1], found });
         }
         let mut tensors = vec![[0, 0]; graph.tensors.len()];
@@ -26,10 +32,15 @@ impl Shapes {
         let mut outputs = Vec::with_capacity(fused.len());
         for f in fused {
             let (channels, out) = shape(graph, f.node, &tensors)?;
-            for t in
-                f.residual.iter().flat_map(|r| [r.0.0, r.1.0]).chain(f.node.operation.output().map(|s| s.0))
+            for t in f
+                .residual
+                .iter()
+                .flat_map(|r| [r.0.0, r.1.0])
+                .chain(f.node.operation.output().map(|s| s.0))
             {
-                if graph.tensors[t].channels != channels || (tensors[t] != [0, 0] && tensors[t] != out) {
+                if graph.tensors[t].channels != channels
+                    || (tensors[t] != [0, 0] && tensors[t] != out)
+                {
                     return Err(fault(
                         f.node,
                         format!("makes {channels} x {out:?}, tensor {t} is otherwise"),
@@ -62,7 +73,11 @@ impl Shapes {
     }
 
     /// The tensors with the borders that their readers need, not yet placed.
-    pub(super) fn grids(&self, graph: &QuantGraph, fused: &[Fused]) -> Result<Vec<Grid>, PlanError> {
+    pub(super) fn grids(
+        &self,
+        graph: &QuantGraph,
+        fused: &[Fused],
+    ) -> Result<Vec<Grid>, PlanError> {
         let mut grids: Vec<Grid> = graph
             .tensors
             .iter()
@@ -103,7 +118,8 @@ impl Shapes {
         };
         if grids.iter().any(|g| bytes(g) > ARENA_LIMIT as u64) {
             let [height, width] = self.tensors[0];
-            let found = format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
+            let found =
+                format!("a tensor would take more than {ARENA_LIMIT} bytes; use smaller slices");
             return Err(PlanError::Size { height, width, found });
         }
         Ok(grids)
@@ -158,21 +174,33 @@ pub(super) fn shape(
     }
 }
 
-pub(super) fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution) -> Result<(), PlanError> {
+pub(super) fn check_weights(
+    graph: &QuantGraph,
+    node: &Node,
+    conv: &Convolution,
+) -> Result<(), PlanError> {
     let inputs = node.operation.inputs();
     if inputs.len() > 2 {
         return Err(fault(node, format!("has {} inputs, at most 2 are supported", inputs.len())));
     }
     let quant = graph.tensors[inputs[0].0].quant;
     if inputs.iter().any(|s| graph.tensors[s.0].quant != quant) {
-        return Err(fault(node, "has inputs of different quantization; put a lookup before one of them"));
+        return Err(fault(
+            node,
+            "has inputs of different quantization; put a lookup before one of them",
+        ));
     }
     let cin: usize = inputs.iter().map(|s| graph.tensors[s.0].channels).sum();
-    if conv.cout == 0 || conv.cout > LIMIT || cin > LIMIT || conv.kernel.iter().any(|&k| k == 0 || k > 64) {
+    if conv.cout == 0
+        || conv.cout > LIMIT
+        || cin > LIMIT
+        || conv.kernel.iter().any(|&k| k == 0 || k > 64)
+    {
         return Err(fault(node, "has a channel count or window that is not supported"));
     }
     let window = conv.kernel[0] * conv.kernel[1];
-    let expected = conv.cout.checked_mul(cin).and_then(|n| n.checked_mul(window)).unwrap_or(usize::MAX);
+    let expected =
+        conv.cout.checked_mul(cin).and_then(|n| n.checked_mul(window)).unwrap_or(usize::MAX);
     let found = [conv.weights.len(), conv.scales.len(), conv.bias.len()];
     if found != [expected, conv.cout, conv.cout] {
         return Err(fault(
@@ -187,7 +215,8 @@ pub(super) fn check_weights(graph: &QuantGraph, node: &Node, conv: &Convolution)
 }
 
 pub(super) fn check_window(node: &Node, conv: &Convolution) -> Result<(), PlanError> {
-    let positive = conv.kernel.iter().chain(&conv.stride).chain(&conv.dilation).all(|&n| n > 0 && n <= 64);
+    let positive =
+        conv.kernel.iter().chain(&conv.stride).chain(&conv.dilation).all(|&n| n > 0 && n <= 64);
     let border = conv.pads.iter().chain(&conv.output_padding).all(|&n| n <= 4096);
     if positive && border {
         Ok(())
@@ -207,11 +236,17 @@ pub(super) fn window_size(
         let span = conv.dilation[axis] * (conv.kernel[axis] - 1) + 1;
         let padded = size[axis] + conv.pads[axis] + conv.pads[axis + 2];
         let Some(room) = padded.checked_sub(span) else {
-            return Err(fault(node, format!("has a window of {span} over {padded} rows or columns")));
+            return Err(fault(
+                node,
+                format!("has a window of {span} over {padded} rows or columns"),
+            ));
         };
         out[axis] = room / conv.stride[axis] + 1;
         if out[axis] > LIMIT {
-            return Err(fault(node, format!("makes {} rows or columns, the limit is {LIMIT}", out[axis])));
+            return Err(fault(
+                node,
+                format!("makes {} rows or columns, the limit is {LIMIT}", out[axis]),
+            ));
         }
     }
     Ok(out)
@@ -231,13 +266,19 @@ pub(super) fn transposed_size(
             + conv.output_padding[axis];
         match full.checked_sub(conv.pads[axis] + conv.pads[axis + 2]) {
             Some(n) if n > 0 && n <= LIMIT => out[axis] = n,
-            _ => return Err(fault(node, format!("makes {full} rows or columns, then removes its border"))),
+            _ => {
+                return Err(fault(
+                    node,
+                    format!("makes {full} rows or columns, then removes its border"),
+                ));
+            }
         }
     }
     Ok(out)
 }
 
-/// Whether a step makes real values, a row at a time, of which labels, probabilities or counts are made here and not by the kernel.
+/// Whether a step makes real values, a row at a time, of which labels, probabilities or counts are
+/// made here and not by the kernel.
 pub(super) fn makes_reals(operation: &Operation) -> bool {
     match operation {
         Operation::Logits { .. } | Operation::Dequantize { .. } => true,
@@ -260,24 +301,27 @@ pub(super) fn final_logits(
     [height, width]: [usize; 2],
 ) -> Result<(usize, [usize; 2]), PlanError> {
     let heads = |n: &&Node| n.operation.output().is_none();
-    let found =
-        match (graph.nodes.last().filter(heads), graph.nodes.iter().filter(heads).count(), graph.output) {
-            (Some(_), 1, output) => {
-                let [channels, h, w] = shapes.outputs[shapes.outputs.len() - 1];
-                match output {
-                    Output::Sigmoid { .. } if channels != 1 => {
-                        format!("a sigmoid over {channels} channels; exactly 1 is supported")
-                    }
-                    Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
-                        format!("a threshold of {threshold}; it must lie between 0 and 1")
-                    }
-                    _ if channels > 256 && output != Output::Identity => {
-                        format!("{channels} classes; labels hold at most 256")
-                    }
-                    _ => return Ok((channels, [h, w])),
+    let found = match (
+        graph.nodes.last().filter(heads),
+        graph.nodes.iter().filter(heads).count(),
+        graph.output,
+    ) {
+        (Some(_), 1, output) => {
+            let [channels, h, w] = shapes.outputs[shapes.outputs.len() - 1];
+            match output {
+                Output::Sigmoid { .. } if channels != 1 => {
+                    format!("a sigmoid over {channels} channels; exactly 1 is supported")
                 }
+                Output::Sigmoid { threshold } if !(threshold > 0.0 && threshold < 1.0) => {
+                    format!("a threshold of {threshold}; it must lie between 0 and 1")
+                }
+                _ if channels > 256 && output != Output::Identity => {
+                    format!("{channels} classes; labels hold at most 256")
+                }
+                _ => return Ok((channels, [h, w])),
             }
-            _ => "the net must end in its logits, and nowhere else".into(),
-        };
+        }
+        _ => "the net must end in its logits, and nowhere else".into(),
+    };
     Err(PlanError::Size { height, width, found })
 }

@@ -9,8 +9,8 @@ use super::fuse::Fused;
 use super::shapes::{Shapes, convolution};
 use super::taps::{Combs, Sieve, combs, sieves};
 use super::{
-    ConvResult, ConvStep, GROUP_ROWS, Grid, Phase, PlanError, Rows, Step, StepInfo, TileFeed, Tiles, Way,
-    fault, least_common_multiple,
+    ConvResult, ConvStep, GROUP_ROWS, Grid, Phase, PlanError, Rows, Step, StepInfo, TileFeed,
+    Tiles, Way, fault, least_common_multiple,
 };
 
 /// Makes steps of nodes.
@@ -31,7 +31,9 @@ impl Builder<'_> {
             Operation::Convolve { activation, .. } | Operation::Transpose { activation, .. } => {
                 Step::Convolve(self.convolve(f, Some(*activation), shapes, scratch, row)?)
             }
-            Operation::Logits { .. } => Step::Convolve(self.convolve(f, None, shapes, scratch, row)?),
+            Operation::Logits { .. } => {
+                Step::Convolve(self.convolve(f, None, shapes, scratch, row)?)
+            }
             Operation::Add { inputs, output } => {
                 let q = |s: Source| self.grids[s.0].quant;
                 let sum = Sum::new(q(inputs[0]), q(inputs[1]), q(*output)).map_err(requant)?;
@@ -39,7 +41,8 @@ impl Builder<'_> {
             }
             Operation::Scale { inputs, output } => {
                 let q = |s: Source| self.grids[s.0].quant;
-                let product = Product::new(q(inputs[0]), q(inputs[1]), q(*output)).map_err(requant)?;
+                let product =
+                    Product::new(q(inputs[0]), q(inputs[1]), q(*output)).map_err(requant)?;
                 Step::Scale { inputs: inputs.map(|s| s.0), output: output.0, product }
             }
             Operation::Lookup { input, table, output } => {
@@ -76,21 +79,23 @@ impl Builder<'_> {
             (None, _) => ConvResult::Logits { stage: self.reals(f, conv, inputs[0])?, row },
         };
         let phases = sieves(conv, transposed, shapes.made(f.node));
-        let phases: Vec<Phase> = phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
+        let phases: Vec<Phase> =
+            phases.iter().map(|s| self.phase(f.node, s, conv, &inputs)).collect();
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
         debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
         Ok(ConvStep { inputs, phases, span, result, scratch })
     }
 
-    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through these taps; `offset` is what the
-    /// counts have less when they are multiplied.
+    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through
+    /// these taps; `offset` is what the counts have less when they are multiplied.
     fn bias(&self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) -> Vec<i32> {
         let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
         let window = conv.kernel[0] * conv.kernel[1];
         let mut bias = vec![0; conv.cout.next_multiple_of(BLOCK)];
         let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
         for (bias, (&own, weights)) in bias.iter_mut().zip(conv.bias.iter().zip(weights)) {
-            let taps = |weights: &[i8]| taps.iter().map(|&tap| i32::from(weights[tap])).sum::<i32>();
+            let taps =
+                |weights: &[i8]| taps.iter().map(|&tap| i32::from(weights[tap])).sum::<i32>();
             *bias = own - zero_point * weights.chunks(window).map(taps).sum::<i32>();
         }
         bias
@@ -103,15 +108,18 @@ impl Builder<'_> {
         activation: Activation,
         input: usize,
     ) -> Result<ConvResult, PlanError> {
-        let Some(own) = f.node.operation.output() else { return Err(fault(f.node, "has no output")) };
+        let Some(own) = f.node.operation.output() else {
+            return Err(fault(f.node, "has no output"));
+        };
         let own = self.grids[own.0].quant;
         let mut stage = self.stage(f, conv, activation, input, own)?;
         let mut output = f.node.operation.output();
         let mut residual = None;
         if let Some((other, sum)) = f.residual {
             let rules = Sum::new(own, self.grids[other.0].quant, self.grids[sum.0].quant);
-            stage.sum =
-                Some(rules.map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })?);
+            stage.sum = Some(
+                rules.map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })?,
+            );
             output = Some(sum);
             residual = Some(other.0);
         }
@@ -175,8 +183,8 @@ impl Builder<'_> {
 
     fn tiles(&self, [down, across]: &[Combs; 2], conv: &Convolution, inputs: &[usize]) -> Way {
         let mut feeds = Vec::new();
-        // Of each channel of the feeds: its number in the net, none for padding, and its taps in rows of three, none for those
-        // that two by two have not.
+        // Of each channel of the feeds: its number in the net, none for padding, and its taps in
+        // rows of three, none for those that two by two have not.
         let mut channels = Vec::new();
         let mut cin = 0;
         for (input, grid) in inputs.iter().map(|&t| &self.grids[t]).enumerate() {
@@ -185,7 +193,8 @@ impl Builder<'_> {
                     let first = |axis: usize, at: isize| (grid.halo[axis] as isize + at) as usize;
                     feeds.push(TileFeed { input, first: [first(0, *y), first(1, *x)] });
                     let number = |c: usize| (c < grid.channels).then_some(cin + c);
-                    let tap = |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
+                    let tap =
+                        |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
                     let picks: [Option<usize>; 9] = core::array::from_fn(tap);
                     channels.extend((0..grid.step).map(|c| (number(c), picks)));
                 }
@@ -205,8 +214,14 @@ impl Builder<'_> {
             }
             taken
         };
-        let weights = winograd::transform(down.taps, conv.cout.div_ceil(BLOCK), channels.len(), window);
-        Way::Tiles(Tiles { taps: down.taps, dilation: [down.dilation, across.dilation], feeds, weights })
+        let weights =
+            winograd::transform(down.taps, conv.cout.div_ceil(BLOCK), channels.len(), window);
+        Way::Tiles(Tiles {
+            taps: down.taps,
+            dilation: [down.dilation, across.dilation],
+            feeds,
+            weights,
+        })
     }
 
     fn rows(&self, sieve: &Sieve, conv: &Convolution, inputs: &[usize]) -> Way {
@@ -224,9 +239,15 @@ impl Builder<'_> {
             for &(y, ky) in &sieve.taps[0] {
                 for &(x, kx) in &sieve.taps[1] {
                     for chunk in 0..grid.step / size {
-                        let at = y * grid.row() as isize + x * grid.step as isize + (chunk * size) as isize;
+                        let at = y * grid.row() as isize
+                            + x * grid.step as isize
+                            + (chunk * size) as isize;
                         offsets.push(at as i32);
-                        chunks.push((first + chunk * size, first + grid.channels, ky * conv.kernel[1] + kx));
+                        chunks.push((
+                            first + chunk * size,
+                            first + grid.channels,
+                            ky * conv.kernel[1] + kx,
+                        ));
                         groups.push(size / GROUP);
                     }
                 }
@@ -234,16 +255,18 @@ impl Builder<'_> {
             taps.push(offsets);
             first += grid.channels;
         }
-        let weight =
-            |output: usize, input: usize, tap: usize| conv.weights[(output * cin + input) * window + tap];
+        let weight = |output: usize, input: usize, tap: usize| {
+            conv.weights[(output * cin + input) * window + tap]
+        };
         let blocks = conv.cout.div_ceil(BLOCK);
         let weights = pack(self.kernel.packing(), blocks, &groups, |output, chunk, channel| {
             let (start, end, tap) = chunks[chunk];
             let input = start + channel;
             if output < conv.cout && input < end { weight(output, input, tap) } else { 0 }
         });
-        let reach =
-            taps.iter().map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
+        let reach = taps
+            .iter()
+            .map(|t| [t.iter().copied().min().unwrap_or(0), t.iter().copied().max().unwrap_or(0)]);
         let reach = reach.collect();
         Way::Rows(Rows { taps, reach, weights })
     }
@@ -287,9 +310,9 @@ impl Builder<'_> {
             (Step::MaxPool { .. }, _) => "max-pool",
             (Step::Dequantize { .. }, _) => "dequantize",
         };
-        let arena = f
-            .output()
-            .map_or(0..0, |Source(t)| self.grids[t].offset..self.grids[t].offset + self.grids[t].len());
+        let arena = f.output().map_or(0..0, |Source(t)| {
+            self.grids[t].offset..self.grids[t].offset + self.grids[t].len()
+        });
         StepInfo { name: f.node.name.clone(), kind, shape, macs, parameters, bytes, arena }
     }
 }

@@ -1,4 +1,5 @@
-//! Which output pixels share which taps, and whether these are spread so that Winograd's tiles can take them.
+//! Which output pixels share which taps, and whether these are spread so that Winograd's tiles can
+//! take them.
 
 use super::super::graph::{Convolution, Node};
 use super::super::kernels::winograd::{self, FEEDS, POINTS};
@@ -30,7 +31,9 @@ pub(super) fn sieves(conv: &Convolution, transposed: bool, size: [usize; 2]) -> 
     let pad = |axis: usize| conv.pads[axis] as isize;
     if !transposed {
         let taps = [0, 1].map(|axis| {
-            (0..conv.kernel[axis]).map(|k| ((k * conv.dilation[axis]) as isize - pad(axis), k)).collect()
+            (0..conv.kernel[axis])
+                .map(|k| ((k * conv.dilation[axis]) as isize - pad(axis), k))
+                .collect()
         });
         return vec![Sieve { origin: [0, 0], out_step: [1, 1], in_step: conv.stride, size, taps }];
     }
@@ -41,19 +44,28 @@ pub(super) fn sieves(conv: &Convolution, transposed: bool, size: [usize; 2]) -> 
             // Output o reads input i through tap k where o = i * stride - pad + k * dilation.
             let taps = [0, 1].map(|axis| {
                 (0..conv.kernel[axis])
-                    .map(|k| (origin[axis] as isize + pad(axis) - (k * conv.dilation[axis]) as isize, k))
+                    .map(|k| {
+                        (origin[axis] as isize + pad(axis) - (k * conv.dilation[axis]) as isize, k)
+                    })
                     .filter(|(i, _)| i.rem_euclid(conv.stride[axis] as isize) == 0)
                     .map(|(i, k)| (i.div_euclid(conv.stride[axis] as isize), k))
                     .collect()
             });
             let count = [0, 1].map(|axis| (size[axis] - origin[axis]).div_ceil(conv.stride[axis]));
-            phases.push(Sieve { origin, out_step: conv.stride, in_step: [1, 1], size: count, taps });
+            phases.push(Sieve {
+                origin,
+                out_step: conv.stride,
+                in_step: [1, 1],
+                size: count,
+                taps,
+            });
         }
     }
     phases
 }
 
-/// The taps of an axis as combs, one for each remainder of the input step: equally many teeth, equally far apart.
+/// The taps of an axis as combs, one for each remainder of the input step: equally many teeth,
+/// equally far apart.
 #[derive(Debug, PartialEq)]
 pub(super) struct Combs {
     /// Teeth of each.
@@ -89,9 +101,15 @@ impl Combs {
     }
 }
 
-/// The taps of a phase for tiles: where a kernel computes them, a phase has two or three of them down and across, chunks of
-/// channels are whole, sums stay exact, and what tiles compute beyond the edges leaves a gain.
-pub(super) fn combs(node: &Node, sieve: &Sieve, grids: &[Grid], kernel: Kernel) -> Option<[Combs; 2]> {
+/// The taps of a phase for tiles: where a kernel computes them, a phase has two or three of them
+/// down and across, chunks of channels are whole, sums stay exact, and what tiles compute beyond
+/// the edges leaves a gain.
+pub(super) fn combs(
+    node: &Node,
+    sieve: &Sieve,
+    grids: &[Grid],
+    kernel: Kernel,
+) -> Option<[Combs; 2]> {
     let (conv, _) = convolution(&node.operation).filter(|_| !makes_reals(&node.operation))?;
     let inputs = node.operation.inputs();
     let chunks = inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK));
@@ -99,8 +117,10 @@ pub(super) fn combs(node: &Node, sieve: &Sieve, grids: &[Grid], kernel: Kernel) 
     if !kernel.has_tiles() || !chunks || !exact {
         return None;
     }
-    let [down, across] =
-        [Combs::new(&sieve.taps[0], sieve.in_step[0])?, Combs::new(&sieve.taps[1], sieve.in_step[1])?];
+    let [down, across] = [
+        Combs::new(&sieve.taps[0], sieve.in_step[0])?,
+        Combs::new(&sieve.taps[1], sieve.in_step[1])?,
+    ];
     let taps = down.taps;
     let few = matches!(taps, 2 | 3) && across.taps == taps;
     if !few || inputs.len() * down.combs.len() * across.combs.len() > FEEDS {

@@ -45,8 +45,9 @@ impl Flower {
         };
         let mut probe = Command::new(&python);
         probe.args(["-c", "import flwr, numpy, safetensors.numpy"]);
-        let probed =
-            quietly(&mut probe).output().with_context(|| format!("{PYTHON}={}", python.display()))?;
+        let probed = quietly(&mut probe)
+            .output()
+            .with_context(|| format!("{PYTHON}={}", python.display()))?;
         if !probed.status.success() {
             let text = String::from_utf8_lossy(&probed.stderr);
             let reason = text.trim().lines().last().unwrap_or_default();
@@ -85,9 +86,13 @@ impl Flower {
     /// # Errors
     /// Where the Python is given without its folder.
     pub fn program(&self, name: &str) -> Result<Command> {
-        let folder = self.python.parent().filter(|p| p.join(name).is_file()).with_context(|| {
-            format!("{PYTHON}={}: expected {name} in the same folder; {HOW}", self.python.display())
-        })?;
+        let folder =
+            self.python.parent().filter(|p| p.join(name).is_file()).with_context(|| {
+                format!(
+                    "{PYTHON}={}: expected {name} in the same folder; {HOW}",
+                    self.python.display()
+                )
+            })?;
         let mut command = Command::new(folder.join(name));
         let rest = env::var_os("PATH").unwrap_or_default();
         let paths = [folder.to_owned()].into_iter().chain(env::split_paths(&rest));
@@ -99,7 +104,10 @@ impl Flower {
 
 /// Without Flower's reports home about its use, and its questions about newer versions.
 fn quietly(command: &mut Command) -> &mut Command {
-    command.env("FLWR_TELEMETRY_ENABLED", "0").env("FLWR_DISABLE_UPDATE_CHECK", "1").stdin(Stdio::null())
+    command
+        .env("FLWR_TELEMETRY_ENABLED", "0")
+        .env("FLWR_DISABLE_UPDATE_CHECK", "1")
+        .stdin(Stdio::null())
 }
 
 /// Runs a command to its end; its output is shown as it comes.

@@ -1,4 +1,5 @@
-//! A federation over the network: Flower's SuperLink with the app on one side, its SuperNode on each site's.
+//! A federation over the network: Flower's SuperLink with the app on one side, its SuperNode on
+//! each site's.
 
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -41,7 +42,8 @@ pub struct Server {
     /// Port to listen at
     #[arg(long, default_value_t = 9092)]
     port: u16,
-    /// PEM files of the authority's certificate, the server's certificate and its key; without them nothing is encrypted
+    /// PEM files of the authority's certificate, the server's certificate and its key; without them
+    /// nothing is encrypted
     #[arg(long, num_args = 3, value_names = ["CA", "CERTIFICATE", "KEY"])]
     tls: Option<Vec<PathBuf>>,
     /// Data to derive the task from, where `--task` names none
@@ -82,7 +84,8 @@ impl Server {
         Ok(())
     }
 
-    /// Where this machine reaches the server: as Flower's own programs do, by the loopback where it listens at every address.
+    /// Where this machine reaches the server: as Flower's own programs do, by the loopback where it
+    /// listens at every address.
     fn address(&self) -> String {
         let host = if self.host == "0.0.0.0" { "127.0.0.1" } else { &self.host };
         format!("{host}:{}", self.port)
@@ -114,7 +117,11 @@ impl Server {
             if let Some(status) = link.0.try_wait()? {
                 bail!("flower-superlink ended, as said above ({status})");
             }
-            ensure!(begun.elapsed() < START, "flower-superlink does not listen at {}", self.address());
+            ensure!(
+                begun.elapsed() < START,
+                "flower-superlink does not listen at {}",
+                self.address()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(link)
@@ -162,7 +169,9 @@ pub struct Client {
 impl Client {
     pub fn run(self, device: Device, threads: Option<i32>) -> Result<()> {
         // A site that cannot train says so here, not to the server.
-        [Split::Train, Split::Validation].iter().try_for_each(|&s| self.place.pairs(s, None).map(drop))?;
+        [Split::Train, Split::Validation]
+            .iter()
+            .try_for_each(|&s| self.place.pairs(s, None).map(drop))?;
         let flower = Flower::find()?;
         ensure!(
             listens(&self.superlink, PATIENCE),

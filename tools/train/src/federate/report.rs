@@ -1,4 +1,5 @@
-//! What a simulation found: rounds with their bytes and Dice, the test split, and bytes for each network; as Markdown and JSON.
+//! What a simulation found: rounds with their bytes and Dice, the test split, and bytes for each
+//! network; as Markdown and JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -45,7 +46,8 @@ pub struct NetBytes {
     int8: u64,
 }
 
-/// What a site receives, or sends, in a round for each network, serialized by the code that sends it.
+/// What a site receives, or sends, in a round for each network, serialized by the code that sends
+/// it.
 ///
 /// # Errors
 /// Where the files cannot be written, or the app fails.
@@ -231,8 +233,10 @@ impl Report {
              sites together.\n\n";
         let labels: Vec<&String> = self.test.iter().flat_map(|t| t.test.keys()).collect();
         let labels = &labels[..labels.len() / self.test.len().max(1)];
-        let columns = |split: &str| labels.iter().map(|l| format!(" {l}, {split} |")).collect::<String>();
-        let _ = writeln!(text, "| training |{}{} seconds |", columns("validation"), columns("test"));
+        let columns =
+            |split: &str| labels.iter().map(|l| format!(" {l}, {split} |")).collect::<String>();
+        let _ =
+            writeln!(text, "| training |{}{} seconds |", columns("validation"), columns("test"));
         let _ = writeln!(text, "|---|{}--:|", "--:|".repeat(2 * labels.len()));
         for t in &self.test {
             let values = |dice: &BTreeMap<String, f64>| {
@@ -247,8 +251,7 @@ impl Report {
                 t.seconds
             );
         }
-        text +=
-            "\n## Bytes of a round for each network\n\nWhat a site receives, and again what it sends.\n\n";
+        text += "\n## Bytes of a round for each network\n\nWhat a site receives, and again what it sends.\n\n";
         text + &bytes_table(&self.bytes)
     }
 
@@ -258,8 +261,10 @@ impl Report {
         for course in &self.federated {
             for round in &course.rounds {
                 let sites: Vec<&SiteRound> = round.sites.values().collect();
-                let loss = sites.iter().map(|s| s.train_loss).sum::<f64>() / sites.len().max(1) as f64;
-                let dice: Vec<String> = round.dice.iter().map(|(l, d)| format!("{l} {d:.4}")).collect();
+                let loss =
+                    sites.iter().map(|s| s.train_loss).sum::<f64>() / sites.len().max(1) as f64;
+                let dice: Vec<String> =
+                    round.dice.iter().map(|(l, d)| format!("{l} {d:.4}")).collect();
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {} | {loss:.4} | {} |",

@@ -1,4 +1,5 @@
-//! A federation on one machine: a data set dealt to sites, trained with each kind of update and, to compare, centrally.
+//! A federation on one machine: a data set dealt to sites, trained with each kind of update and, to
+//! compare, centrally.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,10 +70,15 @@ impl Simulate {
         let (package, fingerprint) = self.settings.complete(&data)?;
         let deal = self.deal(&data)?;
         let flower = Flower::find()?;
-        ensure!(!self.out.exists(), "{} is there already: choose another --out", self.out.display());
+        ensure!(
+            !self.out.exists(),
+            "{} is there already: choose another --out",
+            self.out.display()
+        );
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
 
-        let task = Task { package: &package, fingerprint: fingerprint.as_ref(), data: &data, device };
+        let task =
+            Task { package: &package, fingerprint: fingerprint.as_ref(), data: &data, device };
         let mut report = Report {
             command: env::args().skip(1).collect::<Vec<_>>().join(" "),
             threads: tch::get_num_threads(),
@@ -109,7 +115,8 @@ impl Simulate {
         let site = |k: usize| {
             let site: Fold = format!("{k}/{}", self.sites).parse().map_err(anyhow::Error::msg)?;
             let place = Place { data: data.to_owned(), site: Some(site) };
-            let count = |split| Ok::<_, anyhow::Error>(place.pairs(split, self.settings.fold)?.len());
+            let count =
+                |split| Ok::<_, anyhow::Error>(place.pairs(split, self.settings.fold)?.len());
             Ok(SiteSize {
                 site: site.into(),
                 training: count(Split::Train)?,
@@ -119,7 +126,14 @@ impl Simulate {
         (1..=self.sites).map(site).collect()
     }
 
-    fn federate(&self, flower: &Flower, task: &Task, run: &Run, update: Update, options: &str) -> Result<()> {
+    fn federate(
+        &self,
+        flower: &Flower,
+        task: &Task,
+        run: &Run,
+        update: Update,
+        options: &str,
+    ) -> Result<()> {
         let mut command = flower.module("simulate");
         command.arg("--run").arg(site::absolute(&run.0)?).arg("--data").arg(task.data);
         command.args(["--sites", &self.sites.to_string(), "--update", update.name()]);

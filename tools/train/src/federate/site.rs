@@ -1,4 +1,5 @@
-//! What a site does in a round: steps from the weights that it is given, and scores of them, on its own subjects.
+//! What a site does in a round: steps from the weights that it is given, and scores of them, on its
+//! own subjects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub struct Place {
     /// Folder in the layout of the Medical Segmentation Decathlon
     #[arg(long)]
     pub data: PathBuf,
-    /// Which of so many sites this one is, such as 2/4: it has every 4th subject of each split, from the 2nd on. Without it, all
+    /// Which of so many sites this one is, such as 2/4: it has every 4th subject of each split,
+    /// from the 2nd on. Without it, all
     #[arg(long, value_name = "K/N")]
     pub site: Option<Fold>,
 }
@@ -48,7 +50,12 @@ impl Place {
     ///
     /// # Errors
     /// Those of [`Place::pairs`], and unreadable subjects.
-    pub fn subjects(&self, split: Split, fold: Option<Fold>, package: &Manifest) -> Result<Vec<Subject>> {
+    pub fn subjects(
+        &self,
+        split: Split,
+        fold: Option<Fold>,
+        package: &Manifest,
+    ) -> Result<Vec<Subject>> {
         self.pairs(split, fold)?.iter().map(|pair| dataset::load(pair, package)).collect()
     }
 }
@@ -109,24 +116,35 @@ impl Fit {
     }
 }
 
-/// Trains a net for an epoch of steps after `begin`, on a site's training subjects. The rate is that of the whole run, so that it
-/// falls over the rounds; the optimizer begins anew in each, as nothing but weights is averaged.
+/// Trains a net for an epoch of steps after `begin`, on a site's training subjects. The rate is
+/// that of the whole run, so that it falls over the rounds; the optimizer begins anew in each, as
+/// nothing but weights is averaged.
 ///
 /// # Errors
 /// Bad data, a loss that is no number, no step left.
-pub fn fit(net: &Net, settings: &Settings, package: &Manifest, place: &Place, begin: u64) -> Result<Fitted> {
+pub fn fit(
+    net: &Net,
+    settings: &Settings,
+    package: &Manifest,
+    place: &Place,
+    begin: u64,
+) -> Result<Fitted> {
     let Settings { steps, epoch, rate, decay, .. } = *settings;
     ensure!(begin < steps, "--step {begin}: the run has only {steps} steps");
     let pairs = place.pairs(Split::Train, settings.fold)?;
     let slices = Slices::read(&pairs, settings, package, net.device())?;
     // Sites that drew alike would turn and shift alike.
     let number = place.site.map_or(0, Fold::number) as u64;
-    let own = Settings { seed: settings.seed.wrapping_mul(1009).wrapping_add(number), ..settings.clone() };
+    let own = Settings {
+        seed: settings.seed.wrapping_mul(1009).wrapping_add(number),
+        ..settings.clone()
+    };
     let mut adam = Adam::new(net, settings.weight_decay);
     let end = begin.saturating_add(epoch).min(steps);
     let mut losses = Losses::default();
     for step in begin..end {
-        let (loss, gradients) = train::gradients(net, &loader::batch(&slices, &own, step), &own, step);
+        let (loss, gradients) =
+            train::gradients(net, &loader::batch(&slices, &own, step), &own, step);
         losses.push(loss, step)?;
         adam.step(net, &gradients, step - begin + 1, optim::rate(step, steps, rate, decay));
     }

@@ -1,4 +1,5 @@
-//! Box plots as SVG: a panel for each data set, in it a group of boxes for each label, one a package (Tukey 1977).
+//! Box plots as SVG: a panel for each data set, in it a group of boxes for each label, one a
+//! package (Tukey 1977).
 
 use std::fmt::Write;
 
@@ -56,7 +57,8 @@ impl Quartiles {
         let reach = WHISKER * (parts[2] - parts[0]);
         let within = |v: &f64| (parts[0] - reach..=parts[2] + reach).contains(v);
         let inner: Vec<f64> = values.iter().copied().filter(within).collect();
-        // A quartile between two values may lie beyond what is left within: then there is no whisker.
+        // A quartile between two values may lie beyond what is left within: then there is no
+        // whisker.
         let whiskers = [
             inner.first().map_or(parts[0], |v| v.min(parts[0])),
             inner.last().map_or(parts[2], |v| v.max(parts[2])),
@@ -83,7 +85,8 @@ impl Axis {
         let steps = marks([low, high]);
         let step = if let [first, second, ..] = steps[..] { second - first } else { high - low };
         // What lies on a mark but for rounding stays there.
-        let [first, last] = [(low / step + 1e-9).floor(), (high / step - 1e-9).ceil()].map(|n| n as i64);
+        let [first, last] =
+            [(low / step + 1e-9).floor(), (high / step - 1e-9).ceil()].map(|n| n as i64);
         Self { marks: (first..=last).map(|n| n as f64 * step).collect() }
     }
 
@@ -97,11 +100,13 @@ impl Axis {
 /// The plot of one figure of merit, on whole volumes.
 pub(super) fn plot(findings: &Findings, metric: &Metric) -> String {
     let values = |cohort: usize, model: usize, label: usize| -> Vec<f64> {
-        let evaluation = findings.evaluations.iter().filter(|e| e.cohort == cohort && e.model == model);
+        let evaluation =
+            findings.evaluations.iter().filter(|e| e.cohort == cohort && e.model == model);
         let subjects = evaluation.flat_map(|e| &e.subjects);
         subjects.filter_map(|s| (metric.of)(&s.of(Protocol::Whole)[label])).collect()
     };
-    let (cohorts, models, labels) = (findings.cohorts.len(), findings.models.len(), findings.labels.len());
+    let (cohorts, models, labels) =
+        (findings.cohorts.len(), findings.models.len(), findings.labels.len());
     let all: Vec<f64> = (0..cohorts)
         .flat_map(|c| (0..models).flat_map(move |m| (0..labels).map(move |l| (c, m, l))))
         .flat_map(|(c, m, l)| values(c, m, l))

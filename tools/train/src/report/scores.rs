@@ -1,7 +1,9 @@
-//! Dice and Hausdorff distances of a package on every subject: on the whole volume, and cropped to the label as in the paper.
+//! Dice and Hausdorff distances of a package on every subject: on the whole volume, and cropped to
+//! the label as in the paper.
 //!
-//! The paper's test volumes were cropped along the slices to the label with 16 slices on either side. That tells the network
-//! where to look, since whatever it finds elsewhere is left out; so the whole volume comes first.
+//! The paper's test volumes were cropped along the slices to the label with 16 slices on either
+//! side. That tells the network where to look, since whatever it finds elsewhere is left out; so
+//! the whole volume comes first.
 
 use std::ops::Range;
 
@@ -97,7 +99,11 @@ impl Evaluation {
         let means = |protocol| -> Vec<Means> {
             let of = |label, metric: &Metric| summary(&subjects, protocol, label, metric);
             let [dice, hausdorff, hd95] = &METRICS;
-            let label = |l| Means { dice: of(l, dice), hausdorff_mm: of(l, hausdorff), hd95_mm: of(l, hd95) };
+            let label = |l| Means {
+                dice: of(l, dice),
+                hausdorff_mm: of(l, hausdorff),
+                hd95_mm: of(l, hd95),
+            };
             (0..labels).map(label).collect()
         };
         let (whole, cropped) = (means(Protocol::Whole), means(Protocol::Cropped));
@@ -115,12 +121,18 @@ impl Evaluation {
     }
 }
 
-fn summary(subjects: &[SubjectScores], protocol: Protocol, label: usize, metric: &Metric) -> Summary {
+fn summary(
+    subjects: &[SubjectScores],
+    protocol: Protocol,
+    label: usize,
+    metric: &Metric,
+) -> Summary {
     let values: Vec<_> = subjects.iter().map(|s| (metric.of)(&s.of(protocol)[label])).collect();
     Summary::of(&values)
 }
 
-/// Reads every subject, so that what is wrong with one is said before hours of work, and sees that each label occurs.
+/// Reads every subject, so that what is wrong with one is said before hours of work, and sees that
+/// each label occurs.
 pub(super) fn check(cohort: &Cohort, package: &Manifest) -> Result<()> {
     let mut occurs = [false; 256];
     for pair in &cohort.pairs {
@@ -138,12 +150,19 @@ pub(super) fn check(cohort: &Cohort, package: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Scores of every subject, one in memory at a time; `at` is the place of cohort and model in the report.
-pub(super) fn evaluate(at: [usize; 2], model: &Model, cohort: &Cohort, device: Device) -> Result<Evaluation> {
+/// Scores of every subject, one in memory at a time; `at` is the place of cohort and model in the
+/// report.
+pub(super) fn evaluate(
+    at: [usize; 2],
+    model: &Model,
+    cohort: &Cohort,
+    device: Device,
+) -> Result<Evaluation> {
     let package = &model.package.manifest;
     let subjects = cohort.pairs.iter().map(|pair| {
         let subject = dataset::load(pair, package)?;
-        let labels = evaluate::segment(&subject, package, device, &|x| commands::logits(&model.net, x))?;
+        let labels =
+            evaluate::segment(&subject, package, device, &|x| commands::logits(&model.net, x))?;
         Ok(scores(&subject, &labels, package, MARGIN))
     });
     Ok(Evaluation::new(at, package.labels.len(), subjects.collect::<Result<_>>()?))
@@ -163,7 +182,13 @@ fn scores(subject: &Subject, labels: &[u8], package: &Manifest, margin: usize) -
     };
     let whole = within(&(0..slices));
     let cropped = if kept.len() == slices { whole.clone() } else { within(&kept) };
-    SubjectScores { subject: subject.name.clone(), slices, cropped_slices: kept.len(), whole, cropped }
+    SubjectScores {
+        subject: subject.name.clone(),
+        slices,
+        cropped_slices: kept.len(),
+        whole,
+        cropped,
+    }
 }
 
 /// The slices that have any label, and `margin` on either side; all where there is none.
@@ -194,7 +219,8 @@ mod tests {
         assert_eq!(near_label(&[0; 20], 2, 1), 0..10);
     }
 
-    /// What a network finds far from the label spoils the whole volume's scores and not the cropped ones.
+    /// What a network finds far from the label spoils the whole volume's scores and not the cropped
+    /// ones.
     #[test]
     fn the_crop_hides_what_is_found_far_away() {
         let package = preset::manifest("sarcoma").unwrap();

@@ -1,4 +1,5 @@
-//! Seconds for 150 slices: the device's own binary on a made-up volume of the package's size, with one thread.
+//! Seconds for 150 slices: the device's own binary on a made-up volume of the package's size, with
+//! one thread.
 
 use std::env;
 use std::fs::{self, File};
@@ -67,18 +68,21 @@ struct Stages {
 }
 
 impl Binary {
-    /// The binary named, which must be one; else one beside this program or on PATH, if there is any.
+    /// The binary named, which must be one; else one beside this program or on PATH, if there is
+    /// any.
     ///
     /// # Errors
     /// Where the binary named does not run or is another program.
     pub(super) fn find(named: Option<&Path>) -> Result<Option<Self>> {
         if let Some(path) = named {
-            let found = Self::new(path)
-                .with_context(|| format!("--monet {}: expected the device's binary", path.display()));
+            let found = Self::new(path).with_context(|| {
+                format!("--monet {}: expected the device's binary", path.display())
+            });
             return found.map(Some);
         }
         let beside = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
-        let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or(vec![]);
+        let on_path =
+            env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or(vec![]);
         let places = beside.into_iter().chain(on_path).map(|folder| folder.join(NAME));
         Ok(places.filter(|path| path.is_file()).find_map(|path| Self::new(&path).ok()))
     }
@@ -134,7 +138,8 @@ impl Binary {
         command.args(["--threads", "1", "--force", "--quiet", "--stats"]).arg(&stats);
         let ran = command.output().with_context(|| self.path.display().to_string())?;
         ensure!(ran.status.success(), "{}", told(&ran.stderr));
-        let stats: Stats = serde_json::from_slice(&fs::read(&stats)?).context("monet segment --stats")?;
+        let stats: Stats =
+            serde_json::from_slice(&fs::read(&stats)?).context("monet segment --stats")?;
         ensure!(stats.slices == SLICES, "segmented {} slices, expected {SLICES}", stats.slices);
         Ok(stats)
     }
@@ -146,8 +151,8 @@ fn told(stderr: &[u8]) -> String {
     text.trim().trim_start_matches("monet: error: ").to_owned()
 }
 
-/// Writes noise as an int16 NIfTI-1 volume of the package's channels and size, so that every slice fits the network exactly
-/// (header: <https://nifti.nimh.nih.gov/nifti-1>).
+/// Writes noise as an int16 NIfTI-1 volume of the package's channels and size, so that every slice
+/// fits the network exactly (header: <https://nifti.nimh.nih.gov/nifti-1>).
 fn write_volume(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
     let (width, height) = (manifest.input.width, manifest.input.height);
     let spacing = match manifest.fit {
@@ -204,13 +209,16 @@ mod tests {
     #[test]
     fn the_volume_has_the_package_s_size_in_its_orientation() {
         let folder = tempfile::tempdir().unwrap();
-        for (preset, orientation) in [("hippocampus", "RAS"), ("brain-tumour", "PIR"), ("pancreas", "LPS")] {
+        for (preset, orientation) in
+            [("hippocampus", "RAS"), ("brain-tumour", "PIR"), ("pancreas", "LPS")]
+        {
             let mut manifest = preset::manifest(preset).unwrap();
             manifest.orientation = orientation.parse().unwrap();
             (manifest.input.width, manifest.input.height) = (24, 16);
             let path = folder.path().join("volume.nii");
             write_volume(&path, &manifest).unwrap();
-            let options = SourceOptions { orientation: manifest.orientation, ..SourceOptions::default() };
+            let options =
+                SourceOptions { orientation: manifest.orientation, ..SourceOptions::default() };
             let mut source = SliceSource::open(&path, &options).unwrap();
             assert_eq!(source.geometry().size, [24, 16, SLICES], "{preset}");
             assert_eq!(source.channels(), manifest.input.channels);

@@ -1,4 +1,5 @@
-//! The report as text: tables in Markdown that read well on a terminal too, and a row for each score as CSV.
+//! The report as text: tables in Markdown that read well on a terminal too, and a row for each
+//! score as CSV.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -56,7 +57,8 @@ impl Table {
 pub(super) fn text(findings: &Findings) -> String {
     let mut out = String::new();
     for (n, cohort) in findings.cohorts.iter().enumerate() {
-        let evaluations: Vec<&Evaluation> = findings.evaluations.iter().filter(|e| e.cohort == n).collect();
+        let evaluations: Vec<&Evaluation> =
+            findings.evaluations.iter().filter(|e| e.cohort == n).collect();
         let _ = writeln!(out, "## Table {}: {}\n", n + 1, cohort.told());
         if cohort.shared > 0 {
             let _ = writeln!(
@@ -133,11 +135,22 @@ fn cost(findings: &Findings) -> String {
     let seconds = format!("s / {SLICES} slices");
     let mut table = Table::new(
         3,
-        &["package", "network", "type", "parameters", "MB", "slice", &seconds, "net alone", "peak MB"],
+        &[
+            "package",
+            "network",
+            "type",
+            "parameters",
+            "MB",
+            "slice",
+            &seconds,
+            "net alone",
+            "peak MB",
+        ],
     );
     for model in &findings.models {
         let megabytes = |bytes: f64| bytes / 1e6;
-        let speed = |of: &dyn Fn(&super::Speed) -> String| model.speed.as_ref().map_or("—".into(), of);
+        let speed =
+            |of: &dyn Fn(&super::Speed) -> String| model.speed.as_ref().map_or("—".into(), of);
         table.rows.push(vec![
             model.name.clone(),
             model.cost.network.clone().unwrap_or_else(|| "—".into()),
@@ -148,7 +161,8 @@ fn cost(findings: &Findings) -> String {
             speed(&|s| format!("{:.2}", s.seconds)),
             speed(&|s| format!("{:.2}", s.net_seconds)),
             speed(&|s| {
-                s.peak_memory_bytes.map_or("—".into(), |bytes| format!("{:.0}", megabytes(bytes as f64)))
+                s.peak_memory_bytes
+                    .map_or("—".into(), |bytes| format!("{:.0}", megabytes(bytes as f64)))
             }),
         ]);
     }
@@ -176,7 +190,11 @@ fn timing(findings: &Findings) -> String {
     for model in &findings.models {
         let _ = match (&model.speed, &model.not_measured) {
             (Some(speed), _) => {
-                writeln!(out, "- {}: {}, the middle of {} run(s)", model.name, speed.engine, speed.runs)
+                writeln!(
+                    out,
+                    "- {}: {}, the middle of {} run(s)",
+                    model.name, speed.engine, speed.runs
+                )
             }
             (None, why) => {
                 let why = why.as_deref().unwrap_or_default();
@@ -191,7 +209,8 @@ fn timing(findings: &Findings) -> String {
 pub(super) fn page(findings: &Findings) -> String {
     let names: Vec<&str> = findings.models.iter().map(|m: &ModelReport| m.name.as_str()).collect();
     let mut out = format!("# {}\n\n", names.join(", "));
-    let _ = writeln!(out, "Written by monet-train {}:\n\n    {}\n", findings.version, findings.command);
+    let _ =
+        writeln!(out, "Written by monet-train {}:\n\n    {}\n", findings.version, findings.command);
     out += &text(findings);
     out += "\n## Box plots\n\n";
     out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box lengths; circles: values beyond; diamond: mean.\nUndefined distances are not drawn; the tables count them.\n\n";
@@ -201,13 +220,16 @@ pub(super) fn page(findings: &Findings) -> String {
     out
 }
 
-/// `subjects.csv`: a row for each data set, package, protocol, subject and label; undefined scores are empty fields.
+/// `subjects.csv`: a row for each data set, package, protocol, subject and label; undefined scores
+/// are empty fields.
 pub(super) fn csv(findings: &Findings) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-    let mut out = "data,part,package,protocol,subject,label,name,dice,hausdorff_mm,hd95_mm\n".to_owned();
+    let mut out =
+        "data,part,package,protocol,subject,label,name,dice,hausdorff_mm,hd95_mm\n".to_owned();
     for evaluation in &findings.evaluations {
-        let (cohort, model) = (&findings.cohorts[evaluation.cohort], &findings.models[evaluation.model]);
+        let (cohort, model) =
+            (&findings.cohorts[evaluation.cohort], &findings.models[evaluation.model]);
         for protocol in [Protocol::Whole, Protocol::Cropped] {
             for subject in &evaluation.subjects {
                 for (label, score) in findings.labels.iter().zip(subject.of(protocol)) {
@@ -239,8 +261,7 @@ mod tests {
     fn tables_are_aligned_and_numbers_grouped() {
         let mut table = Table::new(1, &["package", "Dice"]);
         table.rows.push(vec!["a".into(), "0.864 ± 0.041".into()]);
-        let expected =
-            "| package |          Dice |\n| ------- | ------------: |\n| a       | 0.864 ± 0.041 |\n";
+        let expected = "| package |          Dice |\n| ------- | ------------: |\n| a       | 0.864 ± 0.041 |\n";
         assert_eq!(table.markdown(), expected);
         assert_eq!([1, 403_556, 31_054_145].map(grouped), ["1", "403,556", "31,054,145"]);
     }

@@ -1,19 +1,23 @@
 //! The paper's baselines: U-Net and Attention U-Net.
 //!
-//! The paper gives parameter counts, the public descriptions leave choices open. Those that give its counts for one
-//! channel and one class, 1,946,705 and 31,054,145 (U-Net from 16 and from 64 channels) and 31,753,349 (Attention U-Net):
+//! The paper gives parameter counts, the public descriptions leave choices open. Those that give
+//! its counts for one channel and one class, 1,946,705 and 31,054,145 (U-Net from 16 and from 64
+//! channels) and 31,753,349 (Attention U-Net):
 //!
-//! - five levels, the width doubling from level to level; two 3×3 convolutions a level and side, each with a bias *and*
-//!   batch normalisation, then ReLU; no dropout;
-//! - down by 2×2 maximum, up by a 2×2 transposed convolution that halves the channels, with a bias, without normalisation or
-//!   activation; the skip and the upper result are concatenated;
+//! - five levels, the width doubling from level to level; two 3×3 convolutions a level and side,
+//!   each with a bias *and* batch normalisation, then ReLU; no dropout;
+//! - down by 2×2 maximum, up by a 2×2 transposed convolution that halves the channels, with a bias,
+//!   without normalisation or activation; the skip and the upper result are concatenated;
 //! - the head a 1×1 convolution with a bias and without normalisation;
-//! - running means and variances counted, four values a channel of batch normalisation, as Keras and the paper's MoNet count;
-//! - gates (Oktay et al. 2018, arXiv 1804.03999) that read the skip and the up-convolved signal at the skip's own resolution: 1×1
-//!   convolutions with a bias to as many channels as the skip has, their sum through ReLU, a 1×1 convolution with a bias to one
-//!   channel, sigmoid; the skip is multiplied by it. No batch normalisation within.
+//! - running means and variances counted, four values a channel of batch normalisation, as Keras
+//!   and the paper's MoNet count;
+//! - gates (Oktay et al. 2018, arXiv 1804.03999) that read the skip and the up-convolved signal at
+//!   the skip's own resolution: 1×1 convolutions with a bias to as many channels as the skip has,
+//!   their sum through ReLU, a 1×1 convolution with a bias to one channel, sigmoid; the skip is
+//!   multiplied by it. No batch normalisation within.
 //!
-//! A bias in front of batch normalisation does nothing, as normalisation takes it away again; it is there because it is counted.
+//! A bias in front of batch normalisation does nothing, as normalisation takes it away again; it is
+//! there because it is counted.
 
 use super::{Activation, Builder, Conv, Op, Topology};
 
@@ -47,7 +51,8 @@ fn build(channels: usize, classes: usize, width: usize, gated: bool) -> Topology
         let f = width << level;
         let from = net.last();
         let up = net.plain(&format!("dec{level}_up"), from, f, 2, Activation::None);
-        let skip = if gated { net.gate(&format!("dec{level}"), skips[level], up) } else { skips[level] };
+        let skip =
+            if gated { net.gate(&format!("dec{level}"), skips[level], up) } else { skips[level] };
         net.push(&format!("dec{level}_cat"), Op::Concat, vec![skip, up]);
         net.double(&format!("dec{level}"), f);
     }

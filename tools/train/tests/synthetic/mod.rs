@@ -1,4 +1,5 @@
-//! A tiny data set in the Decathlon layout, made up: per subject one bright box of two halves in noise.
+//! A tiny data set in the Decathlon layout, made up: per subject one bright box of two halves in
+//! noise.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,13 @@ pub fn dataset(folder: &Path, subjects: usize) -> PathBuf {
             let (image, label) = subject(i);
             nifti(&root.join(format!("imagesTr/box_{i:02}.nii")), SIZE, &image);
             nifti(&root.join(format!("labelsTr/box_{i:02}.nii")), SIZE, &label);
-            format!(r#"{{"image": "./imagesTr/box_{i:02}.nii", "label": "./labelsTr/box_{i:02}.nii"}}"#)
+            format!(
+                r#"{{"image": "./imagesTr/box_{i:02}.nii", "label": "./labelsTr/box_{i:02}.nii"}}"#
+            )
         })
         .collect();
-    fs::write(root.join("dataset.json"), format!(r#"{{"training": [{}]}}"#, entries.join(", "))).unwrap();
+    fs::write(root.join("dataset.json"), format!(r#"{{"training": [{}]}}"#, entries.join(", ")))
+        .unwrap();
     root
 }
 
@@ -38,8 +42,9 @@ fn subject(number: usize) -> (Vec<f32>, Vec<f32>) {
         for y in 0..SIZE[1] {
             for x in 0..SIZE[0] {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let inside =
-                    (left..left + 10).contains(&x) && (front..front + 12).contains(&y) && (1..5).contains(&z);
+                let inside = (left..left + 10).contains(&x)
+                    && (front..front + 12).contains(&y)
+                    && (1..5).contains(&z);
                 let label = if inside { 1 + (y - front) / 6 } else { 0 };
                 image.push(100.0 + 150.0 * label as f32 + (noise >> 24) as f32 / 8.0);
                 labels.push(label as f32);
@@ -49,7 +54,8 @@ fn subject(number: usize) -> (Vec<f32>, Vec<f32>) {
     (image, labels)
 }
 
-/// Writes an uncompressed float32 NIfTI-1 file at 1 mm, RAS+ (header: <https://nifti.nimh.nih.gov/nifti-1>).
+/// Writes an uncompressed float32 NIfTI-1 file at 1 mm, RAS+ (header:
+/// <https://nifti.nimh.nih.gov/nifti-1>).
 pub fn nifti(path: &Path, size: [usize; 3], voxels: &[f32]) {
     let mut bytes = vec![0u8; 352];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
