@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
 use super::import::Region;
-use super::kernels::Kernel;
-use super::plan::Plan;
+use monet_core::Kernel;
+use monet_core::Plan;
 
 /// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the
 /// other of a batch.

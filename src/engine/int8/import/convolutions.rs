@@ -3,9 +3,9 @@
 use tract_onnx::pb;
 
 use super::super::super::onnx::{four, has, int, pair, text};
-use super::super::graph::{Activation, Convolution, Quant, Source};
 use super::Importer;
 use super::values::{Pending, Value, holding};
+use monet_core::{Activation, Convolution, Quant, Source};
 
 impl<'a> Importer<'a> {
     pub(super) fn convolution(

@@ -24,7 +24,7 @@ use tract_onnx::prelude::Tensor;
 
 use self::values::{Pending, Value};
 use super::super::onnx::{self, argument, float, int};
-use super::graph::{Activation, Node, Operation, Output, QuantGraph, Source};
+use monet_core::{Activation, Node, Operation, Output, QuantGraph, Source};
 
 /// A node that the engine does not take over.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use tract_onnx::pb;
 
 use super::super::super::onnx::{argument, float, floats, four, has, int, optional, pair, text};
-use super::super::graph::{Activation, Operation, Pool};
 use super::Importer;
 use super::values::{MOST_BESIDE, MOST_WAITING, Pending, Value, activate};
+use monet_core::{Activation, Operation, Pool};
 
 impl<'a> Importer<'a> {
     pub(super) fn activation(

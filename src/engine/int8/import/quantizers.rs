@@ -5,10 +5,10 @@ use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
 
 use super::super::super::onnx::{argument, floats, integers};
-use super::super::graph::{Operation, Output, Quant, QuantGraph, Source};
-use super::super::requant::{self, table};
 use super::values::{Pending, Value, holding};
 use super::{Importer, Outcome};
+use monet_core::requant::{self, table};
+use monet_core::{Operation, Output, Quant, QuantGraph, Source};
 
 impl<'a> Importer<'a> {
     /// Scale and zero point of an activation. Signed counts are moved to unsigned ones.

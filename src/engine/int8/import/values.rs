@@ -1,8 +1,8 @@
 //! What a tensor of the file is for the engine, and how far its real values can reach.
 
-use super::super::graph::{Activation, Convolution, Pool, Quant, Source};
-use super::super::requant;
 use super::Importer;
+use monet_core::requant;
+use monet_core::{Activation, Convolution, Pool, Quant, Source};
 
 /// What a tensor of the file is for the engine.
 #[derive(Debug, Clone)]

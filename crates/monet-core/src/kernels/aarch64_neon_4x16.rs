@@ -13,7 +13,7 @@ use super::{Feed, Packed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    std::arch::is_aarch64_feature_detected!("neon")
+    detected!("neon")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

@@ -20,6 +20,7 @@
 //! a stride several inputs of their own, one for each remainder. Pixels of a tile that lie outside
 //! the tensor are computed from whatever is there and dropped.
 
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::{BLOCK, Target};

@@ -11,7 +11,7 @@ const VECTOR: usize = BLOCK * GROUP;
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+    detected!("avx2") && detected!("avxvnni")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

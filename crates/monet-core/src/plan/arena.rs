@@ -3,6 +3,7 @@
 //!
 //! Knows sizes and lifetimes only, neither tensors nor steps.
 
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::overlay::Overlay;

@@ -13,6 +13,7 @@ mod shapes;
 mod steps;
 mod taps;
 
+use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 use core::ops::Range;
 
 use self::fuse::fuse;

@@ -29,6 +29,7 @@
 use super::graph::{
     Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor,
 };
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Bytes that are no net, or a net that has no form in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

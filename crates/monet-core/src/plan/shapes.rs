@@ -6,6 +6,7 @@ use super::super::kernels::{BLOCK, GROUP};
 use super::fuse::Fused;
 use super::taps::sieves;
 use super::{ARENA_LIMIT, Grid, LIMIT, PlanError, fault};
+use alloc::{format, vec, vec::Vec};
 
 /// Sizes of all tensors.
 pub(super) struct Shapes {

@@ -14,7 +14,7 @@ const VECTOR: usize = BLOCK * GROUP;
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    std::arch::is_aarch64_feature_detected!("i8mm")
+    detected!("i8mm")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

@@ -3,6 +3,7 @@
 use super::super::graph::{Node, Operation, QuantGraph, Source};
 use super::shapes::{convolution, makes_reals};
 use super::{PlanError, fault};
+use alloc::{format, vec, vec::Vec};
 
 /// A node, and the addition that has become part of it.
 pub(super) struct Fused<'a> {

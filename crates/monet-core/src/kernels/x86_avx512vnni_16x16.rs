@@ -21,9 +21,7 @@ const VECTOR: usize = BLOCK * GROUP;
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vnni")
+    detected!("avx512f") && detected!("avx512bw") && detected!("avx512vnni")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

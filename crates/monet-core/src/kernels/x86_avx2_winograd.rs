@@ -13,7 +13,7 @@ use super::{BLOCK, Target};
 /// Fills a strip.
 pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
     strip.check(arena.len());
-    assert!(is_x86_feature_detected!("avx2"));
+    assert!(detected!("avx2"));
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, that weights, bias and scales cover all blocks, and that the scratch memory holds
     // `TILES` tiles.

@@ -8,6 +8,7 @@
 //! kernels restate them lane by lane.
 
 use super::graph::{Activation, Quant};
+use alloc::{boxed::Box, vec::Vec};
 
 /// Fraction bits of the fixed-point count at most: ±256 output steps fit in 16 bits.
 const MAX_FRACTION: u32 = 7;

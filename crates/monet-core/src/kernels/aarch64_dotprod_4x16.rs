@@ -12,7 +12,7 @@ use super::{Feed, Packed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    std::arch::is_aarch64_feature_detected!("dotprod")
+    detected!("dotprod")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

@@ -1,5 +1,6 @@
 //! Steps of nodes: taps, weights in the order in which a kernel meets them, fixed-point rules.
 
+use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::super::graph::{Activation, Convolution, Node, Operation, Quant, Source};

@@ -8,7 +8,7 @@ use super::{BLOCK, GROUP, Packed, Row, Target};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3")
+    detected!("sse4.1") && detected!("ssse3")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

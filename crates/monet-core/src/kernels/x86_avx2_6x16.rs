@@ -10,7 +10,7 @@ use super::{BLOCK, GROUP, Packed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2")
+    detected!("avx2")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

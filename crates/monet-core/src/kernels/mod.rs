@@ -5,6 +5,21 @@
 //! written here and must equal [`Kernel::Scalar`] to the bit; each stands in a file of its own
 //! named arch_feature_tile. Which row, which taps and which memory is the plan's affair.
 
+/// Whether the CPU has an instruction set: asked at run time with `std`, told by the compiler
+/// without.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! detected {
+    ($feature:tt) => {{
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        let has = std::arch::is_x86_feature_detected!($feature);
+        #[cfg(all(feature = "std", target_arch = "aarch64"))]
+        let has = std::arch::is_aarch64_feature_detected!($feature);
+        #[cfg(not(feature = "std"))]
+        let has = cfg!(target_feature = $feature);
+        has
+    }};
+}
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod_4x16;
 #[cfg(target_arch = "aarch64")]
@@ -15,9 +30,9 @@ mod aarch64_i8mm_6x16;
 mod aarch64_neon_4x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_tiles_4x16;
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_2x16;
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_epilogue;
 mod scalar;
 #[cfg_attr(
@@ -40,6 +55,7 @@ mod x86_sse41_2x16;
 #[cfg(target_arch = "x86_64")]
 mod x86_ymm;
 
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 use core::ops::Range;
 use core::str::FromStr;
@@ -130,7 +146,7 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::available(),
-            #[cfg(target_arch = "arm")]
+            #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
             Self::Neon => arm_neon_2x16::available(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_4x16::available(),
@@ -172,7 +188,7 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::spin(rounds),
-            #[cfg(target_arch = "arm")]
+            #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
             Self::Neon => arm_neon_2x16::spin(rounds),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_4x16::spin(rounds),
@@ -236,7 +252,7 @@ impl Kernel {
             Self::Avx512Vnni => x86_avx512vnni_16x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => aarch64_neon_4x16::convolve(arena, row),
-            #[cfg(target_arch = "arm")]
+            #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
             Self::Neon => arm_neon_2x16::convolve(arena, row),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDotprod => aarch64_dotprod_4x16::convolve(arena, row),

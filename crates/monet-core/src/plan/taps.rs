@@ -6,6 +6,7 @@ use super::super::kernels::winograd::{self, FEEDS, POINTS};
 use super::super::kernels::{BLOCK, Kernel};
 use super::Grid;
 use super::shapes::{convolution, makes_reals};
+use alloc::{vec, vec::Vec};
 
 /// The output pixels of a phase and the taps that they share, in pixels.
 pub(super) struct Sieve {

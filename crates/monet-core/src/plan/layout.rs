@@ -1,5 +1,6 @@
 //! Where each tensor, and each step's own memory, lies in the arena.
 
+use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
 
 use super::super::graph::{Node, QuantGraph, Source};

@@ -2,6 +2,8 @@
 //!
 //! Plain data: importers fill it, [`Plan`](super::Plan) consumes it. Nothing here computes.
 
+use alloc::{boxed::Box, string::String, vec, vec::Vec};
+
 /// Affine quantization of a u8 tensor: `real = (value - zero_point) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quant {
