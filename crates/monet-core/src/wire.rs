@@ -394,6 +394,9 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString;
+    use std::vec;
+
     use super::*;
 
     /// A net that has every kind of node, output padding and two inputs among them.
