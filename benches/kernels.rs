@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use monet::engine::int8::{Kernel, Plan, QuantGraph};
+use monet::engine::int8::{Kernel, Plan, QuantGraph, Size};
 
 /// Input channels, output channels, dilation, side of the tensors.
 const SHAPES: [[usize; 4]; 8] = [
@@ -37,7 +37,7 @@ fn peak(c: &mut Criterion) {
 }
 
 fn layers(c: &mut Criterion) {
-    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+    for kernel in Kernel::available().filter(|&k| k != Kernel::Scalar) {
         let mut group = c.benchmark_group(format!("layer/{kernel}"));
         for [cin, cout, dilation, side] in SHAPES {
             let name = format!("{cin}-{cout} d{dilation} {side}x{side}");
@@ -54,7 +54,7 @@ fn layers(c: &mut Criterion) {
 
 fn slices(c: &mut Criterion) {
     let graph = nets::monet(1);
-    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+    for kernel in Kernel::available().filter(|&k| k != Kernel::Scalar) {
         let mut group = c.benchmark_group(format!("slice/{kernel}"));
         group.sample_size(20);
         for side in [64, 128, 256, 512] {
@@ -70,10 +70,10 @@ fn slice(
     side: usize,
     kernel: Kernel,
 ) {
-    let plan = Plan::new(graph, side, side, kernel).expect("a plan for a valid net");
+    let plan = Plan::new(graph, Size::new(side, side), kernel).expect("a plan for a valid net");
     let mut arena = vec![0; plan.arena_len()];
     let input: Vec<f32> = (0..plan.input_len()).map(|i| (i % 251) as f32 / 251.0).collect();
-    let mut labels = vec![0; plan.output_size().iter().product()];
+    let mut labels = vec![0; plan.output_size().area()];
     group.throughput(Throughput::Elements(plan.macs()));
     group.bench_function(id, |b| {
         b.iter(|| plan.run(&mut arena, black_box(&[&input]), &mut labels).expect("a run"))
@@ -94,11 +94,11 @@ fn best(mut run: impl FnMut() -> u64) -> f64 {
 
 fn table() {
     println!("{:<14} {:<22} {:>8} {:>8}", "kernel", "layer", "GMAC/s", "of peak");
-    for kernel in Kernel::available().into_iter().filter(|&k| k != Kernel::Scalar) {
+    for kernel in Kernel::available().filter(|&k| k != Kernel::Scalar) {
         let peak = best(|| kernel.spin(200_000));
         println!("{:<14} {:<22} {peak:>8.1}", kernel.name(), "registers alone: peak");
         for [cin, cout, dilation, side] in SHAPES {
-            let plan = Plan::new(&nets::layer(cin, cout, dilation), side, side, kernel)
+            let plan = Plan::new(&nets::layer(cin, cout, dilation), Size::new(side, side), kernel)
                 .expect("a valid net");
             let (mut arena, input) = (vec![0; plan.arena_len()], vec![0.5; plan.input_len()]);
             let mut labels = vec![0; side * side];
@@ -110,7 +110,7 @@ fn table() {
                 let timed = plan.run_observed(&mut arena, &[&input], &mut labels, |step| {
                     if step == 1 {
                         seconds = seconds.min(clock.elapsed().as_secs_f64());
-                        macs = plan.steps()[step].macs;
+                        macs = plan.steps().nth(step).expect("a step").macs;
                     }
                     clock = Instant::now();
                 });

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use monet::engine::int8::{
     Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph,
-    RunError, Source,
+    RunError, Size, TensorId,
 };
 use nets::Random;
 
@@ -18,9 +18,10 @@ fn logits(
     input: &[f32],
     rubbish: u8,
 ) -> Vec<u32> {
-    let plan = Plan::new(graph, size[0], size[1], kernel).expect("a plan for a valid net");
+    let plan =
+        Plan::new(graph, Size::new(size[0], size[1]), kernel).expect("a plan for a valid net");
     let mut arena = vec![rubbish; plan.arena_len()];
-    let mut out = vec![f32::NAN; plan.classes() * plan.output_size().iter().product::<usize>()];
+    let mut out = vec![f32::NAN; plan.classes() * plan.output_size().area()];
     plan.run_probabilities(&mut arena, &[input], &mut out).expect("buffers of the plan's sizes");
     out.into_iter().map(f32::to_bits).collect()
 }
@@ -65,7 +66,7 @@ fn every_kernel_equals_the_scalar_one() {
             );
         }
     }
-    println!("{} nets are alike on {:?}", cases(), Kernel::available());
+    println!("{} nets are alike on {:?}", cases(), Kernel::available().collect::<Vec<_>>());
 }
 
 #[test]
@@ -77,7 +78,8 @@ fn monet_is_alike_on_every_kernel_and_fits_its_arena() {
     for kernel in Kernel::available() {
         assert_eq!(want, logits(&graph, [32, 40], kernel, &input, 7), "kernel {kernel}");
     }
-    let plan = Plan::new(&graph, 256, 256, Kernel::best()).expect("a plan for the bench net");
+    let plan =
+        Plan::new(&graph, Size::new(256, 256), Kernel::best()).expect("a plan for the bench net");
     assert_eq!(plan.macs(), 4_758_437_888);
     assert!(plan.arena_len() <= 5 << 20, "{} bytes", plan.arena_len());
 }
@@ -106,7 +108,7 @@ fn small() -> QuantGraph {
         bias: vec![0],
         ..Convolution::default()
     };
-    graph.push("head", Operation::Logits { inputs: vec![Source(0)], conv });
+    graph.push("head", Operation::Logits { inputs: vec![TensorId(0)], conv });
     graph.output = Output::Sigmoid { threshold: 0.5 };
     graph
 }
@@ -119,7 +121,7 @@ fn impossible_nets_are_errors_that_name_the_node() {
             unreachable!("the only node")
         };
         change(conv);
-        Plan::new(&graph, 4, 4, Kernel::Scalar)
+        Plan::new(&graph, Size::new(4, 4), Kernel::Scalar)
     };
     assert!(spoil(&|_| ()).is_ok());
     let changes: [&dyn Fn(&mut Convolution); 6] = [
@@ -134,20 +136,27 @@ fn impossible_nets_are_errors_that_name_the_node() {
         let error = spoil(change).expect_err("a spoilt net");
         assert!(error.to_string().contains("\"head\""), "change {i}: {error}");
     }
-    let size = |h, w| Plan::new(&small(), h, w, Kernel::Scalar);
+    let size = |h, w| Plan::new(&small(), Size::new(h, w), Kernel::Scalar);
     assert!(matches!(size(0, 4), Err(PlanError::Size { .. })));
     assert!(matches!(size(4, usize::MAX), Err(PlanError::Size { .. })));
     let mut graph = small();
     graph.nodes.clear();
-    assert!(matches!(Plan::new(&graph, 4, 4, Kernel::Scalar), Err(PlanError::Size { .. })));
+    assert!(matches!(
+        Plan::new(&graph, Size::new(4, 4), Kernel::Scalar),
+        Err(PlanError::Size { .. })
+    ));
     let mut graph = small();
-    graph.push("late", Operation::Dequantize { input: Source(7) });
-    assert!(matches!(Plan::new(&graph, 4, 4, Kernel::Scalar), Err(PlanError::Graph { .. })));
+    graph.push("late", Operation::Dequantize { input: TensorId(7) });
+    assert!(matches!(
+        Plan::new(&graph, Size::new(4, 4), Kernel::Scalar),
+        Err(PlanError::Graph { .. })
+    ));
 }
 
 #[test]
 fn buffers_of_other_sizes_are_errors() {
-    let plan = Plan::new(&small(), 4, 4, Kernel::best()).expect("a plan for a valid net");
+    let plan =
+        Plan::new(&small(), Size::new(4, 4), Kernel::best()).expect("a plan for a valid net");
     let mut arena = vec![0; plan.arena_len()];
     let mut labels = [0; 16];
     assert!(plan.run(&mut arena, &[&[0.0; 16]], &mut labels).is_ok());

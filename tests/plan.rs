@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use monet::engine::compile;
-use monet::engine::int8::{self, Kernel, Plan};
+use monet::engine::int8::{self, Kernel, Plan, Size};
 use monet::package::{Net, Package, plan};
 use proptest::prelude::*;
 use support::{Nifti, monet, stderr, text};
@@ -71,7 +71,7 @@ fn a_plan_gives_the_labels_of_its_package() {
     let expected = labels(&[]);
     assert!(expected.iter().filter(|v| **v == 2).count() > 100);
     // The slow oracle is left to `monet doctor`, which runs every kernel.
-    for kernel in Kernel::available().into_iter().filter(|k| *k != Kernel::Scalar) {
+    for kernel in Kernel::available().filter(|k| *k != Kernel::Scalar) {
         assert!(
             labels(&["--kernel", kernel.name(), "--model", text(&plan)]) == expected,
             "{kernel}"
@@ -152,7 +152,7 @@ fn sums_beyond_32_bits_are_refused() {
         };
         conv.bias[0] = bias;
         conv.weights.fill(if bias > 0 { -127 } else { 127 });
-        let refused = Plan::new(&graph, 8, 8, Kernel::Scalar);
+        let refused = Plan::new(&graph, Size::new(8, 8), Kernel::Scalar);
         assert!(matches!(refused, Err(int8::PlanError::Requant { .. })), "{bias}");
     }
 }
@@ -239,13 +239,13 @@ proptest! {
         }
         let Ok(graph) = int8::decode(&bytes) else { return Ok(()) };
         for kernel in Kernel::available() {
-            let Ok(plan) = Plan::new(&graph, height, width, kernel) else { continue };
+            let Ok(plan) = Plan::new(&graph, Size::new(height, width), kernel) else { continue };
             // What a change makes large is planned and not run.
             if plan.arena_len() > 1 << 20 || plan.macs() > 1 << 24 {
                 continue;
             }
             let mut arena = vec![0; plan.arena_len()];
-            let mut labels = vec![0; plan.output_size().iter().product()];
+            let mut labels = vec![0; plan.output_size().area()];
             plan.run(&mut arena, &[&vec![0.5; plan.input_len()]], &mut labels).unwrap();
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use monet::engine::int8::{Kernel, Output, Plan, QuantizedRegion, Region, import, rewrite};
+use monet::engine::int8::{Kernel, Output, Plan, QuantizedRegion, Region, Size, import, rewrite};
 use tract_onnx::prelude::*;
 
 /// The first of the candidates that exists in `models`.
@@ -70,7 +70,8 @@ fn agrees_with_stock_tract(name: &str) {
     let pixels = shape[2] * shape[3];
     let expected = run(model.clone(), shape, &input);
 
-    let plan = Plan::new(&region.graph, shape[2], shape[3], Kernel::best()).expect("a plan");
+    let plan =
+        Plan::new(&region.graph, Size::new(shape[2], shape[3]), Kernel::best()).expect("a plan");
     let mut arena = vec![0; plan.arena_len()];
     let mut own = vec![0.0; plan.classes() * pixels];
     plan.run_probabilities(&mut arena, &[&input], &mut own).expect("a run");

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use monet::engine::int8::{self, Kernel, Plan};
+use monet::engine::int8::{self, Kernel, Plan, Size};
 use monet::engine::{self, Choice, EngineError, QuantizedEngine};
 use monet::package::{Manifest, Net, Package};
 use monet::profile::{self, Profile};
@@ -64,12 +64,12 @@ pub fn plan(bytes: &[u8]) {
     });
     let Some(Ok(graph)) = net.map(int8::decode) else { return };
     for kernel in [Kernel::Scalar, Kernel::best()] {
-        let Ok(plan) = Plan::new(&graph, 12, 20, kernel) else { return };
+        let Ok(plan) = Plan::new(&graph, Size::new(12, 20), kernel) else { return };
         if plan.arena_len() as u64 > MOST || plan.macs() > MOST {
             return;
         }
         let mut arena = vec![0; plan.arena_len()];
-        let mut labels = vec![0; plan.output_size().iter().product()];
+        let mut labels = vec![0; plan.output_size().area()];
         plan.run(&mut arena, &[&vec![0.5; plan.input_len()]], &mut labels)
             .expect("buffers of the plan's sizes");
     }

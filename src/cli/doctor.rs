@@ -46,7 +46,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
         reads_onnx: cfg!(feature = "tract"),
         machine: Machine::this(),
         kernel: Kernel::best().name(),
-        kernels: Kernel::available().iter().map(|k| k.name()).collect(),
+        kernels: Kernel::available().map(Kernel::name).collect(),
         model: ModelReport::of(&Package::embedded().manifest),
         healthy: self_test.iter().all(|check| check.healthy),
         self_test,

@@ -67,7 +67,7 @@ pub fn describe(
         (Net::Plan(_), Some(engine)) => {
             let name = engine.name();
             let layers: Vec<Layer> =
-                engine.plan().steps().iter().map(|step| fused(step, &name)).collect();
+                engine.plan().steps().map(|step| fused(&step, &name)).collect();
             (
                 format!("{name}: {}", fused_steps(engine.plan())),
                 <[Vec<String>; 2]>::default(),
@@ -104,7 +104,7 @@ fn fused_steps(plan: &Plan) -> String {
 /// A step of a plan.
 fn fused(step: &StepInfo, runs_on: &str) -> Layer {
     Layer {
-        name: step.name.clone(),
+        name: step.name.into(),
         op: step.kind.to_owned(),
         shape: [1].into_iter().chain(step.shape).collect(),
         parameters: step.parameters,
@@ -151,7 +151,7 @@ fn nodes(
         let node = model.node(id);
         if let Some(op) = node.op_as::<QuantizedRegion>() {
             let name = format!("int8 {}", op.plan().kernel());
-            layers.extend(op.plan().steps().iter().map(|step| fused(step, &name)));
+            layers.extend(op.plan().steps().map(|step| fused(&step, &name)));
             continue;
         }
         let own: Vec<bool> = node.inputs.iter().map(|input| constant[input.node]).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "tract")]
 use super::int8::Import;
-use super::int8::{self, Kernel, Plan, QuantGraph};
+use super::int8::{self, Kernel, Plan, QuantGraph, Size};
 #[cfg(feature = "tract")]
 use super::reading;
 use super::{Choice, Engine, EngineError};
@@ -14,7 +14,7 @@ use crate::package::{Net, Output, Package};
 /// share the plan.
 #[derive(Debug)]
 pub struct QuantizedEngine {
-    plan: Arc<Plan>,
+    plan: Arc<Plan<'static>>,
     arena: Vec<u8>,
     size: [usize; 2],
 }
@@ -33,10 +33,10 @@ impl QuantizedEngine {
         let Some(graph) = graph(package)? else { return Ok(None) };
         let unplannable =
             |source| EngineError::Unplannable { origin: package.origin.clone(), source };
-        let plan = Plan::new(&graph, size[0], size[1], kernel).map_err(unplannable)?;
+        let plan = Plan::new(&graph, Size::new(size[0], size[1]), kernel).map_err(unplannable)?;
         let classes = package.manifest.classes();
-        if plan.output_size() != size || plan.classes() != classes {
-            let found = format!("{} x {:?}", plan.classes(), plan.output_size());
+        if plan.output_size() != Size::new(size[0], size[1]) || plan.classes() != classes {
+            let found = format!("{} x {}", plan.classes(), plan.output_size());
             return Err(mismatch(package, "output", found, format!("{classes} x {size:?}")));
         }
         let arena = vec![0; plan.arena_len()];
@@ -78,7 +78,7 @@ impl QuantizedEngine {
     }
 
     /// The plan that it runs.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &Plan<'static> {
         &self.plan
     }
 }

@@ -49,7 +49,7 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
             ms,
         })
     };
-    Kernel::available().into_iter().map(check).collect()
+    Kernel::available().map(check).collect()
 }
 
 /// Two grey ellipses in brighter texture, the same in all planes, as large as the slices that the

@@ -10,7 +10,7 @@ use super::{
     FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume, system,
     unix_s,
 };
-use crate::engine::int8::{Kernel, Plan};
+use crate::engine::int8::{Kernel, Plan, Size, StepInfo};
 use crate::engine::{Choice, Engine, EngineError, QuantizedEngine, engines};
 use crate::package::Package;
 
@@ -201,7 +201,7 @@ fn steps(
     input: &[f32],
     runs: usize,
 ) -> Result<(Overhead, Vec<StepProfile>), EngineError> {
-    let [height, width] = plan.output_size();
+    let Size { height, width } = plan.output_size();
     let (mut arena, mut labels) = (vec![0; plan.arena_len()], vec![0; height * width]);
     let mut seconds = vec![Vec::with_capacity(WARM_UP + runs); plan.steps().len()];
     let (mut plain, mut observed) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
@@ -225,10 +225,10 @@ fn steps(
     let [plain_ms, observed_ms] = [plain, observed].map(|mut times| latency(&mut times).median);
     let overhead =
         Overhead { plain_ms, observed_ms, percent: 100.0 * (observed_ms / plain_ms - 1.0) };
-    let profile = |(step, seconds): (&crate::engine::int8::StepInfo, &mut Vec<f64>)| {
+    let profile = |(step, seconds): (StepInfo, &mut Vec<f64>)| {
         let times = latency(&mut seconds[WARM_UP..]);
         StepProfile {
-            name: step.name.clone(),
+            name: step.name.into(),
             kind: step.kind.to_owned(),
             shape: step.shape,
             min_ms: times.min,
@@ -242,7 +242,7 @@ fn steps(
             arena: [step.arena.start, step.arena.end],
         }
     };
-    Ok((overhead, plan.steps().iter().zip(&mut seconds).map(profile).collect()))
+    Ok((overhead, plan.steps().zip(&mut seconds).map(profile).collect()))
 }
 
 /// The best of a few timings of the kernel's instruction on registers alone, in GMAC/s.

@@ -306,8 +306,8 @@ fn steps(
     let gb_per_s = speeds.iter().find(|b| b.level == level).map_or(f64::INFINITY, |b| b.gb_per_s);
     let peak = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
     let mut unknown = Vec::new();
-    let steps = plan.steps().iter().map(|step| {
-        let (cycles, known) = costs.cycles(step);
+    let steps = plan.steps().map(|step| {
+        let (cycles, known) = costs.cycles(&step);
         let (core_ms, moving_ms) =
             (cycles / target.core.clock_mhz / 1e3, step.bytes as f64 / gb_per_s / 1e6);
         let memory_ms =
@@ -315,7 +315,7 @@ fn steps(
         let ms = core_ms + memory_ms;
         let gmac_per_s = step.macs as f64 / ms / 1e6;
         let profile = StepProfile {
-            name: step.name.clone(),
+            name: step.name.into(),
             kind: step.kind.to_owned(),
             shape: step.shape,
             min_ms: ms,

@@ -4,7 +4,7 @@
 #![allow(dead_code, missing_docs)]
 
 use monet::engine::int8::{
-    Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, Source,
+    Activation, Convolution, Operation, Output, Pool, Quant, QuantGraph, TensorId,
 };
 
 /// SplitMix64: small, seeded, the same everywhere.
@@ -75,7 +75,7 @@ struct MoNet {
 }
 
 impl MoNet {
-    fn cbe(&mut self, inputs: &[Source], f: usize, k: usize, s: usize, d: usize) -> Source {
+    fn cbe(&mut self, inputs: &[TensorId], f: usize, k: usize, s: usize, d: usize) -> TensorId {
         let cin = inputs.iter().map(|t| self.graph.tensors[t.0].channels).sum();
         let scale = self.graph.tensors[inputs[0].0].quant.scale;
         let mut conv = conv(&mut self.random, cin, f, [k, k], Weights::Uniform, scale);
@@ -91,7 +91,7 @@ impl MoNet {
         output
     }
 
-    fn add(&mut self, a: Source, b: Source) -> Source {
+    fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
         let output = self.graph.tensor(self.graph.tensors[a.0].channels, SUM);
         self.graph.push(
             format!("add{}", self.graph.nodes.len()),
@@ -100,7 +100,7 @@ impl MoNet {
         output
     }
 
-    fn rddc(&mut self, x: Source) -> Source {
+    fn rddc(&mut self, x: TensorId) -> TensorId {
         let f = self.graph.tensors[x.0].channels;
         let c1 = self.cbe(&[x], f, 3, 1, 4);
         let sum = self.add(x, c1);
@@ -110,7 +110,7 @@ impl MoNet {
         self.cbe(&[sum], f, 3, 1, 1)
     }
 
-    fn up(&mut self, x: Source) -> Source {
+    fn up(&mut self, x: TensorId) -> TensorId {
         let f = self.graph.tensors[x.0].channels;
         let mut conv = conv(&mut self.random, f, f, [4, 4], Weights::Uniform, QUANT.scale * 0.5);
         conv.stride = [2, 2];
@@ -127,7 +127,7 @@ impl MoNet {
 pub(crate) fn monet(classes: usize) -> QuantGraph {
     let graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
     let mut net = MoNet { graph, random: Random(7) };
-    let mut x = Source(0);
+    let mut x = TensorId(0);
     let mut skips = Vec::new();
     for f in [16, 32] {
         x = net.cbe(&[x], f, 3, 1, 1);
@@ -159,7 +159,7 @@ pub(crate) fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
     let output = graph.tensor(cout, QUANT);
     graph.push(
         "layer",
-        Operation::Convolve { inputs: vec![Source(0)], conv: layer, activation: ELU, output },
+        Operation::Convolve { inputs: vec![TensorId(0)], conv: layer, activation: ELU, output },
     );
     let head = conv(&mut Random(6), cout, 1, [1, 1], Weights::Uniform, QUANT.scale);
     graph.push("head", Operation::Logits { inputs: vec![output], conv: head });
@@ -187,14 +187,14 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
         ELU,
         Activation::Elu { alpha: 0.7 },
     ]);
-    let mut inputs = vec![Source(0)];
+    let mut inputs = vec![TensorId(0)];
     if random.below(2) == 0 {
         let second = graph.tensor(random.pick(&channels[3..]), input);
         let cin = graph.tensors[0].channels;
         let conv = conv(random, cin, graph.tensors[second.0].channels, [1, 1], fill, input.scale);
         graph.push(
             "widen",
-            Operation::Convolve { inputs: vec![Source(0)], conv, activation, output: second },
+            Operation::Convolve { inputs: vec![TensorId(0)], conv, activation, output: second },
         );
         inputs.push(second);
         inputs.swap(0, random.below(2));
@@ -233,10 +233,10 @@ pub(crate) fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {
 fn after(
     random: &mut Random,
     graph: &mut QuantGraph,
-    x: Source,
+    x: TensorId,
     activation: Activation,
     fill: Weights,
-) -> Source {
+) -> TensorId {
     let quant = graph.tensors[x.0].quant;
     let channels = graph.tensors[x.0].channels;
     let output = Quant {

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let input: Vec<f32> = (0..plan.input_len()).map(|i| (i % 251) as f32 / 251.0).collect();
     let mut arena = vec![0; plan.arena_len()];
-    let mut labels = vec![0; plan.output_size().iter().product()];
+    let mut labels = vec![0; plan.output_size().area()];
     // Ends the trace's first part, which is no step.
     monet_step_done(usize::MAX);
     plan.run_observed(&mut arena, &[&input], &mut labels, |step| {

@@ -2,20 +2,12 @@
 //!
 //! Plain data: importers fill it, [`Plan`](super::Plan) consumes it. Nothing here computes.
 
+use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec, vec::Vec};
-
-/// Affine quantization of a u8 tensor: `real = (value - zero_point) * scale`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quant {
-    /// Step of the real value per count; positive and finite.
-    pub scale: f32,
-    /// The count that stands for 0.0.
-    pub zero_point: u8,
-}
 
 /// A tensor of the graph, by its index in [`QuantGraph::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source(pub usize);
+pub struct TensorId(pub usize);
 
 /// A u8 activation tensor; its height and width follow from the slice's.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,23 +16,6 @@ pub struct Tensor {
     pub channels: usize,
     /// How its counts stand for real values.
     pub quant: Quant,
-}
-
-/// What follows the convolution's sum before it is quantized.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    Linear,
-    /// `max(x, 0)`.
-    Relu,
-    /// `x` where positive, `alpha * (exp(x) - 1)` elsewhere.
-    Elu {
-        /// Depth of the negative plateau; positive.
-        alpha: f32,
-    },
-    /// `1 / (1 + exp(-x))`, of the real-valued sum; not behind a transposed convolution.
-    Sigmoid,
 }
 
 /// Weights and geometry of a convolution or, with the same fields, of a transposed one.
@@ -95,17 +70,6 @@ impl Default for Convolution {
     }
 }
 
-/// Geometry of a maximum over windows; the border never wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pool {
-    /// Height and width of the window.
-    pub kernel: [usize; 2],
-    /// Rows and columns from one window to the next.
-    pub stride: [usize; 2],
-    /// Rows and columns of border: top, left, bottom, right.
-    pub pads: [usize; 4],
-}
-
 /// One operation of the net.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
@@ -113,69 +77,69 @@ pub enum Operation {
     /// quantization.
     Convolve {
         /// One or two tensors.
-        inputs: Vec<Source>,
+        inputs: Vec<TensorId>,
         /// Weights and geometry.
         conv: Convolution,
         /// Between sum and quantization.
         activation: Activation,
         /// The tensor that it fills.
-        output: Source,
+        output: TensorId,
     },
     /// Transposed convolution over one or two inputs.
     Transpose {
         /// One or two tensors.
-        inputs: Vec<Source>,
+        inputs: Vec<TensorId>,
         /// Weights (output channel first) and geometry.
         conv: Convolution,
         /// Between sum and quantization.
         activation: Activation,
         /// The tensor that it fills.
-        output: Source,
+        output: TensorId,
     },
     /// Sum of two tensors in real values, quantized anew.
     Add {
         /// The two summands.
-        inputs: [Source; 2],
+        inputs: [TensorId; 2],
         /// The tensor that it fills.
-        output: Source,
+        output: TensorId,
     },
     /// Product of a tensor with a single channel, which weighs all of its channels alike: the gate
     /// of attention.
     Scale {
         /// The tensor, then the channel.
-        inputs: [Source; 2],
+        inputs: [TensorId; 2],
         /// The tensor that it fills.
-        output: Source,
+        output: TensorId,
     },
     /// Each count replaced through a table: activations after quantization, changes of scale.
     Lookup {
         /// What is read.
-        input: Source,
+        input: TensorId,
         /// The new count for each old one.
         table: Box<[u8; 256]>,
         /// The tensor that it fills.
-        output: Source,
+        output: TensorId,
     },
     /// Largest count of each window.
     MaxPool {
         /// What is read.
-        input: Source,
+        input: TensorId,
         /// Windows.
         pool: Pool,
         /// The tensor that it fills; same quantization as its input.
-        output: Source,
+        output: TensorId,
     },
     /// The last convolution: its real-valued sums are the logits.
     Logits {
         /// One or two tensors.
-        inputs: Vec<Source>,
+        inputs: Vec<TensorId>,
         /// Weights and geometry.
         conv: Convolution,
     },
     /// The real values of a tensor are the logits.
     Dequantize {
         /// What is read.
-        input: Source,
+        input: TensorId,
     },
 }
 
@@ -186,20 +150,6 @@ pub struct Node {
     pub name: String,
     /// What it does.
     pub operation: Operation,
-}
-
-/// How logits become labels and probabilities.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Output {
-    /// One logit per pixel: label 1 where its sigmoid lies above the threshold.
-    Sigmoid {
-        /// Between 0 and 1.
-        threshold: f32,
-    },
-    /// The label is the index of the largest logit, the first among equals.
-    Softmax,
-    /// As [`Output::Softmax`] for labels; the logits themselves where probabilities are asked for.
-    Identity,
 }
 
 /// A net: its first tensor is the quantized input, its last node gives the logits.
@@ -224,9 +174,9 @@ impl QuantGraph {
     }
 
     /// Adds a tensor and returns its handle.
-    pub fn tensor(&mut self, channels: usize, quant: Quant) -> Source {
+    pub fn tensor(&mut self, channels: usize, quant: Quant) -> TensorId {
         self.tensors.push(Tensor { channels, quant });
-        Source(self.tensors.len() - 1)
+        TensorId(self.tensors.len() - 1)
     }
 
     /// Appends a node.
@@ -237,7 +187,7 @@ impl QuantGraph {
 
 impl Operation {
     /// The tensors that are read.
-    pub fn inputs(&self) -> &[Source] {
+    pub fn inputs(&self) -> &[TensorId] {
         match self {
             Self::Convolve { inputs, .. }
             | Self::Transpose { inputs, .. }
@@ -250,7 +200,7 @@ impl Operation {
     }
 
     /// The tensor that is filled; none for logits.
-    pub fn output(&self) -> Option<Source> {
+    pub fn output(&self) -> Option<TensorId> {
         match self {
             Self::Convolve { output, .. }
             | Self::Transpose { output, .. }

@@ -8,7 +8,7 @@
 //! restoring labels happens in [`crate::package`].
 //!
 //! ```
-//! use monet_core::{Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Source};
+//! use monet_core::{Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Size, TensorId};
 //!
 //! let mut graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
 //! let head = Convolution {
@@ -19,9 +19,9 @@
 //!     bias: vec![-127 * 128],
 //!     ..Convolution::default()
 //! };
-//! graph.push("head", Operation::Logits { inputs: vec![Source(0)], conv: head });
+//! graph.push("head", Operation::Logits { inputs: vec![TensorId(0)], conv: head });
 //! graph.output = Output::Sigmoid { threshold: 0.5 };
-//! let plan = Plan::new(&graph, 1, 2, Kernel::Scalar)?;
+//! let plan = Plan::new(&graph, Size::new(1, 2), Kernel::Scalar)?;
 //! let mut arena = vec![0; plan.arena_len()];
 //! let mut labels = [9; 2];
 //! plan.run(&mut arena, &[&[0.25, 0.75]], &mut labels)?;
@@ -36,19 +36,32 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+mod buffer;
+#[cfg(feature = "alloc")]
 mod graph;
+mod grid;
+mod image;
 mod kernels;
-mod plan;
+#[cfg(feature = "alloc")]
+mod planner;
 pub mod requant;
 mod run;
 mod size;
+mod types;
+#[cfg(feature = "alloc")]
 mod wire;
 
-pub use graph::{
-    Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor,
-};
+#[cfg(feature = "alloc")]
+pub use buffer::Buffer;
+#[cfg(feature = "alloc")]
+pub use graph::{Convolution, Node, Operation, QuantGraph, Tensor, TensorId};
+pub use image::{ALIGN, Image, ImageError, StepInfo};
 pub use kernels::{Kernel, KernelError};
-pub use plan::{Plan, PlanError, StepInfo};
-pub use run::RunError;
+#[cfg(feature = "alloc")]
+pub use planner::PlanError;
+pub use run::{Plan, RunError};
 pub use size::{Size, SizeError};
+pub use types::{Activation, Output, Pool, Quant};
+#[cfg(feature = "alloc")]
 pub use wire::{WireError, decode, encode};

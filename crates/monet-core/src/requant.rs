@@ -7,13 +7,16 @@
 //! AVX-512 and NEON share ([`mulhrs`]). The functions here are the portable definition; SIMD
 //! kernels restate them lane by lane.
 
-use super::graph::{Activation, Quant};
-use alloc::{boxed::Box, vec::Vec};
+use super::types::Quant;
+#[cfg(feature = "alloc")]
+use {super::types::Activation, alloc::boxed::Box};
 
 /// Fraction bits of the fixed-point count at most: ±256 output steps fit in 16 bits.
+#[cfg(feature = "alloc")]
 const MAX_FRACTION: u32 = 7;
 /// `exp(z)` on [-1, 0] as `1 + z(p1 + z(p2 + z p3))`: minimax for the error that three squarings
 /// amplify, 6e-5 after them.
+#[cfg(feature = "alloc")]
 const EXP: [f64; 3] = [0.999_492_74, 0.491_365_24, 0.131_119_31];
 /// Squarings at least; the cubic was fitted for them.
 pub(super) const MIN_SQUARINGS: u32 = 3;
@@ -25,6 +28,7 @@ pub fn mulhrs(a: i16, b: i16) -> i16 {
 }
 
 /// Why no fixed-point form exists for a quantization.
+#[cfg(feature = "alloc")]
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequantError {
@@ -85,7 +89,7 @@ impl Elu {
         for _ in 0..self.squarings {
             e = mulhrs(e, e);
         }
-        t.max(0) - mulhrs(self.one - e, self.depth)
+        t.max(0).wrapping_sub(mulhrs(self.one.wrapping_sub(e), self.depth))
     }
 }
 
@@ -106,6 +110,7 @@ pub struct Sum {
 
 impl Sum {
     /// `a` of quantization `qa` plus `b` of `qb`, as `out`.
+    #[cfg(feature = "alloc")]
     pub fn new(qa: Quant, qb: Quant, out: Quant) -> Result<Self, RequantError> {
         let ratios = [ratio(qa.scale, out.scale)?, ratio(qb.scale, out.scale)?];
         let largest = ratios[0].max(ratios[1]);
@@ -137,15 +142,16 @@ impl Sum {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Product {
     /// From the product of counts without their zero points to counts of the result.
-    factor: f32,
+    pub(crate) factor: f32,
     /// Of the two factors.
-    zero_points: [i32; 2],
+    pub(crate) zero_points: [i32; 2],
     /// Of the result.
-    zero_point: f32,
+    pub(crate) zero_point: f32,
 }
 
 impl Product {
     /// Of tensors of quantizations `a` and `b`, as `out`.
+    #[cfg(feature = "alloc")]
     pub fn new(a: Quant, b: Quant, out: Quant) -> Result<Self, RequantError> {
         let factor = (ratio(a.scale, out.scale)? * ratio(b.scale, 1.0)?) as f32;
         ratio(factor, 1.0)?;
@@ -163,29 +169,30 @@ impl Product {
     }
 }
 
-/// Turns a layer's sums into counts of its output tensor, and adds the residual where there is one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stage {
-    /// Per output channel (padded): from sums to fixed-point counts.
-    pub scales: Vec<f32>,
+/// How a layer's sums, once scaled, become counts of its output tensor; without the scales.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rules {
     /// Activation.
-    pub curve: Curve,
+    pub(crate) curve: Curve,
     /// Removes the fraction bits.
-    pub round: i16,
+    pub(crate) round: i16,
     /// Of the layer's own output.
-    pub zero_point: i16,
+    pub(crate) zero_point: i16,
     /// The residual addition after it.
-    pub sum: Option<Sum>,
+    pub(crate) sum: Option<Sum>,
 }
 
-impl Stage {
-    /// For sums in units of `input scale * weight scale`, each at most `bounds` in magnitude.
-    pub fn new(
+impl Rules {
+    /// For sums in units of `input scale * weight scale`, each at most `bounds` in magnitude; fills
+    /// in the scale of each output channel, from sums to fixed-point counts.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn new(
         input: f32,
         weights: &[f32],
-        bounds: &[f64],
+        bounds: impl Iterator<Item = f64>,
         activation: Activation,
         out: Quant,
+        scales: &mut [f32],
     ) -> Result<Self, RequantError> {
         ratio(out.scale, 1.0)?;
         let (fraction, curve) = match activation {
@@ -198,35 +205,43 @@ impl Stage {
             }
         };
         let unit = f64::from(1u32 << fraction);
-        let mut scales = Vec::with_capacity(weights.len());
-        for (channel, (&weight, &bound)) in weights.iter().zip(bounds).enumerate() {
+        for (channel, ((to, &weight), bound)) in
+            scales.iter_mut().zip(weights).zip(bounds).enumerate()
+        {
             let scale = ratio(input, 1.0)? * ratio(weight, 1.0)? / f64::from(out.scale) * unit;
             if bound.max(bound * scale) >= 2_147_483_000.0 || scale < 1e-25 {
                 return Err(RequantError::Overflow { channel, bound: bound.max(bound * scale) });
             }
-            scales.push(scale as f32);
+            *to = scale as f32;
         }
-        Ok(Self {
-            scales,
-            curve,
-            round: 1 << (15 - fraction),
-            zero_point: i16::from(out.zero_point),
-            sum: None,
-        })
+        let zero_point = i16::from(out.zero_point);
+        Ok(Self { curve, round: 1 << (15 - fraction), zero_point, sum: None })
     }
+}
 
+/// Turns a layer's sums into counts of its output tensor, and adds the residual where there is one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Requantize<'a> {
+    /// Per output channel (padded): from sums to fixed-point counts.
+    pub(crate) scales: &'a [f32],
+    /// What follows.
+    pub(crate) rules: Rules,
+}
+
+impl Requantize<'_> {
     /// The count for one sum of `channel`; `residual` is read only where the stage adds one.
     #[inline(always)]
-    pub fn apply(&self, channel: usize, sum: i32, residual: u8) -> u8 {
+    pub(crate) fn apply(&self, channel: usize, sum: i32, residual: u8) -> u8 {
+        let rules = &self.rules;
         let t = to_fixed(sum, self.scales[channel]);
-        let r = match &self.curve {
+        let r = match &rules.curve {
             Curve::Linear => t,
             Curve::Relu => t.max(0),
             Curve::Elu(elu) => elu.apply(t),
         };
-        let value = mulhrs(r, self.round).clamp(-self.zero_point, 255 - self.zero_point);
-        match &self.sum {
-            None => (value + self.zero_point) as u8,
+        let value = mulhrs(r, rules.round).clamp(-rules.zero_point, 255 - rules.zero_point);
+        match &rules.sum {
+            None => (value + rules.zero_point) as u8,
             Some(sum) => sum.apply(value, residual),
         }
     }
@@ -254,6 +269,7 @@ pub fn quantize(x: f32, quant: Quant) -> u8 {
 }
 
 /// The table that takes counts of one quantization through `f` to counts of another.
+#[cfg(feature = "alloc")]
 pub fn table(from: Quant, to: Quant, f: impl Fn(f32) -> f32) -> Box<[u8; 256]> {
     let mut table = Box::new([0; 256]);
     for (i, entry) in table.iter_mut().enumerate() {
@@ -284,6 +300,7 @@ pub fn sigmoid(x: f32) -> f32 {
 }
 
 /// The logit whose sigmoid is `p`, for p between 0 and 1; exactly 0 for one half.
+#[cfg(feature = "alloc")]
 pub(super) fn logit(p: f32) -> f32 {
     let (mut low, mut high) = (-100.0f64, 100.0f64);
     for _ in 0..80 {
@@ -298,6 +315,7 @@ pub(super) fn logit(p: f32) -> f32 {
 
 /// Fraction bits and fixed-point form of ELU for an output quantization; none where 16 bits do not
 /// resolve it.
+#[cfg(feature = "alloc")]
 fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
     let (alpha, scale) = (f64::from(alpha), f64::from(out.scale));
     // Beyond this depth the output stays at its floor: the plateau -alpha, or the lowest count if
@@ -326,6 +344,7 @@ fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
 }
 
 /// `exp(x)` for x ≤ 0 by products and sums alone, so that plans are equal on every target.
+#[cfg(feature = "alloc")]
 fn exp_f64(x: f64) -> f64 {
     let z = x.max(-700.0) / 1024.0;
     let mut p = 1.0;
@@ -338,11 +357,13 @@ fn exp_f64(x: f64) -> f64 {
     p
 }
 
+#[cfg(feature = "alloc")]
 fn to_i16(x: f64) -> i16 {
     // The cast truncates and saturates.
     if x < 0.0 { (x - 0.5) as i16 } else { (x + 0.5) as i16 }
 }
 
+#[cfg(feature = "alloc")]
 fn ratio(a: f32, b: f32) -> Result<f64, RequantError> {
     for scale in [a, b] {
         if !(scale.is_finite() && scale > 1e-15 && scale < 1e15) {
@@ -352,9 +373,21 @@ fn ratio(a: f32, b: f32) -> Result<f64, RequantError> {
     Ok(f64::from(a) / f64::from(b))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
+
+    /// Of one output channel.
+    fn rules(
+        input: f32,
+        weight: f32,
+        bound: f64,
+        activation: Activation,
+        out: Quant,
+        scales: &mut [f32],
+    ) -> Result<Rules, RequantError> {
+        Rules::new(input, &[weight], core::iter::once(bound), activation, out, scales)
+    }
 
     #[test]
     fn elu_is_within_a_step_of_the_real_function_over_all_scales() {
@@ -364,8 +397,10 @@ mod tests {
             [(0.0235, 43), (0.004, 250), (0.001, 100), (0.1, 10), (0.5, 2), (1.0, 1), (3.0, 0)]
         {
             let out = Quant { scale, zero_point };
-            let stage =
-                Stage::new(1.0, &[0.003], &[1e6], Activation::Elu { alpha: 1.0 }, out).unwrap();
+            let mut scales = [0.0];
+            let elu = Activation::Elu { alpha: 1.0 };
+            let rules = rules(1.0, 0.003, 1e6, elu, out, &mut scales).unwrap();
+            let stage = Requantize { scales: &scales, rules };
             for sum in -4000..4000 {
                 let real = sum as f32 * 0.003;
                 let want = quantize(if real < 0.0 { real.exp_m1() } else { real }, out);
@@ -430,11 +465,11 @@ mod tests {
     fn hopeless_scales_are_errors() {
         let out = Quant { scale: 0.1, zero_point: 0 };
         assert!(matches!(
-            Stage::new(f32::NAN, &[1.0], &[1.0], Activation::Linear, out),
+            rules(f32::NAN, 1.0, 1.0, Activation::Linear, out, &mut [0.0]),
             Err(RequantError::Scale(_))
         ));
         assert!(matches!(
-            Stage::new(1.0, &[1.0], &[1e10], Activation::Linear, out),
+            rules(1.0, 1.0, 1e10, Activation::Linear, out, &mut [0.0]),
             Err(RequantError::Overflow { channel: 0, .. })
         ));
         let far = Quant { scale: 100.0, zero_point: 0 };

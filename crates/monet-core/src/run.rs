@@ -1,15 +1,18 @@
 //! Runs a plan over one slice: no allocation, no operating system, all memory from the caller.
 //!
 //! Steps go row by row; convolutions are handed to the kernel, the few remaining kinds are plain
-//! loops here.
+//! loops here. The plan is an [`Image`], read where it lies.
 
 use core::ops::Range;
 
-use super::graph::{Output, Pool};
+use super::grid::Grid;
+use super::image::record::{NONE, Phase, Step, kind, result, view};
+use super::image::{Image, Taps, View};
 use super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
-use super::kernels::{BLOCK, Feed, GROUP, Row, Target};
-use super::plan::{ConvResult, ConvStep, Grid, Phase, Plan, Rows, Step, Tiles, Way};
-use super::requant::{Product, Sum, exp, quantize, sigmoid};
+use super::kernels::{BLOCK, Destination, Feed, GROUP, Kernel, KernelError, Packing, Row, Weights};
+use super::requant::{Product, Requantize, Sum, exp, quantize, sigmoid};
+use super::size::Size;
+use super::types::{Output, Pool};
 
 /// Buffers that do not fit the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,12 +36,45 @@ enum Sink<'a> {
     Probabilities(&'a mut [f32]),
 }
 
-impl Plan {
+/// An image that this CPU can run.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    image: Image<'a>,
+    kernel: Kernel,
+}
+
+impl<'a> TryFrom<Image<'a>> for Plan<'a> {
+    type Error = KernelError;
+
+    /// # Errors
+    /// [`KernelError::Unavailable`]
+    fn try_from(image: Image<'a>) -> Result<Self, KernelError> {
+        let kernel = image.kernel();
+        match kernel.is_available() {
+            true => Ok(Self { image, kernel }),
+            false => Err(KernelError::Unavailable(kernel)),
+        }
+    }
+}
+
+impl<'a> core::ops::Deref for Plan<'a> {
+    type Target = Image<'a>;
+
+    fn deref(&self) -> &Image<'a> {
+        &self.image
+    }
+}
+
+impl Plan<'_> {
     /// Labels of one slice.
     ///
-    /// `input` is planar (channel, row, column), in as many parts of whole planes as the caller has
-    /// it in; `labels` height × width of [`Plan::output_size`], `arena` at least
-    /// [`Plan::arena_len`] bytes of any content.
+    /// - `arena`: at least [`Image::arena_len`] bytes, content irrelevant.
+    /// - `input`: planes [channel][row][column], given as one or more slices that each hold whole
+    ///   planes (one per neighbouring slice, say).
+    /// - `labels`: height × width of [`Image::output_size`].
+    ///
+    /// # Errors
+    /// [`RunError`]
     pub fn run(
         &self,
         arena: &mut [u8],
@@ -49,6 +85,9 @@ impl Plan {
     }
 
     /// As [`Plan::run`]; calls `done` with the index of each step after it.
+    ///
+    /// # Errors
+    /// [`RunError`]
     pub fn run_observed(
         &self,
         arena: &mut [u8],
@@ -56,22 +95,70 @@ impl Plan {
         labels: &mut [u8],
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        let [height, width] = self.output_size;
-        expect("labels", labels.len(), height * width)?;
-        self.execute(arena, input, Sink::Labels(labels), done)
+        expect("labels", labels.len(), self.output_size().area())?;
+        Run::new(self).execute(arena, input, Sink::Labels(labels), done)
     }
 
-    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the
-    /// logits.
+    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the logits.
+    ///
+    /// # Errors
+    /// [`RunError`]
     pub fn run_probabilities(
         &self,
         arena: &mut [u8],
         input: &[&[f32]],
         probabilities: &mut [f32],
     ) -> Result<(), RunError> {
-        let [height, width] = self.output_size;
-        expect("probabilities", probabilities.len(), self.classes * height * width)?;
-        self.execute(arena, input, Sink::Probabilities(probabilities), |_| ())
+        let expected = self.classes() * self.output_size().area();
+        expect("probabilities", probabilities.len(), expected)?;
+        Run::new(self).execute(arena, input, Sink::Probabilities(probabilities), |_| ())
+    }
+}
+
+/// The memory that a step reads and writes besides tensors.
+fn range([start, len]: [u32; 2]) -> Range<usize> {
+    start as usize..start as usize + len as usize
+}
+
+/// A pair in the machine's own numbers.
+fn pair(numbers: [u32; 2]) -> [usize; 2] {
+    numbers.map(|n| n as usize)
+}
+
+/// A plan under way.
+struct Run<'a> {
+    view: View<'a>,
+    kernel: Kernel,
+    output: Output,
+    size: Size,
+    classes: usize,
+}
+
+/// A convolution under way.
+struct Layer<'a> {
+    step: &'a Step,
+    stage: Requantize<'a>,
+    inputs: [Grid; 2],
+    count: usize,
+    output: Option<Grid>,
+    residual: Option<Grid>,
+    scratch: Range<usize>,
+    row: Range<usize>,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self {
+            view: plan.view(),
+            kernel: plan.kernel,
+            output: plan.output(),
+            size: plan.output_size(),
+            classes: plan.classes(),
+        }
+    }
+
+    fn grid(&self, tensor: u32) -> Grid {
+        self.view.tensors[tensor as usize].grid()
     }
 
     fn execute(
@@ -81,66 +168,78 @@ impl Plan {
         mut sink: Sink,
         mut done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        let plane = self.size[0] * self.size[1];
+        let [channels, height, width] = self.view.header.input.map(|n| n as usize);
+        let (plane, expected) = (height * width, channels * height * width);
         let whole: usize = input.iter().map(|part| part.len() / plane * plane).sum();
-        expect("input", input.iter().map(|part| part.len()).sum(), self.input_len())?;
-        expect("input in whole planes", whole, self.input_len())?;
-        if arena.len() < self.arena_len() {
-            return Err(RunError::Length {
-                what: "arena",
-                found: arena.len(),
-                expected: self.arena_len(),
-            });
-        }
-        let grids = &self.grids[..];
-        for (i, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Quantize => {
-                    quantize_input(arena, &grids[0], input);
-                    border(arena, &grids[0]);
-                }
-                Step::Convolve(conv) => self.convolve(arena, conv, &mut sink),
-                Step::Add { inputs, output, sum } => {
-                    add(arena, inputs.map(|t| &grids[t]), &grids[*output], sum);
-                    border(arena, &grids[*output]);
-                }
-                Step::Scale { inputs, output, product } => {
-                    scale(arena, inputs.map(|t| &grids[t]), &grids[*output], product);
-                    border(arena, &grids[*output]);
-                }
-                Step::Lookup { input, output, table } => {
-                    lookup(arena, &grids[*input], &grids[*output], table);
-                    border(arena, &grids[*output]);
-                }
-                Step::MaxPool { input, output, pool } => {
-                    max_pool(arena, &grids[*input], &grids[*output], pool);
-                    border(arena, &grids[*output]);
-                }
-                Step::Dequantize { input, scratch } => {
-                    for y in 0..self.output_size[0] {
-                        dequantize(arena, &grids[*input], y, scratch);
-                        self.decide(&arena[scratch.clone()], y, &mut sink);
-                    }
-                }
-            }
+        expect("input", input.iter().map(|part| part.len()).sum(), expected)?;
+        expect("input in whole planes", whole, expected)?;
+        let arena_len = self.view.header.arena as usize;
+        let found = arena.len();
+        let Some(arena) = arena.get_mut(..arena_len) else {
+            return Err(RunError::Length { what: "arena", found, expected: arena_len });
+        };
+        for (i, step) in self.view.steps.iter().enumerate() {
+            self.step(arena, input, step, &mut sink);
             done(i);
         }
         Ok(())
     }
 
-    fn convolve(&self, arena: &mut [u8], step: &ConvStep, sink: &mut Sink) {
-        let rows = step.phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
+    fn step(&self, arena: &mut [u8], input: &[&[f32]], step: &Step, sink: &mut Sink) {
+        let inputs = |i: usize| self.grid(step.inputs[i]);
+        if step.kind == kind::CONVOLVE {
+            return self.convolve(arena, step, sink);
+        }
+        if step.kind == kind::DEQUANTIZE {
+            let (grid, row) = (inputs(0), range(step.row));
+            for y in 0..self.size.height {
+                dequantize(arena, &grid, y, &row);
+                self.decide(&arena[row.clone()], y, sink);
+            }
+            return;
+        }
+        let output = self.grid(step.output);
+        match step.kind {
+            kind::QUANTIZE => quantize_input(arena, &output, input),
+            kind::ADD => add(arena, [&inputs(0), &inputs(1)], &output, &step.sum()),
+            kind::SCALE => scale(arena, [&inputs(0), &inputs(1)], &output, &step.product()),
+            kind::LOOKUP => {
+                let table = &self.view.tables[step.words[0] as u32 as usize];
+                lookup(arena, &inputs(0), &output, table);
+            }
+            kind::MAX_POOL => max_pool(arena, &inputs(0), &output, &step.pool()),
+            _ => unreachable!("images are proved to have known kinds of steps"),
+        }
+        border(arena, &output);
+    }
+
+    fn convolve(&self, arena: &mut [u8], step: &Step, sink: &mut Sink) {
+        let phases = self.view.phases_of(step);
+        let first = self.grid(step.inputs[0]);
+        let some = |tensor: u32| (tensor != NONE).then(|| self.grid(tensor));
+        let second = some(step.inputs[1]);
+        let layer = Layer {
+            step,
+            stage: self.view.stage_of(step, phases[0].blocks as usize),
+            inputs: [first, second.unwrap_or(first)],
+            count: 1 + usize::from(second.is_some()),
+            output: some(step.output),
+            residual: some(step.residual),
+            scratch: range(step.scratch),
+            row: range(step.row),
+        };
+        let rows = phases.iter().map(|phase| phase.size[0] as usize).max().unwrap_or(0);
+        let span = step.span as usize;
         // Phase by phase within a few rows, as a result may overlay what is above them, and finds
         // its input in the cache.
-        for top in (0..rows).step_by(step.span) {
-            for phase in &step.phases {
-                self.rows(arena, step, phase, top..(top + step.span).min(phase.size[0]), sink);
+        for top in (0..rows).step_by(span) {
+            for phase in phases {
+                let rows = top..(top + span).min(phase.size[0] as usize);
+                self.rows(arena, &layer, phase, rows, sink);
             }
         }
-        if let ConvResult::Counts { output, .. } | ConvResult::Sigmoids { output, .. } =
-            &step.result
-        {
-            border(arena, &self.grids[*output]);
+        if let Some(output) = &layer.output {
+            border(arena, output);
         }
     }
 
@@ -148,122 +247,111 @@ impl Plan {
     fn rows(
         &self,
         arena: &mut [u8],
-        step: &ConvStep,
+        layer: &Layer,
         phase: &Phase,
         range: Range<usize>,
         sink: &mut Sink,
     ) {
-        match &phase.way {
-            Way::Rows(rows) => {
-                for y in range {
-                    self.row(arena, step, phase, rows, y);
-                    match &step.result {
-                        ConvResult::Logits { row, .. } => self.decide(&arena[row.clone()], y, sink),
-                        ConvResult::Sigmoids { row, output, .. } => {
-                            squash(arena, row, &self.grids[*output], y);
-                        }
-                        ConvResult::Counts { .. } => {}
-                    }
+        if phase.tile_taps > 0 {
+            let down = phase.dilation[0] as usize;
+            for span in range.clone().step_by(phase.granularity()) {
+                for y in span..(span + down).min(range.end) {
+                    self.strip(arena, layer, phase, y);
                 }
             }
-            Way::Tiles(tiles) => {
-                let down = tiles.dilation[0];
-                for span in range.clone().step_by(phase.granularity()) {
-                    for y in span..(span + down).min(range.end) {
-                        self.strip(arena, step, phase, tiles, y);
-                    }
-                }
+            return;
+        }
+        for y in range {
+            self.row(arena, layer, phase, y);
+            match (layer.step.result, &layer.output) {
+                (result::LOGITS, _) => self.decide(&arena[layer.row.clone()], y, sink),
+                (result::SIGMOIDS, Some(output)) => squash(arena, &layer.row, output, y),
+                _ => {}
             }
         }
     }
 
     /// Row `y` of a phase.
-    fn row(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, rows: &Rows, y: usize) {
+    fn row(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
+        let [down, across] = pair(phase.in_step);
         let feed = |i: usize| {
-            let grid = &self.grids[step.inputs[i]];
+            let grid = &layer.inputs[i];
             Feed {
-                start: grid.at(y * phase.in_step[0], 0),
-                step: phase.in_step[1] * grid.step,
-                taps: &rows.taps[i],
-                reach: rows.reach[i],
+                start: grid.at(y * down, 0),
+                step: across * grid.step,
+                taps: if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE },
                 groups: grid.step.min(BLOCK) / GROUP,
                 chunks: grid.step.div_ceil(BLOCK),
             }
         };
-        let row = Row {
-            width: phase.size[1],
-            feeds: [feed(0), feed(step.inputs.len() - 1)],
-            inputs: step.inputs.len(),
-            weights: &rows.weights,
-            bias: &phase.bias,
-            target: self.target(step, phase, y),
-            scratch: &step.scratch,
+        let bytes = self.view.weights_of(phase);
+        let weights = match self.kernel.packing() {
+            Packing::Words => view(bytes).map(Weights::Words),
+            Packing::Bytes | Packing::Pairs | Packing::Eights => view(bytes).map(Weights::Bytes),
         };
-        self.kernel.convolve(arena, &row);
+        let row = Row {
+            width: phase.size[1] as usize,
+            feeds: [feed(0), feed(1)],
+            inputs: layer.count,
+            weights: weights.expect("weights are whole and begin at multiples of 64"),
+            lowest: phase.lowest != 0,
+            bias: self.view.bias_of(phase),
+            destination: layer.destination(phase, y),
+            scratch: &layer.scratch,
+        };
+        self.kernel.convolve(row.check(arena));
     }
 
     /// The rows of the tiles whose first row is `y`.
-    fn strip(&self, arena: &mut [u8], step: &ConvStep, phase: &Phase, tiles: &Tiles, y: usize) {
-        let [down, across] = tiles.dilation;
+    fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
+        let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
+        let taps = phase.tile_taps as usize;
+        let inputs = self.view.feeds_of(phase);
         let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
-        for (feed, input) in feeds.iter_mut().zip(&tiles.feeds) {
-            let grid = &self.grids[step.inputs[input.input]];
-            let [top, left] = input.first;
-            // Rows of outputs that are not there may reach beyond the border.
-            let row = |i: usize| (top + (y + i * down) * phase.in_step[0]).min(grid.rows() - 1);
+        for (feed, input) in feeds.iter_mut().zip(inputs) {
+            let grid = &layer.inputs[input.input as usize];
+            let [top, left] = pair(input.first);
+            // A tile at the lower edge also computes rows past the tensor. Their input rows are
+            // clamped to the last one stored; those results are discarded.
+            let row = |i: usize| (top + (y + i * down) * in_step[0]).min(grid.rows() - 1);
             let columns = grid.row() / grid.step - left;
             *feed = StripFeed {
                 rows: [0, 1, 2, 3].map(|i| grid.offset + row(i) * grid.row() + left * grid.step),
-                step: phase.in_step[1] * grid.step,
+                step: in_step[1] * grid.step,
                 channels: grid.step,
-                columns: columns.div_ceil(phase.in_step[1]),
+                columns: columns.div_ceil(in_step[1]),
             };
         }
-        let high = tile(tiles.taps)[0];
-        let rows = (phase.size[0] - y).div_ceil(down).min(high);
-        let targets = [0, 1, 2].map(|i| self.target(step, phase, y + i.min(rows - 1) * down));
+        let high = tile(taps)[0];
+        let rows = (phase.size[0] as usize - y).div_ceil(down).min(high);
+        let targets = [0, 1, 2].map(|i| layer.destination(phase, y + i.min(rows - 1) * down));
         let strip = Strip {
-            width: phase.size[1],
-            taps: tiles.taps,
+            width: phase.size[1] as usize,
+            taps,
             dilation: across,
-            feeds: &feeds[..tiles.feeds.len()],
-            weights: &tiles.weights,
-            bias: &phase.bias,
+            feeds: &feeds[..inputs.len()],
+            weights: view(self.view.weights_of(phase))
+                .expect("weights are whole and begin at multiples of 64"),
+            bias: self.view.bias_of(phase),
             targets: &targets[..rows],
-            scratch: &step.scratch,
+            scratch: &layer.scratch,
         };
-        self.kernel.convolve_strip(arena, &strip);
-    }
-
-    /// Where the sums of row `y` of a phase go.
-    fn target<'a>(&self, step: &'a ConvStep, phase: &Phase, y: usize) -> Target<'a> {
-        let place = |t: usize| {
-            let grid = &self.grids[t];
-            let [y, x] = [phase.origin[0] + y * phase.out_step[0], phase.origin[1]];
-            [grid.at(y, x), phase.out_step[1] * grid.step]
-        };
-        match &step.result {
-            ConvResult::Counts { output, stage, residual } => {
-                let [start, step] = place(*output);
-                Target::Counts { stage, start, step, residual: residual.map_or([0, 0], place) }
-            }
-            ConvResult::Logits { stage, row } | ConvResult::Sigmoids { stage, row, .. } => {
-                Target::Reals { stage, start: row.start }
-            }
-        }
+        self.kernel.convolve_strip(strip.check(arena));
     }
 
     /// Labels or probabilities of row `y` from its logits, which stand as native f32, padded to
     /// whole blocks per pixel.
     fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) {
-        let width = self.output_size[1];
+        let width = self.size.width;
         let pixels = logits.chunks_exact(self.classes.next_multiple_of(BLOCK) * 4);
         match sink {
             Sink::Labels(labels) => {
                 let labels = &mut labels[y * width..(y + 1) * width];
                 for (label, pixel) in labels.iter_mut().zip(pixels) {
                     *label = match self.output {
-                        Output::Sigmoid { .. } => u8::from(real(pixel, 0) > self.threshold),
+                        Output::Sigmoid { .. } => {
+                            u8::from(real(pixel, 0) > self.view.header.threshold[1])
+                        }
                         Output::Softmax | Output::Identity => largest(pixel, self.classes),
                     };
                 }
@@ -287,6 +375,22 @@ impl Plan {
                     .for_each(|class| put(class, exp(real(pixel, class) - top) / total));
             }
             Output::Identity => (0..self.classes).for_each(|class| put(class, real(pixel, class))),
+        }
+    }
+}
+
+impl Layer<'_> {
+    /// Where the sums of row `y` of a phase go.
+    fn destination(&self, phase: &Phase, y: usize) -> Destination<'_> {
+        let ([top, left], [down, across]) = (pair(phase.origin), pair(phase.out_step));
+        let place = |grid: &Grid| [grid.at(top + y * down, left), across * grid.step];
+        match (self.step.result, &self.output) {
+            (result::COUNTS, Some(output)) => {
+                let [start, step] = place(output);
+                let residual = self.residual.as_ref().map_or([0, 0], place);
+                Destination::Quantized { stage: &self.stage, start, step, residual }
+            }
+            _ => Destination::Float { stage: &self.stage, start: self.row.start },
         }
     }
 }

@@ -26,9 +26,8 @@
 //! tensors exist; whether the net makes sense is [`Plan::new`](super::Plan::new)'s to say. Nothing
 //! is allocated for values that are not there.
 
-use super::graph::{
-    Activation, Convolution, Node, Operation, Output, Pool, Quant, QuantGraph, Source, Tensor,
-};
+use super::graph::{Convolution, Node, Operation, QuantGraph, Tensor, TensorId};
+use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Bytes that are no net, or a net that has no form in bytes.
@@ -120,7 +119,7 @@ impl Writer {
         self.0.extend(value.to_le_bytes());
     }
 
-    fn source(&mut self, Source(tensor): Source) -> Result<(), WireError> {
+    fn source(&mut self, TensorId(tensor): TensorId) -> Result<(), WireError> {
         self.u16("a tensor's number", tensor)
     }
 
@@ -182,7 +181,7 @@ impl Writer {
         }
     }
 
-    fn weighted(&mut self, inputs: &[Source], conv: &Convolution) -> Result<(), WireError> {
+    fn weighted(&mut self, inputs: &[TensorId], conv: &Convolution) -> Result<(), WireError> {
         let count = u8::try_from(inputs.len())
             .map_err(|_| WireError::Large { what: "the number of inputs", found: inputs.len() })?;
         self.u8(count);
@@ -266,9 +265,9 @@ impl<'a> Reader<'a> {
         Err(WireError::Value { at: self.at, what, found, expected })
     }
 
-    fn source(&mut self) -> Result<Source, WireError> {
+    fn source(&mut self) -> Result<TensorId, WireError> {
         match self.u16("a tensor's number")? {
-            tensor if tensor < self.tensors => Ok(Source(tensor)),
+            tensor if tensor < self.tensors => Ok(TensorId(tensor)),
             tensor => self.refuse("a tensor's number", tensor, "one of the net's tensors"),
         }
     }
@@ -341,7 +340,7 @@ impl<'a> Reader<'a> {
         Ok(Node { name, operation })
     }
 
-    fn weighted(&mut self) -> Result<(Vec<Source>, Convolution), WireError> {
+    fn weighted(&mut self) -> Result<(Vec<TensorId>, Convolution), WireError> {
         let count = self.u8("the number of inputs")?;
         if !matches!(count, 1 | 2) {
             return self.refuse("the number of inputs", count.into(), "1 or 2");
@@ -403,7 +402,8 @@ mod tests {
     fn every_kind() -> QuantGraph {
         let quant = Quant { scale: 0.25, zero_point: 7 };
         let mut graph = QuantGraph::new(3, quant);
-        let tensors: Vec<Source> = (1..=5).map(|channels| graph.tensor(channels, quant)).collect();
+        let tensors: Vec<TensorId> =
+            (1..=5).map(|channels| graph.tensor(channels, quant)).collect();
         let conv = Convolution {
             cout: 2,
             kernel: [3, 1],
@@ -415,7 +415,7 @@ mod tests {
             scales: vec![1e-3, f32::MAX],
             bias: vec![i32::MIN, -1],
         };
-        let inputs = vec![Source(0), tensors[0]];
+        let inputs = vec![TensorId(0), tensors[0]];
         let [output, one] = [tensors[1], tensors[2]];
         let activation = Activation::Elu { alpha: 1.5 };
         graph.push(

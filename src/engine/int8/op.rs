@@ -9,13 +9,13 @@ use tract_onnx::tract_core::internal::*;
 
 use super::import::Region;
 use monet_core::Kernel;
-use monet_core::Plan;
+use monet_core::{Plan, Size};
 
 /// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the
 /// other of a batch.
 #[derive(Debug, Clone)]
 pub struct QuantizedRegion {
-    plan: Arc<Plan>,
+    plan: Arc<Plan<'static>>,
 }
 
 impl PartialEq for QuantizedRegion {
@@ -28,7 +28,7 @@ impl Eq for QuantizedRegion {}
 
 impl QuantizedRegion {
     /// The plan that it runs.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &Plan<'static> {
         &self.plan
     }
 }
@@ -69,7 +69,7 @@ impl OpState for Arena {
         let input = inputs[0].to_plain_array_view::<f32>()?;
         let input = input.as_slice().context("the input is not contiguous")?;
         let batch = inputs[0].shape()[0];
-        let [height, width] = op.plan.output_size();
+        let Size { height, width } = op.plan.output_size();
         let mut output = Tensor::zero::<f32>(&[batch, op.plan.classes(), height, width])?;
         {
             let mut view = output.to_plain_array_view_mut::<f32>()?;
@@ -93,7 +93,7 @@ impl TypedOp for QuantizedRegion {
     as_op!();
 
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let [height, width] = self.plan.output_size();
+        let Size { height, width } = self.plan.output_size();
         let batch = inputs[0].shape[0].clone();
         Ok(tvec!(f32::fact([batch, self.plan.classes().to_dim(), height.to_dim(), width.to_dim()])))
     }
@@ -130,7 +130,7 @@ fn replace(model: &mut TypedModel, region: &Region, kernel: Kernel) -> TractResu
         bail!("\"{}\" is not a batch of slices: {shape:?}", region.input)
     };
     ensure!(channels == region.graph.tensors[0].channels, "wrong number of channels: {shape:?}");
-    let plan = Arc::new(Plan::new(&region.graph, height, width, kernel)?);
+    let plan = Arc::new(Plan::new(&region.graph, Size::new(height, width), kernel)?);
     let mut patch = TypedModelPatch::new("quantized region");
     let tap = patch.tap_model(model, input)?;
     let wire = patch.wire_node(region.operator(), QuantizedRegion { plan }, &[tap])?;

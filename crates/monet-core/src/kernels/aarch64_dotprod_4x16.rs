@@ -8,7 +8,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
-use super::{Feed, Packed, Row};
+use super::{Feed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -51,9 +51,9 @@ fn dot<const L: i32>(sum: &mut int32x4_t, weights: int8x16_t, inputs: int8x16_t)
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, and that weights, bias and scales cover all blocks.

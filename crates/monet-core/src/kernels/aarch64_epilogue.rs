@@ -2,15 +2,15 @@
 
 use core::arch::aarch64::*;
 
-use super::super::requant::{Curve, Stage};
-use super::{BLOCK, Target};
+use super::super::requant::{Curve, Requantize};
+use super::{BLOCK, Destination};
 
 /// The 16 sums of a pixel.
 pub(super) type Sums = [int32x4_t; 4];
 
 /// A stage, its constants across registers' width.
 pub(super) struct Epilogue<'a> {
-    stage: &'a Stage,
+    stage: &'a Requantize<'a>,
     /// Removes the fraction bits of the layer's count, and of the sum's where there is a residual.
     rounds: [int16x8_t; 2],
     /// Zero points of the same.
@@ -27,22 +27,25 @@ pub(super) struct Epilogue<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// Of a target's stage.
+    /// Of a destination's stage.
     #[target_feature(enable = "neon")]
-    pub(super) fn new(target: &Target<'a>) -> Self {
-        let (Target::Counts { stage, .. } | Target::Reals { stage, .. }) = *target;
+    pub(super) fn new(destination: &Destination<'a>) -> Self {
+        let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
+            *destination;
         let all = |value: i16| vdupq_n_s16(value);
-        let (cubic, one, depth) = match &stage.curve {
+        let (cubic, one, depth) = match &stage.rules.curve {
             Curve::Elu(elu) => (elu.cubic, elu.one, elu.depth),
             _ => ([0; 3], 0, 0),
         };
-        let [round, zero_point, first, second, offset] =
-            stage.sum.map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
+        let [round, zero_point, first, second, offset] = stage
+            .rules
+            .sum
+            .map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
         Self {
             stage,
-            rounds: [all(stage.round), all(round)],
-            zero_points: [all(stage.zero_point), all(zero_point)],
-            bounds: [all(-stage.zero_point), all(255 - stage.zero_point)],
+            rounds: [all(stage.rules.round), all(round)],
+            zero_points: [all(stage.rules.zero_point), all(zero_point)],
+            bounds: [all(-stage.rules.zero_point), all(255 - stage.rules.zero_point)],
             cubic: [all(cubic[0]), all(cubic[1]), all(cubic[2])],
             one: all(one),
             depth: all(depth),
@@ -54,14 +57,14 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The target, of this stage, has been checked against the arena, its row has `x + P` pixels or
+    /// The destination, of this stage, has been checked against the arena, its row has `x + P` pixels or
     /// more, and `block < blocks`, which is how many blocks of outputs it has.
     #[target_feature(enable = "neon")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
         &self,
         arena: *mut u8,
-        target: &Target,
+        destination: &Destination,
         blocks: usize,
         block: usize,
         x: usize,
@@ -72,8 +75,8 @@ impl<'a> Epilogue<'a> {
             let scales = self.stage.scales.as_ptr().add(block * BLOCK);
             let scale = |i: usize| vld1q_f32(scales.add(4 * i));
             let scales = [scale(0), scale(1), scale(2), scale(3)];
-            match *target {
-                Target::Counts { start, step, residual: [residual, pace], .. } => {
+            match *destination {
+                Destination::Quantized { start, step, residual: [residual, pace], .. } => {
                     let mut out = arena.add(start + x * step + block * BLOCK);
                     let mut other: *const u8 = arena.add(residual + x * pace + block * BLOCK);
                     for sums in sums {
@@ -82,7 +85,7 @@ impl<'a> Epilogue<'a> {
                         other = other.add(pace);
                     }
                 }
-                Target::Reals { start, .. } => {
+                Destination::Float { start, .. } => {
                     for (p, sums) in sums.iter().enumerate() {
                         let out: *mut f32 =
                             arena.add(start + ((x + p) * blocks + block) * 64).cast();
@@ -109,8 +112,8 @@ impl<'a> Epilogue<'a> {
     ) -> uint8x16_t {
         let mut low = self.curve(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
         let mut high = self.curve(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
-        let last = usize::from(self.stage.sum.is_some());
-        if self.stage.sum.is_some() {
+        let last = usize::from(self.stage.rules.sum.is_some());
+        if self.stage.rules.sum.is_some() {
             // SAFETY: the caller vouches for the residual's bytes.
             let other = unsafe { vld1q_u8(other) };
             let zero = vdupq_n_u8(0);
@@ -128,7 +131,7 @@ impl<'a> Epilogue<'a> {
     #[inline]
     fn curve(&self, t: int16x8_t) -> int16x8_t {
         let zero = vdupq_n_s16(0);
-        match &self.stage.curve {
+        match &self.stage.rules.curve {
             Curve::Linear => t,
             Curve::Relu => vmaxq_s16(t, zero),
             Curve::Elu(elu) => {

@@ -7,7 +7,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_epilogue::{Epilogue, Sums};
-use super::{BLOCK, Feed, GROUP, Packed, Row};
+use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
 
 /// Bytes of weights for one group of 4 input channels.
 const VECTOR: usize = BLOCK * GROUP;
@@ -64,9 +64,9 @@ fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, and that weights, bias and scales cover all blocks.
@@ -77,7 +77,7 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
-    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
+    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
         // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
@@ -130,7 +130,7 @@ unsafe fn tile<const Q: usize, const P: usize>(
                 _ => accumulate_single(&mut sums, source, feed, weights),
             };
         }
-        epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
+        epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums);
     }
 }
 
@@ -150,7 +150,7 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
     // SAFETY: each tap of each pixel lies in the arena, and there are 16 vectors of weights per tap
     // and block.
     unsafe {
-        for &tap in feed.taps {
+        for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
             let mut halves = [[vdupq_n_u64(0); Q]; 2];
             for q in 0..Q {
@@ -200,7 +200,7 @@ unsafe fn accumulate_single<const P: usize>(
 ) -> *const i8 {
     // SAFETY: the caller vouches for inputs and weights.
     unsafe {
-        for &tap in feed.taps {
+        for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
             for i in 0..4 {
                 let w = vld1q_s8(weights.add(16 * i));

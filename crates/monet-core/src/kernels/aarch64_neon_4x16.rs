@@ -9,7 +9,7 @@
 use core::arch::aarch64::*;
 
 use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
-use super::{Feed, Packed, Row};
+use super::{Feed, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -40,11 +40,11 @@ fn spin_registers(rounds: usize) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
-    let accumulate = if weights.contains(&i8::MIN) { accumulate_each } else { accumulate_both };
+    let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, and that weights, bias and scales cover all blocks.
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }

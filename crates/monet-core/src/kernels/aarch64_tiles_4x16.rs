@@ -21,7 +21,7 @@ pub(super) type Accumulate = unsafe fn(&mut Tile, *const u8, usize, &Feed, *cons
 /// `accumulate` needs.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumulate: Accumulate) {
-    let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.target));
+    let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
         while x < row.width {
@@ -41,10 +41,10 @@ pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumu
                     weights = accumulate(&mut sums, source, step * feed.step, feed, weights);
                 }
                 if step == 0 {
-                    epilogue.store(arena, &row.target, row.blocks(), block, x, &[sums[0]]);
+                    epilogue.store(arena, &row.destination, row.blocks(), block, x, &[sums[0]]);
                     x += 1;
                 } else {
-                    epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
+                    epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums);
                     x += PIXELS;
                 }
             }
@@ -68,7 +68,7 @@ macro_rules! accumulate {
             feed: &Feed,
             mut weights: *const i8,
         ) -> *const i8 {
-            if feed.taps.is_empty() {
+            if feed.taps.offsets().is_empty() {
                 return weights;
             }
             // SAFETY: reads what the caller vouches for, writes the sums; all registers are named.
@@ -103,8 +103,8 @@ macro_rules! accumulate {
                     sums = in(reg) sums.as_mut_ptr(),
                     source = in(reg) source,
                     step = in(reg) step,
-                    taps = inout(reg) feed.taps.as_ptr() => _,
-                    count = inout(reg) feed.taps.len() => _,
+                    taps = inout(reg) feed.taps.offsets().as_ptr() => _,
+                    count = inout(reg) feed.taps.offsets().len() => _,
                     weights = inout(reg) weights,
                     at = out(reg) _,
                     out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,

@@ -10,7 +10,7 @@ use core::arch::asm;
 use core::ffi::c_ulong;
 
 use super::arm_neon_epilogue::{Constants, store};
-use super::{BLOCK, Feed, GROUP, Packed, Row};
+use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
 
 // Clobbers name d0 to d31 one by one: where the triple has no NEON the compiler knows no q
 // registers, silently drops their names, and would not save what its callers keep in them.
@@ -185,13 +185,13 @@ pub(super) fn spin(rounds: usize) -> u64 {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
     let constants = Constants::new(row.stage());
     let block_len = row.depth() * GROUP * BLOCK;
-    let lowest = weights.contains(&i8::MIN);
+    let lowest = row.lowest;
     for block in 0..row.blocks() {
         for x in (0..row.width).step_by(2) {
             let pixels = (row.width - x).min(2);
@@ -245,7 +245,7 @@ macro_rules! accumulate {
         /// The CPU has NEON; every tap of both sources may be read, and the weights are the taps'.
         unsafe fn $name(sums: &mut Sums, sources: [*const u8; 2], feed: &Feed, weights: *const i8) -> *const i8 {
             let mut weights = weights;
-            if feed.taps.is_empty() {
+            if feed.taps.offsets().is_empty() {
                 return weights;
             }
             // SAFETY: reads what the caller vouches for, writes the sums; all registers are named.
@@ -264,8 +264,8 @@ macro_rules! accumulate {
                     sums = in(reg) sums.as_mut_ptr(),
                     source0 = in(reg) sources[0],
                     source1 = in(reg) sources[1],
-                    taps = inout(reg) feed.taps.as_ptr() => _,
-                    count = inout(reg) feed.taps.len() => _,
+                    taps = inout(reg) feed.taps.offsets().as_ptr() => _,
+                    count = inout(reg) feed.taps.offsets().len() => _,
                     weights = inout(reg) weights,
                     first = out(reg) _,
                     second = out(reg) _,

@@ -3,8 +3,8 @@
 
 use core::arch::asm;
 
-use super::super::requant::{Curve, Stage};
-use super::{BLOCK, Row, Target};
+use super::super::requant::{Curve, Requantize};
+use super::{BLOCK, Destination, Row};
 
 // Clobbers name d0 to d31 one by one: see the kernel.
 
@@ -29,17 +29,20 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    pub(super) fn new(stage: &Stage) -> Self {
-        let (curve, squarings, elu) = match &stage.curve {
+    pub(super) fn new(stage: &Requantize) -> Self {
+        let (curve, squarings, elu) = match &stage.rules.curve {
             Curve::Linear => (0, 0, [0; 5]),
             Curve::Relu => (1, 0, [0; 5]),
             Curve::Elu(e) => (2, e.squarings, [e.cubic[0], e.cubic[1], e.cubic[2], e.one, e.depth]),
         };
         Self {
             elu,
-            own: [stage.round, -stage.zero_point, 255 - stage.zero_point],
-            sum: stage.sum.map_or([0; 3], |s| [s.first, s.second, s.offset]),
-            last: stage.sum.map_or([stage.round, stage.zero_point], |s| [s.round, s.zero_point]),
+            own: [stage.rules.round, -stage.rules.zero_point, 255 - stage.rules.zero_point],
+            sum: stage.rules.sum.map_or([0; 3], |s| [s.first, s.second, s.offset]),
+            last: stage
+                .rules
+                .sum
+                .map_or([stage.rules.round, stage.rules.zero_point], |s| [s.round, s.zero_point]),
             unused: [0; 3],
             reals: [40_000.0, -40_000.0, 12_582_912.0],
             curve,
@@ -64,9 +67,9 @@ pub(super) unsafe fn store(
     // SAFETY: the caller vouches for every place of the row.
     unsafe {
         let scales = row.stage().scales.as_ptr().add(block * BLOCK);
-        match row.target {
-            Target::Counts { stage, start, step, residual: [residual, pace] } => {
-                let other = match stage.sum {
+        match row.destination {
+            Destination::Quantized { stage, start, step, residual: [residual, pace] } => {
+                let other = match stage.rules.sum {
                     Some(_) => arena.add(residual + x * pace + block * BLOCK),
                     None => core::ptr::null(),
                 };
@@ -78,7 +81,7 @@ pub(super) unsafe fn store(
                     arena.add(start + x * step + block * BLOCK),
                 );
             }
-            Target::Reals { start, .. } => {
+            Destination::Float { start, .. } => {
                 let out: *mut f32 = arena.add(start + (x * row.blocks() + block) * 64).cast();
                 for (i, &sum) in sums.iter().enumerate() {
                     out.add(i).write_unaligned(sum as f32 * *scales.add(i));

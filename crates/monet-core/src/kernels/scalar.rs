@@ -1,11 +1,16 @@
 //! The portable kernel: plain loops, the definition that every SIMD kernel is tested against.
 
-use super::{BLOCK, Feed, GROUP, Packed, Row, Target};
+use super::{BLOCK, CheckedRow, Destination, Feed, GROUP, Row};
+
+/// Whether this CPU has the instructions: every one has.
+pub(super) fn available() -> bool {
+    true
+}
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     let block_len = row.depth() * GROUP * BLOCK;
     for pixel in 0..row.width {
         for block in 0..row.blocks() {
@@ -44,13 +49,13 @@ fn accumulate<'a>(
     pixel: usize,
     mut weights: &'a [i8],
 ) -> &'a [i8] {
-    for &tap in feed.taps {
+    for &tap in feed.taps.offsets() {
         let at = (feed.start + pixel * feed.step).wrapping_add_signed(tap as isize);
         for group in arena[at..at + feed.groups * GROUP].chunks_exact(GROUP) {
             let (now, later) = weights.split_at(BLOCK * GROUP);
             for (sum, w) in sums.iter_mut().zip(now.chunks_exact(GROUP)) {
-                *sum +=
-                    group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
+                let products = group.iter().zip(w).map(|(&a, &w)| i32::from(a) * i32::from(w));
+                *sum = sum.wrapping_add(products.sum::<i32>());
             }
             weights = later;
         }
@@ -59,10 +64,10 @@ fn accumulate<'a>(
 }
 
 fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32; BLOCK]) {
-    match row.target {
-        Target::Counts { stage, start, step, residual } => {
+    match row.destination {
+        Destination::Quantized { stage, start, step, residual } => {
             for (i, &sum) in sums.iter().enumerate() {
-                let other = if stage.sum.is_some() {
+                let other = if stage.rules.sum.is_some() {
                     arena[residual[0] + pixel * residual[1] + channel + i]
                 } else {
                     0
@@ -70,7 +75,7 @@ fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32;
                 arena[start + pixel * step + channel + i] = stage.apply(channel + i, sum, other);
             }
         }
-        Target::Reals { stage, start } => {
+        Destination::Float { stage, start } => {
             for (i, &sum) in sums.iter().enumerate() {
                 let at = start + (pixel * row.bias.len() + channel + i) * 4;
                 arena[at..at + 4]

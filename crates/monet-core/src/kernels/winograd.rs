@@ -20,10 +20,9 @@
 //! a stride several inputs of their own, one for each remainder. Pixels of a tile that lie outside
 //! the tensor are computed from whatever is there and dropped.
 
-use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-use super::{BLOCK, Target};
+use super::{BLOCK, Destination};
 
 /// Points at which a tile's inputs and weights are multiplied: 4 rows of 6.
 pub(crate) const POINTS: usize = 24;
@@ -32,6 +31,7 @@ pub(super) const TILES: usize = 6;
 /// Inputs at most: two tensors, each at four remainders of a stride of 2.
 pub(crate) const FEEDS: usize = 8;
 /// What the way back multiplies the sums by.
+#[cfg(feature = "alloc")]
 const FACTOR: u64 = 48;
 
 /// Output rows and columns of a tile, for so many taps down and across.
@@ -68,7 +68,7 @@ pub(crate) struct Strip<'a> {
     /// Bias per output channel, padded to whole blocks.
     pub(crate) bias: &'a [i32],
     /// What becomes of the sums of each row: counts.
-    pub(crate) targets: &'a [Target<'a>],
+    pub(crate) targets: &'a [Destination<'a>],
     /// Free memory, [`scratch_len`] bytes.
     pub(crate) scratch: &'a Range<usize>,
 }
@@ -98,9 +98,37 @@ impl Strip<'_> {
     pub(super) fn column(&self, index: usize) -> usize {
         index / self.dilation * tile(self.taps)[1] * self.dilation + index % self.dilation
     }
+}
 
-    /// Panics unless all memory that a kernel may touch for this strip lies where it should.
-    pub(super) fn check(&self, arena: usize) {
+/// A strip whose every read and write lies in its arena. Only [`Strip::check`] makes one.
+///
+/// - All channels of each feed's columns, in each of its four rows, lie within the arena.
+/// - The places of all output pixels and of the residual's are whole blocks within the arena.
+/// - The weights, biases and scales cover all points, all chunks and all blocks.
+/// - The scratch memory lies in the arena and holds [`TILES`] tiles.
+pub(crate) struct CheckedStrip<'a> {
+    arena: &'a mut [u8],
+    strip: Strip<'a>,
+}
+
+impl<'a> CheckedStrip<'a> {
+    /// The arena, and the strip that was checked against it.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "the kernels here have no tiles")
+    )]
+    pub(super) fn parts(&mut self) -> (&mut [u8], &Strip<'a>) {
+        (self.arena, &self.strip)
+    }
+}
+
+impl<'a> Strip<'a> {
+    /// The strip over an arena, if all memory that a kernel may touch for it lies where it should.
+    ///
+    /// # Panics
+    /// Where it does not, which the proof of the image has excluded.
+    pub(crate) fn check(self, memory: &'a mut [u8]) -> CheckedStrip<'a> {
+        let arena = memory.len();
         for feed in self.feeds {
             assert!(feed.columns > 0 && feed.channels.is_multiple_of(BLOCK));
             let last = (feed.columns - 1) * feed.step + feed.channels;
@@ -108,17 +136,21 @@ impl Strip<'_> {
         }
         let channels = self.bias.len();
         assert!(channels.is_multiple_of(BLOCK) && self.width > 0 && self.dilation > 0);
-        assert!(matches!(self.taps, 2 | 3) && self.targets.len() <= tile(self.taps)[0]);
+        assert!(matches!(self.taps, 2 | 3));
+        assert!((1..=tile(self.taps)[0]).contains(&self.targets.len()));
         assert!(self.weights.len() == POINTS * self.chunks() * BLOCK * channels);
         assert!(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()));
-        for target in self.targets {
-            let Target::Counts { stage, start, step, residual } = target else {
+        for destination in self.targets {
+            let Destination::Quantized { stage, start, step, residual } = destination else {
                 panic!("a strip makes counts")
             };
             let last = self.width - 1;
             assert!(start + last * step + channels <= arena && stage.scales.len() == channels);
-            assert!(stage.sum.is_none() || residual[0] + last * residual[1] + channels <= arena);
+            assert!(
+                stage.rules.sum.is_none() || residual[0] + last * residual[1] + channels <= arena
+            );
         }
+        CheckedStrip { arena: memory, strip: self }
     }
 }
 
@@ -135,28 +167,31 @@ pub(crate) fn scratch_len(chunks: usize) -> usize {
 }
 
 /// Whether the sums of an output channel stay exact, given the sum of its weights' magnitudes.
+#[cfg(feature = "alloc")]
 pub(crate) fn fits(magnitude: u64) -> bool {
     magnitude <= i32::MAX as u64 / (FACTOR * 255)
 }
 
 /// A weight of each of 16 outputs for each of two inputs, in the order in which a multiplying
 /// instruction takes them.
+#[cfg(feature = "alloc")]
 type Lanes = [i16; 2 * BLOCK];
 
-/// Weights at the points, in the order `[block][point][pair of inputs][16 outputs][2 inputs]`.
+/// Weights at the points, in the order `[block][point][pair of inputs][16 outputs][2 inputs]`, into
+/// `out`: little-endian words, as many as that.
 ///
 /// `window(output, input)` gives the weights of the `taps` × `taps` taps in rows of three, for
 /// input channels as they stand in the feeds, an even number; 0 outside the net's channels. This is
 /// most of a start's time, so that it works on lanes, which compilers turn into vectors, and writes
 /// every line of memory once.
+#[cfg(feature = "alloc")]
 pub(crate) fn transform(
     taps: usize,
-    blocks: usize,
     inputs: usize,
     window: impl Fn(usize, usize) -> [i8; 9],
-) -> Vec<i16> {
-    let mut out = vec![0; blocks * POINTS * inputs * BLOCK];
-    let (lines, _) = out.as_chunks_mut::<{ 2 * BLOCK }>();
+    out: &mut [u8],
+) {
+    let (lines, _) = out.as_chunks_mut::<{ 4 * BLOCK }>();
     for (block, lines) in lines.chunks_exact_mut(POINTS * inputs / 2).enumerate() {
         for pair in 0..inputs / 2 {
             let mut g = [[[0; 2 * BLOCK]; 3]; 3];
@@ -170,15 +205,18 @@ pub(crate) fn transform(
             for x in 0..6 {
                 let column = [0, 1, 2].map(|y| rows[y][x]);
                 for (y, values) in down(&column, taps).into_iter().enumerate() {
-                    lines[(6 * y + x) * inputs / 2 + pair] = values;
+                    let (words, _) = lines[(6 * y + x) * inputs / 2 + pair].as_chunks_mut::<2>();
+                    for (word, value) in words.iter_mut().zip(values) {
+                        *word = value.to_le_bytes();
+                    }
                 }
             }
         }
     }
-    out
 }
 
 /// Values of polynomials whose coefficients rise with their index.
+#[cfg(feature = "alloc")]
 #[inline(always)]
 fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
     let mut values = [0; 2 * BLOCK];
@@ -189,18 +227,22 @@ fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
 }
 
 #[inline(always)]
+#[cfg(feature = "alloc")]
 fn down(g: &[Lanes; 3], taps: usize) -> [Lanes; 4] {
     [at(g, 0), at(g, 1), at(g, -1), g[taps - 1]]
 }
 
+#[cfg(feature = "alloc")]
 #[inline(always)]
 fn across(g: &[Lanes; 3], taps: usize) -> [Lanes; 6] {
     let minus = |lanes: Lanes| lanes.map(|value| -value);
     [at(g, 0), minus(at(g, 1)), minus(at(g, -1)), at(g, 2), at(g, -2), g[taps - 1]]
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 mod tests {
+    use std::vec;
+
     use super::*;
 
     #[test]

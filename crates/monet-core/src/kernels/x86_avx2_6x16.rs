@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::x86_ymm::Epilogue;
-use super::{BLOCK, GROUP, Packed, Row};
+use super::{BLOCK, CheckedRow, GROUP, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -38,10 +38,10 @@ fn spin_registers(rounds: usize) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Words(weights) = row.weights else { return };
-    assert!(available() && row.has_panel(6));
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.words();
+    assert!(available());
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel of 6
     // pixels.
@@ -52,7 +52,7 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx2")]
 unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
-    let (mut x, epilogue) = (0, Epilogue::new(&row.target));
+    let (mut x, epilogue) = (0, Epilogue::new(&row.destination));
     // SAFETY: tiles end at or before `row.width`.
     unsafe {
         while x + 6 <= row.width {
@@ -95,13 +95,13 @@ unsafe fn tile<const P: usize>(
             let mut weights = weights.add(block * pairs * BLOCK * 2);
             let mut source = panel;
             for feed in row.feeds() {
-                let chunks = feed.taps.len();
+                let chunks = feed.taps.offsets().len();
                 match feed.groups {
                     4 => (source, weights) = accumulate::<P, 8>(&mut sums, source, chunks, weights),
                     _ => (source, weights) = accumulate::<P, 2>(&mut sums, source, chunks, weights),
                 }
             }
-            epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
+            epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums);
         }
     }
 }
@@ -117,7 +117,7 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
     unsafe {
         for feed in row.feeds() {
             let source = arena.add(feed.start + x * feed.step);
-            for &tap in feed.taps {
+            for &tap in feed.taps.offsets() {
                 let source = source.offset(tap as isize);
                 for p in 0..P {
                     let source = source.add(p * feed.step);

@@ -6,13 +6,13 @@
 
 use core::arch::x86_64::*;
 
-use super::winograd::{POINTS, Strip, StripFeed, TILES, tile};
+use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, tile};
 use super::x86_ymm::Epilogue;
-use super::{BLOCK, Target};
+use super::{BLOCK, Destination};
 
 /// Fills a strip.
-pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
-    strip.check(arena.len());
+pub(super) fn convolve(mut strip: CheckedStrip) {
+    let (arena, strip) = strip.parts();
     assert!(detected!("avx2"));
     // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
     // arena, that weights, bias and scales cover all blocks, and that the scratch memory holds
@@ -30,8 +30,8 @@ pub(super) fn convolve(arena: &mut [u8], strip: &Strip) {
 #[target_feature(enable = "avx2")]
 unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
     let (tiles, mut first) = (strip.tiles(), 0);
-    let Some(target) = strip.targets.first() else { return };
-    let epilogue = Epilogue::new(target);
+    let destination = &strip.targets[0];
+    let epilogue = Epilogue::new(destination);
     // SAFETY: groups end at or before the last tile.
     unsafe {
         while first + TILES <= tiles {
@@ -223,19 +223,21 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
         [rows::<TAPS, T>(products, bias), rows::<TAPS, T>(products.add(8), bias.add(8))]
     };
     let valid = (strip.width - column).div_ceil(strip.dilation).min(most);
-    for (y, target) in strip.targets.iter().enumerate() {
+    for (y, destination) in strip.targets.iter().enumerate() {
         let (low, high) = (&low[y], &high[y]);
         let sum = |x: usize| [low[x], high[x]];
         let sums = [sum(0), sum(1), sum(2), sum(3), sum(4)];
-        let target = spread(target, column, strip.dilation);
+        let destination = spread(destination, column, strip.dilation);
         // SAFETY: the first `valid` pixels of the tile lie in the row.
         unsafe {
             match (valid, sums.first_chunk::<4>()) {
-                (5, _) => epilogue.store(arena, &target, strip.blocks(), block, 0, &sums),
-                (4, Some(four)) => epilogue.store(arena, &target, strip.blocks(), block, 0, four),
+                (5, _) => epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums),
+                (4, Some(four)) => {
+                    epilogue.store(arena, &destination, strip.blocks(), block, 0, four)
+                }
                 _ => {
                     for (x, &sum) in sums[..valid].iter().enumerate() {
-                        epilogue.store(arena, &target, strip.blocks(), block, x, &[sum]);
+                        epilogue.store(arena, &destination, strip.blocks(), block, x, &[sum]);
                     }
                 }
             }
@@ -318,15 +320,17 @@ fn whole(scaled: __m256i) -> __m256i {
     _mm256_mullo_epi32(_mm256_srai_epi32::<4>(scaled), _mm256_set1_epi32(0xaaaa_aaab_u32 as i32))
 }
 
-/// The target of a tile: every `dilation`-th pixel from a column on.
-fn spread<'a>(target: &Target<'a>, column: usize, dilation: usize) -> Target<'a> {
-    match *target {
-        Target::Counts { stage, start, step, residual: [other, pace] } => Target::Counts {
-            stage,
-            start: start + column * step,
-            step: step * dilation,
-            residual: [other + column * pace, pace * dilation],
-        },
-        reals @ Target::Reals { .. } => reals,
+/// The destination of a tile: every `dilation`-th pixel from a column on.
+fn spread<'a>(destination: &Destination<'a>, column: usize, dilation: usize) -> Destination<'a> {
+    match *destination {
+        Destination::Quantized { stage, start, step, residual: [other, pace] } => {
+            Destination::Quantized {
+                stage,
+                start: start + column * step,
+                step: step * dilation,
+                residual: [other + column * pace, pace * dilation],
+            }
+        }
+        reals @ Destination::Float { .. } => reals,
     }
 }

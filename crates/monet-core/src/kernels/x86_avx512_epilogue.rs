@@ -2,9 +2,9 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Stage};
+use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Requantize};
 
-/// A [`Stage`] as vectors, each function the twin of the scalar one of `requant`, on 32 counts.
+/// A [`Requantize`] as vectors, each function the twin of the scalar one of `requant`, on 32 counts.
 pub(super) struct Rules {
     curve: Shape,
     round: __m512i,
@@ -39,14 +39,14 @@ pub(super) struct Residual {
 
 impl Rules {
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn new(stage: &Stage) -> Self {
+    pub(super) fn new(stage: &Requantize) -> Self {
         let all = |x: i16| _mm512_set1_epi16(x);
-        let (round, zero_point) = match &stage.sum {
+        let (round, zero_point) = match &stage.rules.sum {
             Some(sum) => (sum.round, sum.zero_point),
-            None => (stage.round, stage.zero_point),
+            None => (stage.rules.round, stage.rules.zero_point),
         };
         let none = Elu { cubic: [0; 3], squarings: MIN_SQUARINGS, one: 0, depth: 0 };
-        let (kind, elu) = match &stage.curve {
+        let (kind, elu) = match &stage.rules.curve {
             Curve::Linear => (Kind::Linear, &none),
             Curve::Relu => (Kind::Relu, &none),
             Curve::Elu(elu) => (Kind::Elu, elu),
@@ -58,10 +58,10 @@ impl Rules {
             one: all(elu.one),
             depth: all(elu.depth),
         };
-        let sum = stage.sum.as_ref().map(|sum| Residual {
-            round: all(stage.round),
-            low: all(-stage.zero_point),
-            high: all(255 - stage.zero_point),
+        let sum = stage.rules.sum.as_ref().map(|sum| Residual {
+            round: all(stage.rules.round),
+            low: all(-stage.rules.zero_point),
+            high: all(255 - stage.rules.zero_point),
             first: all(sum.first),
             second: all(sum.second),
             offset: all(sum.offset),

@@ -14,7 +14,7 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use super::x86_avx512_epilogue::{Residual, Rules};
-use super::{BLOCK, Feed, GROUP, Packed, Row, Target};
+use super::{BLOCK, CheckedRow, Destination, Feed, GROUP, Row};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
 const VECTOR: usize = BLOCK * GROUP;
@@ -49,9 +49,9 @@ fn spin_registers(rounds: usize) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
     // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
     // the arena, and that weights, bias and scales cover all blocks.
@@ -60,14 +60,14 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 
 /// Requantizes and stores the next four vectors that wait, or as many as there are.
 macro_rules! quad {
-    ($waiting:expr) => {{
-        let count = $waiting.vectors.len().min(4);
+    ($pending:expr) => {{
+        let count = $pending.vectors.len().min(4);
         if count > 0 {
-            let mut words = $waiting.rules.curve($waiting.words(count));
-            if let Some(sum) = &$waiting.rules.sum {
-                words = $waiting.add(sum, words, count);
+            let mut words = $pending.rules.curve($pending.words(count));
+            if let Some(sum) = &$pending.rules.sum {
+                words = $pending.add(sum, words, count);
             }
-            $waiting.store(words, count);
+            $pending.store(words, count);
         }
     }};
 }
@@ -111,23 +111,23 @@ unsafe fn tiles<const P: usize, const N: usize>(
     rules: &Rules,
     block: usize,
 ) {
-    let mut waiting = Waiting::<N>::new(arena, row, rules, block);
+    let mut pending = PendingSums::<N>::new(arena, row, rules, block);
     let mut x = 0;
     // SAFETY: every tile ends at or before `row.width`.
     unsafe {
         while x + P <= row.width {
-            tile::<P, N>(arena, weights, row, apart, &mut waiting, block, x);
+            tile::<P, N>(arena, weights, row, apart, &mut pending, block, x);
             x += P;
         }
         while x + 4 <= row.width {
-            tile::<4, N>(arena, weights, row, [None; 2], &mut waiting, block, x);
+            tile::<4, N>(arena, weights, row, [None; 2], &mut pending, block, x);
             x += 4;
         }
         while x < row.width {
-            tile::<1, N>(arena, weights, row, [None; 2], &mut waiting, block, x);
+            tile::<1, N>(arena, weights, row, [None; 2], &mut pending, block, x);
             x += 1;
         }
-        waiting.finish();
+        pending.finish();
     }
 }
 
@@ -142,7 +142,7 @@ unsafe fn tile<const P: usize, const N: usize>(
     mut weights: *const i8,
     row: &Row,
     apart: [Option<usize>; 2],
-    waiting: &mut Waiting<N>,
+    pending: &mut PendingSums<N>,
     block: usize,
     x: usize,
 ) {
@@ -160,7 +160,7 @@ unsafe fn tile<const P: usize, const N: usize>(
             let source = arena.add(feed.start + x * feed.step).cast_const();
             macro_rules! add {
                 ($way:ident $(, $known:literal)*) => {
-                    $way::<P, N $(, $known)*>(&mut sums, source, feed, weights, block_len, waiting)
+                    $way::<P, N $(, $known)*>(&mut sums, source, feed, weights, block_len, pending)
                 };
             }
             weights = match (apart, feed.step) {
@@ -176,9 +176,9 @@ unsafe fn tile<const P: usize, const N: usize>(
                 _ => add!(accumulate, 0),
             };
         }
-        match row.target {
-            Target::Counts { .. } => waiting.take(&sums),
-            Target::Reals { stage, start } => {
+        match row.destination {
+            Destination::Quantized { .. } => pending.take(&sums),
+            Destination::Float { stage, start } => {
                 for (p, pixel) in sums.iter().enumerate() {
                     let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
                     for (n, &sum) in pixel.iter().enumerate() {
@@ -205,13 +205,13 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     feed: &Feed,
     mut weights: *const i8,
     block_len: usize,
-    waiting: &mut Waiting<N>,
+    pending: &mut PendingSums<N>,
 ) -> *const i8 {
     let step = if STEP == 0 { feed.step } else { STEP };
     // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * groups` vectors
     // of weights per block.
     unsafe {
-        for &tap in feed.taps {
+        for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
             // Not unrolled: all groups' loads would come first, and not find room in registers.
             for g in 0..feed.groups {
@@ -225,7 +225,7 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
                 }
             }
             if P * N == TILE {
-                quad!(waiting);
+                quad!(pending);
             }
         }
     }
@@ -247,11 +247,11 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
     feed: &Feed,
     mut weights: *const i8,
     block_len: usize,
-    waiting: &mut Waiting<N>,
+    pending: &mut PendingSums<N>,
 ) -> *const i8 {
     // From one tap's weights to the next's.
     let tap_len = feed.chunks * feed.groups * VECTOR;
-    let mut taps = feed.taps;
+    let mut taps = feed.taps.offsets();
     // SAFETY: the caller vouches for the activations; there are `taps.len() * groups` vectors of
     // weights per block.
     unsafe {
@@ -281,7 +281,7 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
                     unroll!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
                 }
                 if P * N == TILE {
-                    quad!(waiting);
+                    quad!(pending);
                 }
             }
             weights = weights.add(2 * tap_len);
@@ -321,7 +321,7 @@ const TILE: usize = 16;
 
 /// Sums of the tile before, pixel by pixel and of its `N` blocks in turn, and where their counts
 /// go.
-struct Waiting<'a, const N: usize> {
+struct PendingSums<'a, const N: usize> {
     sums: [__m512i; TILE],
     /// Those that still wait.
     vectors: Range<usize>,
@@ -335,14 +335,14 @@ struct Waiting<'a, const N: usize> {
     residual_step: usize,
 }
 
-impl<'a, const N: usize> Waiting<'a, N> {
+impl<'a, const N: usize> PendingSums<'a, N> {
     /// None yet, of a row's blocks from `block` on.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn new(arena: *mut u8, row: &'a Row, rules: &'a Rules, block: usize) -> Self {
-        let (start, step, residual) = match row.target {
-            Target::Counts { start, step, residual, .. } => (start, step, residual),
-            Target::Reals { start, .. } => (start, 0, [0, 0]),
+        let (start, step, residual) = match row.destination {
+            Destination::Quantized { start, step, residual, .. } => (start, step, residual),
+            Destination::Float { start, .. } => (start, 0, [0, 0]),
         };
         let scales = &row.stage().scales[block * BLOCK..(block + N) * BLOCK];
         // SAFETY: a block has 16 scales.

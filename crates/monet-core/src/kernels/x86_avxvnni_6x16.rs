@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::x86_ymm::Epilogue;
-use super::{BLOCK, Feed, GROUP, Packed, Row};
+use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
 
 /// Bytes of weights for one group of 4 input channels.
 const VECTOR: usize = BLOCK * GROUP;
@@ -39,9 +39,9 @@ fn spin_registers(rounds: usize) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Bytes(weights) = row.weights else { return };
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.bytes();
     assert!(available());
     // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
     // the arena, and that weights, bias and scales cover all blocks.
@@ -52,7 +52,7 @@ pub(super) fn convolve(arena: &mut [u8], row: &Row) {
 /// As [`convolve`].
 #[target_feature(enable = "avx2,avxvnni")]
 unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
-    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.target));
+    let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
         // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
@@ -100,7 +100,7 @@ unsafe fn tile<const P: usize>(
                 _ => accumulate::<P, 1>(&mut sums, source, feed, weights),
             };
         }
-        epilogue.store(arena, &row.target, row.blocks(), block, x, &sums);
+        epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums);
     }
 }
 
@@ -119,7 +119,7 @@ unsafe fn accumulate<const P: usize, const G: usize>(
     // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of
     // weights per block.
     unsafe {
-        for &tap in feed.taps {
+        for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
             for g in 0..G {
                 let w = weights.add(g * VECTOR);

@@ -3,8 +3,8 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requant::{Curve, Stage};
-use super::{BLOCK, GROUP, Packed, Row, Target};
+use super::super::requant::{Curve, Requantize};
+use super::{BLOCK, CheckedRow, Destination, GROUP, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -36,10 +36,10 @@ fn spin_registers(rounds: usize) {
 }
 
 /// Fills one row.
-pub(super) fn convolve(arena: &mut [u8], row: &Row) {
-    row.check(arena.len());
-    let Packed::Words(weights) = row.weights else { return };
-    assert!(available() && row.has_panel(2));
+pub(super) fn convolve(mut row: CheckedRow) {
+    let (arena, row) = row.parts();
+    let weights = row.weights.words();
+    assert!(available());
     // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
     // the arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel
     // of 2 pixels.
@@ -112,7 +112,7 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
         for p in 0..P {
             for feed in row.feeds() {
                 let source = arena.add(feed.start + (x + p) * feed.step);
-                for &tap in feed.taps {
+                for &tap in feed.taps.offsets() {
                     let source = source.offset(tap as isize);
                     if feed.groups == 4 {
                         let bytes = _mm_loadu_si128(source.cast());
@@ -147,9 +147,9 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
         for (i, real) in reals.iter_mut().enumerate() {
             *real = _mm_mul_ps(_mm_cvtepi32_ps(sums[i]), _mm_loadu_ps(scales.add(4 * i)));
         }
-        match row.target {
-            Target::Counts { stage, start, step, residual } => {
-                let other = match stage.sum {
+        match row.destination {
+            Destination::Quantized { stage, start, step, residual } => {
+                let other = match stage.rules.sum {
                     Some(_) => _mm_loadu_si128(
                         arena.add(residual[0] + x * residual[1] + block * BLOCK).cast(),
                     ),
@@ -158,7 +158,7 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
                 let out = arena.add(start + x * step + block * BLOCK);
                 _mm_storeu_si128(out.cast(), counts(stage, reals, other));
             }
-            Target::Reals { start, .. } => {
+            Destination::Float { start, .. } => {
                 let out: *mut f32 = arena.add(start + (x * row.blocks() + block) * 64).cast();
                 for (i, real) in reals.into_iter().enumerate() {
                     _mm_storeu_ps(out.add(4 * i), real);
@@ -171,17 +171,17 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
 /// The counts of one pixel.
 #[target_feature(enable = "sse4.1,ssse3")]
 #[inline]
-fn counts(stage: &Stage, reals: [__m128; 4], other: __m128i) -> __m128i {
+fn counts(stage: &Requantize, reals: [__m128; 4], other: __m128i) -> __m128i {
     let zero = _mm_setzero_si128();
     let fixed = reals.map(|real| _mm_cvtps_epi32(real));
-    let mut low = curve(&stage.curve, _mm_packs_epi32(fixed[0], fixed[1]));
-    let mut high = curve(&stage.curve, _mm_packs_epi32(fixed[2], fixed[3]));
-    let (mut round, mut zero_point) = (stage.round, stage.zero_point);
-    if let Some(sum) = &stage.sum {
+    let mut low = curve(&stage.rules.curve, _mm_packs_epi32(fixed[0], fixed[1]));
+    let mut high = curve(&stage.rules.curve, _mm_packs_epi32(fixed[2], fixed[3]));
+    let (mut round, mut zero_point) = (stage.rules.round, stage.rules.zero_point);
+    if let Some(sum) = &stage.rules.sum {
         let add = |r: __m128i, other: __m128i| {
-            let value = _mm_mulhrs_epi16(r, _mm_set1_epi16(stage.round));
-            let value = _mm_max_epi16(value, _mm_set1_epi16(-stage.zero_point));
-            let value = _mm_min_epi16(value, _mm_set1_epi16(255 - stage.zero_point));
+            let value = _mm_mulhrs_epi16(r, _mm_set1_epi16(stage.rules.round));
+            let value = _mm_max_epi16(value, _mm_set1_epi16(-stage.rules.zero_point));
+            let value = _mm_min_epi16(value, _mm_set1_epi16(255 - stage.rules.zero_point));
             let second = _mm_mulhrs_epi16(
                 _mm_xor_si128(other, _mm_set1_epi16(i16::MIN)),
                 _mm_set1_epi16(sum.second),

@@ -2,12 +2,12 @@
 
 use core::arch::x86_64::*;
 
-use super::super::requant::{Curve, Stage};
-use super::{BLOCK, Target};
+use super::super::requant::{Curve, Requantize};
+use super::{BLOCK, Destination};
 
 /// A stage, its constants across registers' width.
 pub(super) struct Epilogue<'a> {
-    stage: &'a Stage,
+    stage: &'a Requantize<'a>,
     /// Removes the fraction bits of the layer's count, and of the sum's where there is a residual.
     rounds: [__m256i; 2],
     /// Zero points of the same.
@@ -24,22 +24,25 @@ pub(super) struct Epilogue<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// Of a target's stage.
+    /// Of a destination's stage.
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(target: &Target<'a>) -> Self {
-        let (Target::Counts { stage, .. } | Target::Reals { stage, .. }) = *target;
+    pub(super) fn new(destination: &Destination<'a>) -> Self {
+        let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
+            *destination;
         let all = |value: i16| _mm256_set1_epi16(value);
-        let (cubic, one, depth) = match &stage.curve {
+        let (cubic, one, depth) = match &stage.rules.curve {
             Curve::Elu(elu) => (elu.cubic, elu.one, elu.depth),
             _ => ([0; 3], 0, 0),
         };
-        let [round, zero_point, first, second, offset] =
-            stage.sum.map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
+        let [round, zero_point, first, second, offset] = stage
+            .rules
+            .sum
+            .map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
         Self {
             stage,
-            rounds: [all(stage.round), all(round)],
-            zero_points: [all(stage.zero_point), all(zero_point)],
-            bounds: [all(-stage.zero_point), all(255 - stage.zero_point)],
+            rounds: [all(stage.rules.round), all(round)],
+            zero_points: [all(stage.rules.zero_point), all(zero_point)],
+            bounds: [all(-stage.rules.zero_point), all(255 - stage.rules.zero_point)],
             cubic: [all(cubic[0]), all(cubic[1]), all(cubic[2])],
             one: all(one),
             depth: all(depth),
@@ -51,14 +54,14 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The CPU has AVX2; the target, of this stage, has been checked against the arena, its row has
+    /// The CPU has AVX2; the destination, of this stage, has been checked against the arena, its row has
     /// `x + P` pixels or more, and `block < blocks`, which is how many blocks of outputs it has.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
         &self,
         arena: *mut u8,
-        target: &Target,
+        destination: &Destination,
         blocks: usize,
         block: usize,
         x: usize,
@@ -68,8 +71,8 @@ impl<'a> Epilogue<'a> {
         unsafe {
             let scales = self.stage.scales.as_ptr().add(block * BLOCK);
             let scales = [_mm256_loadu_ps(scales), _mm256_loadu_ps(scales.add(8))];
-            match *target {
-                Target::Counts { start, step, residual: [residual, pace], .. } => {
+            match *destination {
+                Destination::Quantized { start, step, residual: [residual, pace], .. } => {
                     let mut out = arena.add(start + x * step + block * BLOCK);
                     let mut other: *const u8 = arena.add(residual + x * pace + block * BLOCK);
                     for p in (0..P - P % 2).step_by(2) {
@@ -87,7 +90,7 @@ impl<'a> Epilogue<'a> {
                         _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes));
                     }
                 }
-                Target::Reals { start, .. } => {
+                Destination::Float { start, .. } => {
                     for (p, pixel) in sums.iter().enumerate() {
                         let out: *mut f32 =
                             arena.add(start + ((x + p) * blocks + block) * 64).cast();
@@ -126,7 +129,7 @@ impl<'a> Epilogue<'a> {
         let before = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
         let mut low = self.curve(fixed(scales, first));
         let mut high = self.curve(fixed(scales, second));
-        if self.stage.sum.is_some() {
+        if self.stage.rules.sum.is_some() {
             // SAFETY: the caller vouches for the residual's bytes.
             let parts =
                 unsafe { [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(pace).cast())] };
@@ -135,7 +138,7 @@ impl<'a> Epilogue<'a> {
             low = self.add(low, _mm256_unpacklo_epi8(zero, other));
             high = self.add(high, _mm256_unpackhi_epi8(zero, other));
         }
-        let last = usize::from(self.stage.sum.is_some());
+        let last = usize::from(self.stage.rules.sum.is_some());
         let (round, zero_point) = (self.rounds[last], self.zero_points[last]);
         let low = _mm256_add_epi16(_mm256_mulhrs_epi16(low, round), zero_point);
         let high = _mm256_add_epi16(_mm256_mulhrs_epi16(high, round), zero_point);
@@ -147,7 +150,7 @@ impl<'a> Epilogue<'a> {
     #[inline]
     fn curve(&self, t: __m256i) -> __m256i {
         let zero = _mm256_setzero_si256();
-        match &self.stage.curve {
+        match &self.stage.rules.curve {
             Curve::Linear => t,
             Curve::Relu => _mm256_max_epi16(t, zero),
             Curve::Elu(elu) => {

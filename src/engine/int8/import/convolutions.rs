@@ -5,7 +5,7 @@ use tract_onnx::pb;
 use super::super::super::onnx::{four, has, int, pair, text};
 use super::Importer;
 use super::values::{Pending, Value, holding};
-use monet_core::{Activation, Convolution, Quant, Source};
+use monet_core::{Activation, Convolution, Quant, TensorId};
 
 impl<'a> Importer<'a> {
     pub(super) fn convolution(
@@ -67,7 +67,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Gives concatenated inputs one quantization: the coarsest range that holds them all.
-    fn unite(&mut self, node: &pb::NodeProto, inputs: &mut [Source]) {
+    fn unite(&mut self, node: &pb::NodeProto, inputs: &mut [TensorId]) {
         let quants: Vec<Quant> = inputs.iter().map(|s| self.graph.tensors[s.0].quant).collect();
         if quants.iter().all(|q| *q == quants[0]) {
             return;

@@ -24,7 +24,7 @@ use tract_onnx::prelude::Tensor;
 
 use self::values::{Pending, Value};
 use super::super::onnx::{self, argument, float, int};
-use monet_core::{Activation, Node, Operation, Output, QuantGraph, Source};
+use monet_core::{Activation, Node, Operation, Output, QuantGraph, TensorId};
 
 /// A node that the engine does not take over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ struct Importer<'a> {
     /// Of the part that is open, and of all weights.
     values: HashMap<&'a str, Value>,
     /// Counts of tensors of the part whose value waits.
-    settled: HashMap<&'a str, Vec<Source>>,
+    settled: HashMap<&'a str, Vec<TensorId>>,
     /// What the part rounds that the file does not.
     rounded: Vec<String>,
     graph: QuantGraph,
@@ -316,7 +316,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The i-th input as real values of counts; what waits to be quantized is quantized.
-    fn reals(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<Source>, String> {
+    fn reals(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<TensorId>, String> {
         let name = argument(node, i)?;
         match self.value(node, i)?.clone() {
             Value::Reals(sources) => Ok(sources),
@@ -325,7 +325,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn real(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Source, String> {
+    fn real(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<TensorId, String> {
         match self.reals(node, i)?[..] {
             [source] => Ok(source),
             _ => Err("reads a concatenation".into()),

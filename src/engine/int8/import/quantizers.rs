@@ -8,7 +8,7 @@ use super::super::super::onnx::{argument, floats, integers};
 use super::values::{Pending, Value, holding};
 use super::{Importer, Outcome};
 use monet_core::requant::{self, table};
-use monet_core::{Operation, Output, Quant, QuantGraph, Source};
+use monet_core::{Operation, Output, Quant, QuantGraph, TensorId};
 
 impl<'a> Importer<'a> {
     /// Scale and zero point of an activation. Signed counts are moved to unsigned ones.
@@ -32,7 +32,7 @@ impl<'a> Importer<'a> {
         let name = argument(node, 0)?;
         if self.input == Some(name) && !self.graph.tensors.is_empty() {
             // Read by several nodes, each with a quantizer of its own.
-            return Ok(Value::Counts(vec![self.requantize(node, Source(0), quant)]));
+            return Ok(Value::Counts(vec![self.requantize(node, TensorId(0), quant)]));
         }
         if !self.values.contains_key(name) {
             self.open(name)?;
@@ -65,7 +65,7 @@ impl<'a> Importer<'a> {
         &mut self,
         name: &'a str,
         pending: Pending,
-    ) -> Result<Vec<Source>, String> {
+    ) -> Result<Vec<TensorId>, String> {
         if let Some(made) = self.settled.get(name) {
             return Ok(made.clone());
         }
@@ -102,7 +102,7 @@ impl<'a> Importer<'a> {
         name: &str,
         pending: Pending,
         quant: Quant,
-    ) -> Result<Vec<Source>, String> {
+    ) -> Result<Vec<TensorId>, String> {
         match pending {
             Pending::Concat(parts) => {
                 parts.into_iter().map(|part| self.settle(name, part, quant)).collect()
@@ -124,14 +124,14 @@ impl<'a> Importer<'a> {
     }
 
     /// The part's input as integers.
-    fn begin(&mut self, quant: Quant) -> Source {
+    fn begin(&mut self, quant: Quant) -> TensorId {
         // The first convolution will say how many channels there are.
         self.graph = QuantGraph { output: Output::Identity, ..QuantGraph::new(0, quant) };
-        Source(0)
+        TensorId(0)
     }
 
     /// Turns a waiting operation into one with an integer result; `name` is its tensor's.
-    fn settle(&mut self, name: &str, pending: Pending, quant: Quant) -> Result<Source, String> {
+    fn settle(&mut self, name: &str, pending: Pending, quant: Quant) -> Result<TensorId, String> {
         Ok(match pending {
             Pending::Convolution { inputs, conv, activation, transposed } => {
                 let output = self.graph.tensor(conv.cout, quant);
@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Counts through a table to counts of `quant`; the same tensor where that changes nothing.
-    fn lookup(&mut self, name: &str, input: Source, table: [u8; 256], quant: Quant) -> Source {
+    fn lookup(&mut self, name: &str, input: TensorId, table: [u8; 256], quant: Quant) -> TensorId {
         let same = (0..=255u8).zip(&table).all(|(i, entry)| i == *entry);
         if same && self.graph.tensors[input.0].quant == quant {
             return input;
@@ -191,7 +191,7 @@ impl<'a> Importer<'a> {
         output
     }
 
-    pub(super) fn channels(&self, source: Source) -> usize {
+    pub(super) fn channels(&self, source: TensorId) -> usize {
         self.graph.tensors[source.0].channels
     }
 
@@ -199,9 +199,9 @@ impl<'a> Importer<'a> {
     pub(super) fn requantize(
         &mut self,
         node: &pb::NodeProto,
-        input: Source,
+        input: TensorId,
         quant: Quant,
-    ) -> Source {
+    ) -> TensorId {
         let own = self.graph.tensors[input.0].quant;
         if own == quant {
             return input;

@@ -2,15 +2,15 @@
 
 use super::Importer;
 use monet_core::requant;
-use monet_core::{Activation, Convolution, Pool, Quant, Source};
+use monet_core::{Activation, Convolution, Pool, Quant, TensorId};
 
 /// What a tensor of the file is for the engine.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     /// Integer tensors side by side: a QuantizeLinear's result.
-    Counts(Vec<Source>),
+    Counts(Vec<TensorId>),
     /// Their real values: a DequantizeLinear's or Concat's result.
-    Reals(Vec<Source>),
+    Reals(Vec<TensorId>),
     /// Dequantized weights or biases.
     Weights(Weights),
     /// A real-valued result that waits for its QuantizeLinear.
@@ -31,17 +31,17 @@ pub(super) struct Weights {
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Convolution {
-        inputs: Vec<Source>,
+        inputs: Vec<TensorId>,
         conv: Convolution,
         activation: Activation,
         transposed: bool,
     },
-    Add([Source; 2]),
+    Add([TensorId; 2]),
     /// A tensor times a single channel.
-    Scale([Source; 2]),
+    Scale([TensorId; 2]),
     Pool(Box<Pending>, Pool),
     /// A real value for each count of a tensor.
-    Curve(Source, Box<[f32; 256]>),
+    Curve(TensorId, Box<[f32; 256]>),
     /// Several side by side, none of them of this kind.
     Concat(Vec<Pending>),
     /// Of what waits, or of the part's input, nothing below the first and above the second real
@@ -101,14 +101,14 @@ pub(super) fn holding([low, high]: [f32; 2]) -> Option<Quant> {
 
 impl Importer<'_> {
     /// The real values of counts.
-    pub(super) fn curve(&self, source: Source) -> Pending {
+    pub(super) fn curve(&self, source: TensorId) -> Pending {
         let Quant { scale, zero_point } = self.graph.tensors[source.0].quant;
         let value = |i: usize| (i as f32 - f32::from(zero_point)) * scale;
         Pending::Curve(source, Box::new(std::array::from_fn(value)))
     }
 
     /// Least and largest real value of a tensor of counts.
-    fn reach(&self, source: Source) -> [f32; 2] {
+    fn reach(&self, source: TensorId) -> [f32; 2] {
         let Quant { scale, zero_point } = self.graph.tensors[source.0].quant;
         [0, u8::MAX].map(|count| (f32::from(count) - f32::from(zero_point)) * scale)
     }

@@ -3,14 +3,15 @@
 use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
 
-use super::super::graph::{Node, QuantGraph, Source};
+use super::super::graph::{Node, QuantGraph, TensorId};
+use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, Kernel, PANEL_PIXELS, Packing, winograd};
 use super::arena::{Lifetime, place};
 use super::fuse::Fused;
 use super::overlay::{Descent, Overlay};
 use super::shapes::{Shapes, convolution, makes_reals};
-use super::taps::{Sieve, combs, sieves};
-use super::{ARENA_LIMIT, GROUP_ROWS, Grid, PlanError};
+use super::taps::{OutputPhase, output_phases, tap_grids};
+use super::{ARENA_LIMIT, GROUP_ROWS, PlanError};
 
 /// Bytes of scratch memory that a kernel wants for a node.
 pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
@@ -21,17 +22,17 @@ pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: 
         Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
     };
     let size = shapes.made(node);
-    let phase = |sieve: &Sieve| match combs(node, sieve, grids, kernel) {
+    let phase = |outputs: &OutputPhase| match tap_grids(node, outputs, grids, kernel) {
         Some([down, across]) => {
-            winograd::scratch_len(step / BLOCK * down.combs.len() * across.combs.len())
+            winograd::scratch_len(step / BLOCK * down.groups.len() * across.groups.len())
         }
         None => rows,
     };
-    sieves(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
+    output_phases(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
 }
 
 /// Where the steps' own memory lies.
-pub(super) struct Scratches {
+pub(super) struct Layout {
     pub(super) ranges: Vec<[Range<usize>; 2]>,
     pub(super) arena_len: usize,
 }
@@ -43,15 +44,15 @@ pub(super) fn lay_out(
     fused: &[Fused],
     shapes: &Shapes,
     kernel: Kernel,
-) -> Result<Scratches, PlanError> {
+) -> Result<Layout, PlanError> {
     let mut blocks: Vec<Lifetime> =
         grids.iter().map(|g| Lifetime { len: g.len() as u64, from: usize::MAX, to: 0 }).collect();
     blocks[0].from = 0;
     for (i, f) in fused.iter().enumerate() {
-        for Source(t) in f.inputs() {
+        for TensorId(t) in f.inputs() {
             blocks[t].to = i + 1;
         }
-        if let Some(Source(t)) = f.output() {
+        if let Some(TensorId(t)) = f.output() {
             blocks[t].from = i + 1;
             blocks[t].to = i + 1;
         }
@@ -59,6 +60,9 @@ pub(super) fn lay_out(
     // A tensor that lives in an epilogue's registers only.
     for block in blocks.iter_mut().filter(|b| b.from == usize::MAX) {
         *block = Lifetime { len: 0, from: 0, to: 0 };
+    }
+    for (grid, _) in grids.iter_mut().zip(&blocks).filter(|(_, block)| block.len == 0) {
+        grid.size = [0, 0];
     }
     for (i, f) in fused.iter().enumerate() {
         let [channels, _, width] = shapes.outputs[i];
@@ -93,7 +97,7 @@ pub(super) fn lay_out(
     let own = graph.tensors.len();
     let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len as usize;
     let ranges = (0..fused.len()).map(|i| [range(own + 2 * i), range(own + 2 * i + 1)]).collect();
-    Ok(Scratches { ranges, arena_len })
+    Ok(Layout { ranges, arena_len })
 }
 
 /// Where a convolution's result may overlay an input or summand that it is the last to read.
@@ -106,12 +110,12 @@ pub(super) fn overlays(
     let mut overlays = Vec::new();
     for (step, f) in (1..).zip(fused) {
         let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
-        let Some(Source(output)) = f.output() else { continue };
+        let Some(TensorId(output)) = f.output() else { continue };
         let out_step = if transposed { conv.stride[0] } else { 1 };
         let summand = f.residual.map(|(other, _)| (other, out_step));
         let in_step = if transposed { 1 } else { conv.stride[0] };
         let inputs = f.node.operation.inputs().iter().map(|&source| (source, in_step));
-        for (Source(input), in_step) in inputs.chain(summand) {
+        for (TensorId(input), in_step) in inputs.chain(summand) {
             if blocks[input].to != step || input == output {
                 continue;
             }

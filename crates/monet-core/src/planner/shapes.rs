@@ -1,11 +1,13 @@
 //! Sizes of all tensors and of their borders, from the size of the slice; also the check of every
 //! operation's geometry.
 
-use super::super::graph::{Activation, Convolution, Node, Operation, Output, QuantGraph, Source};
+use super::super::graph::{Convolution, Node, Operation, QuantGraph, TensorId};
+use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, GROUP};
+use super::super::types::{Activation, Output};
 use super::fuse::Fused;
-use super::taps::sieves;
-use super::{ARENA_LIMIT, Grid, LIMIT, PlanError, fault};
+use super::taps::output_phases;
+use super::{ARENA_LIMIT, LIMIT, PlanError, fault};
 use alloc::{format, vec, vec::Vec};
 
 /// Sizes of all tensors.
@@ -53,7 +55,7 @@ impl Shapes {
             {
                 return Err(fault(f.node, "adds tensors of different sizes"));
             }
-            for Source(t) in f.output().into_iter().chain(f.node.operation.output()) {
+            for TensorId(t) in f.output().into_iter().chain(f.node.operation.output()) {
                 tensors[t] = out;
             }
             outputs.push([channels, out[0], out[1]]);
@@ -64,7 +66,7 @@ impl Shapes {
     /// Height and width of what a node makes.
     pub(super) fn made(&self, node: &Node) -> [usize; 2] {
         match node.operation.output() {
-            Some(Source(t)) => self.tensors[t],
+            Some(TensorId(t)) => self.tensors[t],
             // The head, which comes last.
             None => {
                 let [_, h, w] = self.outputs[self.outputs.len() - 1];
@@ -100,11 +102,11 @@ impl Shapes {
             .collect();
         for (f, &[_, h, w]) in fused.iter().zip(&self.outputs) {
             let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
-            for sieve in sieves(conv, transposed, [h, w]) {
-                for &Source(t) in f.node.operation.inputs() {
+            for outputs in output_phases(conv, transposed, [h, w]) {
+                for &TensorId(t) in f.node.operation.inputs() {
                     let grid = &mut grids[t];
                     for axis in 0..2 {
-                        let Some([low, high]) = sieve.extent(axis) else { continue };
+                        let Some([low, high]) = outputs.extent(axis) else { continue };
                         let beyond = high - (grid.size[axis] as isize - 1);
                         grid.halo[axis] = grid.halo[axis].max(low.min(0).unsigned_abs());
                         grid.halo[axis + 2] = grid.halo[axis + 2].max(beyond.max(0).unsigned_abs());

@@ -1,0 +1,185 @@
+//! A plan's one form: bytes that are validated once and then executed where they lie.
+//!
+//! ```text
+//! header │ tensors │ steps │ phases │ … │ names │ attachment │ weights, in the kernel's order
+//! ```
+//!
+//! The planner writes an [`Image`] into memory; a file or a flash memory may hold one as well.
+//! [`Image::parse`] proves every offset, reach and length in it, so that running it reads and
+//! writes nothing else, whoever made it. `docs/plan-format.md` describes the bytes.
+
+mod check;
+mod error;
+pub(crate) mod record;
+mod view;
+
+#[cfg(feature = "alloc")]
+use super::buffer::Buffer;
+use super::kernels::Kernel;
+use super::size::Size;
+use super::types::Output;
+#[cfg(feature = "alloc")]
+pub(crate) use check::{ARENA_LIMIT, LIMIT};
+pub use error::ImageError;
+pub(crate) use view::{Taps, View};
+
+/// Images, and their sections, begin at multiples of this.
+pub const ALIGN: usize = 64;
+/// First bytes of an image.
+pub(crate) const MAGIC: [u8; 8] = *b"MONETPLN";
+/// The only version so far.
+pub(crate) const VERSION: u32 = 1;
+/// Where the bytes begin that the SHA-256 covers.
+const DIGESTED: usize = 48;
+
+/// A plan for one net, one slice size and one kernel, as bytes that have been validated.
+#[derive(Debug, Clone)]
+pub struct Image<'a>(Bytes<'a>);
+
+/// Who holds the bytes.
+#[derive(Debug, Clone)]
+enum Bytes<'a> {
+    Borrowed(&'a [u8]),
+    #[cfg(feature = "alloc")]
+    Owned(Buffer),
+}
+
+/// What one step of a plan does, for people and profiles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepInfo<'a> {
+    /// The node's name in the net.
+    pub name: &'a str,
+    /// Kind of step, such as `convolve`.
+    pub kind: &'static str,
+    /// Channels, height and width of what it makes.
+    pub shape: [usize; 3],
+    /// Multiplications of the net (not counting padded channels).
+    pub macs: u64,
+    /// Weights and biases of the net (not counting padded channels).
+    pub parameters: usize,
+    /// Bytes of activations and weights that it reads or writes at least once.
+    pub bytes: u64,
+    /// Where in the arena its result lies; empty for the last step.
+    pub arena: core::ops::Range<usize>,
+}
+
+impl<'a> Image<'a> {
+    /// Validates bytes that lie at a multiple of [`ALIGN`], and uses them where they lie.
+    ///
+    /// The SHA-256 in the header is the caller's to compare, with whatever computes one best: see
+    /// [`Image::sha256`] and [`Image::digested`].
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        check::check(&View::new(bytes)?)?;
+        Ok(Self(Bytes::Borrowed(bytes)))
+    }
+
+    /// As [`Image::parse`]; the image keeps the bytes.
+    ///
+    /// # Errors
+    /// [`ImageError`]
+    #[cfg(feature = "alloc")]
+    pub fn from_buffer(buffer: Buffer) -> Result<Image<'static>, ImageError> {
+        check::check(&View::new(&buffer)?)?;
+        Ok(Image(Bytes::Owned(buffer)))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Borrowed(bytes) => bytes,
+            #[cfg(feature = "alloc")]
+            Bytes::Owned(buffer) => buffer,
+        }
+    }
+
+    /// The sections.
+    pub(crate) fn view(&self) -> View<'_> {
+        match View::new(self.bytes()) {
+            Ok(view) => view,
+            Err(_) => unreachable!("the same bytes were seen through when the image was made"),
+        }
+    }
+
+    /// SHA-256 as the header gives it: all 0 in an image that was never written to a file.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.view().header.sha256
+    }
+
+    /// The bytes that the SHA-256 covers: all but the first 48, which hold the mark, the version,
+    /// the length and the SHA-256 itself.
+    pub fn digested(&self) -> &[u8] {
+        &self.bytes()[DIGESTED..]
+    }
+
+    /// The image with its SHA-256 in the header, for a file.
+    #[cfg(feature = "alloc")]
+    pub fn sealed(self, sha256: [u8; 32]) -> Image<'static> {
+        let mut buffer = match self.0 {
+            Bytes::Borrowed(bytes) => Buffer::from(bytes),
+            Bytes::Owned(buffer) => buffer,
+        };
+        buffer[DIGESTED - 32..DIGESTED].copy_from_slice(&sha256);
+        Image(Bytes::Owned(buffer))
+    }
+
+    /// The kernel whose order the weights have.
+    pub fn kernel(&self) -> Kernel {
+        self.view().kernel
+    }
+
+    /// Bytes of working memory that a run needs.
+    pub fn arena_len(&self) -> usize {
+        self.view().header.arena as usize
+    }
+
+    /// Channels of the input.
+    pub fn channels(&self) -> usize {
+        self.view().header.input[0] as usize
+    }
+
+    /// Height and width of the input.
+    pub fn size(&self) -> Size {
+        let [_, height, width] = self.view().header.input;
+        Size::new(height as usize, width as usize)
+    }
+
+    /// Values of an input slice: channels × height × width.
+    pub fn input_len(&self) -> usize {
+        self.channels() * self.size().area()
+    }
+
+    /// Height and width of the labels.
+    pub fn output_size(&self) -> Size {
+        let [_, height, width] = self.view().header.output;
+        Size::new(height as usize, width as usize)
+    }
+
+    /// Channels of the probabilities.
+    pub fn classes(&self) -> usize {
+        self.view().header.output[0] as usize
+    }
+
+    /// How logits become labels.
+    pub fn output(&self) -> Output {
+        self.view().output()
+    }
+
+    /// What its maker put beside the net: opaque here.
+    pub fn attachment(&self) -> &[u8] {
+        self.view().attachment
+    }
+
+    /// What each step does, in order.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
+        let view = self.view();
+        view.steps.iter().map(move |step| view.info(step))
+    }
+
+    /// Multiplications of the net for one slice.
+    pub fn macs(&self) -> u64 {
+        self.steps().map(|step| step.macs).fold(0, u64::saturating_add)
+    }
+}

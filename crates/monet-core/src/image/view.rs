@@ -1,0 +1,194 @@
+//! An image seen as the records that it holds.
+
+use super::super::kernels::Kernel;
+use super::super::requant::Requantize;
+use super::super::types::Output;
+use super::error::SectionName;
+use super::record::{Feed, Header, NONE, Phase, Record, Section, Stage, Step, Tensor, view};
+use super::record::{kind, result};
+use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
+
+/// All sections of an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) kernel: Kernel,
+    pub(crate) tensors: &'a [Tensor],
+    pub(crate) steps: &'a [Step],
+    pub(crate) phases: &'a [Phase],
+    pub(crate) feeds: &'a [Feed],
+    pub(crate) stages: &'a [Stage],
+    pub(crate) taps: &'a [i32],
+    pub(crate) bias: &'a [i32],
+    pub(crate) scales: &'a [f32],
+    pub(crate) tables: &'a [[u8; 256]],
+    pub(crate) names: &'a [u8],
+    pub(crate) attachment: &'a [u8],
+    pub(crate) weights: &'a [u8],
+}
+
+/// Byte offsets of the chunks of an input, with the smallest and the largest of them.
+///
+/// Only an image that has been validated gives any, so that the reach is that of the offsets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    offsets: &'a [i32],
+    reach: [i32; 2],
+}
+
+impl<'a> Taps<'a> {
+    /// None.
+    pub(crate) const NONE: Self = Self { offsets: &[], reach: [0; 2] };
+
+    /// The offsets: tap by tap, chunk by chunk.
+    #[inline]
+    pub(crate) fn offsets(&self) -> &'a [i32] {
+        self.offsets
+    }
+
+    /// The smallest and the largest.
+    #[inline]
+    pub(crate) fn reach(&self) -> [i32; 2] {
+        self.reach
+    }
+}
+
+impl<'a> View<'a> {
+    /// Finds the header and the sections; what stands in them is for
+    /// [`check`](super::check::check) to prove.
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        if !bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+            return Err(ImageError::Unaligned);
+        }
+        if !bytes.starts_with(&MAGIC) {
+            return Err(ImageError::Magic);
+        }
+        let short = ImageError::Length { found: bytes.len(), expected: size_of::<Header>() as u64 };
+        let header: &Header = bytes
+            .get(..size_of::<Header>())
+            .and_then(view)
+            .and_then(|headers| headers.first())
+            .ok_or(short)?;
+        if header.version != VERSION {
+            return Err(ImageError::Version(header.version));
+        }
+        if header.length as usize != bytes.len() {
+            let expected = header.length.into();
+            return Err(ImageError::Length { found: bytes.len(), expected });
+        }
+        let kernel = Kernel::from_code(header.kernel).ok_or(ImageError::Kernel(header.kernel))?;
+        let mut end = size_of::<Header>();
+        for section in Section::ALL {
+            let [start, len] = header.sections[section as usize].map(|n| n as usize);
+            let placed = start >= end && start.is_multiple_of(ALIGN);
+            end = start.saturating_add(len);
+            if !placed || end > bytes.len() {
+                return Err(ImageError::Section(SectionName(section)));
+            }
+        }
+        Ok(Self {
+            header,
+            kernel,
+            tensors: part(bytes, header, Section::Tensors)?,
+            steps: part(bytes, header, Section::Steps)?,
+            phases: part(bytes, header, Section::Phases)?,
+            feeds: part(bytes, header, Section::Feeds)?,
+            stages: part(bytes, header, Section::Stages)?,
+            taps: part(bytes, header, Section::Taps)?,
+            bias: part(bytes, header, Section::Bias)?,
+            scales: part(bytes, header, Section::Scales)?,
+            tables: part(bytes, header, Section::Tables)?,
+            names: part(bytes, header, Section::Names)?,
+            attachment: part(bytes, header, Section::Attachment)?,
+            weights: part(bytes, header, Section::Weights)?,
+        })
+    }
+
+    /// The phases of a convolution.
+    pub(crate) fn phases_of(&self, step: &Step) -> &'a [Phase] {
+        let [first, count] = step.phases.map(|n| n as usize);
+        &self.phases[first..first + count]
+    }
+
+    /// The feeds of a phase's tiles.
+    pub(crate) fn feeds_of(&self, phase: &Phase) -> &'a [Feed] {
+        let [first, count] = phase.feeds.map(|n| n as usize);
+        &self.feeds[first..first + count]
+    }
+
+    /// The taps of one of a phase's inputs.
+    pub(crate) fn taps_of(&self, phase: &Phase, input: usize) -> Taps<'a> {
+        let [first, count, low, high] = phase.taps[input];
+        let (first, count) = (first as usize, count as usize);
+        Taps { offsets: &self.taps[first..first + count], reach: [low, high] }
+    }
+
+    /// A phase's biases, in whole blocks.
+    pub(crate) fn bias_of(&self, phase: &Phase) -> &'a [i32] {
+        &self.bias[phase.bias as usize..][..phase.blocks as usize * super::super::kernels::BLOCK]
+    }
+
+    /// A phase's weights, as bytes.
+    pub(crate) fn weights_of(&self, phase: &Phase) -> &'a [u8] {
+        let [start, len] = phase.weights.map(|n| n as usize);
+        &self.weights[start..start + len]
+    }
+
+    /// The rules and scales of a convolution.
+    pub(crate) fn stage_of(&self, step: &Step, blocks: usize) -> Requantize<'a> {
+        let stage = &self.stages[step.stage as usize];
+        let len = blocks * super::super::kernels::BLOCK;
+        Requantize { scales: &self.scales[stage.scales as usize..][..len], rules: stage.rules() }
+    }
+
+    /// What logits mean.
+    pub(crate) fn output(&self) -> Output {
+        match self.header.meaning {
+            0 => Output::Sigmoid { threshold: self.header.threshold[0] },
+            1 => Output::Softmax,
+            _ => Output::Identity,
+        }
+    }
+
+    /// A step for people.
+    pub(crate) fn info(&self, step: &Step) -> StepInfo<'a> {
+        let [start, len] = step.name.map(|n| n as usize);
+        let name = core::str::from_utf8(&self.names[start..start + len]).unwrap_or_default();
+        let whole = |[low, high]: [u32; 2]| u64::from(high) << 32 | u64::from(low);
+        let transposed = self.phases_of(step).iter().any(|phase| phase.out_step != [1, 1]);
+        let kind = match (step.kind, step.result) {
+            (kind::QUANTIZE, _) => "quantize",
+            (kind::CONVOLVE, result::LOGITS) => "logits",
+            (kind::CONVOLVE, _) if transposed => "transpose",
+            (kind::CONVOLVE, _) if step.residual != NONE => "convolve+add",
+            (kind::CONVOLVE, _) => "convolve",
+            (kind::ADD, _) => "add",
+            (kind::SCALE, _) => "scale",
+            (kind::LOOKUP, _) => "lookup",
+            (kind::MAX_POOL, _) => "max-pool",
+            _ => "dequantize",
+        };
+        let arena = self.tensors.get(step.output as usize).map_or(0..0, |tensor| {
+            let grid = tensor.grid();
+            grid.offset..grid.offset + grid.len()
+        });
+        StepInfo {
+            name,
+            kind,
+            shape: step.shape.map(|n| n as usize),
+            macs: whole(step.macs),
+            parameters: step.parameters as usize,
+            bytes: whole(step.traffic),
+            arena,
+        }
+    }
+}
+
+fn part<'a, T: Record>(
+    bytes: &'a [u8],
+    header: &Header,
+    section: Section,
+) -> Result<&'a [T], ImageError> {
+    let [start, len] = header.sections[section as usize].map(|n| n as usize);
+    view(&bytes[start..start + len]).ok_or(ImageError::Section(SectionName(section)))
+}

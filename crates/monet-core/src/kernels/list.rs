@@ -1,0 +1,273 @@
+//! All kernels: the one list from which names, packing, availability, dispatch, help texts, tests
+//! and benches follow.
+//!
+//! An entry names a kernel and what the planner must know of it, then the module with its code for
+//! each architecture that has it. Such a module has three functions:
+//!
+//! - `available() -> bool`: whether this CPU has the instructions,
+//! - `convolve(row: CheckedRow)`: fills a row,
+//! - `spin(rounds: usize) -> u64`: the multiplying instruction on registers alone, and how many
+//!   multiplications that was.
+//!
+//! A kernel may have tiles too: `tiles: module` names the module whose `convolve` fills a
+//! [`CheckedStrip`].
+
+use core::fmt;
+
+use super::CheckedRow;
+use super::packing::Packing;
+use super::winograd::CheckedStrip;
+
+/// Whether anything is given.
+macro_rules! given {
+    () => {
+        false
+    };
+    ($given:ident) => {
+        true
+    };
+}
+
+macro_rules! kernels {
+    ($(
+        $(#[$doc:meta])*
+        $kernel:ident = $code:literal {
+            name: $name:literal,
+            packing: $packing:ident,
+            offset: $offset:literal,
+            needs: [$($feature:literal),*],
+            $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,)?
+            $(code: [$($cpu:tt)*] => $module:ident,)+
+        }
+    )+) => {
+        /// The code that computes convolutions; every one gives the same counts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Kernel {
+            $($(#[$doc])* $kernel = $code,)+
+        }
+
+        impl Kernel {
+            /// All kernels, slowest first within an architecture.
+            pub const ALL: [Self; [$($code),+].len()] = [$(Self::$kernel),+];
+
+            /// The name by which users choose it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kernel => $name,)+ }
+            }
+
+            /// Features of the CPU that it needs, as the Rust compiler names them.
+            pub fn needs(self) -> &'static [&'static str] {
+                match self { $(Self::$kernel => &[$($feature),*],)+ }
+            }
+
+            /// How it wants its weights; kernels of [`Packing::Words`] also want a panel of scratch
+            /// memory.
+            pub(crate) fn packing(self) -> Packing {
+                match self { $(Self::$kernel => Packing::$packing,)+ }
+            }
+
+            /// Subtracted from every u8 count before multiplying: 128 where the instruction needs
+            /// i8 on both sides, else 0. The plan adds 128 × Σ weights to the bias to compensate.
+            #[cfg(feature = "alloc")]
+            pub(crate) fn offset(self) -> i32 {
+                match self { $(Self::$kernel => $offset,)+ }
+            }
+
+            /// Whether it has the faster way for few taps, see [`winograd`](super::winograd).
+            pub(crate) fn has_tiles(self) -> bool {
+                match self { $(Self::$kernel => given!($($tiles)?),)+ }
+            }
+
+            /// Whether this CPU has the instructions.
+            pub fn is_available(self) -> bool {
+                match self {
+                    $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::available(),)+)+
+                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
+                    _ => false,
+                }
+            }
+
+            /// Runs its multiplying instruction on registers alone and returns how many
+            /// multiplications that was: timed by the caller, it gives the peak that this core
+            /// could reach. 0 where the CPU lacks the instruction.
+            pub fn spin(self, rounds: usize) -> u64 {
+                match self {
+                    $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::spin(rounds),)+)+
+                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
+                    _ => 0,
+                }
+            }
+
+            /// Fills one row of the output. For kernels that are available.
+            #[inline]
+            pub(crate) fn convolve(self, row: CheckedRow) {
+                match self {
+                    $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::convolve(row),)+)+
+                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
+                    _ => unreachable!("plans are run on kernels that are available"),
+                }
+            }
+
+            /// Fills the output rows of a row of tiles. For kernels that have tiles.
+            pub(crate) fn convolve_strip(self, strip: CheckedStrip) {
+                match self {
+                    $($(#[cfg($($tiles_cpu)*)] Self::$kernel => super::$tiles::convolve(strip),)?)+
+                    #[allow(unreachable_patterns, reason = "some kernels have tiles")]
+                    _ => {
+                        let _ = strip;
+                        unreachable!("images are proved to have tiles where the kernel has them")
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    /// Portable, the oracle of all others.
+    Scalar = 0 {
+        name: "scalar",
+        packing: Bytes,
+        offset: 0,
+        needs: [],
+        code: [all()] => scalar,
+    }
+    /// x86-64 with SSE4.1 and SSSE3.
+    Sse41 = 1 {
+        name: "sse4.1",
+        packing: Words,
+        offset: 0,
+        needs: ["sse4.1", "ssse3"],
+        code: [target_arch = "x86_64"] => x86_sse41_2x16,
+    }
+    /// x86-64 with AVX2.
+    Avx2 = 2 {
+        name: "avx2",
+        packing: Words,
+        offset: 0,
+        needs: ["avx2"],
+        tiles: [target_arch = "x86_64"] => x86_avx2_winograd,
+        code: [target_arch = "x86_64"] => x86_avx2_6x16,
+    }
+    /// x86-64 with AVX2 and AVX-VNNI.
+    AvxVnni = 3 {
+        name: "avx-vnni",
+        packing: Bytes,
+        offset: 0,
+        needs: ["avx2", "avxvnni"],
+        code: [target_arch = "x86_64"] => x86_avxvnni_6x16,
+    }
+    /// x86-64 with AVX-512 F, BW and VNNI.
+    Avx512Vnni = 4 {
+        name: "avx512-vnni",
+        packing: Bytes,
+        offset: 0,
+        needs: ["avx512f", "avx512bw", "avx512vnni"],
+        code: [target_arch = "x86_64"] => x86_avx512vnni_16x16,
+    }
+    /// 64-bit ARM (any), or 32-bit ARM with NEON.
+    Neon = 5 {
+        name: "neon",
+        packing: Pairs,
+        offset: 128,
+        needs: ["neon"],
+        code: [target_arch = "aarch64"] => aarch64_neon_4x16,
+        code: [all(target_arch = "arm", target_os = "linux", feature = "std")] => arm_neon_2x16,
+    }
+    /// 64-bit ARM with dot products.
+    NeonDotprod = 6 {
+        name: "neon-dotprod",
+        packing: Bytes,
+        offset: 128,
+        needs: ["dotprod"],
+        code: [target_arch = "aarch64"] => aarch64_dotprod_4x16,
+    }
+    /// 64-bit ARM with 8-bit matrix products.
+    NeonI8mm = 7 {
+        name: "neon-i8mm",
+        packing: Eights,
+        offset: 0,
+        needs: ["i8mm"],
+        code: [target_arch = "aarch64"] => aarch64_i8mm_6x16,
+    }
+}
+
+impl Kernel {
+    /// The number that stands for it in images; it never changes.
+    pub(crate) fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The kernel of a number.
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kernel| kernel.code() == code)
+    }
+
+    /// The kernels that this CPU can run, slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kernel| kernel.is_available())
+    }
+
+    /// The fastest kernel that this CPU can run.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::Scalar)
+    }
+
+    /// The named kernel, if this CPU can run it; without a name the best one.
+    ///
+    /// # Errors
+    /// [`KernelError`]
+    #[cfg(feature = "alloc")]
+    pub fn choose(name: Option<&str>) -> Result<Self, KernelError> {
+        let Some(name) = name else { return Ok(Self::best()) };
+        let kernel: Self = name.parse()?;
+        if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
+    }
+}
+
+/// A kernel that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// No kernel has this name.
+    #[cfg(feature = "alloc")]
+    #[error("no kernel is called \"{0}\"; known are {known}", known = Names(|_| true))]
+    Unknown(alloc::string::String),
+    /// This CPU lacks the instructions.
+    #[error(
+        "this CPU cannot run the kernel \"{0}\"; it can run {available}",
+        available = Names(Kernel::is_available)
+    )]
+    Unavailable(Kernel),
+}
+
+/// Names of those kernels for which it holds, with commas between.
+struct Names(fn(Kernel) -> bool);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| (self.0)(*kernel)) {
+            write!(f, "{separator}{kernel}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl core::str::FromStr for Kernel {
+    type Err = KernelError;
+
+    fn from_str(s: &str) -> Result<Self, KernelError> {
+        let known = Self::ALL.into_iter().find(|kernel| kernel.name() == s);
+        known.ok_or_else(|| KernelError::Unknown(s.into()))
+    }
+}

@@ -1,0 +1,555 @@
+//! Writes the image: steps, taps, rules, and the weights in the order in which a kernel meets them.
+//!
+//! Nodes are drafted one by one into tables. What is large, the weights, is not: a draft keeps the
+//! order of each phase's weights, and [`Draft::finish`] packs them straight into the image.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::super::buffer::Buffer;
+use super::super::graph::{Convolution, Node, Operation, TensorId};
+use super::super::grid::Grid;
+use super::super::image::record::{
+    self, Feed, Header, NONE, Phase, Section, Stage, Step, Tensor, kind, result,
+};
+use super::super::image::{ALIGN, MAGIC, VERSION};
+use super::super::kernels::{BLOCK, GROUP, Kernel, pack, winograd};
+use super::super::requant::{Product, Rules, Sum, logit};
+use super::super::size::Size;
+use super::super::types::{Activation, Output, Quant};
+use super::fuse::Fused;
+use super::layout::Layout;
+use super::shapes::{Shapes, convolution};
+use super::taps::{OutputPhase, TapGrid, output_phases, tap_grids};
+use super::{ARENA_LIMIT, GROUP_ROWS, PlanError, fault, least_common_multiple};
+
+/// The image as far as it has been drafted.
+pub(super) struct Draft<'a> {
+    grids: &'a [Grid],
+    kernel: Kernel,
+    steps: Vec<Step>,
+    phases: Vec<Phase>,
+    feeds: Vec<Feed>,
+    stages: Vec<Stage>,
+    taps: Vec<i32>,
+    bias: Vec<i32>,
+    scales: Vec<f32>,
+    tables: Vec<[u8; 256]>,
+    names: Vec<u8>,
+    /// Of each phase: its convolution, and the order of its weights.
+    orders: Vec<(&'a Convolution, Order)>,
+    /// Bytes of all weights so far.
+    weights: usize,
+}
+
+/// The order in which a kernel meets the weights of a phase.
+enum Order {
+    /// Chunks of channels of one tap, one after the other.
+    Rows(Vec<Chunk>),
+    /// Channels at the points of tiles.
+    Tiles { taps: usize, channels: Vec<TileChannel> },
+}
+
+/// Some channels of an input under one tap.
+struct Chunk {
+    /// The first of them, in the net's count over all inputs.
+    first: usize,
+    /// End of the input's channels; beyond it lies padding.
+    end: usize,
+    /// The tap's index in the window.
+    tap: usize,
+    /// Groups of 4 channels, padding included.
+    groups: usize,
+}
+
+/// A channel of a tile's feeds.
+#[derive(Clone, Copy)]
+struct TileChannel {
+    /// Its index in the net's count over all inputs; none for padding.
+    input: Option<usize>,
+    /// The weight's index in the window at each place of three by three; none outside a window of
+    /// two by two.
+    taps: [Option<usize>; 9],
+}
+
+/// A step that names nothing.
+const BLANK: Step = Step {
+    kind: kind::QUANTIZE,
+    inputs: [NONE; 2],
+    output: NONE,
+    residual: NONE,
+    result: result::COUNTS,
+    stage: NONE,
+    phases: [0; 2],
+    span: 1,
+    scratch: [0; 2],
+    row: [0; 2],
+    words: [0; 8],
+    name: [0; 2],
+    macs: [0; 2],
+    traffic: [0; 2],
+    parameters: 0,
+    shape: [0; 3],
+};
+
+fn halves(n: u64) -> [u32; 2] {
+    [n as u32, (n >> 32) as u32]
+}
+
+fn place(range: &Range<usize>) -> [u32; 2] {
+    [range.start as u32, range.len() as u32]
+}
+
+impl<'a> Draft<'a> {
+    /// Of tensors that have been placed.
+    pub(super) fn new(grids: &'a [Grid], kernel: Kernel) -> Self {
+        Self {
+            grids,
+            kernel,
+            steps: Vec::new(),
+            phases: Vec::new(),
+            feeds: Vec::new(),
+            stages: Vec::new(),
+            taps: Vec::new(),
+            bias: Vec::new(),
+            scales: Vec::new(),
+            tables: Vec::new(),
+            names: Vec::new(),
+            orders: Vec::new(),
+            weights: 0,
+        }
+    }
+
+    /// The step that quantizes the input.
+    pub(super) fn input(&mut self) {
+        let grid = &self.grids[0];
+        let [height, width] = grid.size;
+        let traffic = (height * width) as u64 * (grid.channels * 4 + grid.step) as u64;
+        let shape = [grid.channels, height, width].map(|n| n as u32);
+        let name = self.name("input");
+        let step = Step { output: 0, traffic: halves(traffic), shape, name, ..BLANK };
+        self.steps.push(step);
+    }
+
+    /// The step of a node; `memory` is its scratch memory and its row of real values, `shape` what
+    /// it makes.
+    pub(super) fn node(
+        &mut self,
+        f: &Fused<'a>,
+        shapes: &Shapes,
+        [scratch, row]: [Range<usize>; 2],
+        shape: [usize; 3],
+    ) -> Result<(), PlanError> {
+        let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
+        let quant = |id: TensorId| self.grids[id.0].quant;
+        let mut step = match &f.node.operation {
+            Operation::Convolve { activation, .. } | Operation::Transpose { activation, .. } => {
+                self.convolution(f, Some(*activation), shapes)?
+            }
+            Operation::Logits { .. } => self.convolution(f, None, shapes)?,
+            Operation::Add { inputs: [a, b], output } => {
+                let sum = Sum::new(quant(*a), quant(*b), quant(*output)).map_err(requant)?;
+                Step { kind: kind::ADD, words: record::sum_words(&sum), ..BLANK }
+            }
+            Operation::Scale { inputs: [a, b], output } => {
+                let product =
+                    Product::new(quant(*a), quant(*b), quant(*output)).map_err(requant)?;
+                Step { kind: kind::SCALE, words: record::product_words(&product), ..BLANK }
+            }
+            Operation::Lookup { table, .. } => {
+                self.tables.push(**table);
+                let mut words = [0; 8];
+                words[0] = (self.tables.len() - 1) as i32;
+                Step { kind: kind::LOOKUP, words, ..BLANK }
+            }
+            Operation::MaxPool { pool, .. } => {
+                Step { kind: kind::MAX_POOL, words: record::pool_words(pool), ..BLANK }
+            }
+            Operation::Dequantize { .. } => Step { kind: kind::DEQUANTIZE, ..BLANK },
+        };
+        for (to, input) in step.inputs.iter_mut().zip(f.node.operation.inputs()) {
+            *to = input.0 as u32;
+        }
+        step.output = f.output().map_or(NONE, |id| id.0 as u32);
+        (step.scratch, step.row) = (place(&scratch), place(&row));
+        step.name = self.name(&f.node.name);
+        self.describe(f, &mut step, shape);
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) -> [u32; 2] {
+        let start = self.names.len();
+        self.names.extend(name.as_bytes());
+        place(&(start..self.names.len()))
+    }
+
+    /// What a step costs, for people.
+    fn describe(&self, f: &Fused, step: &mut Step, shape: [usize; 3]) {
+        let pixels = (shape[1] * shape[2]) as u64;
+        let mut traffic = 0;
+        if let Some((conv, transposed)) = convolution(&f.node.operation) {
+            let per_pixel = conv.weights.len() as u64;
+            let input = self.grids[f.node.operation.inputs()[0].0].size;
+            let places = if transposed { (input[0] * input[1]) as u64 } else { pixels };
+            step.macs = halves(per_pixel * places);
+            step.parameters = (conv.weights.len() + conv.bias.len()) as u32;
+            traffic += per_pixel;
+        }
+        for TensorId(t) in f.inputs().chain(f.output()) {
+            let grid = &self.grids[t];
+            traffic += (grid.size[0] * grid.size[1] * grid.step) as u64;
+        }
+        step.traffic = halves(traffic);
+        step.shape = shape.map(|n| n as u32);
+    }
+
+    fn convolution(
+        &mut self,
+        f: &Fused<'a>,
+        activation: Option<Activation>,
+        shapes: &Shapes,
+    ) -> Result<Step, PlanError> {
+        let Some((conv, transposed)) = convolution(&f.node.operation) else {
+            return Err(fault(f.node, "is no convolution"));
+        };
+        let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|id| id.0).collect();
+        let mut step = Step { kind: kind::CONVOLVE, ..BLANK };
+        // Its rules first: they see to it that no sum overflows, the biases of the phases included.
+        let real = Quant { scale: 1.0, zero_point: 0 };
+        let rules = match (activation, f.node.operation.output()) {
+            (Some(Activation::Sigmoid), _) if transposed => {
+                return Err(fault(f.node, "has a sigmoid behind a transposed convolution"));
+            }
+            (Some(Activation::Sigmoid) | None, _) => {
+                let sigmoids = activation.is_some();
+                step.result = if sigmoids { result::SIGMOIDS } else { result::LOGITS };
+                let first = self.scales.len();
+                let rules = self.rules(f, conv, Activation::Linear, inputs[0], real)?;
+                let scales = self.scales[first..].iter_mut();
+                for (scale, own) in scales.zip(&conv.scales) {
+                    *scale = self.grids[inputs[0]].quant.scale * own;
+                }
+                rules
+            }
+            (Some(activation), Some(own)) => {
+                let own = self.grids[own.0].quant;
+                let mut rules = self.rules(f, conv, activation, inputs[0], own)?;
+                if let Some((other, sum)) = f.residual {
+                    let sum = Sum::new(own, self.grids[other.0].quant, self.grids[sum.0].quant);
+                    let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
+                    rules.sum = Some(sum.map_err(requant)?);
+                    step.residual = other.0 as u32;
+                }
+                rules
+            }
+            (Some(_), None) => return Err(fault(f.node, "has no output")),
+        };
+        let scales = self.scales.len() - conv.cout.next_multiple_of(BLOCK);
+        self.stages.push(Stage::new(&rules, scales as u32));
+        step.stage = (self.stages.len() - 1) as u32;
+        let first = self.phases.len();
+        for outputs in output_phases(conv, transposed, shapes.made(f.node)) {
+            self.phase(f.node, &outputs, conv, &inputs)?;
+        }
+        let phases = &self.phases[first..];
+        step.phases = [first as u32, phases.len() as u32];
+        let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
+        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
+        step.span = span as u32;
+        Ok(step)
+    }
+
+    /// The fixed-point rules of a layer; its scales go to the table. Also the check that its sums
+    /// fit in 32 bits.
+    fn rules(
+        &mut self,
+        f: &Fused,
+        conv: &Convolution,
+        activation: Activation,
+        input: usize,
+        out: Quant,
+    ) -> Result<Rules, PlanError> {
+        let input = self.grids[input].quant;
+        // Twice 255: the zero point's share sits in the bias.
+        let bound = |(sum, &bias): (u64, &i32)| sum as f64 * 510.0 + f64::from(bias).abs();
+        let bounds = conv.magnitudes().zip(&conv.bias).map(bound);
+        let first = self.scales.len();
+        self.scales.resize(first + conv.cout.next_multiple_of(BLOCK), 0.0);
+        let scales = &mut self.scales[first..];
+        Rules::new(input.scale, &conv.scales, bounds, activation, out, scales)
+            .map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })
+    }
+
+    fn phase(
+        &mut self,
+        node: &Node,
+        outputs: &OutputPhase,
+        conv: &'a Convolution,
+        inputs: &[usize],
+    ) -> Result<(), PlanError> {
+        let taken: Vec<usize> = outputs.taps[0]
+            .iter()
+            .flat_map(|&(_, ky)| {
+                outputs.taps[1].iter().map(move |&(_, kx)| ky * conv.kernel[1] + kx)
+            })
+            .collect();
+        let mut phase = Phase {
+            origin: outputs.origin.map(|n| n as u32),
+            out_step: outputs.out_step.map(|n| n as u32),
+            in_step: outputs.in_step.map(|n| n as u32),
+            size: outputs.size.map(|n| n as u32),
+            tile_taps: 0,
+            dilation: [1, 1],
+            feeds: [0, 0],
+            taps: [[0; 4]; 2],
+            bias: self.bias.len() as u32,
+            blocks: conv.cout.div_ceil(BLOCK) as u32,
+            weights: [0, 0],
+            lowest: 0,
+            reserved: 0,
+        };
+        let order = match tap_grids(node, outputs, self.grids, self.kernel) {
+            Some(taps) => self.tiles(&mut phase, &taps, conv, inputs),
+            None => self.rows(&mut phase, outputs, conv, inputs),
+        };
+        let (places, width, offset) = match &order {
+            Order::Rows(chunks) => {
+                let groups: usize = chunks.iter().map(|chunk| chunk.groups).sum();
+                (groups * GROUP, self.kernel.packing().bytes(), self.kernel.offset())
+            }
+            Order::Tiles { channels, .. } => (winograd::POINTS * channels.len(), 2, 0),
+        };
+        let len = places as u64 * width * u64::from(phase.blocks) * BLOCK as u64;
+        let start = self.weights.next_multiple_of(ALIGN);
+        if start as u64 + len > ARENA_LIMIT as u64 {
+            return Err(PlanError::Long(start as u64 + len));
+        }
+        phase.weights = [start as u32, len as u32];
+        self.weights = start + len as usize;
+        self.add_bias(conv, inputs[0], &taken, offset);
+        self.phases.push(phase);
+        self.orders.push((conv, order));
+        Ok(())
+    }
+
+    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through
+    /// these taps; `offset` is what the counts have less when they are multiplied.
+    fn add_bias(&mut self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) {
+        let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
+        let window = conv.kernel[0] * conv.kernel[1];
+        let padding = conv.cout.next_multiple_of(BLOCK) - conv.cout;
+        let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
+        let biases = conv.bias.iter().zip(weights).map(|(&own, weights)| {
+            let taps =
+                |weights: &[i8]| taps.iter().map(|&tap| i32::from(weights[tap])).sum::<i32>();
+            own - zero_point * weights.chunks(window).map(taps).sum::<i32>()
+        });
+        self.bias.extend(biases);
+        self.bias.extend(core::iter::repeat_n(0, padding));
+    }
+
+    fn tiles(
+        &mut self,
+        phase: &mut Phase,
+        [down, across]: &[TapGrid; 2],
+        conv: &Convolution,
+        inputs: &[usize],
+    ) -> Order {
+        let first_feed = self.feeds.len();
+        let mut channels = Vec::new();
+        let mut cin = 0;
+        for (input, grid) in inputs.iter().map(|&t| &self.grids[t]).enumerate() {
+            for (y, rows) in &down.groups {
+                for (x, columns) in &across.groups {
+                    let first = |axis: usize, at: isize| (grid.halo[axis] as isize + at) as u32;
+                    let first = [first(0, *y), first(1, *x)];
+                    self.feeds.push(Feed { input: input as u32, first, reserved: 0 });
+                    let tap =
+                        |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
+                    let taps: [Option<usize>; 9] = core::array::from_fn(tap);
+                    let number = |c: usize| (c < grid.channels).then_some(cin + c);
+                    channels.extend((0..grid.step).map(|c| TileChannel { input: number(c), taps }));
+                }
+            }
+            cin += grid.channels;
+        }
+        phase.tile_taps = down.taps as u32;
+        phase.dilation = [down.dilation as u32, across.dilation as u32];
+        phase.feeds = [first_feed as u32, (self.feeds.len() - first_feed) as u32];
+        Order::Tiles { taps: down.taps, channels }
+    }
+
+    fn rows(
+        &mut self,
+        phase: &mut Phase,
+        outputs: &OutputPhase,
+        conv: &Convolution,
+        inputs: &[usize],
+    ) -> Order {
+        let mut chunks = Vec::new();
+        let mut first = 0;
+        for (i, &t) in inputs.iter().enumerate() {
+            let grid = &self.grids[t];
+            let size = grid.step.min(BLOCK);
+            let start = self.taps.len();
+            for &(y, ky) in &outputs.taps[0] {
+                for &(x, kx) in &outputs.taps[1] {
+                    for at in (0..grid.step).step_by(size) {
+                        let offset = y * grid.row() as isize + x * grid.step as isize + at as isize;
+                        self.taps.push(offset as i32);
+                        chunks.push(Chunk {
+                            first: first + at,
+                            end: first + grid.channels,
+                            tap: ky * conv.kernel[1] + kx,
+                            groups: size / GROUP,
+                        });
+                    }
+                }
+            }
+            let own = &self.taps[start..];
+            let reach = [own.iter().min(), own.iter().max()].map(|n| n.copied().unwrap_or(0));
+            phase.taps[i] = [start as i32, own.len() as i32, reach[0], reach[1]];
+            first += grid.channels;
+        }
+        Order::Rows(chunks)
+    }
+
+    /// The header, without sections.
+    pub(super) fn header(
+        &self,
+        size: Size,
+        output: [usize; 3],
+        meaning: Output,
+        layout: &Layout,
+    ) -> Result<Header, PlanError> {
+        let (meaning, threshold) = match meaning {
+            Output::Sigmoid { threshold } => (0, [threshold, logit(threshold)]),
+            Output::Softmax => (1, [0.0; 2]),
+            Output::Identity => (2, [0.0; 2]),
+        };
+        Ok(Header {
+            magic: MAGIC,
+            version: VERSION,
+            length: 0,
+            sha256: [0; 32],
+            kernel: self.kernel.code(),
+            input: [self.grids[0].channels, size.height, size.width].map(|n| n as u32),
+            output: output.map(|n| n as u32),
+            meaning,
+            threshold,
+            arena: layout.arena_len as u32,
+            reserved: 0,
+            sections: [[0; 2]; 12],
+        })
+    }
+
+    /// The image: header, tables and weights, each section at a multiple of [`ALIGN`].
+    pub(super) fn finish(
+        mut self,
+        mut header: Header,
+        attachment: &[u8],
+    ) -> Result<Buffer, PlanError> {
+        let tensors: Vec<Tensor> = self.grids.iter().map(tensor).collect();
+        let mut end = size_of::<Header>() as u64;
+        for section in Section::ALL {
+            let len = match section {
+                Section::Weights => self.weights,
+                Section::Attachment => attachment.len(),
+                _ => self.table(section, &tensors).len(),
+            };
+            let start = end.next_multiple_of(ALIGN as u64);
+            end = start + len as u64;
+            if end > ARENA_LIMIT as u64 {
+                return Err(PlanError::Long(end));
+            }
+            header.sections[section as usize] = [start as u32, len as u32];
+        }
+        header.length = end as u32;
+        let mut image = Buffer::zeroed(end as usize);
+        let place = |section: Section| {
+            let [start, len] = header.sections[section as usize].map(|n| n as usize);
+            start..start + len
+        };
+        self.pack(&mut image[place(Section::Weights)]);
+        image[..size_of::<Header>()].copy_from_slice(record::bytes(&[header]));
+        image[place(Section::Attachment)].copy_from_slice(attachment);
+        for section in Section::ALL {
+            if !matches!(section, Section::Weights | Section::Attachment) {
+                image[place(section)].copy_from_slice(self.table(section, &tensors));
+            }
+        }
+        Ok(image)
+    }
+
+    fn table<'b>(&'b self, section: Section, tensors: &'b [Tensor]) -> &'b [u8] {
+        match section {
+            Section::Tensors => record::bytes(tensors),
+            Section::Steps => record::bytes(&self.steps),
+            Section::Phases => record::bytes(&self.phases),
+            Section::Feeds => record::bytes(&self.feeds),
+            Section::Stages => record::bytes(&self.stages),
+            Section::Taps => record::bytes(&self.taps),
+            Section::Bias => record::bytes(&self.bias),
+            Section::Scales => record::bytes(&self.scales),
+            Section::Tables => record::bytes(&self.tables),
+            Section::Names => &self.names,
+            Section::Attachment | Section::Weights => &[],
+        }
+    }
+
+    /// Packs all weights, and notes which phases have one of -128.
+    fn pack(&mut self, weights: &mut [u8]) {
+        for (phase, (conv, order)) in self.phases.iter_mut().zip(&self.orders) {
+            let [start, len] = phase.weights.map(|n| n as usize);
+            let out = &mut weights[start..start + len];
+            let blocks = phase.blocks as usize;
+            let window = conv.kernel[0] * conv.kernel[1];
+            let cin = conv.weights.len() / conv.cout / window;
+            match order {
+                Order::Rows(chunks) => {
+                    let groups: Vec<usize> = chunks.iter().map(|chunk| chunk.groups).collect();
+                    let weight = |output: usize, chunk: usize, channel: usize| {
+                        let Chunk { first, end, tap, .. } = chunks[chunk];
+                        let input = first + channel;
+                        if output < conv.cout && input < end {
+                            conv.weights[(output * cin + input) * window + tap]
+                        } else {
+                            0
+                        }
+                    };
+                    let packing = self.kernel.packing();
+                    phase.lowest = pack(packing, blocks, &groups, weight, out).into();
+                }
+                Order::Tiles { taps, channels } => {
+                    let weights = |output: usize, channel: usize| {
+                        let mut taken = [0; 9];
+                        let TileChannel { input, taps } = channels[channel];
+                        if let Some(input) = input
+                            && output < conv.cout
+                        {
+                            let own = &conv.weights[(output * cin + input) * window..][..window];
+                            for (value, tap) in taken.iter_mut().zip(taps) {
+                                *value = tap.map_or(0, |at| own[at]);
+                            }
+                        }
+                        taken
+                    };
+                    winograd::transform(*taps, channels.len(), weights, out);
+                }
+            }
+        }
+    }
+}
+
+fn tensor(grid: &Grid) -> Tensor {
+    Tensor {
+        size: grid.size.map(|n| n as u32),
+        channels: grid.channels as u32,
+        step: grid.step as u32,
+        halo: grid.halo.map(|n| n as u32),
+        offset: grid.offset as u32,
+        scale: grid.quant.scale,
+        zero_point: grid.quant.zero_point.into(),
+    }
+}

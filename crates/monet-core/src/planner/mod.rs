@@ -1,0 +1,142 @@
+//! From a net, a slice size and a kernel to an [`Image`].
+//!
+//! Everything that can be known before a slice arrives is settled here:
+//!
+//! 1. `fuse`: which additions become part of the convolution that feeds them,
+//! 2. `shapes`: how large each tensor is, and its border of zero points,
+//! 3. `layout`, with `arena` and `overlay`: where each tensor lies,
+//! 4. `draft`, with `taps`: the steps, and the weights in the order in which the kernel meets them.
+//!
+//! Planning allocates and may fail. Running, in [`run`](super::run), does neither.
+
+mod arena;
+mod draft;
+mod fuse;
+mod layout;
+mod overlay;
+mod shapes;
+mod taps;
+
+use alloc::{format, string::String};
+
+use self::draft::Draft;
+use self::fuse::fuse;
+use self::layout::lay_out;
+use self::shapes::{Shapes, final_logits};
+use super::graph::{Node, QuantGraph};
+use super::image::{ARENA_LIMIT, Image, ImageError, LIMIT};
+use super::kernels::{Kernel, KernelError, winograd};
+use super::requant::RequantError;
+use super::run::Plan;
+use super::size::Size;
+
+/// Most output rows processed as one group, times the dilation: 6, a multiple of both Winograd
+/// tile heights (2 rows for 3×3 taps, 3 for 2×2).
+const GROUP_ROWS: usize = winograd::tile(2)[0] * winograd::tile(3)[0];
+
+/// A graph for which no plan can be made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The graph contradicts itself.
+    #[error("node \"{node}\": {found}")]
+    Graph {
+        /// Name of the node.
+        node: String,
+        /// What was found and what was expected.
+        found: String,
+    },
+    /// Scales without fixed-point form.
+    #[error("node \"{node}\" has no form in fixed point")]
+    Requant {
+        /// Name of the node.
+        node: String,
+        /// Why.
+        source: RequantError,
+    },
+    /// The slice is too small, too large, or the net has no output.
+    #[error("no plan for {height}x{width} slices: {found}")]
+    Size {
+        /// Rows asked for.
+        height: usize,
+        /// Columns asked for.
+        width: usize,
+        /// What was found and what was expected.
+        found: String,
+    },
+    /// The kernel cannot run here.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The net has no form as an image.
+    #[error("the net has no form as a plan")]
+    Image(#[from] ImageError),
+    /// The plan would be larger than an image can be.
+    #[error("the plan would have {0} bytes, more than 2^30; use smaller slices or a smaller net")]
+    Long(u64),
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
+}
+
+impl Image<'static> {
+    /// Plans `graph` for slices of a size and for a kernel, which need not be this machine's;
+    /// `attachment` is kept beside the net.
+    ///
+    /// # Errors
+    /// [`PlanError`] but [`PlanError::Kernel`]
+    pub fn compile(
+        graph: &QuantGraph,
+        size: Size,
+        kernel: Kernel,
+        attachment: &[u8],
+    ) -> Result<Self, PlanError> {
+        if graph.tensors.is_empty() {
+            return Err(too_large(size, "the net has no input tensor".into()));
+        }
+        if let Some(found) =
+            graph.tensors.iter().map(|t| t.channels).find(|n| !(1..=LIMIT).contains(n))
+        {
+            let found = format!("a tensor has {found} channels, expected 1 to {LIMIT}");
+            return Err(too_large(size, found));
+        }
+        let fused = fuse(graph)?;
+        let shapes = Shapes::new(graph, &fused, [size.height, size.width])?;
+        let mut grids = shapes.grids(graph, &fused)?;
+        let layout = lay_out(&mut grids, graph, &fused, &shapes, kernel)?;
+        let (classes, made) = final_logits(graph, &shapes, [size.height, size.width])?;
+        let mut draft = Draft::new(&grids, kernel);
+        draft.input();
+        for (i, node) in fused.iter().enumerate() {
+            draft.node(node, &shapes, layout.ranges[i].clone(), shapes.outputs[i])?;
+        }
+        let header = draft.header(size, [classes, made[0], made[1]], graph.output, &layout);
+        let image = draft.finish(header?, attachment)?;
+        Ok(Image::from_buffer(image)?)
+    }
+}
+
+impl Plan<'static> {
+    /// Plans `graph` for slices of a size and for a kernel of this machine.
+    ///
+    /// # Errors
+    /// [`PlanError`]
+    pub fn new(graph: &QuantGraph, size: Size, kernel: Kernel) -> Result<Self, PlanError> {
+        if !kernel.is_available() {
+            return Err(KernelError::Unavailable(kernel).into());
+        }
+        Ok(Self::try_from(Image::compile(graph, size, kernel, &[])?)?)
+    }
+}
+
+fn too_large(Size { height, width }: Size, found: String) -> PlanError {
+    PlanError::Size { height, width, found }
+}
+
+fn fault(node: &Node, found: impl Into<String>) -> PlanError {
+    PlanError::Graph { node: node.name.clone(), found: found.into() }
+}
