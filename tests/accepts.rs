@@ -8,29 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use support::{Nifti, monet, stderr, text};
+use support::{Nifti, monet, segment, stderr, text};
 
 const SAMPLE: &str = "models/sample/mni152-hippocampus.nii.gz";
-
-/// Segments: messages and figures.
-fn segment(input: &Path, more: &[&str]) -> (String, serde_json::Value) {
-    let folder = tempfile::tempdir().unwrap();
-    let [output, stats, preview] =
-        ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
-    let args = [
-        "segment",
-        text(input),
-        "-o",
-        text(&output),
-        "--stats",
-        text(&stats),
-        "--preview",
-        text(&preview),
-    ];
-    let ran = monet(&[&args[..], more].concat());
-    assert!(ran.status.success(), "{}", stderr(&ran));
-    (stderr(&ran), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
-}
 
 /// Fails, and nothing is left: the message.
 fn refused(input: &Path, more: &[&str]) -> String {

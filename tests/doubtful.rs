@@ -5,31 +5,10 @@
 
 mod support;
 
-use std::fs;
 use std::path::Path;
 
 use monet::package::Normalise;
-use support::{Nifti, monet, stderr, text};
-
-/// Segments: messages and figures.
-fn segment(input: &Path, more: &[&str]) -> (String, serde_json::Value) {
-    let folder = tempfile::tempdir().unwrap();
-    let [output, stats, preview] =
-        ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
-    let args = [
-        "segment",
-        text(input),
-        "-o",
-        text(&output),
-        "--stats",
-        text(&stats),
-        "--preview",
-        text(&preview),
-    ];
-    let ran = monet(&[&args[..], more].concat());
-    assert!(ran.status.success(), "{}", stderr(&ran));
-    (stderr(&ran), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
-}
+use support::{Nifti, monet, segment, stderr, text};
 
 #[test]
 fn padding_that_decides_what_the_net_sees_is_told_and_an_empty_mask_is() {

@@ -101,6 +101,15 @@ fn a_prediction_is_labelled_everywhere_and_needs_no_such_machine() {
     assert!(fs::read_to_string(&html).unwrap().contains("predicted, not measured"));
 }
 
+/// The history of a step in all profiles of a folder: what is printed, and the page.
+fn history(folder: &Path, step: &str) -> (String, String) {
+    let html = folder.join("history.html");
+    let args = ["--history", text(folder), "--step", step, "--html", text(&html), "--force"];
+    let output = monet(&[&["profile"], &args[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    (String::from_utf8(output.stdout).unwrap(), fs::read_to_string(&html).unwrap())
+}
+
 #[test]
 fn a_difference_is_told_step_by_step_and_over_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,35 +124,13 @@ fn a_difference_is_told_step_by_step_and_over_time() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("+100.0 %"), "{}", stderr(&output));
     assert!(fs::read_to_string(&html).unwrap().contains("By class of steps"));
     let step = &p.steps[1].name;
-    let output = monet(&[
-        "profile",
-        "--history",
-        text(folder.path()),
-        "--step",
-        step,
-        "--html",
-        text(&html),
-        "--force",
-    ]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
-    let page = fs::read_to_string(&html).unwrap();
+    let (told, page) = history(folder.path(), step);
+    assert_eq!(told.lines().count(), 3);
     assert!(plots(&page, p.steps[1].median_ms) && page.contains("class=\"curve\""));
     // Beside measurements a prediction stands apart: named, and joined to nothing.
     p.kind = monet::profile::Kind::Predicted;
     fs::write(&other, monet::measure::json(&p)).unwrap();
-    let output = monet(&[
-        "profile",
-        "--history",
-        text(folder.path()),
-        "--step",
-        step,
-        "--html",
-        text(&html),
-        "--force",
-    ]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let page = fs::read_to_string(&html).unwrap();
+    let (_, page) = history(folder.path(), step);
     assert!(
         page.contains("<td class=\"left\">predicted, not measured")
             && !page.contains("class=\"curve\"")

@@ -194,6 +194,27 @@ pub fn monet(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_monet")).args(args).output().unwrap()
 }
 
+/// Runs `monet segment`, which has to succeed, with all its outputs in a folder that goes again:
+/// messages and figures.
+pub fn segment(input: &Path, more: &[&str]) -> (String, serde_json::Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let [output, stats, preview] =
+        ["o.nii", "o.json", "p.png"].map(|name| folder.path().join(name));
+    let args = [
+        "segment",
+        text(input),
+        "-o",
+        text(&output),
+        "--stats",
+        text(&stats),
+        "--preview",
+        text(&preview),
+    ];
+    let ran = monet(&[&args[..], more].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    (stderr(&ran), serde_json::from_slice(&fs::read(stats).unwrap()).unwrap())
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
