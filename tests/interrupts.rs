@@ -5,13 +5,13 @@
 mod support;
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use monet::package::Normalise;
-use support::{Nifti, stderr, text};
+use support::{Nifti, text};
 
 /// A command ends within a second; a test machine that is busy is given more.
 const SOON: Duration = Duration::from_secs(10);
@@ -19,13 +19,78 @@ const SOON: Duration = Duration::from_secs(10);
 /// Until a command that was just started is where a test wants it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn start(args: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monet"));
-    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+/// A command that runs; dropped, as when a test fails, it is killed and reaped.
+struct Running(Child);
+
+impl Running {
+    fn spawn(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn task_folders(&self) -> impl Iterator<Item = fs::DirEntry> {
+        fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap().flatten()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// Waits until a net runs: in a thread that is called so.
+    fn until_it_works(&self) {
+        let works = |task: fs::DirEntry| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "worker\n")
+        };
+        until("a net runs", || self.task_folders().any(works));
+    }
+
+    /// Waits until all threads have slept for a while, as they do where one waits for a pipe and
+    /// the rest for that one.
+    fn until_it_sleeps(&self) {
+        let sleeps = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which stands in brackets.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+        };
+        let mut times = 0;
+        until("it sleeps", || {
+            times = if self.task_folders().all(sleeps) { times + 1 } else { 0 };
+            times == 20
+        });
+    }
+
+    /// What the command says before its end, which has to come soon.
+    fn end(mut self, what: &str) -> String {
+        let clock = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(clock.elapsed() < SOON, "{what}: still there after {SOON:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let said = self.said();
+        assert_eq!(status.code(), Some(130), "{what}: {said}");
+        said
+    }
+
+    fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+        said
+    }
 }
 
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both do nothing after the command's end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(args: &[&str]) -> Running {
+    Running::spawn(Command::new(env!("CARGO_BIN_EXE_monet")).args(args))
 }
 
 /// Waits until something is so.
@@ -37,21 +102,6 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// The end of a command, which has to come soon; it is killed where it does not.
-fn end(mut child: Child, what: &str) -> Output {
-    let clock = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if clock.elapsed() > SOON {
-            child.kill().unwrap();
-            panic!("{what}: still there after {SOON:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let ran = child.wait_with_output().unwrap();
-    assert_eq!(ran.status.code(), Some(130), "{what}: {}", stderr(&ran));
-    ran
-}
-
 fn listing(folder: &Path) -> Vec<String> {
     let names =
         fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -60,35 +110,9 @@ fn listing(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until a net runs: in a thread that is called so.
-fn until_it_works(child: &Child) {
-    until("a net runs", || {
-        let mut tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().flatten();
-        tasks.any(|task| {
-            fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "worker\n")
-        })
-    });
-}
-
 fn fifo(path: PathBuf) -> PathBuf {
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path
-}
-
-/// Waits until all threads of a command have slept for a while, as they do where one waits for a
-/// pipe and the rest for that one.
-fn until_it_sleeps(child: &Child) {
-    let sleeps = |task: fs::DirEntry| {
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        // The state follows the name, which stands in brackets.
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-    };
-    let mut times = 0;
-    until("it sleeps", || {
-        let all = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().flatten().all(sleeps);
-        times = if all { times + 1 } else { 0 };
-        times == 20
-    });
 }
 
 /// The large net for slices of any size: seconds a slice by the portable kernel on 1024×1024.
@@ -121,13 +145,13 @@ fn an_interrupt_leaves_nothing() {
             text(&package),
             "--quiet",
         ]);
-        until_it_works(&child);
-        signals.iter().for_each(|which| signal(&child, which));
-        let ran = end(child, name);
+        child.until_it_works();
+        signals.iter().for_each(|which| child.signal(which));
+        let said = child.end(name);
         if signals.len() == 1 {
             let message =
                 format!("interrupted: {} is not segmented, nothing was written", input.display());
-            assert!(stderr(&ran).contains(&message), "{name}: {}", stderr(&ran));
+            assert!(said.contains(&message), "{name}: {said}");
         }
         assert_eq!(listing(folder.path()), before, "{name}");
     }
@@ -151,10 +175,10 @@ fn a_slice_that_takes_long_keeps_no_signal_waiting() {
         "scalar",
         "--quiet",
     ]);
-    until_it_works(&child);
+    child.until_it_works();
     std::thread::sleep(Duration::from_millis(300));
-    signal(&child, "-TERM");
-    end(child, "a large slice");
+    child.signal("-TERM");
+    child.end("a large slice");
     assert_eq!(listing(folder.path()), before);
 }
 
@@ -184,9 +208,9 @@ fn a_read_that_blocks_keeps_no_signal_waiting() {
         if what == "a pipe of voxels" {
             (&writer).write_all(&file.voxels[..20_000]).unwrap();
         }
-        until_it_sleeps(&child);
-        signal(&child, "-TERM");
-        end(child, what);
+        child.until_it_sleeps();
+        child.signal("-TERM");
+        child.end(what);
         assert_eq!(listing(folder.path()), before, "{what}");
     }
 }
@@ -219,14 +243,14 @@ fn a_batch_that_is_interrupted_keeps_what_is_done() {
         text(&package),
     ]);
     until("two are done", || masks.join("b.nii").exists());
-    until_it_sleeps(&child);
-    signal(&child, "-INT");
-    let ran = end(child, "a batch");
+    child.until_it_sleeps();
+    child.signal("-INT");
+    let said = child.end("a batch");
     let message = format!(
         "interrupted: 2 of 5 inputs are done, their outputs are kept, 1 failed; {} and 1 after it are not segmented",
         stuck.display()
     );
-    assert!(stderr(&ran).contains(&message), "{}", stderr(&ran));
+    assert!(said.contains(&message), "{said}");
     assert_eq!(listing(&masks), ["a.nii", "b.nii"]);
     let reports: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
     let inputs: Vec<_> =
@@ -242,21 +266,10 @@ fn signals_that_are_ignored_at_the_start_interrupt_nothing() {
     let input = Nifti::blob([256, 256, 40]).write(&folder.path().join("in.nii"));
     let output = folder.path().join("o.nii.gz");
     let script = "trap '' INT TERM HUP; exec \"$0\" \"$@\"";
-    let mut child = Command::new("sh")
-        .args([
-            "-c",
-            script,
-            env!("CARGO_BIN_EXE_monet"),
-            "segment",
-            text(&input),
-            "-o",
-            text(&output),
-            "-q",
-        ])
-        .args(["--model", text(&package)])
-        .spawn()
-        .unwrap();
-    until_it_works(&child);
-    ["-INT", "-TERM", "-HUP"].into_iter().for_each(|which| signal(&child, which));
-    assert!(child.wait().unwrap().success() && output.exists());
+    let monet = env!("CARGO_BIN_EXE_monet");
+    let args = ["segment", text(&input), "-o", text(&output), "-q", "--model", text(&package)];
+    let mut child = Running::spawn(Command::new("sh").args(["-c", script, monet]).args(args));
+    child.until_it_works();
+    ["-INT", "-TERM", "-HUP"].into_iter().for_each(|which| child.signal(which));
+    assert!(child.0.wait().unwrap().success() && output.exists(), "{}", child.said());
 }
