@@ -5,6 +5,8 @@
 //! yet, where folder and name are, as the folder's file system compares names. Both files of an
 //! `.hdr`/`.img` pair are inputs where one of them is.
 
+mod name;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, FileType, Metadata};
@@ -12,6 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+pub use name::VolumeName;
 
 use crate::atomic;
 use crate::text::shown;
@@ -254,17 +258,10 @@ fn what(kind: Option<FileType>) -> (&'static str, &'static str) {
     }
 }
 
-/// The name without `.hdr` or `.img`, and without `.gz` behind that.
+/// What both files of an `.hdr`/`.img` pair are called.
 fn pair(name: &OsStr) -> Option<&OsStr> {
-    let without = |name: &'_ OsStr, endings: &[&str]| {
-        let extension = Path::new(name).extension()?;
-        endings.iter().any(|ending| extension.eq_ignore_ascii_case(ending)).then_some(())
-    };
-    let name = match without(name, &["gz"]) {
-        Some(()) => Path::new(name).file_stem()?,
-        None => name,
-    };
-    without(name, &["hdr", "img"]).and_then(|()| Path::new(name).file_stem())
+    let name = VolumeName::of(name);
+    (name.is_any(&["hdr", "img"]) && name.is_read()).then_some(name.stem)
 }
 
 #[cfg(unix)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use monet::paths::VolumeName;
 use monet::pipeline::{Job, Report};
 use monet::text::{plain, shown};
 
@@ -111,16 +112,10 @@ fn output_name(input: &Path) -> Result<OsString> {
     Ok(name)
 }
 
-/// A volume's name without the endings that volumes have.
+/// A volume's name without the endings that it has.
 fn bare(name: &OsStr) -> &OsStr {
-    let without = |name, endings: &[&str]| {
-        let path = Path::new(name);
-        let ends = path
-            .extension()
-            .is_some_and(|e| endings.iter().any(|ending| e.eq_ignore_ascii_case(ending)));
-        path.file_stem().filter(|_| ends).unwrap_or(name)
-    };
-    without(without(name, &["gz"]), &["nii", "hdr", "img"])
+    let parts = VolumeName::of(name);
+    if parts.is_read() { parts.stem } else { name }
 }
 
 /// `dir/preview.png` for the input `scan.nii.gz` is `dir/preview-scan.png`.
@@ -195,6 +190,10 @@ mod tests {
             ("SCAN.HDR", "SCAN.nii.gz"),
             ("a.b.IMG.GZ", "a.b.nii.gz"),
             ("scan.v2", "scan.v2.nii.gz"),
+            ("scan.gz", "scan.nii.gz"),
+            // What is refused when it is read takes no other volume's name before.
+            ("scan.mgz", "scan.mgz.nii.gz"),
+            ("scan.nii.zst", "scan.nii.zst.nii.gz"),
             (".nii.gz", ".nii.gz"),
         ] {
             assert_eq!(output_name(Path::new(input)).unwrap(), output);

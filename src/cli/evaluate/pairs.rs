@@ -7,13 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use monet::paths::VolumeName;
 use monet::text::shown;
-
-/// Endings of compressed files; only the first is read, the others are refused by name.
-const PACKED: [&str; 5] = ["gz", "bz2", "zst", "xz", "zip"];
-
-/// Endings of volumes; only the first three are read, the others are refused by name.
-const VOLUMES: [&str; 10] = ["nii", "hdr", "img", "mgz", "mgh", "mnc", "nrrd", "mha", "mhd", "dcm"];
 
 /// A subject's two files, or why it has not two.
 pub(super) struct Pair {
@@ -72,10 +67,11 @@ fn both([preds, truths]: [Vec<PathBuf>; 2], folders: [&Path; 2]) -> Result<[Path
 /// The one file of a subject in a folder; two, as `a.nii` beside `a.nii.gz`, leave open which is
 /// meant. Of an `.hdr`/`.img` pair the header stands for both.
 fn one(mut paths: Vec<PathBuf>) -> Result<Option<PathBuf>> {
-    let ends =
-        |path: &PathBuf, ending| split(path).is_some_and(|(_, e)| e.eq_ignore_ascii_case(ending));
-    if paths.iter().any(|path| ends(path, "hdr")) {
-        paths.retain(|path| !ends(path, "img"));
+    let is = |path: &PathBuf, kind| {
+        path.file_name().is_some_and(|name| VolumeName::of(name).is_any(&[kind]))
+    };
+    if paths.iter().any(|path| is(path, "hdr")) {
+        paths.retain(|path| !is(path, "img"));
     }
     paths.sort();
     if let [a, b, ..] = paths.as_slice() {
@@ -106,18 +102,8 @@ pub(super) fn all(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The subject of a file with a volume's name.
 fn subject(path: &Path) -> Option<OsString> {
-    split(path).map(|(subject, _)| subject)
-}
-
-/// The name of a volume without its endings, and the ending that says what it is.
-fn split(path: &Path) -> Option<(OsString, OsString)> {
-    let is = |path: &Path, known: &[&str]| {
-        path.extension().is_some_and(|ending| known.iter().any(|k| ending.eq_ignore_ascii_case(k)))
-    };
-    let name = Path::new(path.file_name()?);
-    let bare = if is(name, &PACKED) { Path::new(name.file_stem()?) } else { name };
-    is(bare, &VOLUMES)
-        .then(|| Some((bare.file_stem()?.to_owned(), bare.extension()?.to_owned())))?
+    let name = VolumeName::of(path.file_name()?);
+    name.kind.map(|_| name.stem.to_owned())
 }
 
 #[cfg(test)]
