@@ -1,0 +1,178 @@
+//! The tables of a manifest.
+
+use serde::{Deserialize, Serialize};
+
+use super::SIZE_STEP;
+use crate::package::Colour;
+
+/// Size of the net's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Pixels along the first axis, a multiple of `step`.
+    pub width: usize,
+    /// Pixels along the second axis, a multiple of `step`.
+    pub height: usize,
+    /// Modalities, stored as the fourth dimension of the file.
+    pub channels: usize,
+    /// Slices on either side that the net sees beside each slice; its planes are those of the
+    /// lowest slice first, and beyond the volume's ends the last slice stands again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub neighbours: usize,
+    /// Largest width and height for which a larger slice is planned instead of being refused.
+    #[serde(default = "Input::default_ceiling")]
+    pub ceiling: usize,
+    /// A slice's width and height are padded to multiples of this, which is one of [`SIZE_STEP`]
+    /// itself: a net that halves the slice four times needs 16.
+    #[serde(default = "Input::default_step", skip_serializing_if = "Input::is_default_step")]
+    pub step: usize,
+}
+
+impl Input {
+    /// Planes of the net's input: all channels of a slice and its neighbours.
+    #[must_use]
+    pub fn planes(&self) -> usize {
+        self.channels * (2 * self.neighbours + 1)
+    }
+
+    /// Default of [`Input::ceiling`]: twice the side of a usual CT slice.
+    fn default_ceiling() -> usize {
+        1024
+    }
+
+    /// Default of [`Input::step`].
+    fn default_step() -> usize {
+        SIZE_STEP
+    }
+
+    fn is_default_step(step: &usize) -> bool {
+        *step == SIZE_STEP
+    }
+}
+
+/// Whether a field may be left out.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// Intensity normalisation, per volume and channel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Normalise {
+    /// `[low, high]` (for CT in HU) becomes `[0, 1]`; what is outside is clipped.
+    Window {
+        /// Becomes 0.
+        low: f32,
+        /// Becomes 1.
+        high: f32,
+    },
+    /// The volume's own percentiles `low` and `high` (0–100) become 0 and 1; what is outside is
+    /// clipped.
+    Percentiles {
+        /// Becomes 0.
+        low: f32,
+        /// Becomes 1.
+        high: f32,
+    },
+    /// As `percentiles`, of the voxels that do not have the volume's most frequent value: for
+    /// volumes that are padded, or cut out by a mask. That value must be one voxel's in 128 at
+    /// least; where the others leave no width, all voxels count.
+    #[serde(rename = "foreground-percentiles")]
+    ForegroundPercentiles {
+        /// Becomes 0.
+        low: f32,
+        /// Becomes 1.
+        high: f32,
+    },
+    /// Mean 0 and standard deviation 1 over the volume, clipped to `[-clip, clip]`.
+    ZScore {
+        /// In standard deviations.
+        clip: f32,
+    },
+}
+
+/// How a slice is brought to the net's size.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Fit {
+    /// Resampled to this in-plane spacing, then padded with 0 around its centre. A slice larger
+    /// than the package's size is never cropped: the net is planned larger.
+    Pad {
+        /// Millimetres per pixel along width and height.
+        spacing: [f64; 2],
+    },
+    /// The whole field of view is resized to the net's size.
+    Resize,
+}
+
+/// How the net's output becomes labels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Output {
+    /// One channel of probabilities: 1 where above the threshold.
+    Sigmoid {
+        /// Between 0 and 1, exclusive.
+        threshold: f32,
+    },
+    /// One channel a class, background first: the first of the most probable ones.
+    Argmax,
+}
+
+/// A label other than the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// Voxel value, equal to the net's output channel; from 1.
+    pub value: u8,
+    /// Name as a person reads it.
+    pub name: String,
+    /// Colour in previews.
+    pub colour: Colour,
+    /// Values that it has in the label volumes of its training data, where these tell more apart;
+    /// `value` alone if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<u8>,
+    /// Whether only its largest connected piece is kept ([`crate::package::pieces`]), in the volume's own
+    /// grid: for an organ or a tumour of which there is one. The device then keeps labels in a
+    /// temporary file beside the output until the last slice has passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub largest: bool,
+}
+
+impl Label {
+    /// The values that mean this label in the label volumes of its training data.
+    #[must_use]
+    pub fn sources(&self) -> &[u8] {
+        if self.from.is_empty() { std::slice::from_ref(&self.value) } else { &self.from }
+    }
+}
+
+/// Provenance of the training data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The collection's name.
+    pub name: String,
+    /// Its licence, which the weights carry on.
+    pub licence: String,
+    /// Whom to credit.
+    pub attribution: String,
+}
+
+/// One measured figure and how it was had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// What was measured, for instance "Dice".
+    pub name: String,
+    /// The label that it is about.
+    pub label: String,
+    /// Mean over subjects.
+    pub mean: f64,
+    /// Standard deviation over subjects.
+    pub std: f64,
+    /// Which subjects.
+    pub split: String,
+    /// The command that produced it.
+    pub command: String,
+}
