@@ -5,8 +5,11 @@
 //! report. Nothing here knows the command line; progress goes to a callback.
 
 mod doubtful;
+mod job;
+mod model;
 mod outputs;
 mod queue;
+mod report;
 mod segment;
 pub mod stream;
 mod waiting;
@@ -14,7 +17,10 @@ mod window;
 
 use thiserror::Error;
 
-pub use segment::{Job, Model, ModelReport, Report, segment};
+pub use job::Job;
+pub use model::Model;
+pub use report::{ModelReport, Report};
+pub use segment::segment;
 
 use crate::engine::EngineError;
 use crate::package::{Beyond, FitError};
