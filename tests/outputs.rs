@@ -282,6 +282,34 @@ fn nothing_is_left_of_killed_runs_after_the_next_one() {
     }
 }
 
+#[test]
+fn the_doctor_lists_what_killed_runs_have_left_and_changes_nothing() {
+    let place = Place::new();
+    assert!(!said(&place.run("doctor")).contains("left "));
+    let left = [".monet-00000000-0123456789abcdef.part", ".monet-\u{1b}\\.undo"];
+    for name in left.iter().chain(&[".monet-1.old", ".monet-1.other", "monet-1.part"]) {
+        fs::write(place.at(name), "half").unwrap();
+    }
+    let before = place.all();
+    let ran = place.run("doctor");
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let told = said(&ran);
+    assert!(told.contains("left       by killed runs ("), "{told}");
+    assert!(told.contains(left[0]) && told.contains(".monet-\\x1b\\\\.undo\n"), "{told}");
+    assert!(!told.contains("monet-1"), "{told}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&place.run("doctor --json").stdout).unwrap();
+    assert_eq!(json["leftovers"], serde_json::json!([".monet-\u{1b}\\\\.undo", left[0]]));
+    assert!(place.all() == before);
+    // A great many are not told one by one.
+    (0..150).for_each(|i| fs::write(place.at(&format!(".monet-{i}.done")), "").unwrap());
+    assert_eq!(said(&place.run("doctor")).matches("           .monet-").count(), 100);
+}
+
+fn said(ran: &Output) -> String {
+    String::from_utf8(ran.stdout.clone()).unwrap()
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let name = |name: &OsStr| text(Path::new(name)).to_owned();
     let mut names: Vec<_> =

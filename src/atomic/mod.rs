@@ -10,6 +10,7 @@
 //! the earlier set returns, at `done` what is left of it is removed.
 
 mod disk;
+mod leftover;
 mod part;
 mod record;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use leftover::leftovers;
 pub use part::Part;
 pub use record::recover;
 

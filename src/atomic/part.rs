@@ -21,6 +21,9 @@ use crate::unfinished::Listed;
 /// First bytes of every hidden name.
 const PREFIX: &str = ".monet-";
 
+/// Ending of the hidden name of a file in the making.
+pub(super) const PART: &str = "part";
+
 /// Names this start of the system's kernel; empty where it is not known.
 static BOOT: LazyLock<String> = LazyLock::new(|| {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -67,7 +70,7 @@ impl Part {
     fn create_named(folder: &Path, mode: u32) -> io::Result<Self> {
         const ATTEMPTS: usize = 100;
         for _ in 0..ATTEMPTS {
-            let name = hidden("part");
+            let name = hidden(PART);
             let path = folder.join(&name);
             let file = match disk::create(&path, mode) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -121,7 +124,7 @@ impl Part {
     /// The hidden name, which it is given if it has none.
     pub(super) fn hide(&mut self) -> io::Result<OsString> {
         if self.name.is_none() {
-            let name = hidden("part");
+            let name = hidden(PART);
             match disk::name(&self.file, &self.folder.join(&name)) {
                 Ok(()) => self.name = Some(name),
                 Err(_) => self.copy()?,

@@ -28,10 +28,10 @@ const COMMIT: Duration = Duration::from_secs(10);
 const WRITING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Ending of a record while the earlier files can return.
-const UNDO: &str = "undo";
+pub(super) const UNDO: &str = "undo";
 
 /// Ending of a record when they can go.
-const DONE: &str = "done";
+pub(super) const DONE: &str = "done";
 
 /// What is known of one file of the set.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,7 +169,7 @@ impl Record {
             Some(Entry {
                 folder: os_string(folder)?.into(),
                 name: plain(name)?,
-                part: hidden(part, "part")?,
+                part: hidden(part, part::PART)?,
                 aside: hidden(aside, "old")?,
                 earlier: number(earlier)? != 0,
                 length: number(length)?,
@@ -318,7 +318,7 @@ pub fn recover(folders: &[PathBuf]) {
                 }
             }
         }
-        for path in left("part") {
+        for path in left(part::PART) {
             if let Some(_lock) = part::abandoned(&path, WRITING) {
                 let _ = disk::remove(&path);
             }

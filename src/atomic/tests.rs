@@ -1,7 +1,7 @@
 //! Every call that changes a name fails or is the last before a crash, on file systems with and
 //! without what such calls need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -137,6 +137,17 @@ fn after_a_crash_at_any_call_no_sets_are_mixed_and_the_next_run_brings_one_of_th
                 break;
             }
             assert!(case.unmixed(), "{name}, call {at}: {:?}", files(&case.folders));
+            let mut hidden = files(&case.folders).1;
+            // The record tells of those.
+            hidden.retain(|path| path.extension().is_none_or(|ending| ending != "old"));
+            let told = case.folders.iter().flat_map(|folder| {
+                leftovers(folder).unwrap().into_iter().map(|name| folder.join(name))
+            });
+            assert_eq!(
+                told.collect::<BTreeSet<_>>(),
+                hidden.into_iter().collect(),
+                "{name}, call {at}"
+            );
             recover(&case.folders);
             let (seen, hidden) = files(&case.folders);
             assert!(seen == case.earlier || seen == case.later(), "{name}, call {at}: {seen:?}");
@@ -205,6 +216,7 @@ fn the_living_are_left_alone() {
     for lacking in [0, UNNAMED] {
         fault::lacking(lacking);
         let staged = Staged::write(&folder.path().join("file"), b"NEW").unwrap();
+        assert_eq!(leftovers(folder.path()).unwrap(), <[&str; 0]>::default());
         recover(&folders);
         commit(vec![staged], false).unwrap();
         assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"NEW");
@@ -240,6 +252,7 @@ fn hidden_names_that_are_no_files_are_left_alone() {
         fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left.len(), 4, "{left:?}");
+    assert_eq!(leftovers(folder.path()).unwrap(), <[&str; 0]>::default());
 }
 
 /// A record that somebody made up reaches nothing outside of the folders at hand, and damage is no

@@ -1,12 +1,17 @@
-//! `monet doctor`: whether this machine is fit to segment.
+//! `monet doctor`: whether this machine is fit to segment, and what killed runs have left in the
+//! current folder.
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
+use monet::atomic;
 use monet::engine::int8::Kernel;
 use monet::engine::{KernelCheck, self_test};
 use monet::measure::Machine;
 use monet::package::Package;
 use monet::pipeline::ModelReport;
+use monet::text::{exact, plain};
 use serde::Serialize;
 
 use super::{Outcome, terminal};
@@ -15,7 +20,9 @@ use super::{Outcome, terminal};
 /// kernel
 ///
 /// The self-test runs the embedded model over a built-in slice and compares its labels with the
-/// ones it must give. Exit code 0: healthy; 1: not.
+/// ones it must give. Exit code 0: healthy; 1: not. The doctor lists, too, what killed runs have
+/// left in the current folder. Such files do no harm: the next run that writes to the folder tidies
+/// up (after a day, where they are another machine's or older than this one's start).
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// Print JSON
@@ -32,6 +39,8 @@ struct Examination {
     kernels: Vec<&'static str>,
     model: ModelReport,
     self_test: Vec<KernelCheck>,
+    /// None where the folder cannot be listed.
+    leftovers: Option<Vec<String>>,
     healthy: bool,
 }
 
@@ -41,6 +50,7 @@ struct Examination {
 /// An embedded model that cannot be run at all.
 pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     let self_test = self_test()?;
+    let leftovers = atomic::leftovers(Path::new(".")).ok();
     let examination = Examination {
         version: env!("CARGO_PKG_VERSION"),
         reads_onnx: cfg!(feature = "tract"),
@@ -50,6 +60,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
         model: ModelReport::of(&Package::embedded().manifest),
         healthy: self_test.iter().all(|check| check.healthy),
         self_test,
+        leftovers: leftovers.map(|names| names.iter().map(exact).collect()),
     };
     if args.json {
         terminal::print(&monet::measure::json(&examination))?;
@@ -80,6 +91,15 @@ fn text(e: &Examination) -> String {
     for check in &e.self_test {
         let verdict = if check.healthy { "right" } else { "WRONG LABELS" };
         line("self-test", format!("{:<12} {verdict}, {:.2} ms", check.kernel, check.ms));
+    }
+    match &e.leftovers {
+        None => line("left", "unknown, the folder cannot be listed".to_owned()),
+        Some(names) if names.is_empty() => {}
+        Some(names) => {
+            let tidies = "the next run that writes to this folder tidies up";
+            line("left", format!("by killed runs (100 names at most); {tidies}"));
+            names.iter().for_each(|name| line("", plain(name).into_owned()));
+        }
     }
     out + if e.healthy { "healthy\n" } else { "NOT HEALTHY: do not use this machine or binary\n" }
 }
