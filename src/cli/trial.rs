@@ -160,10 +160,8 @@ pub(super) fn bind(needs: Needs) -> Result<()> {
         let most = libc::rlim_t::try_from(most).unwrap_or(libc::rlim_t::MAX).min(limit.rlim_max);
         limit = libc::rlimit { rlim_cur: most, rlim_max: most };
         // SAFETY: as above; the call only reads it.
-        ensure!(
-            unsafe { libc::setrlimit(resource, &raw const limit) } == 0,
-            "limits cannot be set"
-        );
+        let set = unsafe { libc::setrlimit(resource, &raw const limit) };
+        ensure!(set == 0, "limits cannot be set");
     }
     Ok(())
 }
