@@ -417,7 +417,7 @@ mod tests {
             cycles_per_byte: 0.0,
         }]);
         let mut step = StepInfo {
-            name: "s".into(),
+            name: "s",
             kind: "convolve",
             shape: [16, 8, 8],
             parameters: 0,

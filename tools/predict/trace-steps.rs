@@ -13,7 +13,7 @@ mod nets;
 use std::error::Error;
 use std::hint::black_box;
 
-use monet::engine::int8::{Kernel, Plan};
+use monet::engine::int8::{Kernel, Plan, Size};
 
 /// The marker; its address is what counts.
 #[unsafe(no_mangle)]
@@ -27,12 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [kernel, height, width] = arguments.as_slice() else {
         return Err("usage: trace-steps KERNEL HEIGHT WIDTH".into());
     };
-    let plan = Plan::new(
-        &nets::monet(1),
-        height.parse()?,
-        width.parse()?,
-        Kernel::choose(Some(kernel.as_str()))?,
-    )?;
+    let size = Size::new(height.parse()?, width.parse()?);
+    let plan = Plan::new(&nets::monet(1), size, Kernel::choose(Some(kernel.as_str()))?)?;
     for s in plan.steps() {
         let step = serde_json::json!({ "name": s.name, "kind": s.kind, "shape": s.shape, "macs": s.macs, "bytes": s.bytes });
         println!("{step}");
