@@ -276,10 +276,13 @@ impl<'a> Run<'a> {
         let [down, across] = pair(phase.in_step);
         let feed = |i: usize| {
             let grid = &layer.inputs[i];
+            let taps = if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE };
+            // Without taps the place under a pixel may lie anywhere, and is not asked for.
+            let none = taps.offsets().is_empty();
             Feed {
-                start: grid.at(y * down, 0),
-                step: across * grid.step,
-                taps: if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE },
+                start: if none { 0 } else { grid.at(y * down, 0) },
+                step: if none { 0 } else { across * grid.step },
+                taps,
                 groups: grid.step.min(BLOCK) / GROUP,
                 chunks: grid.step.div_ceil(BLOCK),
             }

@@ -271,12 +271,15 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
 /// The taps of one input, and what is read through them.
 fn rows(view: &View, phase: &Phase, input: usize, grid: &Grid) -> Proof {
     let [first, count, low, high] = phase.taps[input];
-    let whole = first >= 0 && count > 0;
-    ensure(whole, "an input has no taps")?;
+    ensure(first >= 0 && count >= 0, "an input has fewer than no taps")?;
     within([first as u32, count as u32], view.taps.len(), "a phase has taps that do not exist")?;
     let chunks = grid.step.div_ceil(BLOCK);
     ensure((count as usize).is_multiple_of(chunks), "an input has taps of part of its channels")?;
     let taps = &view.taps[first as usize..][..count as usize];
+    if taps.is_empty() {
+        // A transposed convolution whose stride is wider than its window: nothing is read.
+        return ensure([low, high] == [0, 0], "no taps reach somewhere");
+    }
     let least = taps.iter().copied().min();
     let most = taps.iter().copied().max();
     ensure(least == Some(low) && most == Some(high), "taps reach farther than is said")?;

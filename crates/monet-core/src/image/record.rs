@@ -34,6 +34,16 @@ unsafe impl Record for f32 {}
 // SAFETY: as above.
 unsafe impl Record for [u8; 256] {}
 
+// What `docs/plan-format.md` says.
+const _: () = {
+    assert!(size_of::<Header>() == 192);
+    assert!(size_of::<Tensor>() == 44);
+    assert!(size_of::<Step>() == 128);
+    assert!(size_of::<Phase>() == 108);
+    assert!(size_of::<Feed>() == 16);
+    assert!(size_of::<Stage>() == 64);
+};
+
 /// Bytes seen as records; none where they are not aligned or not a whole number of records.
 pub(crate) fn view<T: Record>(bytes: &[u8]) -> Option<&[T]> {
     let pointer = bytes.as_ptr().cast::<T>();

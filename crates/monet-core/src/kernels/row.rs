@@ -157,7 +157,7 @@ impl<'a> Row<'a> {
     #[inline]
     pub(crate) fn check(self, arena: &'a mut [u8]) -> CheckedRow<'a> {
         let (len, last) = (arena.len(), self.width - 1);
-        for feed in self.feeds() {
+        for feed in self.feeds().iter().filter(|feed| !feed.taps.offsets().is_empty()) {
             let reach = feed.taps.reach();
             let low = feed.start as isize + reach[0] as isize;
             let high = feed.start as isize + (last * feed.step) as isize + reach[1] as isize;
