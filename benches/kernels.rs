@@ -6,14 +6,12 @@
 //! `cargo bench --no-default-features --bench kernels`; on a shared machine pin it with
 //! `taskset -c 1`.
 
-#[path = "../tests/nets/mod.rs"]
-mod nets;
-
 use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use monet::engine::int8::{Kernel, Plan, QuantGraph, Size};
+use monet_testing::nets;
 
 /// Input channels, output channels, dilation, side of the tensors.
 const SHAPES: [[usize; 4]; 8] = [

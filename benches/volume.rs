@@ -3,9 +3,6 @@
 //!
 //! `cargo bench --bench volume`
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +10,7 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use monet::engine::int8::Kernel;
 use monet::package::Package;
 use monet::pipeline::{self, Job, Model};
-use support::Nifti;
+use monet_testing::nifti::Nifti;
 
 const SIZE: [usize; 3] = [512, 512, 150];
 

@@ -1,8 +1,6 @@
 //! The pipeline, the int8 engine in it, allocates nothing per slice once under way: counted by the
 //! allocator itself.
 
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,7 +10,7 @@ use monet::measure::{LabelStats, Preview};
 use monet::package::{FitPlan, IntensityStats, Manifest, Package};
 use monet::pipeline::stream::{self, Labelled, Preparation};
 use monet::volume::{LabelSink, SliceSource, SourceOptions};
-use support::Nifti;
+use monet_testing::nifti::Nifti;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 

@@ -1,7 +1,7 @@
 //! Memory must not depend on the number of slices: measured on the real binary, with volumes of 100
 //! and of 2000 slices.
 
-mod support;
+#![cfg(feature = "tract")]
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,9 +10,14 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use monet::package::Normalise;
-use support::{Nifti, monet, stderr, text};
+use monet_testing::{nifti::Nifti, package, stderr, text};
 
 const SIDE: usize = 512;
+
+/// Runs the command.
+fn monet(args: &[&str]) -> std::process::Output {
+    monet_testing::run(env!("CARGO_BIN_EXE_monet"), args)
+}
 
 /// The peaks of two runs may differ by this much.
 const TOLERANCE: u64 = 2 << 20;
@@ -74,7 +79,7 @@ fn peak(folder: &Path, package: &Path, input: &Path, threads: &str) -> u64 {
 #[test]
 fn peak_memory_is_the_same_for_100_and_2000_slices() {
     let folder = tempfile::tempdir().unwrap();
-    let package = support::threshold_package(
+    let package = package::threshold_package(
         folder.path(),
         1,
         Normalise::Percentiles { low: 0.5, high: 100.0 },
@@ -98,7 +103,7 @@ fn peak_memory_is_the_same_for_100_and_2000_slices() {
 fn peak_memory_is_the_same_when_slices_are_spooled() {
     let folder = tempfile::tempdir().unwrap();
     let package =
-        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+        package::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
     let peaks = [200usize, 1000].map(|depth| {
         // The file's fastest axis runs to superior: slices follow one another along it.
         let size = [depth, 64, 256];
@@ -117,8 +122,8 @@ fn peak_memory_is_the_same_when_slices_are_spooled() {
 fn peak_memory_is_the_same_when_slices_wait_for_the_largest_piece() {
     let folder = tempfile::tempdir().unwrap();
     let package =
-        support::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
-    let package = support::largest(&package);
+        package::threshold_package(folder.path(), 1, Normalise::Window { low: 0.0, high: 1000.0 });
+    let package = package::largest(&package);
     let peaks = [200usize, 1000].map(|depth| {
         let input = Nifti::blob([256, 64, depth]).write(&folder.path().join("waiting.nii"));
         peak(folder.path(), &package, &input, "2")

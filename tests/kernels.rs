@@ -1,15 +1,11 @@
 //! Every kernel that this CPU has against the scalar one, bit for bit, over random shapes and
 //! extreme values.
 
-mod nets;
-
-use std::io::Write;
-
 use monet::engine::int8::{
     Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph,
     RunError, Size, TensorId,
 };
-use nets::Random;
+use monet_testing::{Random, nets, skip};
 
 fn logits(
     graph: &QuantGraph,
@@ -45,12 +41,8 @@ fn cases() -> usize {
 
 #[test]
 fn every_kernel_equals_the_scalar_one() {
-    let skipped: Vec<&str> =
-        Kernel::ALL.into_iter().filter(|k| !k.is_available()).map(Kernel::name).collect();
-    if !skipped.is_empty() {
-        // Past the test harness, which would keep it to itself: what was not tested must be seen.
-        let line = format!("SKIPPED kernels that this CPU lacks: {}\n", skipped.join(", "));
-        std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
+    for kernel in Kernel::ALL.into_iter().filter(|k| !k.is_available()) {
+        skip(&format!("this CPU lacks kernel {kernel}"));
     }
     let mut random = Random(20_210_729);
     for case in 0..cases() {

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| monet_fuzz::target(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| monet_testing::fuzz::target(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| monet_fuzz::tract(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| monet_testing::fuzz::tract(bytes));

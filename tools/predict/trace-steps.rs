@@ -7,13 +7,11 @@
 
 #![allow(missing_docs, reason = "a tool, no library")]
 
-#[path = "../../tests/nets/mod.rs"]
-mod nets;
-
 use std::error::Error;
 use std::hint::black_box;
 
 use monet::engine::int8::{Kernel, Plan, Size};
+use monet_testing::nets;
 
 /// The marker; its address is what counts.
 #[unsafe(no_mangle)]

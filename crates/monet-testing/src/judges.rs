@@ -1,0 +1,42 @@
+//! What nobody here wrote and results are compared with: other readers, other runtimes, real data.
+//!
+//! A judge is a Python program in `judges/` beside this crate's sources. Each function here calls
+//! [`skip`](crate::skip) where the machine lacks what it looks for.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::{root, skip};
+
+/// The real data: the folder that `MONET_DATA` names, or `../shared/data` beside the repository.
+#[track_caller]
+pub fn real_data() -> Option<PathBuf> {
+    let beside = root().join("../shared/data");
+    let folder = env::var_os("MONET_DATA").map_or(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
+    None
+}
+
+/// The Python that `MONET_PYTHON` names, with the packages that the judges need.
+#[track_caller]
+pub fn python() -> Option<PathBuf> {
+    let python = env::var_os("MONET_PYTHON").map(PathBuf::from);
+    if python.is_none() {
+        skip("MONET_PYTHON names no Python with the packages that README lists");
+    }
+    python
+}
+
+/// The program of a judge.
+///
+/// # Panics
+///
+/// Panics where there is no judge of that name.
+pub fn judge(name: &str) -> PathBuf {
+    let path = root().join("crates/monet-testing/judges").join(name).with_extension("py");
+    assert!(path.is_file(), "no judge at {}", path.display());
+    path
+}
