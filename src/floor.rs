@@ -9,7 +9,8 @@
 
 macro_rules! message {
     () => {
-        "monet: error: this CPU is no ARMv7 with NEON, which this build is made for: run it on a newer board"
+        "monet: error: this CPU is no ARMv7 with NEON, which this build is made for: run it on a \
+         newer board"
     };
 }
 

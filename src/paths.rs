@@ -44,7 +44,8 @@ pub enum PathError {
     },
     /// Two outputs are one file.
     #[error(
-        "{}: two outputs have this name (the other is given as {}): choose names that differ, or segment inputs of one name apart",
+        "{}: two outputs have this name (the other is given as {}): choose names that differ, or \
+         segment inputs of one name apart",
         shown(path),
         shown(other)
     )]

@@ -160,6 +160,7 @@ fn unfinished(job: &Job, done: usize, failed: usize, inputs: usize) -> String {
         after => format!("and {after} after it are not segmented"),
     };
     format!(
-        "interrupted: {done} of {inputs} inputs are done, their outputs are kept{failures}; {input} {undone}"
+        "interrupted: {done} of {inputs} inputs are done, their outputs are kept{failures}; \
+         {input} {undone}"
     )
 }

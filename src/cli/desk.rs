@@ -14,7 +14,8 @@ use monet::text::shown;
 
 use super::{reports, terminal};
 
-pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target raspberry-pi-4 --predict --volume 512x512x300 --html page.html
+pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target \
+    raspberry-pi-4 --predict --volume 512x512x300 --html page.html
   monet profile --diff before.json after.json --html diff.html
   monet profile --history benches/runs --step slice --html history.html
 ";
@@ -29,10 +30,19 @@ pub(super) struct DeskArgs {
     #[arg(long, value_name = "WxHxN", value_parser = parse_volume, requires = "predict")]
     volume: Option<[usize; 3]>,
     /// Compare two profiles, step by step; with --html as a page too
-    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"], conflicts_with_all = ["model", "target", "history", "json", "csv", "trace"])]
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["A.json", "B.json"],
+        conflicts_with_all = ["model", "target", "history", "json", "csv", "trace"]
+    )]
     diff: Option<Vec<PathBuf>>,
     /// Tell a step's times over the profiles of a folder, oldest first; with --html as a page too
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "target", "json", "csv", "trace"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["model", "target", "json", "csv", "trace"]
+    )]
     history: Option<PathBuf>,
     /// Step whose history is told; "slice" for whole slices
     #[arg(long, value_name = "STEP", default_value = "slice", requires = "history")]

@@ -20,17 +20,26 @@ Examples:
   monet evaluate --pred masks/ --truth labelsTs/ --labels 1=anterior,2=posterior
   monet evaluate --pred masks/ --truth labelsTs/ --model pancreas.toml --csv scores.csv --json -
 
-With folders, files of the same name are compared, whatever their endings (.nii, .nii.gz, .hdr beside .img, in any case);
-folders within are not looked into. What is wrong with one subject, as a file without its counterpart, never costs the others.
-Labels are whole numbers up to 65535, of any NIfTI type; a thousandth more or less is rounded. The two grids may be stored
-in different orders of their axes. A volume with several channels is refused: write it as one 3-D volume first.
-Distances run in world millimetres, of sheared grids too, between the surfaces of a label: its voxels with a face neighbour
-outside it. From each surface voxel of either volume the distance to the nearest of the other is taken, both directions pooled
-(as MedPy does): HD is the largest of these distances, HD95 their 95th percentile with linear interpolation.
+With folders, files of the same name are compared, whatever their endings (.nii, .nii.gz, .hdr \
+    beside .img, in any case);
+folders within are not looked into. What is wrong with one subject, as a file without its \
+    counterpart, never costs the others.
+Labels are whole numbers up to 65535, of any NIfTI type; a thousandth more or less is rounded. The \
+    two grids may be stored
+in different orders of their axes. A volume with several channels is refused: write it as one 3-D \
+    volume first.
+Distances run in world millimetres, of sheared grids too, between the surfaces of a label: its \
+    voxels with a face neighbour
+outside it. From each surface voxel of either volume the distance to the nearest of the other is \
+    taken, both directions pooled
+(as MedPy does): HD is the largest of these distances, HD95 their 95th percentile with linear \
+    interpolation.
 Without --labels and --model, a subject's labels are those that one of its two volumes has.
-Means leave out subjects where a score is undefined, and the number of these is reported: Dice where neither volume
+Means leave out subjects where a score is undefined, and the number of these is reported: Dice \
+    where neither volume
 has the label, HD and HD95 where either lacks it, percent where the truth lacks it.
-In JSON and CSV a byte of a file name that is no UTF-8 is \\x and two hexadecimal digits, and a backslash is doubled; CSV puts an
+In JSON and CSV a byte of a file name that is no UTF-8 is \\x and two hexadecimal digits, and a \
+    backslash is doubled; CSV puts an
 apostrophe before a text that a spreadsheet would take for a formula.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed.";
 
@@ -47,7 +56,13 @@ pub(super) struct EvaluateArgs {
     truth: PathBuf,
     /// Labels to compare and their names; all labels that occur when neither this nor --model is
     /// given
-    #[arg(long, value_name = "VALUE=NAME,...", value_delimiter = ',', value_parser = named, conflicts_with = "model")]
+    #[arg(
+        long,
+        value_name = "VALUE=NAME,...",
+        value_delimiter = ',',
+        value_parser = named,
+        conflicts_with = "model"
+    )]
     labels: Vec<Named>,
     /// Package whose labels are compared and named
     #[arg(long, value_name = "FILE.toml")]

@@ -27,7 +27,8 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 const STACK_BYTES: usize = 8 << 20;
 
 /// What is said where the system gives no thread.
-const NO_THREAD: &str = "no thread can be started: raise the limits on processes and memory (ulimit -u and -v, a container's limit on pids)";
+const NO_THREAD: &str = "no thread can be started: raise the limits on processes and memory \
+    (ulimit -u and -v, a container's limit on pids)";
 
 enum Event<T> {
     Signal,

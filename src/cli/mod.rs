@@ -26,7 +26,8 @@ use monet::engine::Choice;
 use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 4 a target's budget is exceeded, 130 `segment` was interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several \
+    failed, 4 a target's budget is exceeded, 130 `segment` was interrupted.";
 
 /// Everything the user may say.
 #[derive(Debug, Parser)]
@@ -167,9 +168,7 @@ impl EngineArgs {
 fn parse_size(text: &str) -> Result<[usize; 2]> {
     let (height, width) = text.split_once('x').context("expected HxW, as in 256x256")?;
     let size = [height.parse()?, width.parse()?];
-    ensure!(
-        size.iter().all(|side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP)),
-        "expected two multiples of {SIZE_STEP} up to 4096"
-    );
+    let fits = |side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP);
+    ensure!(size.iter().all(fits), "expected two multiples of {SIZE_STEP} up to 4096");
     Ok(size)
 }

@@ -19,8 +19,10 @@ use super::{Outcome, reports, terminal};
 const EXAMPLES: &str = "\
 Examples:
   monet profile
-  monet profile models/bench/monet-256.int8.toml --runs 100 --html page.html --json profile.json --trace trace.json
-  monet profile --target raspberry-pi-4                    # on the board: exit code 4 where its budget is exceeded
+  monet profile models/bench/monet-256.int8.toml --runs 100 --html page.html --json profile.json \
+  --trace trace.json
+  monet profile --target raspberry-pi-4                    # on the board: exit code 4 where its \
+  budget is exceeded
 ";
 
 const NOTE: &str = "
@@ -53,7 +55,12 @@ pub(super) struct ProfileArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Slices measured on each thread
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
     runs: u32,
     #[command(flatten)]
     engine: super::EngineArgs,
@@ -228,7 +235,8 @@ fn table(p: &Profile) -> String {
     for s in &p.steps {
         let shape = s.shape.map(|n| n.to_string()).join("x");
         out += &format!(
-            "{:<18} {:<12} {:>14} {:>9.4} {:>9.4} {:>9.2} {:>8.1} {:>4.0} % {:>9.1} {:>7.2}  {}..{}\n",
+            "{:<18} {:<12} {:>14} {:>9.4} {:>9.4} {:>9.2} {:>8.1} {:>4.0} % {:>9.1} {:>7.2}  \
+             {}..{}\n",
             plain(&s.name),
             plain(&s.kind),
             shape,
@@ -289,7 +297,8 @@ fn summary(p: &Profile) -> String {
         line(
             "slice",
             format!(
-                "{:.3} ms median, {:.3} min, {:.3} p95, {:.3} p99, {:.3} max, {:.3} deviation over {} slices; {:.1} slices/s",
+                "{:.3} ms median, {:.3} min, {:.3} p95, {:.3} p99, {:.3} max, {:.3} deviation over \
+                 {} slices; {:.1} slices/s",
                 l.median,
                 l.min,
                 l.p95,
@@ -365,8 +374,13 @@ fn trace(p: &Profile) -> String {
         .map(|s| {
             let us = s.median_ms * 1e3;
             let event = serde_json::json!({
-                "name": s.name, "cat": s.kind, "ph": "X", "pid": 1, "tid": 1, "ts": start, "dur": us,
-                "args": { "GMAC/s": s.gmac_per_s, "percent of peak": s.percent_of_peak, "shape": s.shape },
+                "name": s.name, "cat": s.kind, "ph": "X", "pid": 1, "tid": 1,
+                "ts": start, "dur": us,
+                "args": {
+                    "GMAC/s": s.gmac_per_s,
+                    "percent of peak": s.percent_of_peak,
+                    "shape": s.shape,
+                },
             });
             start += us;
             event

@@ -37,7 +37,12 @@ pub(super) struct SegmentArgs {
     #[arg(long, value_name = "FILE.toml|FILE.plan")]
     pub(super) model: Option<PathBuf>,
     /// Slices segmented at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     pub(super) threads: u16,
     /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard
     /// output. File names are bytes: one that is no UTF-8 is told as \xff, and a backslash as \\

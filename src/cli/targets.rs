@@ -82,7 +82,8 @@ fn list(targets: &[Target]) -> String {
             t.budget.volume_s
         );
     }
-    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Budgets: a 256x256 slice of the full-size MoNet on\n\
+    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Budgets: a \
+        256x256 slice of the full-size MoNet on\n\
            one core, and 150 of them on all cores.\n"
 }
 

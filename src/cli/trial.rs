@@ -131,7 +131,8 @@ fn judge(status: ExitStatus, said: &str, needs: Needs) -> Result<()> {
     // A panic says on its second line what it is about.
     let panicked = said.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
     bail!(
-        "a trial of it, with {} MB and {} s of a core, ended with {status} ({}): the file is damaged, or made in a way that tract does not take",
+        "a trial of it, with {} MB and {} s of a core, ended with {status} ({}): the file is \
+         damaged, or made in a way that tract does not take",
         needs.memory_bytes >> 20,
         needs.seconds,
         panicked.unwrap_or(line).trim()

@@ -99,7 +99,8 @@ pub enum EngineError {
     },
     /// Tract panicked on the net, which the panic did not leave.
     #[error(
-        "{origin}: tract failed on this net: {reason}: the file is damaged, or made in a way that tract does not take"
+        "{origin}: tract failed on this net: {reason}: the file is damaged, or made in a way that \
+         tract does not take"
     )]
     Panicked {
         /// Where the package came from.
@@ -117,7 +118,8 @@ pub enum EngineError {
     },
     /// The net's input or output is not what the manifest says.
     #[error(
-        "{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do not belong together"
+        "{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do \
+         not belong together"
     )]
     Mismatch {
         /// Where the package came from.
@@ -163,7 +165,8 @@ pub enum EngineError {
     },
     /// The net is an ONNX file and this build has no tract to read it with.
     #[error(
-        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet compile` of the full build"
+        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet \
+         compile` of the full build"
     )]
     NeedsTract {
         /// Where the package came from.
@@ -171,7 +174,8 @@ pub enum EngineError {
     },
     /// The int8 engine does not take the whole net, and nothing else runs in a plan.
     #[error(
-        "{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}"
+        "{origin}: no plan can be made of a net that the int8 engine does not take as a whole: \
+         {reason}"
     )]
     NotWhole {
         /// Where the package came from.

@@ -87,7 +87,8 @@ mod tests {
         let x86 = "processor\t: 0\nmodel name\t: A core\nflags\t\t: fpu avx2 avx_vnni\n";
         assert_eq!(name(x86).unwrap(), "A core");
         assert_eq!(features(x86), ["avx2", "avx_vnni"]);
-        let arm = "Features\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\nCPU revision\t: 1\n";
+        let arm = "Features\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\nCPU \
+            revision\t: 1\n";
         assert_eq!(name(arm).unwrap(), "ARM implementer 0x41, part 0xd0b, revision 1");
         assert_eq!(features(arm), ["asimd", "asimddp"]);
         assert_eq!((name(""), features("")), (None, vec![]));

@@ -190,7 +190,9 @@ mod tests {
             let tree = Nearest::new(&frame, voxels.clone()).unwrap();
             let mut near = 0;
             for query in queries {
-                let apart = |v: &Index| (0..3).map(|i| (world(*v)[i] - world(query)[i]).powi(2)).sum::<f64>();
+                let apart = |v: &Index| {
+                (0..3).map(|i| (world(*v)[i] - world(query)[i]).powi(2)).sum::<f64>()
+            };
                 let least = voxels.iter().map(apart).fold(f64::INFINITY, f64::min);
                 let found = tree.squared(query, &mut near);
                 prop_assert!((found - least).abs() < 1e-9 * least.max(1.0), "{found} {least}");

@@ -29,7 +29,9 @@ pub enum MeasureError {
     Volume(#[from] VolumeError),
     /// A voxel is no label.
     #[error(
-        "{}: voxel value {value} in slice {slice} of the file, expected whole numbers from 0 to 65535, a thousandth more or less: this is no label volume, or its background or its slope needs mending",
+        "{}: voxel value {value} in slice {slice} of the file, expected whole numbers from 0 to \
+         65535, a thousandth more or less: this is no label volume, or its background or its slope \
+         needs mending",
         shown(path)
     )]
     NoLabel {
@@ -42,7 +44,9 @@ pub enum MeasureError {
     },
     /// A volume has several channels.
     #[error(
-        "{}: {channels} channels, expected one label a voxel: write the number of its channel into each voxel of a 3-D volume, or compare every channel as a 3-D volume of its own where channels overlap",
+        "{}: {channels} channels, expected one label a voxel: write the number of its channel into \
+         each voxel of a 3-D volume, or compare every channel as a 3-D volume of its own where \
+         channels overlap",
         shown(path)
     )]
     Channels {
@@ -53,7 +57,8 @@ pub enum MeasureError {
     },
     /// A volume has too many voxels to be held whole.
     #[error(
-        "{}: {size:?} voxels, expected at most {MAX_LABEL_VOXELS} in all: cut or resample both volumes first",
+        "{}: {size:?} voxels, expected at most {MAX_LABEL_VOXELS} in all: cut or resample both \
+         volumes first",
         shown(path)
     )]
     TooLarge {

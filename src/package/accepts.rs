@@ -231,8 +231,10 @@ mod tests {
             accepts().describe("RSA".parse().unwrap()),
             [
                 "modality: MR (NIfTI does not tell: not checked)",
-                "extent, mm: 20 to 60 from left to right, 30 to 70 from bottom to top, 40 to 80 from back to front",
-                "spacing, mm: 0.5 to 2 from left to right, 0.5 to 2 from bottom to top, 0.5 to 2 from back to front",
+                "extent, mm: 20 to 60 from left to right, 30 to 70 from bottom to top, 40 to 80 \
+                 from back to front",
+                "spacing, mm: 0.5 to 2 from left to right, 0.5 to 2 from bottom to top, 0.5 to 2 \
+                 from back to front",
                 "slices: 20 to 90",
             ]
         );

@@ -33,7 +33,8 @@ pub enum Doubt {
     Nothing,
     /// Two percentiles are the same value.
     #[error(
-        "percentiles {} and {} are both {value}: the net is shown nothing; check whether the volume is empty, and crop padding or \
+        "percentiles {} and {} are both {value}: the net is shown nothing; check whether the \
+         volume is empty, and crop padding or \
          segment a part (--region)", percentiles[0], percentiles[1]
     )]
     SamePercentiles {
@@ -50,8 +51,10 @@ pub enum Doubt {
     },
     /// All voxels lie on one side of the package's window.
     #[error(
-        "no voxel lies within the package's window of {} to {}, all are {} to {}: the net is shown nothing; check the volume's \
-         scaling (for CT, Hounsfield units), or choose a package for this kind of image", window[0], window[1], range[0], range[1]
+        "no voxel lies within the package's window of {} to {}, all are {} to {}: the net is shown \
+         nothing; check the volume's \
+         scaling (for CT, Hounsfield units), or choose a package for this kind of \
+         image", window[0], window[1], range[0], range[1]
     )]
     OutsideWindow {
         /// The manifest's window.
@@ -61,7 +64,8 @@ pub enum Doubt {
     },
     /// Voxels that are hardly the body's set the window.
     #[error(
-        "{} of the voxels, those {which} {value}, set the intensities that the net is shown: {} to {} instead of about {} to {} \
+        "{} of the voxels, those {which} {value}, set the intensities that the net is shown: {} to \
+         {} instead of about {} to {} \
          without them; check them, and crop padding or segment a part (--region)",
         Percent(*share), window[0], window[1], without[0], without[1]
     )]

@@ -19,8 +19,10 @@ const SAME_SPACING: f64 = 0.01;
 pub enum FitError {
     /// Larger than the package's ceiling.
     #[error(
-        "a slice of {size:?} pixels (width, height; at the package's spacing) is larger than the package's ceiling of {ceiling}: \
-         raise `input.ceiling` in the manifest, if the device has the memory, or resample the volume"
+        "a slice of {size:?} pixels (width, height; at the package's spacing) is larger than the \
+         package's ceiling of {ceiling}: \
+         raise `input.ceiling` in the manifest, if the device has the memory, or resample the \
+         volume"
     )]
     TooLarge {
         /// Width and height at the package's spacing.
@@ -30,7 +32,8 @@ pub enum FitError {
     },
     /// The volume has another number of channels than the net.
     #[error(
-        "the volume has {found} channel(s), the model expects {expected}: choose another model or a volume with {expected}"
+        "the volume has {found} channel(s), the model expects {expected}: choose another model or \
+         a volume with {expected}"
     )]
     Channels {
         /// Of the volume.
@@ -40,7 +43,8 @@ pub enum FitError {
     },
     /// The slice has no pixels or no spacing.
     #[error(
-        "a slice of {size:?} pixels at {spacing:?} mm cannot be resampled: sizes and spacings must be positive"
+        "a slice of {size:?} pixels at {spacing:?} mm cannot be resampled: sizes and spacings must \
+         be positive"
     )]
     Degenerate {
         /// Width and height.
@@ -348,7 +352,8 @@ mod tests {
             let mut manifest = example();
             manifest.input.ceiling = 1024;
             let plan = FitPlan::new(&manifest, 1, [w, h], [fine, fine]).unwrap();
-            let labels: Vec<u8> = (0..w * h).map(|i| (seed.rotate_left(i as u32) % 3) as u8).collect();
+            let label = |i: usize| (seed.rotate_left(i as u32) % 3) as u8;
+            let labels: Vec<u8> = (0..w * h).map(label).collect();
             let mut net = vec![0; plan.net_len()];
             plan.prepare_labels(&labels, &mut net);
             let mut back = vec![9; w * h];

@@ -75,7 +75,8 @@ pub enum PackageError {
     },
     /// Neither of the forms that a package comes in.
     #[error(
-        "{}: neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file that `monet compile` made",
+        "{}: neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file \
+         that `monet compile` made",
         shown(path)
     )]
     Unknown {
@@ -100,7 +101,8 @@ pub enum PackageError {
     },
     /// The ONNX file is not the one that the manifest was written for.
     #[error(
-        "{}: SHA-256 is {found}, the manifest says {expected}: the file is damaged or of another version; copy both files again",
+        "{}: SHA-256 is {found}, the manifest says {expected}: the file is damaged or of another \
+         version; copy both files again",
         shown(path)
     )]
     Hash {

@@ -393,7 +393,8 @@ mod tests {
         #[test]
         fn normalised_voxels_stay_in_range(voxels in prop::collection::vec(any::<f32>(), 1..50)) {
             let unit = Normalise::Percentiles { low: 1.0, high: 99.0 };
-            prop_assert!(normalised(unit, &[&voxels], 1)[0].iter().all(|x| (0.0..=1.0).contains(x)));
+            let values = &normalised(unit, &[&voxels], 1)[0];
+            prop_assert!(values.iter().all(|x| (0.0..=1.0).contains(x)));
         }
     }
 }

@@ -448,7 +448,8 @@ mod tests {
             both in any::<bool>(),
         ) {
             let plane = w * h;
-            let volume: Vec<u8> = seed.iter().map(|v| [0, 1, 1, 1, 1, 2, 2, 3][usize::from(*v)]).collect();
+            let label = |v: &u8| [0, 1, 1, 1, 1, 2, 2, 3][usize::from(*v)];
+            let volume: Vec<u8> = seed.iter().map(label).collect();
             let volume = &volume[..volume.len() / plane * plane];
             let values: &[u8] = if both { &[2, 1] } else { &[1] };
             let found = kept([w, h], volume, values);

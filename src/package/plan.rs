@@ -7,7 +7,7 @@
 //! | 4 | [`VERSION`], little-endian as all numbers |
 //! | 32 | SHA-256 of all that follows |
 //! | 4 | length of the manifest |
-//! | | the manifest, TOML in UTF-8, with the name and SHA-256 of the ONNX file that the net was read from |
+//! | | the manifest, TOML in UTF-8, with name and SHA-256 of the ONNX file that was read |
 //! | | the net, to the end: [`int8::encode`](crate::engine::int8::encode) says how |
 //!
 //! The hash is checked before anything else is believed. Neither slice size nor kernel is settled
@@ -39,7 +39,8 @@ const CONTENT: usize = HASH + 32;
 pub enum PlanFileError {
     /// Made by another version of this library.
     #[error(
-        "the plan is of version {found}, this program reads version {VERSION}: compile it again with this version"
+        "the plan is of version {found}, this program reads version {VERSION}: compile it again \
+         with this version"
     )]
     Version {
         /// The file's version.
@@ -53,7 +54,8 @@ pub enum PlanFileError {
     },
     /// Damaged.
     #[error(
-        "the plan's content has another SHA-256 than it says: it is damaged or cut off; copy it again"
+        "the plan's content has another SHA-256 than it says: it is damaged or cut off; copy it \
+         again"
     )]
     Hash,
     /// The hash is right and the manifest is not where it should be.

@@ -14,15 +14,20 @@ use super::{Colour, Label};
 /// The label table as a Caret extension's text. Value 0 is in it as background, transparent.
 #[must_use]
 pub fn caret_xml(labels: &[Label]) -> String {
-    let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CaretExtension>\n<VolumeInformation Index=\"0\">\n<LabelTable>\n".to_owned();
+    let mut out = "<?xml version=\"1.0\" \
+        encoding=\"UTF-8\"?>\n<CaretExtension>\n<VolumeInformation \
+        Index=\"0\">\n<LabelTable>\n"
+        .to_owned();
     for (value, Colour(rgb), alpha, name) in entries(labels) {
         let [red, green, blue] = rgb.map(|v| f64::from(v) / 255.0);
         let name = escaped(name);
         out += &format!(
-            "<Label Key=\"{value}\" Red=\"{red:.6}\" Green=\"{green:.6}\" Blue=\"{blue:.6}\" Alpha=\"{alpha}\">{name}</Label>\n"
+            "<Label Key=\"{value}\" Red=\"{red:.6}\" Green=\"{green:.6}\" Blue=\"{blue:.6}\" \
+             Alpha=\"{alpha}\">{name}</Label>\n"
         );
     }
-    out + "</LabelTable>\n<StudyMetaDataLinkSet></StudyMetaDataLinkSet>\n<VolumeType>Label</VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
+    out + "</LabelTable>\n<StudyMetaDataLinkSet></StudyMetaDataLinkSet>\n\
+           <VolumeType>Label</VolumeType>\n</VolumeInformation>\n</CaretExtension>\n"
 }
 
 /// The label table as a file of its own: a colour table of 3D Slicer where the name ends in
@@ -51,7 +56,8 @@ fn itksnap_descriptions(labels: &[Label]) -> String {
     for (value, Colour([red, green, blue]), alpha, name) in entries(labels) {
         let name = one_line(name).replace('"', "'");
         out += &format!(
-            "{value:>5} {red:>5} {green:>4} {blue:>4} {alpha:>8} {alpha:>2} {alpha:>2}    \"{name}\"\n"
+            "{value:>5} {red:>5} {green:>4} {blue:>4} {alpha:>8} {alpha:>2} {alpha:>2}    \
+             \"{name}\"\n"
         );
     }
     out
@@ -97,9 +103,12 @@ mod tests {
     fn a_caret_table_has_the_background_and_every_label() {
         let text = caret_xml(&labels());
         for part in [
-            "<Label Key=\"0\" Red=\"0.000000\" Green=\"0.000000\" Blue=\"0.000000\" Alpha=\"0\">background</Label>",
-            "<Label Key=\"1\" Red=\"0.901961\" Green=\"0.098039\" Blue=\"0.294118\" Alpha=\"1\">anterior</Label>",
-            "Green=\"1.000000\" Blue=\"0.200000\" Alpha=\"1\">a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}</Label>",
+            "<Label Key=\"0\" Red=\"0.000000\" Green=\"0.000000\" Blue=\"0.000000\" \
+             Alpha=\"0\">background</Label>",
+            "<Label Key=\"1\" Red=\"0.901961\" Green=\"0.098039\" Blue=\"0.294118\" \
+             Alpha=\"1\">anterior</Label>",
+            "Green=\"1.000000\" Blue=\"0.200000\" Alpha=\"1\">a&lt;b&gt; &amp; \
+             &quot;c&quot;\u{fffd}</Label>",
         ] {
             assert!(text.contains(part), "no {part} in {text}");
         }
@@ -110,7 +119,8 @@ mod tests {
         let slicer = file_text(Path::new("a/labels.CTBL"), &labels());
         assert!(
             slicer.ends_with(
-                "0 background 0 0 0 0\n1 anterior 230 25 75 255\n7 a<b>_&_\"c\"\u{fffd} 0 255 51 255\n"
+                "0 background 0 0 0 0\n1 anterior 230 25 75 255\n7 a<b>_&_\"c\"\u{fffd} 0 255 51 \
+                 255\n"
             ),
             "{slicer}"
         );

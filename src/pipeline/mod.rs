@@ -46,7 +46,8 @@ pub enum PipelineError {
     /// The volume, or the part of it that is to be segmented, is not what the package's `[accepts]`
     /// asks for.
     #[error(
-        "{}: not a volume that {package} was made for: {}: {}choose another package, or --accept-any to segment it all the same",
+        "{}: not a volume that {package} was made for: {}: {}choose another package, or \
+         --accept-any to segment it all the same",
         shown(path),
         doubtful::list(beyond),
         doubtful::advice(beyond)
@@ -85,7 +86,8 @@ pub enum PipelineError {
     },
     /// The system had no further thread to give.
     #[error(
-        "one of {threads} threads could not be started: ask for fewer, or raise the limits on processes and memory \
+        "one of {threads} threads could not be started: ask for fewer, or raise the limits on \
+         processes and memory \
          (ulimit -u and -v, a container's limit on pids)"
     )]
     Thread {

@@ -35,7 +35,8 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
     }
     let every = runs.len().div_ceil(10).max(1);
     let mut rows = String::from(
-        "<div class=\"wide\"><table><tr><th>date</th><th>ms</th><th class=\"left\">model</th><th class=\"left\">engine</th>\
+        "<div class=\"wide\"><table><tr><th>date</th><th>ms</th><th class=\"left\">model</th><th \
+         class=\"left\">engine</th>\
          <th class=\"left\">processor</th><th class=\"left\">kind</th></tr>\n",
     );
     for (i, &(p, ms)) in runs.iter().enumerate() {
@@ -59,11 +60,13 @@ pub fn history_page(title: &str, runs: &[(&Profile, f64)]) -> String {
             .map(|t| format!("<td class=\"left\">{}</td>", escape(t)));
         rows += &format!("<tr><td>{day}</td><td>{}</td>{}</tr>\n", number(ms), cells.concat());
     }
-    let key = "<div class=\"key\"><span><i class=\"conv\"></i>measured</span><span><i class=\"up\"></i>predicted, not measured</span></div>\n";
+    let key = "<div class=\"key\"><span><i class=\"conv\"></i>measured</span><span><i \
+        class=\"up\"></i>predicted, not measured</span></div>\n";
     let body = format!("<h1>{}</h1>\n", escape(title))
         + &section(
             "Milliseconds by run",
-            "Each point is one run of the folder; a line joins measurements of one net by one engine on one processor.",
+            "Each point is one run of the folder; a line joins measurements of one net by one \
+             engine on one processor.",
             &(key.to_owned() + &svg.finish()),
         )
         + &section("All runs", "", &(rows + "</table></div>\n"));
@@ -86,7 +89,8 @@ pub fn diff_page(a: &Profile, b: &Profile) -> String {
     }
     let note = d.worst_class().map_or(String::new(), |(class, percent)| {
         format!(
-            "Sums over steps that cost alike. The largest difference is that of {class}: {percent:+.1} %."
+            "Sums over steps that cost alike. The largest difference is that of {class}: \
+             {percent:+.1} %."
         )
     });
     let key = [("A", a, SIDES[0]), ("B", b, SIDES[1])].map(|(name, p, class)| {
@@ -140,7 +144,8 @@ fn pairs(changes: &[Change]) -> String {
 
 fn table(changes: &[Change]) -> String {
     let mut out = String::from(
-        "<div class=\"wide\"><table><tr><th>step</th><th>A ms</th><th>B ms</th><th>change</th></tr>\n",
+        "<div class=\"wide\"><table><tr><th>step</th><th>A ms</th><th>B \
+         ms</th><th>change</th></tr>\n",
     );
     for c in changes {
         let ms = |value: Option<f64>| value.map_or("-".into(), |ms| format!("{ms:.4}"));

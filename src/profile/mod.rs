@@ -265,7 +265,8 @@ pub enum ProfileError {
     },
     /// It has another version.
     #[error(
-        "{origin}: field `format` is {found}; expected {FORMAT}: measure again with this version of monet"
+        "{origin}: field `format` is {found}; expected {FORMAT}: measure again with this version \
+         of monet"
     )]
     Format {
         /// The file.
@@ -275,7 +276,8 @@ pub enum ProfileError {
     },
     /// The net is not run by the int8 engine.
     #[error(
-        "{model}: tract runs this net, only quantized nets can be predicted; `monet inspect` says why"
+        "{model}: tract runs this net, only quantized nets can be predicted; `monet inspect` says \
+         why"
     )]
     NotQuantized {
         /// The package's name.
@@ -283,7 +285,9 @@ pub enum ProfileError {
     },
     /// No cost of that kernel on that core is known.
     #[error(
-        "target \"{target}\": no costs of kernel \"{kernel}\" on core \"{core}\"; there are {known}. `tools/predict/predict {kernel} {core}` adds them; --kernel takes another of the target's kernels"
+        "target \"{target}\": no costs of kernel \"{kernel}\" on core \"{core}\"; there are \
+         {known}. `tools/predict/predict {kernel} {core}` adds them; --kernel takes another of the \
+         target's kernels"
     )]
     NoCosts {
         /// The target.
@@ -363,7 +367,8 @@ fn has_control(value: &serde_json::Value) -> bool {
 /// The steps as comma-separated values, one a line, under a heading.
 #[must_use]
 pub fn csv(p: &Profile) -> String {
-    let mut out = "step,kind,channels,height,width,min_ms,median_ms,memory_ms,macs,gmac_per_s,percent_of_peak,bytes,gb_per_s\n"
+    let mut out = "step,kind,channels,height,width,min_ms,median_ms,memory_ms,macs,\
+                   gmac_per_s,percent_of_peak,bytes,gb_per_s\n"
         .to_owned();
     for s in &p.steps {
         let [channels, height, width] = s.shape;

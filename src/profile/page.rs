@@ -14,7 +14,8 @@ pub fn page(p: &Profile) -> String {
     let title = format!("{} on {}", p.model, place(p));
     let mut body = head(p) + &cards(p) + &verdict(p);
     if p.steps.is_empty() {
-        body += "<section><h2>Steps</h2><p>tract ran the net, which tells no steps; <code>monet inspect</code> says why.</p></section>\n";
+        body += "<section><h2>Steps</h2><p>tract ran the net, which tells no steps; <code>monet \
+            inspect</code> says why.</p></section>\n";
     } else {
         body += &section("Where the time goes", &bars_note(p), &(key(p) + &bars(p)));
         body += &section("Roofline", &roofline_note(p), &(key_kinds() + &roofline(p)));
@@ -35,8 +36,10 @@ pub fn page(p: &Profile) -> String {
 pub(super) fn document(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 }
 
@@ -84,7 +87,8 @@ fn head(p: &Profile) -> String {
         notes += &format!(" Error bar \u{b1}{} %: {}.", prediction.error_percent, prediction.basis);
         if !prediction.nearest_classes.is_empty() {
             notes += &format!(
-                " The bar does not cover that {:.0} % of a slice are in classes of steps without costs of their own, for which the nearest class's stand: {}.",
+                " The bar does not cover that {:.0} % of a slice are in classes of steps without \
+                 costs of their own, for which the nearest class's stand: {}.",
                 prediction.nearest_percent,
                 prediction.nearest_classes.join(", ")
             );
@@ -183,8 +187,10 @@ fn class(s: &StepProfile) -> &'static str {
 }
 
 fn key_kinds() -> String {
-    "<div class=\"key\"><span><i class=\"conv\"></i>convolution</span><span><i class=\"add\"></i>convolution and addition</span>\
-     <span><i class=\"up\"></i>transposed convolution</span><span><i class=\"other\"></i>other</span></div>\n"
+    "<div class=\"key\"><span><i class=\"conv\"></i>convolution</span><span><i \
+     class=\"add\"></i>convolution and addition</span>\
+     <span><i class=\"up\"></i>transposed convolution</span><span><i \
+     class=\"other\"></i>other</span></div>\n"
         .into()
 }
 
@@ -263,12 +269,14 @@ fn roofline_note(p: &Profile) -> String {
         Kind::Predicted => "Dashed: what one core is assumed to copy from each level of memory.",
     };
     let above = if p.steps.iter().any(|s| s.gmac_per_s > p.peak_gmac_per_s) {
-        " A step above it saves products by Winograd's filtering: its multiply-accumulates are those of the definition."
+        " A step above it saves products by Winograd's filtering: its multiply-accumulates are \
+         those of the definition."
     } else {
         ""
     };
     format!(
-        "Each point is a step; its area is its time. The red line is what the kernel's instruction reaches on registers alone ({} GMAC/s).\
+        "Each point is a step; its area is its time. The red line is what the kernel's instruction \
+         reaches on registers alone ({} GMAC/s).\
          {above} {speeds}",
         number(p.peak_gmac_per_s)
     )
@@ -408,13 +416,15 @@ fn latency(p: &Profile) -> String {
 
 fn table(p: &Profile) -> String {
     let mut out = String::from(
-        "<div class=\"wide\"><table><tr><th>step</th><th class=\"left\">kind</th><th>result</th><th>ms</th><th>share</th><th>MMAC</th>\
+        "<div class=\"wide\"><table><tr><th>step</th><th \
+         class=\"left\">kind</th><th>result</th><th>ms</th><th>share</th><th>MMAC</th>\
          <th>GMAC/s</th><th>of peak</th><th>kB</th><th>GB/s</th></tr>\n",
     );
     let total: f64 = p.steps.iter().map(|s| s.median_ms).sum();
     for s in &p.steps {
         out += &format!(
-            "<tr><td>{}</td><td class=\"left\">{}</td><td>{}</td><td>{:.4}</td><td>{:.1} %</td><td>{:.2}</td><td>{:.1}</td><td>{:.0} %</td><td>{:.1}</td><td>{:.1}</td></tr>\n",
+            "<tr><td>{}</td><td class=\"left\">{}</td><td>{}</td><td>{:.4}</td><td>{:.1} \
+             %</td><td>{:.2}</td><td>{:.1}</td><td>{:.0} %</td><td>{:.1}</td><td>{:.1}</td></tr>\n",
             escape(&s.name),
             escape(&s.kind),
             s.shape.map(|n| n.to_string()).join("\u{d7}"),

@@ -50,7 +50,8 @@ impl Svg {
         let title = escape(title);
         let _ = writeln!(
             self.0,
-            "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" rx=\"2\" data-value=\"{value}\"><title>{title}</title></rect>"
+            "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" \
+             rx=\"2\" data-value=\"{value}\"><title>{title}</title></rect>"
         );
     }
 
@@ -66,7 +67,8 @@ impl Svg {
         let title = escape(title);
         let _ = writeln!(
             self.0,
-            "<circle class=\"{class}\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius:.1}\" data-value=\"{value}\"><title>{title}</title></circle>"
+            "<circle class=\"{class}\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius:.1}\" \
+             data-value=\"{value}\"><title>{title}</title></circle>"
         );
     }
 

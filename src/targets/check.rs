@@ -222,7 +222,8 @@ mod tests {
             ),
             (
                 &[("\"neon\"", "\"neon-dotprod\"")],
-                "field `kernel` is \"neon-dotprod\"; expected a kernel that the features allow: this one needs asimddp",
+                "field `kernel` is \"neon-dotprod\"; expected a kernel that the features allow: \
+                 this one needs asimddp",
             ),
             (&[("\"neon\"", "\"mmx\"")], "field `kernel` is \"mmx\"; expected one of scalar"),
             (&[("aarch64-unknown", "riscv64gc-unknown")], "field `triple`"),

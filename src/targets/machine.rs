@@ -218,7 +218,8 @@ fn caches(folder: &Path) -> Option<Caches> {
 mod tests {
     use super::*;
 
-    const PI4: &str = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n\
+    const PI4: &str = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 \
+        cpuid\nCPU implementer\t: 0x41\n\
                        CPU part\t: 0xd08\n\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n";
 
     #[test]

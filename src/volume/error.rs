@@ -138,12 +138,14 @@ pub enum VolumeError {
 pub enum VolumeWarning {
     /// Neither sform nor qform is set.
     #[error(
-        "neither sform nor qform is set: axes are taken as LAS (x to the left, as nibabel and ITK take it) at the spacing in pixdim; left and right may be swapped"
+        "neither sform nor qform is set: axes are taken as LAS (x to the left, as nibabel and ITK \
+         take it) at the spacing in pixdim; left and right may be swapped"
     )]
     NoAffine,
     /// The two forms contradict each other.
     #[error(
-        "sform and qform place the volume differently ({sform} and {qform}): sform is taken; where that is wrong, sides are swapped"
+        "sform and qform place the volume differently ({sform} and {qform}): sform is taken; where \
+         that is wrong, sides are swapped"
     )]
     FormsDiffer {
         /// Orientation that the sform gives.
@@ -153,7 +155,8 @@ pub enum VolumeWarning {
     },
     /// The grid's axes are not perpendicular, as with a tilted gantry.
     #[error(
-        "the grid is sheared by {degrees:.1} degrees, as with a tilted gantry: slices are taken as if it were not; volumes and distances are right"
+        "the grid is sheared by {degrees:.1} degrees, as with a tilted gantry: slices are taken as \
+         if it were not; volumes and distances are right"
     )]
     Sheared {
         /// The largest deviation of two axes from perpendicular.
@@ -161,7 +164,8 @@ pub enum VolumeWarning {
     },
     /// The unit cannot be right.
     #[error(
-        "the volume's largest side is {largest_mm} mm, expected {} to {} mm: see that xyzt_units and pixdim are right", PLAUSIBLE_MM[0], PLAUSIBLE_MM[1]
+        "the volume's largest side is {largest_mm} mm, expected {} to {} mm: see that xyzt_units \
+         and pixdim are right", PLAUSIBLE_MM[0], PLAUSIBLE_MM[1]
     )]
     OddExtent {
         /// Voxels times spacing along the longest axis.

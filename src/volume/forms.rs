@@ -6,7 +6,7 @@
 //!
 //! | header | nibabel | nifti_clib, ITK | here |
 //! |---|---|---|---|
-//! | sform and qform both set | sform | sform where its code is 1 or both agree, else qform | sform |
+//! | sform and qform set | sform | sform where its code is 1 or both agree, else qform | sform |
 //! | sheared sform | sform | qform, or refused | sform, and a warning that names the angle |
 //! | sform flat or not finite | as it is | qform, or refused | qform, or refused |
 //! | code below 0 | none | none | none |
@@ -15,9 +15,9 @@
 //! | `pixdim` negative | its size | 1 in a qform, else negative | its size, and a warning |
 //! | qfac neither 1 nor -1 | 1 | its sign, 0 is 1 | its sign, 0 is 1 |
 //! | quaternion of norm over 1 | refused beyond rounding | half a turn | half a turn |
-//! | version 1, 1 − norm² below 1e-7 (3.6e-7 in nibabel) | half a turn | half a turn | half a turn below 1e-7 |
+//! | version 1, 1 − norm² below ε | half a turn, ε = 3.6e-7 | half a turn | half a turn, ε = 1e-7 |
 //! | quaternion or offset not finite | not finite | 0 | refused |
-//! | no form | x to the left, y anterior, z superior, the grid's centre at 0 | ITK: x left, y posterior, z superior, the first voxel at 0 | as nibabel, and a warning |
+//! | no form | LAS, centred at 0 | ITK: LPS, first voxel at 0 | as nibabel, and a warning |
 //! | unit metre or micrometre | numbers as they are | ITK: millimetres | millimetres |
 //!
 //! A volume that declares a form which cannot be used is refused: its author had a placement in
@@ -115,7 +115,8 @@ fn warn_of_spacing(fields: &Fields, warnings: &mut Vec<VolumeWarning>) {
 
 /// Fails where a form is declared, but none can be used.
 fn refuse_unusable(fields: &Fields) -> Result<(), Unusable> {
-    const EXPECTED: &str = "a placement that is finite and spans space: write the header anew, or set sform_code and qform_code to 0 to have the volume placed by pixdim alone";
+    const EXPECTED: &str = "a placement that is finite and spans space: write the header anew, or \
+        set sform_code and qform_code to 0 to have the volume placed by pixdim alone";
     if fields.qform_code > 0 {
         let found = format!("{:?} with offset {:?}", fields.quatern, fields.qoffset);
         return Err(("quatern_b to qoffset_z", found, EXPECTED));

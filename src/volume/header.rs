@@ -357,7 +357,8 @@ impl Checker<'_> {
     }
 
     fn data_type(&self) -> Result<DataType, VolumeError> {
-        const EXPECTED: &str = "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, float32, float64: convert the volume";
+        const EXPECTED: &str = "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, \
+            float32, float64: convert the volume";
         let code = self.raw.datatype;
         match DataType::of(code) {
             Some(data_type) => Ok(data_type),

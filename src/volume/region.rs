@@ -53,7 +53,8 @@ pub enum RegionError {
     },
     /// A box in space that no voxel's centre lies in.
     #[error(
-        "no voxel's centre lies in the region {}: the volume reaches from {} mm (right, anterior, superior)",
+        "no voxel's centre lies in the region {}: the volume reaches from {} mm (right, anterior, \
+         superior)",
         ranges(region),
         ranges(volume)
     )]

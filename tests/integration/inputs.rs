@@ -134,10 +134,16 @@ fn hostile_headers_of_the_second_version_are_errors() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn no_second_version_makes_the_reader_panic(changes in prop::collection::vec((12usize..540, any::<u8>()), 1..12)) {
+    fn no_second_version_makes_the_reader_panic(
+        changes in prop::collection::vec((12usize..540, any::<u8>()), 1..12)
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = Nifti::blob([6, 5, 4]).second_version();
         changes.iter().for_each(|(at, value)| bytes[*at] = *value);
@@ -350,7 +356,8 @@ source, *masks = sys.argv[1:]
 for path in masks:
     mask = nibabel.load(path)
     voxels = numpy.asarray(mask.dataobj)
-    assert voxels.dtype == numpy.uint8 and set(numpy.unique(voxels)) == {0, 1, 2}, numpy.unique(voxels)
+    assert voxels.dtype == numpy.uint8 and set(numpy.unique(voxels)) == {0, 1, 2}, \
+    numpy.unique(voxels)
     assert numpy.array_equal(mask.affine, nibabel.load(source).affine)
     assert mask.header['vox_offset'] % 16 == 0
     itk = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))

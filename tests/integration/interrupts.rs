@@ -250,7 +250,8 @@ fn a_batch_that_is_interrupted_keeps_what_is_done() {
     child.signal("-INT");
     let said = child.end("a batch");
     let message = format!(
-        "interrupted: 2 of 5 inputs are done, their outputs are kept, 1 failed; {} and 1 after it are not segmented",
+        "interrupted: 2 of 5 inputs are done, their outputs are kept, 1 failed; {} and 1 after it \
+         are not segmented",
         stuck.display()
     );
     assert!(said.contains(&message), "{said}");

@@ -104,17 +104,20 @@ fn outputs_are_no_inputs_and_do_not_meet() {
             ("segment a.nii here/a.nii -o out", "two outputs"),
             ("segment a.nii b.nii -o out --stats out/b.nii", "two outputs"),
             (
-                "segment a.nii -o x.nii --model hippocampus.int8.toml --stats hippocampus.int8.onnx",
+                "segment a.nii -o x.nii --model hippocampus.int8.toml --stats \
+                 hippocampus.int8.onnx",
                 "input",
             ),
             (
-                "segment a.nii -o x.nii --model hippocampus.int8.toml --preview hippocampus.int8.toml",
+                "segment a.nii -o x.nii --model hippocampus.int8.toml --preview \
+                 hippocampus.int8.toml",
                 "input",
             ),
             ("evaluate --pred m.nii --truth m.nii --json m.nii", "input"),
             ("evaluate --pred m.nii --truth m.nii --json x --csv ./x", "two outputs"),
             (
-                "evaluate --pred m.nii --truth m.nii --model hippocampus.int8.toml --csv hippocampus.int8.onnx",
+                "evaluate --pred m.nii --truth m.nii --model hippocampus.int8.toml --csv \
+                 hippocampus.int8.onnx",
                 "input",
             ),
             ("evaluate --pred m.nii --truth m.nii --json - --csv -", "standard output"),

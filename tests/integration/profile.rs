@@ -257,7 +257,8 @@ fn boxes_are_profiled_over_ssh_and_collated() {
     // An ssh that runs the command here, and knows one box that does not answer.
     let ssh = folder.path().join("ssh");
     let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\n\
-                  [ \"$2\" = dead ] && { echo 'no route to host' >&2; exit 255; }\nexec sh -c \"$3\"\n";
+                  [ \"$2\" = dead ] && { echo 'no route to host' >&2; exit 255; }\nexec sh -c \
+                  \"$3\"\n";
     fs::write(&ssh, script).unwrap();
     Command::new("chmod").arg("+x").arg(&ssh).status().unwrap();
     let path = format!("{}:{}", text(folder.path()), std::env::var("PATH").unwrap());

@@ -138,16 +138,21 @@ proptest! {
         let (labels, alone) = segment(&crop, package, &[]);
         let mut expected = vec![0.0; scan.size.iter().product()];
         let within = Scan { channels: 1, ..scan.clone() };
-        within.indices(first, size).into_iter().zip(labels).for_each(|(at, label)| expected[at] = label);
+        let places = within.indices(first, size).into_iter();
+        places.zip(labels).for_each(|(at, label)| expected[at] = label);
         for threads in ["1", "3"] {
-            let (found, report) = segment(&whole, package, &["--region", &voxels(first, size), "--threads", threads]);
+            let region = voxels(first, size);
+        let (found, report) =
+            segment(&whole, package, &["--region", &region, "--threads", threads]);
             prop_assert_eq!(&found, &expected);
             let (found, alone) = (&report["labels"][0], &alone["labels"][0]);
             for figure in ["voxels", "ml"] {
                 prop_assert_eq!(&found[figure], &alone[figure]);
             }
             for axis in 0..3 {
-                let mm = |label: &serde_json::Value| label["centroid_mm"][axis].as_f64().unwrap_or(0.0);
+                let mm = |label: &serde_json::Value| {
+                label["centroid_mm"][axis].as_f64().unwrap_or(0.0)
+            };
                 prop_assert!((mm(found) - mm(alone)).abs() < 1e-4, "the same place");
             }
             prop_assert_eq!(&report["empty"], &json!(found["voxels"] == 0));

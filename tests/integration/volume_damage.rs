@@ -221,7 +221,11 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever a header says, a reader answers with voxels of the declared number or with an
     /// error.
@@ -234,7 +238,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = Nifti { big_endian, ..Nifti::blob([6, 5, 4]) }.bytes();
         changes.iter().for_each(|(at, value)| bytes[*at] = *value);
-        let path = nifti::write(&folder.path().join(if zipped { "h.nii.gz" } else { "h.nii" }), &bytes);
+        let name = if zipped { "h.nii.gz" } else { "h.nii" };
+        let path = nifti::write(&folder.path().join(name), &bytes);
         if let Ok(mut source) = SliceSource::open(&path, &SourceOptions::default()) {
             let (slice, slices) = (source.slice_len(), source.geometry().size[2]);
             if let Ok(voxels) = source.read_all() {

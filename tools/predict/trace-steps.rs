@@ -28,7 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let size = Size::new(height.parse()?, width.parse()?);
     let plan = Plan::new(&nets::monet(1), size, Kernel::choose(Some(kernel.as_str()))?)?;
     for s in plan.steps() {
-        let step = serde_json::json!({ "name": s.name, "kind": s.kind, "shape": s.shape, "macs": s.macs, "bytes": s.bytes });
+        let step = serde_json::json!({
+            "name": s.name, "kind": s.kind, "shape": s.shape, "macs": s.macs, "bytes": s.bytes
+        });
         println!("{step}");
     }
     let input: Vec<f32> = (0..plan.input_len()).map(|i| (i % 251) as f32 / 251.0).collect();

@@ -8,7 +8,9 @@
 //! restoring labels happens in [`crate::package`].
 //!
 //! ```
-//! use monet_core::{Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Size, TensorId};
+//! use monet_core::{
+//!     Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Size, TensorId,
+//! };
 //!
 //! let mut graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
 //! let head = Convolution {

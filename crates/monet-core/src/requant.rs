@@ -37,7 +37,8 @@ pub enum RequantError {
     Scale(f32),
     /// Sums would not fit in the 32-bit accumulator or its conversion.
     #[error(
-        "output channel {channel} may sum to {bound:.3e}, beyond 32 bits; quantize with larger activation scales"
+        "output channel {channel} may sum to {bound:.3e}, beyond 32 bits; quantize with larger \
+         activation scales"
     )]
     Overflow {
         /// The channel.

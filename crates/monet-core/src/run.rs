@@ -99,7 +99,8 @@ impl Plan<'_> {
         Run::new(self).execute(arena, input, Sink::Labels(labels), done)
     }
 
-    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the logits.
+    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the
+    /// logits.
     ///
     /// # Errors
     /// [`RunError`]

@@ -13,7 +13,7 @@
 //!            4 max-pool                source, u16 × 8: window, stride, border; source
 //!            5 logits                  inputs, conv
 //!            6 dequantize              source
-//!            7 scale                   source × 3: the tensor, the channel that multiplies it, the product
+//!            7 scale                   source × 3: the tensor, its factor, the product
 //! inputs     u8 count, 1 or 2; sources
 //! source     u16 number of a tensor
 //! conv       u16 × 13: output channels, window, stride, dilation, border, output padding;

@@ -39,7 +39,8 @@ pub(super) fn pairs(pred: &Path, truth: &Path) -> Result<Vec<Pair>> {
             if subjects.is_empty() {
                 let [pred, truth] = [pred, truth].map(shown);
                 bail!(
-                    "{pred} and {truth} hold no .nii, .nii.gz or .hdr files (folders within are not looked into)"
+                    "{pred} and {truth} hold no .nii, .nii.gz or .hdr files (folders within are \
+                     not looked into)"
                 );
             }
             let pair = |(subject, files)| Pair { subject, files: both(files, [pred, truth]) };

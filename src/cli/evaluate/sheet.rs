@@ -84,9 +84,9 @@ fn undefined(summary: &[Comparison], labels: &[Named]) -> String {
 /// A row for each subject and label; undefined scores are empty fields.
 pub(super) fn csv(subjects: &[SubjectScore], labels: &[Named]) -> String {
     let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-    let mut out =
-        "subject,label,name,dice,hausdorff_mm,hd95_mm,pred_ml,truth_ml,difference_ml,difference_percent\n"
-            .to_owned();
+    let mut out = "subject,label,name,dice,hausdorff_mm,hd95_mm,\
+             pred_ml,truth_ml,difference_ml,difference_percent\n"
+        .to_owned();
     for s in subjects {
         for l in &s.labels {
             out += &[

@@ -140,7 +140,8 @@ pub(super) fn per_channel(call: &Call) -> Result<Made, String> {
         let found = &call.operand(i)?.shape;
         if *found != [channels] {
             return Err(format!(
-                "its input {i} has shape {found:?}, expected one value for each of {channels} channels"
+                "its input {i} has shape {found:?}, expected one value for each of {channels} \
+                 channels"
             ));
         }
     }
@@ -177,7 +178,8 @@ pub(super) fn group_normalization(call: &Call) -> Result<Made, String> {
         let found = &call.operand(i)?.shape;
         if *found != [channels] && *found != [groups] {
             return Err(format!(
-                "its input {i} has shape {found:?}, expected one value for each of {channels} channels"
+                "its input {i} has shape {found:?}, expected one value for each of {channels} \
+                 channels"
             ));
         }
     }

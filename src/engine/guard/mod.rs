@@ -177,13 +177,15 @@ fn opset(model: &pb::ModelProto) -> i64 {
 fn check_node(node: &pb::NodeProto) -> Result<(), String> {
     if super::reading::is_dynamic(node) {
         return Err(
-            "it quantizes anew for each slice: quantize the net statically, with calibration data, or give its f32 form".into(),
+            "it quantizes anew for each slice: quantize the net statically, with calibration data, \
+             or give its f32 form".into(),
         );
     }
     let Some(operator) = Operator::of(node) else {
         let domain = if node.domain.is_empty() { "ONNX" } else { &node.domain };
         return Err(format!(
-            "this operator of {domain:?} is not among those that segmenting nets are made of: export the model without it",
+            "this operator of {domain:?} is not among those that segmenting nets are made of: \
+             export the model without it",
         ));
     };
     let [fewest, most] = operator.inputs;

@@ -270,7 +270,8 @@ impl<'a> Walk<'a> {
                 let most = MAX_MADE.saturating_add(self.held.saturating_mul(4));
                 if self.made > most {
                     return Err(format!(
-                        "it makes a constant of shape {:?}, and with it {} elements that the file does not hold, expected at most {most}",
+                        "it makes a constant of shape {:?}, and with it {} elements that the file \
+                         does not hold, expected at most {most}",
                         fact.shape, self.made
                     ));
                 }
@@ -288,7 +289,8 @@ impl<'a> Walk<'a> {
                 .and_then(|name| self.facts.get(&**name))
                 .map(|fact| &fact.shape);
             return Err(format!(
-                "it makes a tensor of shape {:?}, and with it {} elements are needed at a time, expected at most {most} for a slice of {} pixels",
+                "it makes a tensor of shape {:?}, and with it {} elements are needed at a time, \
+                 expected at most {most} for a slice of {} pixels",
                 shape.map_or(&[][..], |shape| shape),
                 self.alive,
                 self.pixels
@@ -298,7 +300,8 @@ impl<'a> Walk<'a> {
         let most = bound(MAX_WORK, self.pixels);
         if self.work > most {
             return Err(format!(
-                "the net takes {} operations up to here, expected at most {most} for a slice of {} pixels",
+                "the net takes {} operations up to here, expected at most {most} for a slice of {} \
+                 pixels",
                 self.work, self.pixels
             ));
         }

@@ -41,7 +41,8 @@ pub(super) fn check(tensor: &pb::TensorProto) -> Result<(), String> {
     };
     if !agrees || others > 0 {
         return Err(format!(
-            "its shape {:?} asks for {elements} elements of {size} bytes, and {raw} raw bytes and {} elements follow: the file is damaged",
+            "its shape {:?} asks for {elements} elements of {size} bytes, and {raw} raw bytes and \
+             {} elements follow: the file is damaged",
             tensor.dims,
             typed.iter().sum::<usize>()
         ));
@@ -65,7 +66,8 @@ fn layout(tensor: &pb::TensorProto) -> Result<(u64, usize), String> {
         DataType::Uint64 => (8, 0),
         other => {
             return Err(format!(
-                "its elements are {other:?}, expected whole numbers, f32 or f64: export the model in single precision"
+                "its elements are {other:?}, expected whole numbers, f32 or f64: export the model \
+                 in single precision"
             ));
         }
     })

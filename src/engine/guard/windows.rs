@@ -214,7 +214,8 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
     // Older operator sets want all of these, empty where they do not count.
     if (11..13).contains(&call.opset) && (1..3).any(|i| call.maybe(i).is_none()) {
         return Err(
-            "it leaves out its region or its factors: give empty ones, or export with operator set 13".into(),
+            "it leaves out its region or its factors: give empty ones, or export with operator set \
+             13".into(),
         );
     }
     match sizes {

@@ -92,7 +92,8 @@ impl Scan {
     fn message(&mut self, kind: Message, mut bytes: &[u8], depth: usize) -> Result<(), String> {
         if depth > MAX_DEPTH {
             return Err(format!(
-                "its messages nest more than {MAX_DEPTH} deep: export the model without control flow"
+                "its messages nest more than {MAX_DEPTH} deep: export the model without control \
+                 flow"
             ));
         }
         while !bytes.is_empty() {

@@ -132,9 +132,9 @@ pub struct Label {
     /// `value` alone if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<u8>,
-    /// Whether only its largest connected piece is kept ([`crate::package::pieces`]), in the volume's own
-    /// grid: for an organ or a tumour of which there is one. The device then keeps labels in a
-    /// temporary file beside the output until the last slice has passed.
+    /// Whether only its largest connected piece is kept ([`crate::package::pieces`]), in the
+    /// volume's grid: for an organ or a tumour of which there is one. The device then keeps
+    /// labels in a temporary file beside the output until the last slice has passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub largest: bool,
 }

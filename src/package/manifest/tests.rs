@@ -88,9 +88,10 @@ fn a_manifest_of_before_accepts_everything() {
 #[test]
 fn a_limit_that_this_version_does_not_know_is_refused_rather_than_passed_over() {
     let text = example().to_toml().replace("[accepts]", "[accepts]\nbody_part = [\"BRAIN\"]");
-    assert!(
-        matches!(Manifest::parse(&text), Err(ManifestError::Syntax(e)) if e.to_string().contains("body_part"))
-    );
+    assert!(matches!(
+        Manifest::parse(&text),
+        Err(ManifestError::Syntax(e)) if e.to_string().contains("body_part")
+    ));
 }
 
 #[test]

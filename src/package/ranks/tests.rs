@@ -161,7 +161,9 @@ proptest! {
     /// The most frequent value is found, however voxels are ordered and stored.
     #[test]
     fn foreground_percentiles_are_those_of_the_sorted_rest(
-        few in prop::collection::vec(prop::sample::select(vec![0.0f32, 3.0, -7.0, 3.5, 1e9, -0.0]), 0..60),
+        few in prop::collection::vec(
+            prop::sample::select(vec![0.0f32, 3.0, -7.0, 3.5, 1e9, -0.0]), 0..60
+        ),
         many in prop::collection::vec(-300i16..300, 1..400),
         p in (0.0f32..50.0, 50.0f32..=100.0),
         seed in any::<u64>(),

@@ -271,7 +271,8 @@ impl Run {
             let accepts = kept.accepts.as_ref().and(package.accepts.clone());
             ensure!(
                 kept == Manifest { accepts, ..package.clone() },
-                "{}: the task, or the data that it is derived from, has changed since the run was started: choose another --out",
+                "{}: the task, or the data that it is derived from, has changed since the run was \
+                 started: choose another --out",
                 path.display()
             );
             return Ok(());

@@ -324,7 +324,8 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
     if test == 0 || validation == 0 {
         let names: Vec<&str> = pairs.iter().map(|p| p.name.as_str()).collect();
         bail!(
-            "{} subject(s) ({}) cannot be split into training, validation and test: at least 4 are needed",
+            "{} subject(s) ({}) cannot be split into training, validation and test: at least 4 are \
+             needed",
             pairs.len(),
             names.join(", ")
         );

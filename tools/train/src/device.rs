@@ -23,7 +23,8 @@ pub fn choose(name: Option<&str>) -> Result<Device> {
     let count = Cuda::device_count();
     ensure!(
         (number as i64) < count,
-        "--device cuda:{number}: libtorch sees {count} GPU(s); is a CUDA libtorch on LD_LIBRARY_PATH?"
+        "--device cuda:{number}: libtorch sees {count} GPU(s); is a CUDA libtorch on \
+         LD_LIBRARY_PATH?"
     );
     Ok(Device::Cuda(number))
 }

@@ -20,17 +20,20 @@ pub enum Federate {
     /// Deals a data set to sites on this machine, trains them in a federation and, to compare,
     /// centrally, and reports
     #[command(
-        after_help = "Example:\n  monet-train federate simulate --data Task04_Hippocampus --sites 4 --steps 200 --epoch 40 --out runs/federated"
+        after_help = "Example:\n  monet-train federate simulate --data Task04_Hippocampus --sites \
+            4 --steps 200 --epoch 40 --out runs/federated"
     )]
     Simulate(Box<simulate::Simulate>),
     /// Waits for sites, has them train, averages, and ends with a run to export
     #[command(
-        after_help = "Example:\n  monet-train federate server --task hippocampus --sites 4 --steps 2000 --epoch 100 --out runs/federated"
+        after_help = "Example:\n  monet-train federate server --task hippocampus --sites 4 --steps \
+            2000 --epoch 100 --out runs/federated"
     )]
     Server(Box<network::Server>),
     /// Takes part with this machine's data, until it is stopped
     #[command(
-        after_help = "Example:\n  monet-train federate client --superlink server.example:9092 --data Task04_Hippocampus"
+        after_help = "Example:\n  monet-train federate client --superlink server.example:9092 \
+            --data Task04_Hippocampus"
     )]
     Client(network::Client),
     /// Bytes that a site receives, or sends, in a round, for each network

@@ -176,7 +176,8 @@ impl Fingerprint {
         let mut text = format!(
             "name = {}\ntask = {}\norientation = \"{orientation}\"\n\
              [input]\nwidth = {width}\nheight = {height}\nchannels = {}\n\
-             [normalise]\n{normalise}\n[fit]\nkind = \"pad\"\nspacing = {spacing:?}\n[output]\n{output}\n\
+             [normalise]\n{normalise}\n[fit]\nkind = \"pad\"\nspacing = \
+             {spacing:?}\n[output]\n{output}\n\
              [data]\nname = {}\nlicence = {}\nattribution = {}\n",
             quoted(if name.is_empty() { "unnamed" } else { &name }),
             quoted(&format!("{} in {}", names.join(", "), self.modalities.join(", "))),

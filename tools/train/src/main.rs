@@ -55,43 +55,42 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Trains a network, or resumes a run that was interrupted
-    #[command(
-        after_help = "Example:\n  monet-train train --data Task04_Hippocampus --out runs/hippocampus"
-    )]
+    #[command(after_help = "Example:\n  monet-train train --data Task04_Hippocampus --out \
+            runs/hippocampus")]
     Train(Box<commands::Train>),
     /// Writes the best weights of a run as an f32 package, checked against the network
-    #[command(
-        after_help = "Example:\n  monet-train export --run runs/hippocampus --out models/hippocampus.f32.toml"
-    )]
+    #[command(after_help = "Example:\n  monet-train export --run runs/hippocampus --out \
+            models/hippocampus.f32.toml")]
     Export(commands::Export),
     /// Writes an int8 package, calibrated on training slices and compared with f32 on the
     /// validation split
-    #[command(
-        after_help = "Example:\n  monet-train quantize --run runs/hippocampus --data Task04_Hippocampus --out models/hippocampus.int8.toml"
-    )]
+    #[command(after_help = "Example:\n  monet-train quantize --run runs/hippocampus --data \
+            Task04_Hippocampus --out models/hippocampus.int8.toml")]
     Quantize(commands::Quantize),
     /// Dice and HD95 of a package, per subject, on whole volumes
     #[command(
-        after_help = "Example:\n  monet-train evaluate --model models/hippocampus.int8.toml --data Task04_Hippocampus --split test"
+        after_help = "Example:\n  monet-train evaluate --model models/hippocampus.int8.toml --data \
+            Task04_Hippocampus --split test"
     )]
     Evaluate(commands::Evaluate),
     /// The paper's tables: packages side by side in Dice, Hausdorff distances, size and time, with
     /// box plots
     #[command(
-        after_help = "Example:\n  monet-train report --model models/hippocampus.int8.toml --model models/hippocampus.f32.toml --data Task04_Hippocampus --split test --out report"
+        after_help = "Example:\n  monet-train report --model models/hippocampus.int8.toml --model \
+            models/hippocampus.f32.toml --data Task04_Hippocampus --split test --out report"
     )]
     Report(report::Report),
     /// Shows a task, derived from a data set or known by name, as a task file to be changed
-    #[command(
-        after_help = "Example:\n  monet-train task --data Task20_SarcomaMR --task auto > sarcoma.toml"
-    )]
+    #[command(after_help = "Example:\n  monet-train task --data Task20_SarcomaMR --task auto > \
+            sarcoma.toml")]
     Task(commands::Task),
     /// Takes the first steps of a run on the CPU and on the device and compares their losses
     #[command(after_help = "Example:\n  monet-train --device cuda check --data Task04_Hippocampus")]
     Check(Box<check::Check>),
     /// Measures how many slices a second training takes
     #[command(
-        after_help = "Example:\n  monet-train --device cuda speed --arch unet16 --batch 16 --size 256"
+        after_help = "Example:\n  monet-train --device cuda speed --arch unet16 --batch 16 --size \
+            256"
     )]
     Speed(Box<speed::Speed>),
     /// Counts the parameters of a network
@@ -101,9 +100,8 @@ enum Command {
     #[command(subcommand)]
     Federate(federate::Federate),
     /// Writes untrained networks that speed is measured with, f32 and int8
-    #[command(
-        after_help = "Examples:\n  monet-train bench-net --out models/bench\n  monet-train bench-net --arch unet16,unet64,attention-unet --out baselines"
-    )]
+    #[command(after_help = "Examples:\n  monet-train bench-net --out models/bench\n  monet-train \
+            bench-net --arch unet16,unet64,attention-unet --out baselines")]
     BenchNet(commands::BenchNet),
 }
 

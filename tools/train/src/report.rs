@@ -159,7 +159,8 @@ impl Report {
         let Subset { data, split, fold } = &self.subset;
         ensure!(
             *split != Split::Train,
-            "--split train: the networks were trained on these; report the validation or the test split"
+            "--split train: the networks were trained on these; report the validation or the test \
+             split"
         );
         let fold = fold.map(|fold| format!(" of fold {}", String::from(fold))).unwrap_or_default();
         let part = format!("{} split{fold}", split.name());

@@ -205,10 +205,11 @@ mod tests {
     use super::*;
 
     /// As the first version kept it.
-    const EARLIER: &str = r#"{"task": "hippocampus", "width": 16, "steps": 2000, "epoch": 100, "batch": 32, "rate": 0.002,
-            "weight_decay": 0.0001, "drop": 0.2, "foreground": 0.7, "average": 0.99, "seed": 1,
-            "augment": {"chance": 0.5, "flip": 0.5, "rotate": 15.0, "scale": 0.15, "shift": 0.08, "gain": 0.2,
-                        "offset": 0.1, "gamma": 0.3, "noise": 0.05}}"#;
+    const EARLIER: &str = r#"{"task": "hippocampus", "width": 16, "steps": 2000, "epoch": 100,
+            "batch": 32, "rate": 0.002, "weight_decay": 0.0001, "drop": 0.2, "foreground": 0.7,
+            "average": 0.99, "seed": 1,
+            "augment": {"chance": 0.5, "flip": 0.5, "rotate": 15.0, "scale": 0.15, "shift": 0.08,
+                        "gain": 0.2, "offset": 0.1, "gamma": 0.3, "noise": 0.05}}"#;
 
     #[test]
     fn differences_name_options_and_both_values() {

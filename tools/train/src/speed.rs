@@ -156,7 +156,8 @@ impl Measured {
         let Self { net, parameters, device, threads, kind, batch, size, same_batch, as_in_a_run } =
             self;
         println!(
-            "{net}, {parameters} parameters, {kind}, {batch} slices of {size}×{size} a step, {device}, {threads} CPU thread(s)"
+            "{net}, {parameters} parameters, {kind}, {batch} slices of {size}×{size} a step, \
+             {device}, {threads} CPU thread(s)"
         );
         println!("the same batch each step   {same_batch:8.1} slices/s");
         println!("as in a run                {as_in_a_run:8.1} slices/s");

@@ -22,7 +22,8 @@ use tch::{Kind, Tensor};
 const SETTINGS: &str = concat!(
     "--task ",
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/synthetic/task.toml --width 4 --batch 8 --steps 60 --epoch 30 --rate 0.02 --drop 0 --gain 0.05 --gamma 0.05 --offset 0"
+    "/tests/synthetic/task.toml --width 4 --batch 8 --steps 60 --epoch 30 --rate 0.02 --drop 0 \
+     --gain 0.05 --gamma 0.05 --offset 0"
 );
 
 fn monet_train(arguments: &[&str]) -> Command {
@@ -198,13 +199,15 @@ fn certificates(folder: &Path) {
     };
     openssl("-subj /CN=authority -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem");
     openssl(
-        "-subj /CN=server -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \
+        "-subj /CN=server -addext basicConstraints=critical,CA:FALSE -addext \
+         subjectAltName=IP:127.0.0.1 \
          -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem",
     );
 }
 
 #[test]
-#[ignore = "starts six of Flower's processes: some 30 s on two idle cores; cargo test --release --test federate -- --ignored"]
+#[ignore = "starts six of Flower's processes: some 30 s on two idle cores; cargo test --release \
+    --test federate -- --ignored"]
 fn two_sites_train_over_the_network() {
     if has_flower("two_sites_train_over_the_network") {
         train_over_the_network(false);

@@ -32,7 +32,8 @@ fn packages(folder: &Path) -> (PathBuf, [PathBuf; 2]) {
     let settings = concat!(
         "--task ",
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/synthetic/task.toml --width 4 --batch 8 --steps 40 --epoch 20 --rate 0.01 --average 0.9"
+        "/tests/synthetic/task.toml --width 4 --batch 8 --steps 40 --epoch 20 --rate 0.01 \
+         --average 0.9"
     );
     command.args(settings.split(' '));
     succeed(command);

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use ran::{refuse, succeed};
 
 /// Enough of a net and of a run to find the boxes.
-const RUN: &str = "--width 6 --batch 10 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop 0.05 --gain 0.05 --gamma 0.05 --offset 0";
+const RUN: &str = "--width 6 --batch 10 --steps 100 --epoch 10 --rate 0.01 --average 0.9 --drop \
+    0.05 --gain 0.05 --gamma 0.05 --offset 0";
 
 fn monet_train(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monet-train"));
@@ -179,7 +180,8 @@ fn package(root: &Path, run: &Path, folder: &Path, kind: &str, least: f64) {
     let subjects = ["box_08", "box_09"];
     let Some(python) = std::env::var_os("MONET_PYTHON") else {
         eprintln!(
-            "skipped: check_onnx.py ({kind}), as MONET_PYTHON names no Python with onnxruntime and nibabel"
+            "skipped: check_onnx.py ({kind}), as MONET_PYTHON names no Python with onnxruntime and \
+             nibabel"
         );
         return;
     };

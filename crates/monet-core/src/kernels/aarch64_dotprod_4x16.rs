@@ -80,7 +80,10 @@ unsafe fn accumulate_any(
 
 /// The 16 outputs of one pixel: its counts, its lane, its sums and the weights.
 macro_rules! pixel {
-    ($lane:literal, $x:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
+    (
+        $lane:literal, $x:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
+        $w0:literal, $w1:literal, $w2:literal, $w3:literal
+    ) => {
         concat!(
             "sdot ", $s0, ".4s, ", $w0, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s1, ".4s, ",
             $w1, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $s2, ".4s, ", $w2, ".16b, ", $x,

@@ -48,7 +48,8 @@ fn matrix(sum: &mut int32x4_t, inputs: uint8x16_t, weights: int8x16_t) {
     // SAFETY: touches the named registers alone; the feature is that of this function.
     unsafe {
         asm!("usmmla {sum:v}.4s, {inputs:v}.16b, {weights:v}.16b", sum = inout(vreg) *sum,
-            inputs = in(vreg) inputs, weights = in(vreg) weights, options(pure, nomem, nostack, preserves_flags));
+            inputs = in(vreg) inputs, weights = in(vreg) weights,
+            options(pure, nomem, nostack, preserves_flags));
     }
 }
 
@@ -59,7 +60,8 @@ fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
     // SAFETY: touches the named registers alone; the feature is that of this function.
     unsafe {
         asm!("sudot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[0]", sum = inout(vreg) *sum,
-            weights = in(vreg) weights, inputs = in(vreg) inputs, options(pure, nomem, nostack, preserves_flags));
+            weights = in(vreg) weights, inputs = in(vreg) inputs,
+            options(pure, nomem, nostack, preserves_flags));
     }
 }
 

@@ -147,7 +147,10 @@ macro_rules! spread {
 /// `$d0` and `$d1`. `$then0` and `$then1` follow the last use of the weights of the first and
 /// second pair.
 macro_rules! both {
-    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
+    (
+        $d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
+        $then0:expr, $then1:expr
+    ) => {
         concat!(
             products!("smull", $d0, "v4", "v5"),
             $then0,
@@ -160,7 +163,10 @@ macro_rules! both {
 
 /// The same, each product added by itself.
 macro_rules! each {
-    ($d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $then0:expr, $then1:expr) => {
+    (
+        $d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
+        $then0:expr, $then1:expr
+    ) => {
         concat!(
             products!("smull", $d0, "v4", "v5"),
             $then0,

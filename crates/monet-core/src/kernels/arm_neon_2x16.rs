@@ -243,7 +243,12 @@ macro_rules! accumulate {
     ($name:ident, $($chunk:expr),+) => {
         /// # Safety
         /// The CPU has NEON; every tap of both sources may be read, and the weights are the taps'.
-        unsafe fn $name(sums: &mut Sums, sources: [*const u8; 2], feed: &Feed, weights: *const i8) -> *const i8 {
+        unsafe fn $name(
+                sums: &mut Sums,
+                sources: [*const u8; 2],
+                feed: &Feed,
+                weights: *const i8,
+            ) -> *const i8 {
             let mut weights = weights;
             if feed.taps.offsets().is_empty() {
                 return weights;

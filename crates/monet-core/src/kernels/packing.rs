@@ -12,7 +12,8 @@ pub(crate) enum Packing {
     Words,
     /// i8, `[block][chunk][pair][16 outputs][2 inputs]`.
     Pairs,
-    /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as [`Packing::Bytes`].
+    /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as
+    /// [`Packing::Bytes`].
     Eights,
 }
 

@@ -8,11 +8,22 @@
 //! that only weights and the way back differ. In whole numbers that way yields 48 times the sums,
 //! exactly, and the result is that of the definition to the bit.
 //!
-//! | | down, 4 points | across, 6 points |
-//! |---|---|---|
-//! | inputs | d0−d2, d1+d2, d2−d1, d1−d3 | 4d0−5d2+d4, d4+d3−4d2−4d1, d4−d3−4d2+4d1, d4+2d3−d2−2d1, d4−2d3−d2+2d1, d5−5d3+4d1 |
-//! | weights | g(0), g(1), g(−1), g(∞) | g(0), −g(1), −g(−1), g(2), g(−2), g(∞) |
-//! | sums | 2m0+m1+m2, m1−m2, m1+m2; to the last −2m3 | 6m0+4(m1+m2)+(m3+m4), 4(m1−m2)+2(m3−m4), 4(m1+m2)+4(m3+m4), 4(m1−m2)+8(m3−m4), 4(m1+m2)+16(m3+m4); to the last 24m5 |
+//! ```text
+//!          down, 4 points             across, 6 points
+//! inputs   d0−d2                      4d0−5d2+d4
+//!          d1+d2                      d4+d3−4d2−4d1
+//!          d2−d1                      d4−d3−4d2+4d1
+//!          d1−d3                      d4+2d3−d2−2d1
+//!                                     d4−2d3−d2+2d1
+//!                                     d5−5d3+4d1
+//! weights  g(0) g(1) g(−1) g(∞)       g(0) −g(1) −g(−1) g(2) g(−2) g(∞)
+//! sums     2m0+m1+m2                  6m0+4(m1+m2)+(m3+m4)
+//!          m1−m2                      4(m1−m2)+2(m3−m4)
+//!          m1+m2                      4(m1+m2)+4(m3+m4)
+//!          to the last also −2m3      4(m1−m2)+8(m3−m4)
+//!                                     4(m1+m2)+16(m3+m4)
+//!                                     to the last also 24m5
+//! ```
 //!
 //! Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667: both fit in 16 bits, for
 //! `pmaddwd` and its like. Everything later may wrap around in 32 bits, as long as 48 times a sum

@@ -4,7 +4,8 @@ use core::arch::x86_64::*;
 
 use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Requantize};
 
-/// A [`Requantize`] as vectors, each function the twin of the scalar one of `requant`, on 32 counts.
+/// A [`Requantize`] as vectors, each function the twin of the scalar one of `requant`, on 32
+/// counts.
 pub(super) struct Rules {
     curve: Shape,
     round: __m512i,

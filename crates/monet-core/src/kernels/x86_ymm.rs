@@ -54,8 +54,9 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The CPU has AVX2; the destination, of this stage, has been checked against the arena, its row has
-    /// `x + P` pixels or more, and `block < blocks`, which is how many blocks of outputs it has.
+    /// The CPU has AVX2; the destination, of this stage, has been checked against the arena, its
+    /// row has `x + P` pixels or more, and `block < blocks`, which is how many blocks of outputs it
+    /// has.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(

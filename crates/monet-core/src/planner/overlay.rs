@@ -73,13 +73,16 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_row_is_written_before_it_was_read(
-            rows in 1usize..80, most in 1usize..12, out_step in 1usize..4, in_step in 1usize..4, above in 0usize..5,
+            rows in 1usize..80, most in 1usize..12,
+            out_step in 1usize..4, in_step in 1usize..4, above in 0usize..5,
             wide in 1usize..90, broad in 1usize..90,
         ) {
-            let descent = Descent { group: most, rows, out_step, in_step, above, row: [wide, broad] };
+            let row = [wide, broad];
+            let descent = Descent { group: most, rows, out_step, in_step, above, row };
             let lag = descent.lag();
             for group in (1..=most).filter(|group| most % group == 0) {
-                proptest::prop_assert!(is_safe(&descent, lag, group), "{descent:?} at {lag} by {group}");
+                let safe = is_safe(&descent, lag, group);
+                proptest::prop_assert!(safe, "{descent:?} at {lag} by {group}");
             }
         }
     }

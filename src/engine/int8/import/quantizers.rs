@@ -78,7 +78,10 @@ impl<'a> Importer<'a> {
         for part in parts {
             let own = || {
                 self.range(&part).and_then(holding).ok_or_else(|| {
-                    format!("\"{name}\" is read before it is quantized, and nothing says how large it gets")
+                    format!(
+                        "\"{name}\" is read before it is quantized, and nothing says how large \
+                        it gets"
+                    )
                 })
             };
             sources.push(match quant {

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 const PYTHON: &str = "MONET_FLOWER_PYTHON";
 
 /// How to get one.
-const HOW: &str = "make one with\n  python3 -m venv flower && flower/bin/pip install -r tools/train/federate/requirements.txt\n  export MONET_FLOWER_PYTHON=$PWD/flower/bin/python";
+const HOW: &str = "make one with\n  python3 -m venv flower && flower/bin/pip install -r \
+    tools/train/federate/requirements.txt\n  export MONET_FLOWER_PYTHON=$PWD/flower/bin/python";
 
 /// The app's files.
 const APP: [(&str, &str); 7] = [

@@ -77,7 +77,8 @@ impl Server {
         );
         ensure!(
             done as u64 == rounds,
-            "the federation failed, as said above, with {done} of {rounds} rounds done; {} holds the weights of the last",
+            "the federation failed, as said above, with {done} of {rounds} rounds done; {} holds \
+             the weights of the last",
             self.out.display()
         );
         println!("{}: the weights after {rounds} rounds", self.out.display());
@@ -175,7 +176,8 @@ impl Client {
         let flower = Flower::find()?;
         ensure!(
             listens(&self.superlink, PATIENCE),
-            "no server answers at {}: expected host:port of `monet-train federate server`, or of another SuperLink",
+            "no server answers at {}: expected host:port of `monet-train federate server`, or of \
+             another SuperLink",
             self.superlink
         );
         let mut command = flower.program("flower-supernode")?;

@@ -216,7 +216,8 @@ impl Report {
         let Settings { arch, steps, epoch, batch, .. } = &self.settings;
         let rounds = steps.div_ceil(*epoch);
         let mut text = format!(
-            "# Federated training of {}, {} sites\n\n    monet-train {}\n\n{rounds} round(s) of {epoch} steps of {batch} slices a site, {} parameters, \
+            "# Federated training of {}, {} sites\n\n    monet-train {}\n\n{rounds} round(s) of \
+             {epoch} steps of {batch} slices a site, {} parameters, \
              {} thread(s).\n",
             arch.name(),
             self.sites.len(),
@@ -229,7 +230,8 @@ impl Report {
             let _ = writeln!(text, "| {} | {} | {} |", site.site, site.training, site.validation);
         }
         self.rounds(&mut text);
-        text += "\n## Against central training\n\nMean Dice on whole volumes of the splits that all sites share; central training did as many steps as all \
+        text += "\n## Against central training\n\nMean Dice on whole volumes of the splits that \
+            all sites share; central training did as many steps as all \
              sites together.\n\n";
         let labels: Vec<&String> = self.test.iter().flat_map(|t| t.test.keys()).collect();
         let labels = &labels[..labels.len() / self.test.len().max(1)];
@@ -251,13 +253,16 @@ impl Report {
                 t.seconds
             );
         }
-        text += "\n## Bytes of a round for each network\n\nWhat a site receives, and again what it sends.\n\n";
+        text += "\n## Bytes of a round for each network\n\nWhat a site receives, and again what it \
+            sends.\n\n";
         text + &bytes_table(&self.bytes)
     }
 
     fn rounds(&self, text: &mut String) {
-        *text += "\n## Rounds\n\nBytes of one site, the messages' contents as Flower serializes them. The first round brings the weights whole.\n\n";
-        *text += "| update | round | down | up | loss | Dice on the sites' validation subjects |\n|---|--:|--:|--:|--:|---|\n";
+        *text += "\n## Rounds\n\nBytes of one site, the messages' contents as Flower serializes \
+            them. The first round brings the weights whole.\n\n";
+        *text += "| update | round | down | up | loss | Dice on the sites' validation subjects \
+            |\n|---|--:|--:|--:|--:|---|\n";
         for course in &self.federated {
             for round in &course.rounds {
                 let sites: Vec<&SiteRound> = round.sites.values().collect();

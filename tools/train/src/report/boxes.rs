@@ -162,14 +162,16 @@ impl Picture {
         let text = escape(text);
         let _ = writeln!(
             self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{text}</text>"
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" \
+             font-size=\"{size}\">{text}</text>"
         );
     }
 
     fn line(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], stroke: &str) {
         let _ = writeln!(
             self.body,
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{stroke}\"/>"
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" \
+             stroke=\"{stroke}\"/>"
         );
     }
 
@@ -186,7 +188,8 @@ impl Picture {
         }
         let _ = writeln!(
             self.body,
-            "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"none\" stroke=\"#282828\"/>",
+            "<rect x=\"{x:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"none\" \
+             stroke=\"#282828\"/>",
             BOTTOM - TOP
         );
     }
@@ -196,7 +199,8 @@ impl Picture {
         let colour = hex(colour);
         let [lower, median, upper] = q.parts;
         let told = format!(
-            "{name}: median {median:.3}, quartiles {lower:.3} and {upper:.3}, mean {:.3}, {} subjects",
+            "{name}: median {median:.3}, quartiles {lower:.3} and {upper:.3}, mean {:.3}, {} \
+             subjects",
             q.mean, q.count
         );
         let _ = writeln!(self.body, "<g><title>{}</title>", escape(&told));
@@ -208,12 +212,14 @@ impl Picture {
         let (left, top, height) = (x - BOX / 2.0, self.y(upper), self.y(lower) - self.y(upper));
         let _ = writeln!(
             self.body,
-            "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{BOX}\" height=\"{height:.1}\" fill=\"{colour}\" fill-opacity=\"0.2\" stroke=\"{colour}\"/>"
+            "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{BOX}\" height=\"{height:.1}\" \
+             fill=\"{colour}\" fill-opacity=\"0.2\" stroke=\"{colour}\"/>"
         );
         let y = self.y(median);
         let _ = writeln!(
             self.body,
-            "<line x1=\"{left:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2.5\"/>",
+            "<line x1=\"{left:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" \
+             stroke-width=\"2.5\"/>",
             left + BOX
         );
         for outlier in &q.outliers {
@@ -236,7 +242,8 @@ impl Picture {
         let colour = hex(colour);
         let _ = writeln!(
             self.body,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"14\" height=\"12\" fill=\"{colour}\" fill-opacity=\"0.2\" stroke=\"{colour}\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"14\" height=\"12\" fill=\"{colour}\" \
+             fill-opacity=\"0.2\" stroke=\"{colour}\"/>"
         );
         self.text([x + 22.0, y + 10.5], "start", 12, name);
     }
@@ -244,7 +251,9 @@ impl Picture {
     fn finish(mut self, width: f64, title: &str) -> String {
         self.text([LEFT, 24.0], "start", 15, title);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{HEIGHT}\" viewBox=\"0 0 {width:.0} {HEIGHT}\" font-family=\"Helvetica, Arial, sans-serif\" fill=\"#282828\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{HEIGHT}\" \
+             viewBox=\"0 0 {width:.0} {HEIGHT}\" font-family=\"Helvetica, Arial, sans-serif\" \
+             fill=\"#282828\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}</svg>\n",
             self.body
         )
     }

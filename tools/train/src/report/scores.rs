@@ -141,7 +141,8 @@ pub(super) fn check(cohort: &Cohort, package: &Manifest) -> Result<()> {
     for label in &package.labels {
         ensure!(
             occurs[usize::from(label.value)],
-            "{}: no subject has label {} ({}), which the packages find: expected data of the same task",
+            "{}: no subject has label {} ({}), which the packages find: expected data of the same \
+             task",
             cohort.told(),
             label.value,
             label.name

@@ -96,7 +96,8 @@ fn scores(findings: &Findings, evaluations: &[&Evaluation], protocol: Protocol) 
                 let (titles, label) = (titles.join(" and "), &label.name);
                 let _ = writeln!(
                     notes,
-                    "- {titles} of {label} by {model}: undefined for {count} of {subjects}, in no mean"
+                    "- {titles} of {label} by {model}: undefined for {count} of {subjects}, in no \
+                     mean"
                 );
             }
         }
@@ -110,12 +111,14 @@ fn cropped(findings: &Findings, cohort: &Cohort, evaluations: &[&Evaluation]) ->
     let margin = findings.margin_slices;
     if !evaluations.iter().any(|e| e.crops()) {
         return format!(
-            "\nCropped to the label ± {margin} slices, as in the paper: the same, as that is all of every volume ({} subjects).\n",
+            "\nCropped to the label ± {margin} slices, as in the paper: the same, as that is all \
+             of every volume ({} subjects).\n",
             cohort.pairs.len()
         );
     }
     format!(
-        "\nCropped to the label ± {margin} slices, as in the paper. It hides what is found farther away, which a device without the\nlabel cannot.\n\n{}",
+        "\nCropped to the label ± {margin} slices, as in the paper. It hides what is found farther \
+         away, which a device without the\nlabel cannot.\n\n{}",
         scores(findings, evaluations, Protocol::Cropped)
     )
 }
@@ -167,7 +170,8 @@ fn cost(findings: &Findings) -> String {
         ]);
     }
     out += &table.markdown();
-    out += "\nParameters as the paper counts them, batch normalisation included; MB of the ONNX file, where it is folded away.\n";
+    out += "\nParameters as the paper counts them, batch normalisation included; MB of the ONNX \
+        file, where it is folded away.\n";
     out + &timing(findings)
 }
 
@@ -213,7 +217,9 @@ pub(super) fn page(findings: &Findings) -> String {
         writeln!(out, "Written by monet-train {}:\n\n    {}\n", findings.version, findings.command);
     out += &text(findings);
     out += "\n## Box plots\n\n";
-    out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box lengths; circles: values beyond; diamond: mean.\nUndefined distances are not drawn; the tables count them.\n\n";
+    out += "Whole volumes. Box: quartiles and median; whiskers: the farthest values within 1.5 box \
+        lengths; circles: values beyond; diamond: mean.\nUndefined distances are not drawn; the \
+        tables count them.\n\n";
     for metric in &METRICS {
         let _ = writeln!(out, "![{}]({}.svg)", metric.title, metric.key);
     }
@@ -261,7 +267,8 @@ mod tests {
     fn tables_are_aligned_and_numbers_grouped() {
         let mut table = Table::new(1, &["package", "Dice"]);
         table.rows.push(vec!["a".into(), "0.864 ± 0.041".into()]);
-        let expected = "| package |          Dice |\n| ------- | ------------: |\n| a       | 0.864 ± 0.041 |\n";
+        let expected = "| package |          Dice |\n| ------- | ------------: |\n| a       | \
+            0.864 ± 0.041 |\n";
         assert_eq!(table.markdown(), expected);
         assert_eq!([1, 403_556, 31_054_145].map(grouped), ["1", "403,556", "31,054,145"]);
     }

@@ -69,7 +69,8 @@ pub fn nifti(path: &Path, size: [usize; 3], voxels: &[f32]) {
     put(112, &1f32.to_le_bytes()); // scl_slope
     put(123, &[2]); // millimetres
     put(254, &1i16.to_le_bytes()); // sform_code
-    (0..3).for_each(|row| put(280 + 16 * row + 4 * row, &1f32.to_le_bytes())); // sform: the identity
+    // sform: the identity
+    (0..3).for_each(|row| put(280 + 16 * row + 4 * row, &1f32.to_le_bytes()));
     put(344, b"n+1\0");
     bytes.extend(voxels.iter().flat_map(|v| v.to_le_bytes()));
     fs::write(path, bytes).unwrap();
