@@ -1,17 +1,30 @@
-//! The int8 engine: a quantized convolutional net as a list of fused steps over one static arena.
+//! Runs quantized convolutional nets on CPUs, with or without an operating system.
 //!
-//! A [`QuantGraph`] says what to compute; [`Plan::new`] fuses, packs and lays it out for one slice
-//! size and one [`Kernel`]; [`Plan::run`] turns a prepared slice into labels. Running allocates
-//! nothing, knows no operating system and takes every buffer from its caller; labels are equal to
-//! the bit on every kernel, because all of them follow the fixed-point rules of [`requant`].
-//! Reading ONNX and standing inside tract happens elsewhere in this module; preparing slices and
-//! restoring labels happens in [`crate::package`].
+//! ```text
+//!  QuantGraph ──Image::compile──> Image ──Plan::try_from──> Plan ──run──> labels
+//!  the net, of any size           for one size and kernel,   on this CPU
+//!  (feature `alloc`)              as bytes to keep anywhere
+//! ```
+//!
+//! - A [`QuantGraph`] says what to compute. Importers build one; [`decode`] reads one from bytes.
+//! - [`Image::compile`] fuses its nodes, lays out working memory and packs the weights, for one
+//!   slice size and one [`Kernel`]. It needs the feature `alloc`.
+//! - [`Image::parse`] proves an image that comes from elsewhere, and copies nothing out of it. A
+//!   board keeps its image in flash memory and needs neither `alloc` nor `std`.
+//! - [`Plan::run`] turns a prepared slice into labels. It allocates nothing and takes every buffer
+//!   from its caller. Labels are equal to the bit on every kernel, because all kernels follow the
+//!   fixed-point rules of [`requant`].
+//!
+//! Files, volumes and intensities are not known here.
+//!
+//! # Example
 //!
 //! ```
 //! use monet_core::{
-//!     Activation, Convolution, Kernel, Operation, Output, Plan, Quant, QuantGraph, Size, TensorId,
+//!     Convolution, Image, Kernel, Operation, Output, Plan, Quant, QuantGraph, Size, TensorId,
 //! };
 //!
+//! // One channel, one logit: the pixel less one half.
 //! let mut graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
 //! let head = Convolution {
 //!     cout: 1,
@@ -23,13 +36,24 @@
 //! };
 //! graph.push("head", Operation::Logits { inputs: vec![TensorId(0)], conv: head });
 //! graph.output = Output::Sigmoid { threshold: 0.5 };
-//! let plan = Plan::new(&graph, Size::new(1, 2), Kernel::Scalar)?;
+//!
+//! // A host compiles the image, for any kernel; a device proves it and runs it where it lies.
+//! let image = Image::compile(&graph, Size::new(1, 2), Kernel::Scalar, b"")?;
+//! let plan = Plan::try_from(Image::parse(image.bytes())?)?;
 //! let mut arena = vec![0; plan.arena_len()];
 //! let mut labels = [9; 2];
 //! plan.run(&mut arena, &[&[0.25, 0.75]], &mut labels)?;
 //! assert_eq!(labels, [0, 1]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `std` (default) | the CPU is asked for its kernels at run time |
+//! | `alloc` (part of `std`) | nets, planning, buffers |
+//! | none | images are proved and run; kernels are those that the compiler was told of |
 
 #![no_std]
 
