@@ -1,77 +1,14 @@
-//! Every kernel that this CPU has against the scalar one, bit for bit, over random shapes and
-//! extreme values.
+//! What the planner and the kernels refuse, and in which words; names and sizes.
 
-use monet::engine::int8::{
+use monet_core::{
     Convolution, Kernel, KernelError, Operation, Output, Plan, PlanError, Quant, QuantGraph,
     RunError, Size, TensorId,
 };
-use monet_testing::{Random, nets, skip};
-
-fn logits(
-    graph: &QuantGraph,
-    size: [usize; 2],
-    kernel: Kernel,
-    input: &[f32],
-    rubbish: u8,
-) -> Vec<u32> {
-    let plan =
-        Plan::new(graph, Size::new(size[0], size[1]), kernel).expect("a plan for a valid net");
-    let mut arena = vec![rubbish; plan.arena_len()];
-    let mut out = vec![f32::NAN; plan.classes() * plan.output_size().area()];
-    plan.run_probabilities(&mut arena, &[input], &mut out).expect("buffers of the plan's sizes");
-    out.into_iter().map(f32::to_bits).collect()
-}
-
-fn input(random: &mut Random, graph: &QuantGraph, size: [usize; 2]) -> Vec<f32> {
-    let quant = graph.tensors[0].quant;
-    let extreme = random.pick(&[None, None, Some(0.0), Some(255.0)]);
-    (0..graph.tensors[0].channels * size[0] * size[1])
-        .map(|_| {
-            let count = extreme.unwrap_or(256.0 * random.unit());
-            (count - f32::from(quant.zero_point)) * quant.scale
-        })
-        .collect()
-}
-
-/// Random nets that each kernel must compute alike; `MONET_CASES` says how many, for runs under a
-/// slow watcher of memory or an emulator.
-fn cases() -> usize {
-    std::env::var("MONET_CASES").map_or(400, |text| text.parse().expect("MONET_CASES is a number"))
-}
+use monet_testing::nets;
 
 #[test]
-fn every_kernel_equals_the_scalar_one() {
-    for kernel in Kernel::ALL.into_iter().filter(|k| !k.is_available()) {
-        skip(&format!("this CPU lacks kernel {kernel}"));
-    }
-    let mut random = Random(20_210_729);
-    for case in 0..cases() {
-        let (graph, size) = nets::any(&mut random);
-        let input = input(&mut random, &graph, size);
-        let want = logits(&graph, size, Kernel::Scalar, &input, 0);
-        for kernel in Kernel::available() {
-            let got = logits(&graph, size, kernel, &input, 0xa5);
-            assert!(
-                want == got,
-                "kernel {kernel}, case {case}, {size:?}: {:#?}",
-                graph.nodes.iter().map(|n| &n.name).collect::<Vec<_>>()
-            );
-        }
-    }
-    println!("{} nets are alike on {:?}", cases(), Kernel::available().collect::<Vec<_>>());
-}
-
-#[test]
-fn monet_is_alike_on_every_kernel_and_fits_its_arena() {
-    let graph = nets::monet(1);
-    let mut random = Random(3);
-    let input: Vec<f32> = (0..32 * 40).map(|_| random.unit()).collect();
-    let want = logits(&graph, [32, 40], Kernel::Scalar, &input, 0);
-    for kernel in Kernel::available() {
-        assert_eq!(want, logits(&graph, [32, 40], kernel, &input, 7), "kernel {kernel}");
-    }
-    let plan =
-        Plan::new(&graph, Size::new(256, 256), Kernel::best()).expect("a plan for the bench net");
+fn monet_needs_as_many_products_as_its_paper_says_and_fits_its_arena() {
+    let plan = Plan::new(&nets::monet(1), Size::new(256, 256), Kernel::best()).expect("a plan");
     assert_eq!(plan.macs(), 4_758_437_888);
     assert!(plan.arena_len() <= 5 << 20, "{} bytes", plan.arena_len());
 }
