@@ -9,7 +9,7 @@ use std::sync::Arc;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use monet::engine::int8::Kernel;
 use monet::package::Package;
-use monet::pipeline::{self, Job, Model};
+use monet::pipeline::{self, FileJob, Model};
 use monet_testing::nifti::Nifti;
 
 const SIZE: [usize; 3] = [512, 512, 150];
@@ -18,7 +18,7 @@ fn volume(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let input = Nifti::blob(SIZE).write(&folder.path().join("ct.nii.gz"));
     let output = folder.path().join("mask.nii.gz");
-    let job = Job { input, output, overwrite: true, ..Job::default() };
+    let job = FileJob { input, output, overwrite: true, ..FileJob::default() };
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/bench/monet-256.int8.toml");
     let package = Package::load(&manifest).expect("the bench package is committed");
 
@@ -29,7 +29,7 @@ fn volume(c: &mut Criterion) {
         let mut model = Model::new(package.clone(), threads, Kernel::best());
         group.bench_function(format!("{threads} thread(s)"), |b| {
             b.iter(|| {
-                pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| ())
+                pipeline::segment_file(&mut model, &job, &Arc::default(), &mut |_, _| ())
                     .expect("a mask")
             });
         });

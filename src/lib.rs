@@ -17,7 +17,8 @@
 //!   takes ONNX files from anywhere tries them in another process, as the command does
 //!   ([`pipeline::Model::with_trial`], `engine::needs`).
 //!
-//! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings
+//! Data takes one way: [`volume`] reads slices from a file or from any other
+//! [`volume::PlaneReader`], [`package`] prepares them for the net and brings
 //! labels back, [`engine`] runs the net, [`pipeline`] joins the three, [`measure`] says what came
 //! out.
 //!
@@ -26,16 +27,16 @@
 //!
 //! use monet::engine::int8::Kernel;
 //! use monet::package::Package;
-//! use monet::pipeline::{self, Job, Model};
+//! use monet::pipeline::{self, FileJob, Model};
 //!
 //! let folder = tempfile::tempdir()?;
-//! let job = Job {
+//! let job = FileJob {
 //!     input: "models/sample/mni152-hippocampus.nii.gz".into(),
 //!     output: folder.path().join("mask.nii.gz"),
-//!     ..Job::default()
+//!     ..FileJob::default()
 //! };
 //! let mut model = Model::new(Package::embedded(), 2, Kernel::best());
-//! let report = pipeline::segment(&mut model, &job, &Arc::default(), &mut |_, _| {})?;
+//! let report = pipeline::segment_file(&mut model, &job, &Arc::default(), &mut |_, _| {})?;
 //! assert_eq!(report.slices, 52);
 //! assert!(report.labels.iter().all(|label| label.ml > 0.1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -104,7 +104,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     let write = |slice: Labelled| {
         sink.push(slice.labels)?;
         labels.add(slice.index, slice.labels);
-        preview.add(slice.index, slice.grey, slice.labels);
+        preview.add(slice.index, slice.thumbnail, slice.labels);
         done += 1;
         if done == 40 || done == 200 {
             at[usize::from(done == 200)] = ALLOCATIONS.load(Ordering::Relaxed);

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 use monet::measure::json;
 use monet::package::table;
-use monet::pipeline::{self, Job, Model, PipelineError, Report};
+use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
 
 use super::segment::{SegmentArgs, progress_bar, tell};
@@ -19,7 +19,7 @@ use super::{Outcome, interrupt, reports, terminal};
 ///
 /// # Errors
 /// What concerns all inputs.
-pub(super) fn run(jobs: Vec<Job>, args: SegmentArgs) -> Result<Outcome> {
+pub(super) fn run(jobs: Vec<FileJob>, args: SegmentArgs) -> Result<Outcome> {
     let batch = Arc::new(Batch { jobs, args, tally: Mutex::default() });
     let work = batch.clone();
     let ended = interrupt::watch(move |interrupted| work.run(interrupted))?;
@@ -45,7 +45,7 @@ fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
 /// the one that watches it.
 struct Batch {
     args: SegmentArgs,
-    jobs: Vec<Job>,
+    jobs: Vec<FileJob>,
     tally: Mutex<Tally>,
 }
 
@@ -101,12 +101,12 @@ impl Batch {
     fn segment(
         &self,
         model: &mut Model,
-        job: &Job,
+        job: &FileJob,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Report, PipelineError> {
         let bar = if self.args.quiet { ProgressBar::hidden() } else { progress_bar(&job.input) };
         self.tally().bar = Some(bar.clone());
-        let report = pipeline::segment(model, job, interrupted, &mut |done, slices| {
+        let report = pipeline::segment_file(model, job, interrupted, &mut |done, slices| {
             bar.set_length(slices as u64);
             bar.set_position(done as u64);
         });
@@ -137,7 +137,7 @@ impl Batch {
 }
 
 /// An error that does not say of which volume it is says it now.
-fn explained(error: PipelineError, job: &Job) -> anyhow::Error {
+fn explained(error: PipelineError, job: &FileJob) -> anyhow::Error {
     let nameless = matches!(
         error,
         PipelineError::Engine { .. }
@@ -149,7 +149,7 @@ fn explained(error: PipelineError, job: &Job) -> anyhow::Error {
 }
 
 /// What an interrupt left undone, from `job` on.
-fn unfinished(job: &Job, done: usize, failed: usize, inputs: usize) -> String {
+fn unfinished(job: &FileJob, done: usize, failed: usize, inputs: usize) -> String {
     let input = shown(&job.input);
     if inputs == 1 {
         return format!("interrupted: {input} is not segmented, nothing was written");

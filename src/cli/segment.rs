@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::paths::VolumeName;
-use monet::pipeline::{Job, Report};
+use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
 use super::region::RegionArgs;
@@ -76,7 +76,7 @@ pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
 }
 
 /// One job an input. With several inputs the figures of all are one report, which is not a job's.
-fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
+fn jobs(args: &SegmentArgs) -> Result<Vec<FileJob>> {
     let several = args.inputs.len() > 1;
     ensure!(
         !several || args.output.is_dir(),
@@ -100,7 +100,15 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<Job>> {
                 .map(|path| if several { beside(path, &name) } else { path.clone() });
             let RegionArgs { accept_any, .. } = args.part;
             let (input, overwrite, region) = (input.clone(), args.force, args.part.region());
-            Ok(Job { input, output, preview, stats: stats.cloned(), overwrite, region, accept_any })
+            Ok(FileJob {
+                input,
+                output,
+                preview,
+                stats: stats.cloned(),
+                overwrite,
+                region,
+                accept_any,
+            })
         })
         .collect()
 }
@@ -133,7 +141,7 @@ fn beside(path: &Path, name: &OsStr) -> PathBuf {
 }
 
 /// Warnings as messages, figures as results, but where these go there as JSON.
-pub(super) fn tell(report: &Report, job: &Job, args: &SegmentArgs) -> Result<()> {
+pub(super) fn tell(report: &Report, job: &FileJob, args: &SegmentArgs) -> Result<()> {
     report
         .warnings
         .iter()
@@ -154,7 +162,7 @@ pub(super) fn progress_bar(input: &Path) -> ProgressBar {
 }
 
 /// What a person wants to see at once.
-fn summary(report: &Report, job: &Job) -> String {
+fn summary(report: &Report, job: &FileJob) -> String {
     let mut text = format!(
         "{}: {} slices in {:.2} s ({:.1} slices/s), {} {} by {}\n",
         shown(&job.output),

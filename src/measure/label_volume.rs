@@ -8,7 +8,7 @@ use std::collections::TryReserveError;
 use std::path::{Path, PathBuf};
 
 use super::score::MeasureError;
-use crate::volume::{Geometry, SliceSource, VolumeHeader, VolumeWarning};
+use crate::volume::{Geometry, NiftiReader, PlaneReader, SliceSource, VolumeWarning};
 
 /// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size
 /// takes 2 GiB where labels fit into eight bits.
@@ -39,7 +39,7 @@ enum Plane {
 /// An open label volume whose voxels are not read yet.
 pub(super) struct Unread {
     path: PathBuf,
-    source: SliceSource,
+    source: SliceSource<'static>,
 }
 
 impl LabelVolume {
@@ -131,18 +131,15 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
 impl Unread {
     /// Opens a label volume and refuses what its header already rules out.
     pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
-        let accept = |header: &VolumeHeader| {
-            let VolumeHeader { channels, size, .. } = *header;
-            let voxels = size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul);
-            if channels > 1 {
-                Err(MeasureError::Channels { path: path.into(), channels })
-            } else if voxels > MAX_LABEL_VOXELS {
-                Err(MeasureError::TooLarge { path: path.into(), size })
-            } else {
-                Ok(())
-            }
-        };
-        Ok(Self { path: path.into(), source: SliceSource::open_stored(path, accept)? })
+        let reader = NiftiReader::open(path, None)?;
+        let (channels, size) = (reader.grid().channels(), reader.grid().size());
+        if channels > 1 {
+            return Err(MeasureError::Channels { path: path.into(), channels });
+        }
+        if size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul) > MAX_LABEL_VOXELS {
+            return Err(MeasureError::TooLarge { path: path.into(), size });
+        }
+        Ok(Self { path: path.into(), source: SliceSource::stored(Box::new(reader)) })
     }
 
     /// The grid, with axes in the file's order.
@@ -173,7 +170,7 @@ impl Unread {
                 }
             }
         }
-        let warnings = self.source.header().warnings.clone();
+        let warnings = self.source.grid().warnings().to_vec();
         Ok(LabelVolume { geometry: *self.source.geometry(), planes, counts, warnings })
     }
 }

@@ -1,27 +1,30 @@
 //! What is wrong or doubtful about a volume or its result: refused before the work, or told with
 //! it.
 
-use super::{Job, PipelineError};
+use std::path::Path;
+
+use super::PipelineError;
 use crate::measure::LabelReport;
 use crate::package::{Beyond, IntensityWarning, Manifest};
 use crate::volume::{Geometry, SliceSource};
 
-/// Holds a volume against the package's `[accepts]`. Returns the limits that it does not keep where
-/// the job takes any volume.
+/// Holds a volume against the package's `[accepts]`. Returns the limits that the volume does not
+/// keep, which are none unless `accept_any`.
 ///
 /// # Errors
-/// [`PipelineError::NotAccepted`] where it does not.
+/// [`PipelineError::NotAccepted`] where there are some.
 pub(super) fn accept(
-    job: &Job,
+    name: &Path,
+    accept_any: bool,
     manifest: &Manifest,
     volume: &Geometry,
 ) -> Result<Vec<Beyond>, PipelineError> {
     let beyond =
         manifest.accepts.as_ref().map(|accepts| accepts.beyond(volume)).unwrap_or_default();
-    if beyond.is_empty() || job.accept_any {
+    if beyond.is_empty() || accept_any {
         return Ok(beyond);
     }
-    Err(PipelineError::NotAccepted { path: job.input.clone(), package: package(manifest), beyond })
+    Err(PipelineError::NotAccepted { path: name.to_owned(), package: package(manifest), beyond })
 }
 
 fn package(manifest: &Manifest) -> String {
@@ -72,7 +75,7 @@ impl Doubts {
         labels: &[LabelReport],
     ) -> Vec<String> {
         let mut all: Vec<String> =
-            source.header().warnings.iter().map(ToString::to_string).collect();
+            source.grid().warnings().iter().map(ToString::to_string).collect();
         if !self.beyond.is_empty() {
             let (package, list) = (package(manifest), list(&self.beyond));
             all.push(format!(

@@ -1,16 +1,135 @@
-//! What is asked for.
+//! What is to be done with one volume: where it comes from and where its results go.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::PipelineError;
+use crate::atomic::{self, Staged};
+use crate::measure::Clock;
+use crate::package::{Manifest, table};
 use crate::paths::Paths;
-use crate::volume::Region;
+use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneReader, Region};
 
-/// What is to be done with one volume.
+/// One volume that is to be segmented, wherever it and its results are. [`FileJob`] is the same for
+/// files.
+///
+/// A volume in memory, its labels in memory:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use monet::engine::int8::Kernel;
+/// use monet::package::Package;
+/// use monet::pipeline::{self, Job, Model};
+/// use monet::volume::{
+///     Affine, BufferReader, ByteOrder, Geometry, Grid, LabelBuffer, VoxelType,
+/// };
+///
+/// // 40 × 50 × 30 voxels of 1 mm, of which the first axis runs to the right, the second to anterior
+/// // and the third to superior.
+/// let rows = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+/// let geometry = Geometry::new([40, 50, 30], Affine(rows));
+/// let grid = Grid::new("a volume in memory", geometry, VoxelType::I16, ByteOrder::Little)?;
+/// let voxels: Vec<u8> = (0..40 * 50 * 30).flat_map(|i| (i as i16 % 997).to_le_bytes()).collect();
+/// let mut labels = vec![0; 40 * 50 * 30];
+///
+/// let writer = LabelBuffer::new("labels in memory", &grid, &mut labels)?;
+/// let reader = BufferReader::new(grid, voxels)?;
+/// let job = Job::new(reader, writer);
+/// let mut model = Model::new(Package::embedded(), 1, Kernel::best());
+/// let report = pipeline::segment(&mut model, job, &Arc::default(), &mut |_, _| {})?;
+///
+/// assert_eq!(report.slices, 30);
+/// let found: u64 = report.labels.iter().map(|label| label.voxels).sum();
+/// assert_eq!(found, labels.iter().filter(|label| **label > 0).count() as u64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Job<'a> {
+    /// The volume, of which no plane was read yet.
+    pub volume: Box<dyn PlaneReader + 'a>,
+    /// Where the labels of its whole grid go.
+    pub labels: Box<dyn LabelWriter + 'a>,
+    /// Where a picture of them goes, as PNG.
+    pub preview: Option<Document<'a>>,
+    /// Where the report goes, as JSON.
+    pub stats: Option<Document<'a>>,
+    /// Whether existing files are replaced.
+    pub overwrite: bool,
+    /// The part of the volume that is segmented, as if there were nothing else; outside it there
+    /// is no label. Intensities are normalised by what lies in it, and [`Manifest::accepts`] holds
+    /// for it.
+    pub region: Option<Region>,
+    /// Whether a volume is segmented that the package does not accept.
+    pub accept_any: bool,
+    /// Folder for slices that have to wait on disk; the system's temporary folder when `None`.
+    pub spool_dir: Option<PathBuf>,
+    /// Runs since the job was made, for the report.
+    pub(super) clock: Clock,
+}
+
+/// Where a picture or a report goes.
+#[derive(Debug)]
+pub enum Document<'a> {
+    /// To a file, which appears together with the label volume's.
+    File(PathBuf),
+    /// Into a buffer of the caller, whose content it replaces.
+    Buffer(&'a mut Vec<u8>),
+}
+
+/// A document that is complete, and not yet where it is to go.
+pub(super) enum Complete<'a> {
+    File(Staged),
+    Buffer(&'a mut Vec<u8>, Vec<u8>),
+}
+
+impl<'a> Document<'a> {
+    /// Completes it: a file is on disk, without its name.
+    pub(super) fn complete(self, content: Vec<u8>) -> Result<Complete<'a>, OutputError> {
+        Ok(match self {
+            Self::File(path) => Complete::File(
+                Staged::write(&path, &content)
+                    .map_err(|source| OutputError::Write { path, source })?,
+            ),
+            Self::Buffer(buffer) => Complete::Buffer(buffer, content),
+        })
+    }
+}
+
+impl fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("volume", &self.volume.grid().name())
+            .field("labels", &self.labels.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Job<'a> {
+    /// The whole volume, if the package accepts it, without picture and report.
+    #[must_use]
+    pub fn new(volume: impl PlaneReader + 'a, labels: impl LabelWriter + 'a) -> Self {
+        Self {
+            volume: Box::new(volume),
+            labels: Box::new(labels),
+            preview: None,
+            stats: None,
+            overwrite: false,
+            region: None,
+            accept_any: false,
+            spool_dir: None,
+            clock: Clock::start(),
+        }
+    }
+}
+
+/// A job whose volume and results are files.
 #[derive(Debug, Clone, Default)]
-pub struct Job {
-    /// The volume.
+pub struct FileJob {
+    /// The volume: a NIfTI file.
     pub input: PathBuf,
-    /// The label volume to write.
+    /// The label volume to write, `.nii` or `.nii.gz`.
     pub output: PathBuf,
     /// A picture to write beside it.
     pub preview: Option<PathBuf>,
@@ -18,28 +137,51 @@ pub struct Job {
     pub stats: Option<PathBuf>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
-    /// The part of the volume that is segmented, as if there were nothing else; the label volume
-    /// has the whole grid, and nothing outside. Intensities are normalised by what lies in it, and
-    /// [`Manifest::accepts`](crate::package::Manifest::accepts) holds for it.
+    /// As [`Job::region`].
     pub region: Option<Region>,
-    /// Whether a volume is segmented that the package does not accept.
+    /// As [`Job::accept_any`].
     pub accept_any: bool,
 }
 
-impl Job {
-    fn outputs(&self) -> impl Iterator<Item = &Path> {
-        [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-    }
-
+impl FileJob {
     /// What it reads and writes.
     #[must_use]
     pub fn paths(&self) -> Paths {
         let mut paths = Paths::new();
         paths.read(&self.input);
-        self.outputs().for_each(|path| paths.write(path));
+        let outputs = [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()];
+        outputs.into_iter().flatten().for_each(|path| paths.write(path));
         paths
+    }
+
+    /// Opens the volume and begins the label volume, which names the manifest's labels. Set from
+    /// outside, `interrupted` ends reading.
+    ///
+    /// # Errors
+    /// [`PipelineError::Volume`], [`PipelineError::Interrupted`], [`PipelineError::Output`]
+    pub fn open(
+        &self,
+        manifest: &Manifest,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Job<'static>, PipelineError> {
+        let clock = Clock::start();
+        let volume = NiftiReader::open(&self.input, Some(interrupted.clone()))?;
+        let names = table::caret_xml(&manifest.labels);
+        let labels = NiftiLabels::create(&self.output, volume.grid(), self.overwrite, &names)?;
+        let file = |path: &Option<PathBuf>| path.clone().map(Document::File);
+        Ok(Job {
+            preview: file(&self.preview),
+            stats: file(&self.stats),
+            overwrite: self.overwrite,
+            region: self.region,
+            accept_any: self.accept_any,
+            spool_dir: Some(self.folder().to_owned()),
+            clock,
+            ..Job::new(volume, labels)
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        atomic::folder(&self.output)
     }
 }

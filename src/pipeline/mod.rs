@@ -1,9 +1,12 @@
-//! From a volume file to a label volume, with figures and a preview: the one way data takes through
-//! the library.
+//! From a volume to its labels, with figures and a preview: the one way data takes through the
+//! library.
 //!
-//! [`stream`](mod@stream) joins the stages; [`segment`] prepares them for one file and gathers the
-//! report. Nothing here knows the command line; progress goes to a callback.
+//! A [`Job`] says where a volume comes from and where its results go; [`FileJob`] says it by paths.
+//! [`segment`] prepares the stages for one job and gathers the [`Report`]; [`stream`](mod@stream)
+//! joins the stages. Nothing here knows a file format or the command line; progress goes to a
+//! callback.
 
+mod deferred;
 mod doubtful;
 mod job;
 mod model;
@@ -12,29 +15,31 @@ mod queue;
 mod report;
 mod segment;
 pub mod stream;
-mod waiting;
 mod window;
 
 use thiserror::Error;
 
-pub use job::Job;
+pub use job::{Document, FileJob, Job};
 pub use model::Model;
 pub use report::{ModelReport, Report};
-pub use segment::segment;
+pub use segment::{segment, segment_file};
 
 use crate::engine::EngineError;
 use crate::package::{Beyond, FitError};
 use crate::paths::PathError;
 use crate::text::shown;
-use crate::volume::VolumeError;
+use crate::volume::{OutputError, VolumeError};
 
 /// Why a volume was not segmented.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PipelineError {
-    /// Reading the volume or writing the labels failed.
+    /// Reading the volume failed.
     #[error(transparent)]
     Volume(VolumeError),
+    /// Writing labels, picture or report failed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The volume's slices do not fit the model.
     #[error("{}: does not fit the model", shown(path))]
     Fit {

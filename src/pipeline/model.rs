@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Job, PipelineError};
+use super::{FileJob, PipelineError};
 use crate::atomic;
 use crate::engine::{self, Choice, Engine, EngineError};
 use crate::package::Package;
@@ -67,7 +67,7 @@ impl Model {
     }
 
     /// Fails before any work on what would fail after it.
-    pub(super) fn check(&mut self, job: &Job) -> Result<(), PipelineError> {
+    pub(super) fn check(&mut self, job: &FileJob) -> Result<(), PipelineError> {
         let paths = job.paths();
         let folders = paths.folders();
         if folders != self.tidy {

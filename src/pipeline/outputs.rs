@@ -1,131 +1,141 @@
-//! Where labelled slices go: the label volume, its figures and its picture, which appear together
-//! or not at all.
+//! Where labelled slices go: the labels, their figures and their picture, which appear together or
+//! not at all.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::deferred::DeferredSlices;
+use super::job::{Complete, Document};
 use super::stream::Labelled;
-use super::waiting::Waiting;
-use super::{Job, PipelineError, Report};
-use crate::atomic::Staged;
+use super::{PipelineError, Report};
 use crate::measure::{self, LabelReport, LabelStats, Preview, Thinning};
-use crate::package::{Manifest, table};
+use crate::package::Manifest;
 use crate::text::shown;
-use crate::volume::{self, LabelSink, SliceSource, VolumeError, VoxelBox};
+use crate::volume::{self, LabelSink, LabelWriter, OutputError, SliceSource, VoxelBox};
 
-/// The outputs of one volume in the making.
-pub(super) struct Outputs {
-    ready: Ready,
+/// Where a volume's results go.
+pub(super) struct Places<'a> {
+    pub(super) labels: Box<dyn LabelWriter + 'a>,
+    pub(super) preview: Option<Document<'a>>,
+    pub(super) stats: Option<Document<'a>>,
+    /// Whether existing files are replaced.
+    pub(super) overwrite: bool,
+}
+
+/// The outputs of one volume in the making. Dropped unfinished, they leave nothing.
+pub(super) struct Outputs<'a> {
+    settled: Settled<'a>,
     /// What comes before, where the package keeps only the largest piece of a label.
-    waiting: Option<Waiting>,
+    deferred: Option<DeferredSlices>,
+    preview: Option<Document<'a>>,
+    stats: Option<Document<'a>>,
+    overwrite: bool,
+    /// The picture's title.
+    title: String,
+    /// The picture, once it is drawn.
+    picture: Option<Complete<'a>>,
 }
 
 /// What takes slices whose labels are settled.
-struct Ready {
-    sink: LabelSink,
+struct Settled<'a> {
+    sink: LabelSink<'a>,
     stats: LabelStats,
     preview: Option<Preview>,
     /// Where the slices lie in the whole volume, whose indices people are told.
     part: VoxelBox,
 }
 
-impl Ready {
-    fn push(&mut self, Labelled { index, labels, grey }: Labelled) -> Result<(), VolumeError> {
+impl Settled<'_> {
+    fn push(&mut self, Labelled { index, labels, thumbnail }: Labelled) -> Result<(), OutputError> {
         self.sink.push(labels)?;
         self.stats.add(index, labels);
         if let Some(preview) = &mut self.preview {
-            preview.add(index + self.part.first[2], grey, labels);
+            preview.add(index + self.part.first[2], thumbnail, labels);
         }
         Ok(())
     }
 }
 
-impl Outputs {
-    /// For the volume in `source`; what must wait does so in `folder`.
+impl<'a> Outputs<'a> {
+    /// For the volume in `source`; slices that have to wait do so in `folder`.
     pub(super) fn create(
-        job: &Job,
+        places: Places<'a>,
         source: &SliceSource,
         manifest: &Manifest,
-        folder: &Path,
-    ) -> Result<Self, VolumeError> {
-        let geometry = source.geometry();
-        let ready = Ready {
-            sink: LabelSink::create_named(
-                &job.output,
-                source,
-                job.overwrite,
-                Some(folder),
-                &table::caret_xml(&manifest.labels),
-            )?,
+        folder: Option<&Path>,
+    ) -> Result<Self, OutputError> {
+        let Places { labels, preview, stats, overwrite } = places;
+        let (geometry, part) = (source.geometry(), source.part());
+        let picture = preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels));
+        let thinning = picture.as_ref().map(Preview::thinning);
+        let settled = Settled {
+            sink: LabelSink::new(labels, source, folder)?,
             stats: LabelStats::new(geometry, &manifest.labels),
-            preview: job.preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels)),
-            part: source.part(),
+            preview: picture,
+            part,
         };
-        let mut outputs = Self { ready, waiting: None };
-        outputs.waiting = Waiting::new(manifest, geometry, outputs.thinning(), folder)?;
-        Ok(outputs)
+        let deferred = DeferredSlices::new(manifest, geometry, thinning, folder)?;
+        let name = shown(source.grid().name().file_name().unwrap_or_default()).to_string();
+        let whole = part == VoxelBox::whole(source.whole().size);
+        let title = if whole { name } else { format!("{name}, a part of it") };
+        Ok(Self { settled, deferred, preview, stats, overwrite, title, picture: None })
     }
 
-    /// What is to be kept of the slices' picture.
+    /// What the labels are called.
+    pub(super) fn name(&self) -> &Path {
+        self.settled.sink.name()
+    }
+
+    /// How slices become thumbnails.
     pub(super) fn thinning(&self) -> Option<Thinning> {
-        self.ready.preview.as_ref().map(Preview::thinning)
+        self.settled.preview.as_ref().map(Preview::thinning)
     }
 
     /// Takes the next slice.
-    pub(super) fn push(&mut self, slice: Labelled) -> Result<(), VolumeError> {
-        match &mut self.waiting {
-            Some(waiting) => waiting.push(slice),
-            None => self.ready.push(slice),
+    pub(super) fn push(&mut self, slice: Labelled) -> Result<(), OutputError> {
+        match &mut self.deferred {
+            Some(deferred) => deferred.push(slice),
+            None => self.settled.push(slice),
         }
     }
 
     /// After the last slice: lets those go on that waited for it.
     pub(super) fn release(&mut self, interrupted: &AtomicBool) -> Result<(), PipelineError> {
-        match self.waiting.take() {
-            Some(waiting) => waiting.release(interrupted, |slice| self.ready.push(slice)),
+        match self.deferred.take() {
+            Some(deferred) => deferred.release(interrupted, |slice| self.settled.push(slice)),
             None => Ok(()),
         }
     }
 
     /// Each label's figures, in indices of the whole volume.
     pub(super) fn labels(&self) -> Vec<LabelReport> {
-        let mut labels = self.ready.stats.finish();
-        labels.iter_mut().for_each(|label| label.shift(self.ready.part.first));
+        let mut labels = self.settled.stats.finish();
+        labels.iter_mut().for_each(|label| label.shift(self.settled.part.first));
         labels
     }
 
-    /// The picture, if one is wanted, complete on disk.
-    pub(super) fn picture(
-        &mut self,
-        job: &Job,
-        labels: &[LabelReport],
-    ) -> Result<Option<Staged>, VolumeError> {
-        let (Some(path), Some(preview)) = (&job.preview, self.ready.preview.take()) else {
-            return Ok(None);
-        };
-        let name = shown(job.input.file_name().unwrap_or_default());
-        let title =
-            if job.region.is_some() { format!("{name}, a part of it") } else { name.to_string() };
-        stage(path, &preview.png(&title, labels)).map(Some)
+    /// Completes the picture, if one is wanted.
+    pub(super) fn draw(&mut self, labels: &[LabelReport]) -> Result<(), OutputError> {
+        if let (Some(place), Some(preview)) = (self.preview.take(), self.settled.preview.take()) {
+            self.picture = Some(place.complete(preview.png(&self.title, labels))?);
+        }
+        Ok(())
     }
 
-    /// Gives everything its name once all of it is complete on disk, the label volume last.
-    pub(super) fn commit(
-        self,
-        job: &Job,
-        picture: Option<Staged>,
-        report: &Report,
-    ) -> Result<(), VolumeError> {
-        let json = match &job.stats {
-            Some(path) => Some(stage(path, measure::json(report).as_bytes())?),
-            None => None,
-        };
-        let set = [picture, json, Some(self.ready.sink.stage()?)].into_iter().flatten().collect();
-        volume::commit(set, job.overwrite)
+    /// Completes everything, and then gives all files their names, the label volume last.
+    pub(super) fn finish(self, report: &Report) -> Result<(), OutputError> {
+        let json = || measure::json(report).into_bytes();
+        let stats = self.stats.map(|place| place.complete(json())).transpose()?;
+        let (mut files, mut buffers) = (Vec::new(), Vec::new());
+        for document in [self.picture, stats].into_iter().flatten() {
+            match document {
+                Complete::File(staged) => files.push(staged),
+                Complete::Buffer(buffer, content) => buffers.push((buffer, content)),
+            }
+        }
+        files.extend(self.settled.sink.stage()?);
+        volume::publish(files, self.overwrite)?;
+        buffers.into_iter().for_each(|(buffer, content)| *buffer = content);
+        Ok(())
     }
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, VolumeError> {
-    Staged::write(path, bytes)
-        .map_err(|source| VolumeError::Write { path: path.to_owned(), source })
 }

@@ -12,10 +12,10 @@ use crate::volume::VoxelBox;
 /// What was done with one volume.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The volume.
+    /// The volume: its path, or the name that its reader gives it.
     #[serde(serialize_with = "text::serialize_path")]
     pub input: PathBuf,
-    /// The label volume.
+    /// The labels: their path, or the name that their writer gives them.
     #[serde(serialize_with = "text::serialize_path")]
     pub output: PathBuf,
     /// The model.
@@ -37,7 +37,7 @@ pub struct Report {
     pub threads: usize,
     /// What ran the net.
     pub engine: String,
-    /// From the file's opening to the finished output.
+    /// From the job's making to the finished labels.
     pub wall_s: f64,
     /// Of `wall_s`, the passes over the volume before the first slice (statistics, spool,
     /// planning).

@@ -1,36 +1,60 @@
 //! One volume from start to end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::doubtful::{self, Doubts};
-use super::outputs::Outputs;
+use super::outputs::{Outputs, Places};
 use super::stream::{self, Labelled, Preparation};
-use super::{Job, Model, ModelReport, PipelineError, Report};
-use crate::atomic;
+use super::{FileJob, Job, Model, ModelReport, PipelineError, Report};
 use crate::engine::Engine;
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
-use crate::package::{Beyond, FitPlan, Intensity, IntensityStats, IntensityWarning, Manifest};
+use crate::package::{FitPlan, Intensity, IntensityStats, IntensityWarning, Manifest};
 use crate::volume::{Geometry, SliceSource, SourceOptions};
 
-/// Segments one volume. `progress` is told how many slices of how many are written. Either all
-/// outputs are written or none ([`crate::atomic`] says how); the label volume is the last to
-/// appear.
+/// Segments a volume in a file. All outputs are written or none ([`crate::atomic`] says how); the
+/// label volume is the last to appear.
+///
+/// # Errors
+/// As [`segment`]; [`PipelineError::Path`] before anything is read.
+pub fn segment_file(
+    model: &mut Model,
+    job: &FileJob,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, PipelineError> {
+    model.check(job)?;
+    let job = job.open(&model.package.manifest, interrupted)?;
+    segment(model, job, interrupted, progress)
+}
+
+/// Segments one volume. `progress` is told how many slices of how many are written. Files appear
+/// together or not at all, and buffers are filled after them.
 ///
 /// # Errors
 /// [`PipelineError`]
 pub fn segment(
     model: &mut Model,
-    job: &Job,
+    job: Job,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
-    model.check(job)?;
-    let clock = Clock::start();
+    let Job { volume, labels, preview, stats, overwrite, region, accept_any, spool_dir, clock } =
+        job;
     let manifest = model.package.manifest.clone();
-    let (mut source, beyond) = open(job, &manifest, interrupted)?;
-    let fit = fit(job, &manifest, &source)?;
-    let mut outputs = Outputs::create(job, &source, &manifest, atomic::folder(&job.output))?;
+    let options = SourceOptions {
+        orientation: manifest.orientation,
+        spool_dir,
+        region,
+        interrupted: Some(interrupted.clone()),
+    };
+    let geometry = options.geometry(volume.grid())?;
+    let beyond = doubtful::accept(volume.grid().name(), accept_any, &manifest, &geometry)?;
+    let mut source = SliceSource::new(volume, &options)?;
+    let fit = fit(&manifest, &source)?;
+    let places = Places { labels, preview, stats, overwrite };
+    let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
     let (intensity, warnings) = intensity(&manifest, &mut source, interrupted)?;
     let doubts = Doubts { beyond, intensity: warnings };
     let mut engines = model.take_engines(fit.net_size())?;
@@ -47,41 +71,21 @@ pub fn segment(
     model.engines = engines;
 
     let labels = outputs.labels();
-    let picture = outputs.picture(job, &labels)?;
+    outputs.draw(&labels)?;
     let wall_s = clock.elapsed().as_secs_f64();
     let ran = Ran { threads, engine, wall_s, before_s, stages };
-    let report = report(job, &manifest, &source, ran, labels, doubts);
+    let read = Read { source: &source, is_part: region.is_some() };
+    let report = report(&manifest, read, outputs.name(), ran, labels, doubts);
     source.verify()?;
-    outputs.commit(job, picture, &report)?;
+    outputs.finish(&report)?;
     Ok(report)
 }
 
-/// The volume, where the package accepts it, and the limits that it does not keep where the job
-/// takes any.
-fn open(
-    job: &Job,
-    manifest: &Manifest,
-    interrupted: &Arc<AtomicBool>,
-) -> Result<(SliceSource, Vec<Beyond>), PipelineError> {
-    let options = SourceOptions {
-        orientation: manifest.orientation,
-        spool_dir: Some(atomic::folder(&job.output).to_owned()),
-        region: job.region,
-        interrupted: Some(interrupted.clone()),
-    };
-    let mut beyond = Vec::new();
-    let source = SliceSource::open_if(&job.input, &options, |volume| {
-        beyond = doubtful::accept(job, manifest, volume)?;
-        Ok::<_, PipelineError>(())
-    })?;
-    Ok((source, beyond))
-}
-
 /// How a slice is brought to the net's size.
-fn fit(job: &Job, manifest: &Manifest, source: &SliceSource) -> Result<FitPlan, PipelineError> {
+fn fit(manifest: &Manifest, source: &SliceSource) -> Result<FitPlan, PipelineError> {
     let Geometry { size, spacing, .. } = *source.geometry();
     FitPlan::new(manifest, source.channels(), [size[0], size[1]], [spacing[0], spacing[1]])
-        .map_err(|source| PipelineError::Fit { path: job.input.clone(), source })
+        .map_err(|e| PipelineError::Fit { path: source.grid().name().to_owned(), source: e })
 }
 
 /// The passes that normalisation needs, and what is doubtful about what they found.
@@ -140,10 +144,17 @@ struct Ran {
     stages: StageTimes,
 }
 
+/// What was read to its end.
+struct Read<'a> {
+    source: &'a SliceSource<'a>,
+    /// Whether a part of the volume was asked for.
+    is_part: bool,
+}
+
 fn report(
-    job: &Job,
     manifest: &Manifest,
-    source: &SliceSource,
+    Read { source, is_part }: Read,
+    output: &Path,
     ran: Ran,
     labels: Vec<LabelReport>,
     doubts: Doubts,
@@ -151,12 +162,12 @@ fn report(
     let Ran { threads, engine, wall_s, before_s, stages } = ran;
     let (whole, slices) = (source.whole(), source.geometry().size[2]);
     Report {
-        input: job.input.clone(),
-        output: job.output.clone(),
+        input: source.grid().name().to_owned(),
+        output: output.to_owned(),
         model: ModelReport::of(manifest),
         size: whole.size,
         spacing_mm: whole.spacing,
-        region: job.region.map(|_| source.part()),
+        region: is_part.then(|| source.part()),
         empty: doubtful::is_empty(&labels),
         slices,
         threads,
@@ -199,18 +210,18 @@ mod tests {
     #[test]
     fn an_engine_that_panicked_is_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let job = Job {
+        let job = FileJob {
             input: "models/sample/mni152-hippocampus.nii.gz".into(),
             output: folder.path().join("o.nii.gz"),
-            ..Job::default()
+            ..FileJob::default()
         };
         let mut model = Model::new(Package::embedded(), 2, Kernel::best());
         let never = Arc::default();
-        let segment = |model: &mut Model| segment(model, &job, &never, &mut |_, _| {});
+        let segment = |model: &mut Model| segment_file(model, &job, &never, &mut |_, _| {});
         let orientation = model.package().manifest.orientation;
         let options = SourceOptions { orientation, ..SourceOptions::default() };
         let source = SliceSource::open(&job.input, &options).unwrap();
-        let size = fit(&job, &model.package().manifest, &source).unwrap().net_size();
+        let size = fit(&model.package().manifest, &source).unwrap().net_size();
         let alive = Arc::new(());
         model.engines.push(Box::new(Breaks(size, alive.clone())));
         let error = segment(&mut model).unwrap_err();

@@ -25,7 +25,7 @@ use super::window::Window;
 use crate::engine::{Engine, EngineError};
 use crate::measure::{Clock, Stage, StageTimes, Thinning};
 use crate::package::{FitPlan, Intensity, MAX_NEIGHBOURS};
-use crate::volume::{SliceSource, VolumeError};
+use crate::volume::{OutputError, SliceSource, VolumeError};
 
 /// Slots of a lane: one in the net, one being written and then filled, both of which take less time
 /// than the net.
@@ -46,7 +46,7 @@ pub struct Preparation<'a> {
 
 impl Preparation<'_> {
     /// Pixels of the picture that are kept.
-    fn grey_len(&self) -> usize {
+    fn thumbnail_len(&self) -> usize {
         self.thinning.map_or(0, |thinning| thinning.len())
     }
 }
@@ -59,7 +59,7 @@ pub struct Labelled<'a> {
     /// Labels in the slice's own grid.
     pub labels: &'a [u8],
     /// The slice as its thinning made it; empty without one.
-    pub grey: &'a [u8],
+    pub thumbnail: &'a [u8],
 }
 
 /// A slice on its way.
@@ -76,7 +76,7 @@ struct Slot {
 #[derive(Debug, Clone)]
 struct Prepared {
     values: Vec<f32>,
-    grey: Vec<u8>,
+    thumbnail: Vec<u8>,
 }
 
 type Belt = Queue<Box<Slot>, DEPTH>;
@@ -119,7 +119,7 @@ trait Slices: Send {
     fn row(&mut self, channel: usize, y: usize, out: &mut [f32]);
 }
 
-impl Slices for SliceSource {
+impl Slices for SliceSource<'_> {
     fn size(&self) -> [usize; 3] {
         self.geometry().size
     }
@@ -209,7 +209,7 @@ pub fn stream(
     preparation: Preparation,
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
-    write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+    write: impl FnMut(Labelled) -> Result<(), OutputError>,
 ) -> Result<StageTimes, PipelineError> {
     stream_slices(source, preparation, engines, interrupted, write)
 }
@@ -220,7 +220,7 @@ fn stream_slices(
     preparation: Preparation,
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
-    write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+    write: impl FnMut(Labelled) -> Result<(), OutputError>,
 ) -> Result<StageTimes, PipelineError> {
     let [width, height, _] = source.size();
     let mut labels = vec![0; width * height];
@@ -257,7 +257,7 @@ fn collect(
     outcome: &Outcome,
     interrupted: &AtomicBool,
     labels: &mut [u8],
-    mut write: impl FnMut(Labelled) -> Result<(), VolumeError>,
+    mut write: impl FnMut(Labelled) -> Result<(), OutputError>,
 ) -> StageTimes {
     let mut times = StageTimes::default();
     for lane in outcome.lanes.iter().cycle() {
@@ -271,8 +271,8 @@ fn collect(
         let clock = Clock::start();
         preparation.fit.restore(&slot.labels, labels);
         let clock = times.add(Stage::Restore, clock);
-        let grey = &slot.input[preparation.neighbours].grey;
-        if let Err(error) = write(Labelled { index: slot.index, labels, grey }) {
+        let thumbnail = &slot.input[preparation.neighbours].thumbnail;
+        if let Err(error) = write(Labelled { index: slot.index, labels, thumbnail }) {
             outcome.fail(error.into());
         }
         times.add(Stage::Write, clock);
@@ -290,7 +290,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
     let empty = || {
         Arc::new(Prepared {
             values: vec![0.0; fit.slice_len()],
-            grey: vec![0; preparation.grey_len()],
+            thumbnail: vec![0; preparation.thumbnail_len()],
         })
     };
     // Slots that are under way hold the slices before this one; whoever takes slice i's place finds
@@ -298,7 +298,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
     let mut window = Window::new(neighbours, slices, source.descending(), ring);
     let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {
-        let Prepared { values, grey } = Arc::make_mut(slice);
+        let Prepared { values, thumbnail } = Arc::make_mut(slice);
         let clock = Clock::start();
         if source.advance()?.is_none() {
             return Ok::<bool, VolumeError>(false);
@@ -309,7 +309,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
             source.row(channel, y, row);
             intensity.apply_to(channel, row);
             if let (Some(thinning), 0) = (thinning, channel) {
-                thinning.apply(y, row, grey);
+                thinning.apply(y, row, thumbnail);
             }
         });
         times.add(Stage::Prepare, clock);

@@ -1,17 +1,16 @@
-//! What can be wrong with a volume, as messages that say what was found, what was expected and what
-//! to do.
+//! What can be wrong with a volume or with an output, as messages that say what was found, what was
+//! expected and what to do.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::forms::PLAUSIBLE_MM;
-use super::geometry::Orientation;
+use super::geometry::{Orientation, PLAUSIBLE_MM};
 use super::region::RegionError;
 use crate::text::shown;
 
-/// Why a volume cannot be read or written.
+/// Why a volume cannot be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VolumeError {
@@ -23,14 +22,13 @@ pub enum VolumeError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The header is not a NIfTI header.
-    #[error(
-        "{}: {found}, expected a NIfTI file (.nii, .nii.gz or an .hdr/.img pair): {advice}",
-        shown(path)
-    )]
-    NotNifti {
+    /// The file is of another format.
+    #[error("{}: {found}, expected {expected}: {advice}", shown(path))]
+    Format {
         /// The file.
         path: PathBuf,
+        /// The format, as the reader names it.
+        expected: &'static str,
         /// What was found instead.
         found: String,
         /// What to do.
@@ -46,6 +44,18 @@ pub enum VolumeError {
         /// What it says.
         found: String,
         /// What it may say and what to do.
+        expected: String,
+    },
+    /// The volume's grid, or the way in which it is to be read, is beyond what can be read.
+    #[error("{}: {field} is {found}, expected {expected}", shown(name))]
+    Grid {
+        /// The volume.
+        name: PathBuf,
+        /// What of the grid is refused.
+        field: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
         expected: String,
     },
     /// The voxel data ends early or its compression is damaged.
@@ -78,7 +88,7 @@ pub enum VolumeError {
     /// so.
     #[error("{}: interrupted", shown(path))]
     Interrupted {
-        /// The file.
+        /// The volume.
         path: PathBuf,
     },
     /// The part that was asked for is not there.
@@ -90,13 +100,14 @@ pub enum VolumeError {
         source: Box<RegionError>,
     },
     /// The temporary file for slices in another order fails.
-    #[error("{}: cannot keep slices here: free some space or choose another folder", shown(path))]
-    Spool {
-        /// The folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// Why an output cannot be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OutputError {
     /// The output already exists.
     #[error("{}: exists already: choose another name, or --force to replace it", shown(path))]
     Exists {
@@ -122,6 +133,19 @@ pub enum VolumeError {
         /// The file.
         path: PathBuf,
     },
+    /// The caller's buffer does not hold the labels of the volume.
+    #[error(
+        "{}: the buffer has {found} bytes, expected {expected}: one for each voxel",
+        shown(path)
+    )]
+    Buffer {
+        /// What the labels are called.
+        path: PathBuf,
+        /// Bytes of the buffer.
+        found: usize,
+        /// Voxels of the volume.
+        expected: usize,
+    },
     /// The output cannot be written.
     #[error("{}: cannot be written", shown(path))]
     Write {
@@ -130,6 +154,19 @@ pub enum VolumeError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The temporary file for slices in another order, or for slices that wait, fails.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// Why slices cannot be kept in a temporary file.
+#[derive(Debug, Error)]
+#[error("{}: cannot keep slices here: free some space or choose another folder", shown(path))]
+pub struct SpoolError {
+    /// The folder.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
 }
 
 /// What is odd about a volume and was worked around.

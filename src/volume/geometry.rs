@@ -8,6 +8,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::error::VolumeWarning;
+
+/// Degrees from perpendicular from which on a grid counts as sheared. Rounding to 32 bits gives
+/// 1e-5.
+const SHEAR_DEGREES: f64 = 0.1;
+
+/// Largest side in millimetres below and above which the unit must be wrong. The range spans a
+/// factor of 1000, so that a body within it (a mouse's brain, a standing adult) falls out of it
+/// when its unit is wrong by that much.
+pub const PLAUSIBLE_MM: [f64; 2] = [3.0, 3000.0];
+
 /// The direction in which each array axis increases: three of the letters L/R, A/P and I/S, one of
 /// each pair.
 ///
@@ -114,7 +125,7 @@ impl Affine {
     }
 
     /// Degrees by which the two axes that are farthest from perpendicular are off.
-    pub(super) fn shear_degrees(&self) -> f64 {
+    fn shear_degrees(&self) -> f64 {
         let (m, spacing) = (&self.0, self.spacing());
         let cosine = |[a, b]: [usize; 2]| {
             m.iter().map(|row| (row[a] / spacing[a]) * (row[b] / spacing[b])).sum::<f64>().abs()
@@ -171,6 +182,21 @@ impl Geometry {
     #[must_use]
     pub fn voxel_ml(&self) -> f64 {
         self.affine.determinant().abs() / 1000.0
+    }
+
+    /// What is odd about the grid, whatever format placed it.
+    pub(super) fn oddities(&self) -> Vec<VolumeWarning> {
+        let mut odd = Vec::new();
+        let degrees = self.affine.shear_degrees();
+        if degrees > SHEAR_DEGREES {
+            odd.push(VolumeWarning::Sheared { degrees });
+        }
+        let along = |axis: usize| self.spacing[axis] * self.size[axis] as f64;
+        let largest_mm = (0..3).map(along).fold(0.0, f64::max);
+        if !(PLAUSIBLE_MM[0]..=PLAUSIBLE_MM[1]).contains(&largest_mm) {
+            odd.push(VolumeWarning::OddExtent { largest_mm });
+        }
+        odd
     }
 
     /// The same grid with its axes in another order and direction.

@@ -1,28 +1,39 @@
-//! Volumes on disk as a stream of slices: reading in the model's orientation, writing labels back
-//! in the file's.
+//! Volumes as a stream of slices: reading in the model's orientation, writing labels back in the
+//! volume's own.
 //!
-//! [`SliceSource`] reads NIfTI of versions 1 and 2 (`.nii`, `.nii.gz`, `.hdr`/`.img`) and
-//! [`LabelSink`] writes labels with the same geometry. Neither knows of nets or intensities'
-//! meaning; both hold one slice, and a bounded block where slices have to be spooled.
+//! ```text
+//! file, buffer, …          the seam         orientation, region, spool     the pipeline
+//! NiftiReader, BufferReader ─ PlaneReader ─▶ SliceSource ──── f32 slices ───▶
+//! NiftiLabels, LabelBuffer ◀─ LabelWriter ── LabelSink ◀──── label slices ───
+//! ```
+//!
+//! `nifti` alone knows a file format: versions 1 and 2 of NIfTI (`.nii`, `.nii.gz`,
+//! `.hdr`/`.img`). Nothing here knows of nets or of what intensities mean. Memory holds one slice,
+//! and a bounded block where slices have to be spooled.
 
-mod bytes;
+mod buffer;
 mod error;
-mod fields;
-mod forms;
 mod geometry;
-mod header;
-mod kinds;
+mod grid;
+mod nifti;
+mod planes;
 mod region;
+mod scalings;
 mod sink;
 mod source;
 mod spool;
 mod voxels;
 
-pub use error::{VolumeError, VolumeWarning};
-pub use forms::PLAUSIBLE_MM;
-pub use geometry::{Affine, AxisMap, FileAxis, Geometry, Orientation, OrientationError};
-pub use header::{DataType, MAX_CHANNELS, MAX_SIDE, MAX_SLICE_VOXELS, MAX_SLICES, VolumeHeader};
+pub use buffer::{BufferReader, LabelBuffer};
+pub use error::{OutputError, SpoolError, VolumeError, VolumeWarning};
+pub use geometry::{
+    Affine, AxisMap, FileAxis, Geometry, Orientation, OrientationError, PLAUSIBLE_MM,
+};
+pub use grid::{
+    ByteOrder, Grid, MAX_CHANNELS, MAX_SIDE, MAX_SLICE_VOXELS, MAX_SLICES, Scaling, VoxelType,
+};
+pub use nifti::{NiftiHeader, NiftiLabels, NiftiReader};
+pub use planes::{LabelWriter, PlaneReader};
 pub use region::{Region, RegionError, VoxelBox};
-pub use sink::LabelSink;
-pub(crate) use sink::commit;
+pub use sink::{LabelSink, publish};
 pub use source::{SliceSource, SourceOptions};

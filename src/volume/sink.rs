@@ -1,31 +1,23 @@
-//! Labels out: a label volume written one slice at a time in the source file's own geometry,
-//! complete or not at all.
+//! Labels out: label slices in the model's orientation back into the planes of the volume's grid.
 
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
-use super::error::VolumeError;
-use super::header::VolumeHeader;
+use super::error::OutputError;
+use super::nifti::NiftiLabels;
+use super::planes::LabelWriter;
 use super::source::SliceSource;
 use super::spool::{Layout, Spool};
 use super::voxels::Placement;
-use crate::atomic::{self, CommitError, Part, Staged};
+use crate::atomic::{self, CommitError, Staged};
 
-/// A label volume in the making: uint8, with the dimensions, sform, qform, units and version of the
-/// format of the source's file, so that its numbers stay what they are. None of the source's texts
-/// is copied, since they may name the patient. The grid is the file's whole one; what lies outside
-/// of the region that the source was to read has no label.
-#[derive(Debug)]
-pub struct LabelSink {
-    path: PathBuf,
-    overwrite: bool,
-    out: Output,
+/// Labels in the making. They cover the volume's whole grid; outside the region that the source
+/// reads there is no label. Dropped unfinished, they leave nothing.
+pub struct LabelSink<'a> {
+    writer: Box<dyn LabelWriter + 'a>,
     placement: Placement,
     spool: Option<Spool>,
-    /// One slice in the file's order.
+    /// One slice in the stored order.
     plane: Vec<u8>,
     pushed: usize,
     /// Slices that are to be pushed: those of the source.
@@ -34,190 +26,136 @@ pub struct LabelSink {
     outside: [usize; 2],
 }
 
-#[derive(Debug)]
-enum Output {
-    Plain(BufWriter<Part>),
-    Gzip(Box<GzEncoder<BufWriter<Part>>>),
-}
-
-impl Output {
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Plain(file) => file,
-            Self::Gzip(file) => file,
-        }
-    }
-
-    fn finish(self) -> io::Result<Part> {
-        let buffered = match self {
-            Self::Plain(file) => file,
-            Self::Gzip(file) => file.finish()?,
-        };
-        buffered.into_inner().map_err(io::IntoInnerError::into_error)
+impl std::fmt::Debug for LabelSink<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LabelSink")
+            .field("name", &self.writer.name())
+            .field("pushed", &self.pushed)
+            .finish_non_exhaustive()
     }
 }
 
-impl LabelSink {
-    /// Begins a label volume at `path` (`.nii` or `.nii.gz`). Until [`LabelSink::finish`] it is a
-    /// temporary file in the same folder; dropped unfinished, that is removed and `path` is
-    /// untouched. A spool, should one be needed, goes to `spool_dir` or the system's temporary
-    /// folder.
+impl LabelSink<'static> {
+    /// Begins a NIfTI file of the source's labels, without their names: see
+    /// [`NiftiLabels::create`] and [`LabelSink::new`].
     ///
     /// # Errors
-    /// [`VolumeError::Exists`] unless `overwrite`, [`VolumeError::Name`], [`VolumeError::Write`]
+    /// As these.
     pub fn create(
         path: &Path,
         source: &SliceSource,
         overwrite: bool,
         spool_dir: Option<&Path>,
-    ) -> Result<Self, VolumeError> {
-        Self::create_named(path, source, overwrite, spool_dir, "")
+    ) -> Result<Self, OutputError> {
+        let writer = NiftiLabels::create(path, source.grid(), overwrite, "")?;
+        Self::new(Box::new(writer), source, spool_dir)
     }
+}
 
-    /// As [`LabelSink::create`], with a text that tells the labels' names and colours, as
-    /// [`caret_xml`](crate::package::table::caret_xml) gives it: it becomes an extension of the
-    /// header. Empty, it becomes none.
+impl<'a> LabelSink<'a> {
+    /// Begins the labels of what the source reads. A spool, should one be needed, goes to
+    /// `spool_dir` or the system's temporary folder.
     ///
     /// # Errors
-    /// As [`LabelSink::create`].
-    pub fn create_named(
-        path: &Path,
+    /// [`OutputError::Spool`]
+    pub fn new(
+        writer: Box<dyn LabelWriter + 'a>,
         source: &SliceSource,
-        overwrite: bool,
         spool_dir: Option<&Path>,
-        caret_xml: &str,
-    ) -> Result<Self, VolumeError> {
-        let header = source.header();
-        let failed = |source| VolumeError::Write { path: path.to_owned(), source };
-        let gzip = is_gzip(path)?;
-        if !overwrite && path.exists() {
-            return Err(VolumeError::Exists { path: path.to_owned() });
-        }
-        let file = BufWriter::with_capacity(64 << 10, atomic::begin(path).map_err(failed)?);
-        let mut out = if gzip {
-            Output::Gzip(Box::new(GzEncoder::new(file, Compression::default())))
-        } else {
-            Output::Plain(file)
-        };
-        out.writer().write_all(&beginning(header, caret_xml)).map_err(failed)?;
-        let map = source.axis_map();
+    ) -> Result<Self, OutputError> {
+        let (size, map, part) = (source.grid().size(), source.axis_map(), source.part());
         let spool = if map.keeps_slices() {
             None
         } else {
-            Some(Spool::create(spool_dir, Layout::new(header.size, 1, 1, map))?)
+            Some(Spool::create(spool_dir, Layout::new(size, 1, 1, map))?)
         };
-        let placement = Placement::new(header.size, map);
-        let part = source.part();
+        let placement = Placement::new(size, map);
         Ok(Self {
-            path: path.to_owned(),
-            overwrite,
-            out,
+            writer,
             placement: placement.within(part),
             spool,
             plane: vec![0; placement.len()],
             pushed: 0,
             slices: part.size[2],
-            outside: part.outside(header.size[map.0[2].axis], map),
+            outside: part.outside(size[map.0[2].axis], map),
         })
+    }
+
+    /// What messages and reports call the labels.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        self.writer.name()
     }
 
     /// Takes the labels of the next slice (row after row, in the model's orientation), in the order
     /// of the source.
     ///
     /// # Errors
-    /// [`VolumeError::Write`], [`VolumeError::Spool`]
+    /// [`OutputError::Write`], [`OutputError::Spool`]
     ///
     /// # Panics
     /// When `labels` has not the source's width × height.
-    pub fn push(&mut self, labels: &[u8]) -> Result<(), VolumeError> {
+    pub fn push(&mut self, labels: &[u8]) -> Result<(), OutputError> {
         assert_eq!(labels.len(), self.placement.len(), "label slice length");
         if self.pushed == 0 {
-            self.write_planes(self.outside[0])?;
+            self.write_slices(self.outside[0])?;
         }
         self.pushed += 1;
-        self.placement.labels_to_file(labels, &mut self.plane);
-        self.write_planes(1)
+        // A writer is promised as many planes as the grid has: those too many are told by `stage`.
+        if self.pushed > self.slices {
+            return Ok(());
+        }
+        self.placement.store_labels(labels, &mut self.plane);
+        self.write_slices(1)
     }
 
-    /// Writes the plane so many times.
-    fn write_planes(&mut self, times: usize) -> Result<(), VolumeError> {
+    /// Writes the slice in `plane` so many times.
+    fn write_slices(&mut self, times: usize) -> Result<(), OutputError> {
         (0..times).try_for_each(|_| match &mut self.spool {
-            Some(spool) => spool.write_record(&self.plane),
-            None => self.out.writer().write_all(&self.plane).map_err(|e| failed(&self.path, e)),
+            Some(spool) => Ok(spool.write_record(&self.plane)?),
+            None => self.writer.write(&self.plane),
         })
     }
 
-    /// Completes the file and gives it its name.
+    /// Completes the labels and gives a file its name; where one has it, it is replaced with
+    /// `overwrite`.
     ///
     /// # Errors
-    /// [`VolumeError::Incomplete`] unless every slice was pushed once, [`VolumeError::Write`],
-    /// [`VolumeError::Spool`], [`VolumeError::Exists`] when another process made the file meanwhile
-    pub fn finish(self) -> Result<(), VolumeError> {
-        let overwrite = self.overwrite;
-        commit(vec![self.stage()?], overwrite)
+    /// [`OutputError::Incomplete`] unless every slice was pushed once, [`OutputError::Write`],
+    /// [`OutputError::Spool`], [`OutputError::Exists`] when another process made the file meanwhile
+    pub fn finish(self, overwrite: bool) -> Result<(), OutputError> {
+        publish(self.stage()?, overwrite)
     }
 
-    /// Completes the file, but leaves its naming to the caller.
-    pub(crate) fn stage(mut self) -> Result<Staged, VolumeError> {
+    /// Completes the labels, but leaves the naming of files to the caller: see [`publish`].
+    ///
+    /// # Errors
+    /// As [`LabelSink::finish`].
+    pub fn stage(mut self) -> Result<Vec<Staged>, OutputError> {
         if self.pushed != self.slices {
-            let Self { path, pushed, slices, .. } = self;
-            return Err(VolumeError::Incomplete { path, pushed, slices });
+            let (path, pushed, slices) = (self.name().to_owned(), self.pushed, self.slices);
+            return Err(OutputError::Incomplete { path, pushed, slices });
         }
         self.plane.fill(0);
-        self.write_planes(self.outside[1])?;
+        self.write_slices(self.outside[1])?;
         if let Some(mut spool) = self.spool.take() {
-            let (out, path) = (self.out.writer(), &self.path);
-            spool.drain(|planes| out.write_all(planes).map_err(|e| failed(path, e)))?;
+            spool.drain(|plane| self.writer.write(plane))?;
         }
-        let file = self.out.finish().map_err(|e| failed(&self.path, e))?;
-        Staged::new(file, &self.path).map_err(|e| failed(&self.path, e))
+        self.writer.finish()
     }
 }
 
-/// Gives complete files their names, all or none.
-pub(crate) fn commit(set: Vec<Staged>, overwrite: bool) -> Result<(), VolumeError> {
-    atomic::commit(set, overwrite).map_err(|CommitError { path, source }| match source.kind() {
-        io::ErrorKind::AlreadyExists if !overwrite => VolumeError::Exists { path },
-        _ => failed(&path, source),
+/// Gives complete files their names: all of them, the last one last, or none. Existing ones are
+/// replaced with `overwrite`.
+///
+/// # Errors
+/// [`OutputError::Exists`], [`OutputError::Write`]
+pub fn publish(files: Vec<Staged>, overwrite: bool) -> Result<(), OutputError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    atomic::commit(files, overwrite).map_err(|CommitError { path, source }| match source.kind() {
+        io::ErrorKind::AlreadyExists if !overwrite => OutputError::Exists { path },
+        _ => OutputError::Write { path, source },
     })
-}
-
-fn failed(path: &Path, source: io::Error) -> VolumeError {
-    VolumeError::Write { path: path.to_owned(), source }
-}
-
-fn is_gzip(path: &Path) -> Result<bool, VolumeError> {
-    let name =
-        path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    match () {
-        () if name.ends_with(".nii.gz") => Ok(true),
-        () if name.ends_with(".nii") => Ok(false),
-        () => Err(VolumeError::Name { path: path.to_owned() }),
-    }
-}
-
-/// `NIFTI_ECODE_CARET`: the extension is XML of Caret and Connectome Workbench.
-const CODE_CARET: i32 = 30;
-
-/// What precedes the voxels: the header, four bytes that say whether an extension follows, and the
-/// extension, which is filled up to 16 bytes with white space, since that is XML, too.
-fn beginning(source: &VolumeHeader, caret_xml: &str) -> Vec<u8> {
-    let header = source.raw.version.header_len() + 4;
-    let extension =
-        if caret_xml.is_empty() { 0 } else { (8 + caret_xml.len()).next_multiple_of(16) };
-    let voxels_at = header + extension;
-    let mut out = source.raw.label_header(
-        source.size,
-        voxels_at,
-        concat!("monet ", env!("CARGO_PKG_VERSION")),
-    );
-    out.resize(header, 0);
-    if extension > 0 {
-        out[header - 4] = 1;
-        out.extend((extension as i32).to_le_bytes());
-        out.extend(CODE_CARET.to_le_bytes());
-        out.extend(caret_xml.as_bytes());
-        out.resize(voxels_at, b'\n');
-    }
-    out
 }

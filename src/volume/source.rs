@@ -1,19 +1,22 @@
-//! Slices in: a volume file read one slice at a time, in the model's orientation.
+//! Slices in: a volume's planes as slices in the model's orientation.
 //!
-//! Where the file's slowest axis is the model's slice axis and there is one channel, slices stream
-//! straight from the file; otherwise they pass through a spool on disk, as they do from a pipe,
-//! which gives its bytes but once. Memory never depends on the number of slices.
+//! Where the grid's third axis is the model's slice axis and there is one channel, a plane is a
+//! slice, and slices stream straight from the reader. Elsewhere they pass through a spool on disk,
+//! as they do from a reader that gives its planes only once. Memory never depends on the number of
+//! slices.
 
-use std::io::{self, Read};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::bytes::{self, Stream, Whole};
-use super::error::{VolumeError, VolumeWarning};
+use super::error::VolumeError;
 use super::geometry::{AxisMap, Geometry, Orientation};
-use super::header::{Files, MAX_SLICE_VOXELS, VolumeHeader};
+use super::grid::{Grid, MAX_SLICE_VOXELS};
+use super::nifti::NiftiReader;
+use super::planes::PlaneReader;
 use super::region::{Region, VoxelBox};
+use super::scalings::Scalings;
 use super::spool::{Layout, Spool};
 use super::voxels::{Decoder, Placement, Range};
 
@@ -25,18 +28,46 @@ pub struct SourceOptions {
     /// Folder for the spool, should one be needed; the system's temporary folder when `None`. The
     /// spool takes as much as the volume's uncompressed voxels.
     pub spool_dir: Option<PathBuf>,
-    /// Set from outside, it ends reading, the filling of the spool included, before the next 64 KiB
-    /// of the file.
+    /// Set from outside, it ends the filling of the spool before the next plane, and the reading of
+    /// a file that [`SliceSource::open`] opens before the next 64 KiB.
     pub interrupted: Option<Arc<AtomicBool>>,
     /// The part that is wanted: read as if there were nothing else. The spool takes the whole
     /// volume all the same.
     pub region: Option<Region>,
 }
 
+impl SourceOptions {
+    /// Geometry of the slices that [`SliceSource::new`] reads from this grid, known before any
+    /// voxel is read.
+    ///
+    /// # Errors
+    /// [`VolumeError::Region`]
+    pub fn geometry(&self, grid: &Grid) -> Result<Geometry, VolumeError> {
+        Ok(self.part(grid)?.of(grid.geometry()).oriented(self.map(grid)))
+    }
+
+    /// Which axis of the grid is which of the slices'.
+    fn map(&self, grid: &Grid) -> AxisMap {
+        AxisMap::between(grid.geometry().affine.orientation(), self.orientation)
+    }
+
+    /// The part that is wanted, along the grid's axes.
+    fn part(&self, grid: &Grid) -> Result<VoxelBox, VolumeError> {
+        let Some(region) = self.region else { return Ok(VoxelBox::whole(grid.size())) };
+        region.voxels(grid.geometry()).map_err(|source| VolumeError::Region {
+            path: grid.name().to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+}
+
 /// A volume as a stream of slices.
-pub struct SliceSource {
-    header: VolumeHeader,
-    files: Files,
+pub struct SliceSource<'a> {
+    reader: Box<dyn PlaneReader + 'a>,
     map: AxisMap,
     /// Of what is read.
     geometry: Geometry,
@@ -44,8 +75,11 @@ pub struct SliceSource {
     part: VoxelBox,
     placement: Placement,
     decoder: Decoder,
-    way: Way,
-    /// One slice as stored.
+    /// Where slices pass through a spool: all of them.
+    spool: Option<Spool>,
+    /// Of the planes in the spool; without one, of the plane that was read last.
+    scalings: Scalings,
+    /// One slice as stored, channel after channel.
     raw: Vec<u8>,
     next: usize,
     non_finite: u64,
@@ -53,117 +87,91 @@ pub struct SliceSource {
     ranges: Vec<Range>,
 }
 
-/// How slices come.
-enum Way {
-    Straight(Planes),
-    Spooled(Spool),
-}
-
-impl Way {
-    /// The way of a file's slices, and the bytes of one as stored. Where it leads through a spool,
-    /// that is filled.
-    fn new(
-        header: &mut VolumeHeader,
-        files: &Files,
-        stream: Stream,
-        map: AxisMap,
-        spool_dir: Option<&Path>,
-    ) -> Result<(Self, usize), VolumeError> {
-        let mut planes = Planes::new(header, stream)?;
-        if map.keeps_slices() && header.channels == 1 && files.data().is_seekable() {
-            return Ok((Self::Straight(planes), header.slice_bytes()));
-        }
-        check_slice(header, map)?;
-        let layout = Layout::new(header.size, header.channels, header.data_type.size(), map);
-        let mut spool = Spool::create(spool_dir, layout)?;
-        spool.fill(|plane| planes.read(plane).map_err(|e| files.check().err().unwrap_or(e)))?;
-        files.check()?;
-        planes.warn(&mut header.warnings);
-        Ok((Self::Spooled(spool), layout.record_bytes()))
-    }
-}
-
-impl std::fmt::Debug for SliceSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SliceSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SliceSource")
-            .field("header", &self.header)
+            .field("grid", self.reader.grid())
             .field("next", &self.next)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
-impl SliceSource {
-    /// Opens a volume; where a spool is needed, this reads the whole file once. Each file is opened
-    /// once and never again: what takes its name later is not read, and is noticed at the end of a
-    /// pass.
+impl SliceSource<'static> {
+    /// Opens a NIfTI file; where a spool is needed, this reads the whole file once.
     ///
     /// # Errors
-    /// [`VolumeError`]
+    /// As [`NiftiReader::open`] and [`SliceSource::new`].
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, VolumeError> {
-        Self::open_if(path, options, |_| Ok(()))
+        let reader = NiftiReader::open(path, options.interrupted.clone())?;
+        Self::new(Box::new(reader), options)
     }
+}
 
-    /// Opens a volume whose geometry passes a check (of what is read, in the orientation asked
-    /// for), which comes before any voxel.
+impl<'a> SliceSource<'a> {
+    /// The slices of a volume of which no plane was read; where a spool is needed, this reads the
+    /// whole volume once.
     ///
     /// # Errors
-    /// That of the check; [`VolumeError`]
-    pub fn open_if<E: From<VolumeError>>(
-        path: &Path,
+    /// [`VolumeError::Region`]; [`VolumeError::Grid`] where a slice would be too large;
+    /// [`VolumeError::Spool`]; as [`PlaneReader::read`].
+    pub fn new(
+        reader: Box<dyn PlaneReader + 'a>,
         options: &SourceOptions,
-        check: impl FnOnce(&Geometry) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let (mut header, files, stream) = VolumeHeader::open(path, &options.interrupted)?;
-        let map = AxisMap::between(header.geometry.affine.orientation(), options.orientation);
-        let part = match options.region {
-            None => VoxelBox::whole(header.size),
-            Some(region) => region
-                .voxels(&header.geometry)
-                .map_err(|e| VolumeError::Region { path: path.to_owned(), source: Box::new(e) })?,
-        };
-        check(&part.of(&header.geometry).oriented(map))?;
-        let way = Way::new(&mut header, &files, stream, map, options.spool_dir.as_deref())?;
-        Ok(Self::new(header, files, map, part, way))
+    ) -> Result<Self, VolumeError> {
+        let (map, part) = (options.map(reader.grid()), options.part(reader.grid())?);
+        let mut source = Self::stored_part(reader, map, part);
+        let straight = map.keeps_slices() && source.channels() == 1;
+        if !(straight && source.reader.can_restart()) {
+            source.fill_spool(options)?;
+        }
+        Ok(source)
     }
 
-    /// Opens a volume of one channel in its file's own order, for one pass: no spool is needed, for
-    /// a pipe either. `accept` looks at the header before anything follows from it, and refuses
-    /// several channels.
-    pub(crate) fn open_stored<E: From<VolumeError>>(
-        path: &Path,
-        accept: impl FnOnce(&VolumeHeader) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let (header, files, stream) = VolumeHeader::open(path, &None)?;
-        accept(&header)?;
-        let own = header.geometry.affine.orientation();
-        let (part, raw_len) = (VoxelBox::whole(header.size), header.slice_bytes());
-        let way = (Way::Straight(Planes::new(&header, stream)?), raw_len);
-        Ok(Self::new(header, files, AxisMap::between(own, own), part, way))
+    /// The planes of a volume of one channel as slices, in the stored order, for one pass: no spool
+    /// is needed, for a pipe either.
+    pub(crate) fn stored(reader: Box<dyn PlaneReader + 'a>) -> Self {
+        let own = reader.grid().geometry().affine.orientation();
+        let part = VoxelBox::whole(reader.grid().size());
+        Self::stored_part(reader, AxisMap::between(own, own), part)
     }
 
-    /// What lies in a part of the file's grid.
-    fn new(
-        header: VolumeHeader,
-        files: Files,
-        map: AxisMap,
-        part: VoxelBox,
-        (way, raw_len): (Way, usize),
-    ) -> Self {
-        let oriented = part.oriented(header.size, map);
+    /// A source without a spool, for a part along the grid's axes.
+    fn stored_part(reader: Box<dyn PlaneReader + 'a>, map: AxisMap, part: VoxelBox) -> Self {
+        let grid = reader.grid();
+        let oriented = part.oriented(grid.size(), map);
         Self {
-            files,
-            geometry: part.of(&header.geometry).oriented(map),
-            part: oriented,
-            placement: Placement::new(header.size, map).within(oriented),
-            decoder: Decoder::new(&header),
-            raw: vec![0; raw_len],
-            ranges: vec![Range::NONE; header.channels],
-            header,
             map,
-            way,
+            geometry: part.of(grid.geometry()).oriented(map),
+            part: oriented,
+            placement: Placement::new(grid.size(), map).within(oriented),
+            decoder: Decoder::new(grid),
+            spool: None,
+            scalings: Scalings::default(),
+            raw: vec![0; grid.plane_bytes()],
             next: 0,
             non_finite: 0,
+            ranges: vec![Range::NONE; grid.channels()],
+            reader,
         }
+    }
+
+    /// Takes the whole volume into a spool.
+    fn fill_spool(&mut self, options: &SourceOptions) -> Result<(), VolumeError> {
+        let grid = self.reader.grid();
+        check_slice(grid, self.map)?;
+        let layout = Layout::new(grid.size(), grid.channels(), grid.voxel_type().size(), self.map);
+        let mut spool = Spool::create(options.spool_dir.as_deref(), layout)?;
+        spool.fill(|plane| {
+            if options.interrupted() {
+                let path = self.reader.grid().name().to_owned();
+                return Err(VolumeError::Interrupted { path });
+            }
+            self.scalings.push(self.reader.read(plane)?);
+            Ok(())
+        })?;
+        self.raw = vec![0; layout.record_bytes()];
+        self.spool = Some(spool);
+        Ok(())
     }
 
     /// Geometry of what is read, in the orientation asked for: width, height, slices. Slices and
@@ -173,10 +181,10 @@ impl SliceSource {
         &self.geometry
     }
 
-    /// Geometry of the file's whole grid in the orientation asked for.
+    /// Geometry of the whole grid in the orientation asked for.
     #[must_use]
     pub fn whole(&self) -> Geometry {
-        self.header.geometry.oriented(self.map)
+        self.grid().geometry().oriented(self.map)
     }
 
     /// Where in [`SliceSource::whole`] lies what is read.
@@ -188,16 +196,16 @@ impl SliceSource {
     /// Channels of each slice.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.header.channels
+        self.ranges.len()
     }
 
-    /// The file's own header.
+    /// The volume's own grid.
     #[must_use]
-    pub fn header(&self) -> &VolumeHeader {
-        &self.header
+    pub fn grid(&self) -> &Grid {
+        self.reader.grid()
     }
 
-    /// How the file's axes map to the orientation asked for.
+    /// How the grid's axes map to the orientation asked for.
     #[must_use]
     pub fn axis_map(&self) -> AxisMap {
         self.map
@@ -206,7 +214,7 @@ impl SliceSource {
     /// Values of a slice: channels × height × width.
     #[must_use]
     pub fn slice_len(&self) -> usize {
-        self.header.channels * self.placement.len()
+        self.channels() * self.placement.len()
     }
 
     /// Voxels read in the current pass that were not finite.
@@ -241,8 +249,8 @@ impl SliceSource {
     }
 
     /// Goes on to the next slice, whose rows can then be read. Returns its index along the third
-    /// axis, `None` after the last. Slices come in the file's order: ascending, or descending where
-    /// the file stores that axis the other way. Of a region only its own slices come. After an
+    /// axis, `None` after the last. Slices come in the stored order: ascending, or descending where
+    /// the grid runs the other way along that axis. Of a region only its own slices come. After an
     /// error there are no more slices until [`SliceSource::rewind`].
     ///
     /// # Errors
@@ -255,66 +263,87 @@ impl SliceSource {
         }
         if let Err(error) = self.read_next() {
             self.next = slices;
-            return Err(self.files.check().err().unwrap_or(error));
+            return Err(error);
         }
-        let index = self.next;
         self.next += 1;
-        if let (Way::Straight(planes), true) = (&self.way, self.next == slices) {
-            planes.warn(&mut self.header.warnings);
-            self.files.check()?;
-        }
-        Ok(Some(if self.map.0[2].reversed { slices - 1 - index } else { index }))
+        Ok(Some(self.index()))
     }
 
-    /// The next slice as stored, and with the first and the last one what lies before and behind: a
-    /// file is read to its end, where damage shows.
+    /// Index of the slice that was read last, along the third axis.
+    fn index(&self) -> usize {
+        let number = self.next - 1;
+        if self.map.0[2].reversed { self.geometry.size[2] - 1 - number } else { number }
+    }
+
+    /// Reads the next slice as stored. With the first slice goes what lies before it, with the last
+    /// what lies behind it: a volume is read to its end, where damage shows.
     fn read_next(&mut self) -> Result<(), VolumeError> {
-        let [before, behind] = self.part.outside(self.header.size[self.map.0[2].axis], self.map);
+        let [before, behind] = self.part.outside(self.grid().size()[self.map.0[2].axis], self.map);
         let (first, last) = (self.next == 0, self.next + 1 == self.geometry.size[2]);
-        match &mut self.way {
-            Way::Straight(planes) => {
-                (0..if first { before } else { 0 }).try_for_each(|_| planes.read(&mut self.raw))?;
-                planes.read(&mut self.raw)?;
-                if last && behind > 0 {
-                    let mut unused = vec![0; self.raw.len()];
-                    (0..behind).try_for_each(|_| planes.read(&mut unused))?;
-                }
-                Ok(())
+        if let Some(spool) = &mut self.spool {
+            if first {
+                spool.skip(before)?;
             }
-            Way::Spooled(spool) => {
-                if first {
-                    spool.skip(before)?;
-                }
-                spool.read_record(&mut self.raw)
-            }
+            return Ok(spool.read_record(&mut self.raw)?);
         }
+        let (reader, raw) = (&mut self.reader, &mut self.raw);
+        (0..if first { before } else { 0 }).try_for_each(|_| reader.read(raw).map(drop))?;
+        self.scalings.clear();
+        self.scalings.push(reader.read(raw)?);
+        if last && behind > 0 {
+            let mut unused = vec![0; raw.len()];
+            (0..behind).try_for_each(|_| reader.read(&mut unused).map(drop))?;
+        }
+        Ok(())
     }
 
     /// Row `y` of a channel of the slice that [`SliceSource::advance`] went on to, slope and
-    /// intercept applied; what is not finite becomes NaN and is counted, each time that it is read.
+    /// intercept of its planes applied. Values that are not finite become NaN and are counted, each
+    /// time that they are read.
     ///
     /// # Panics
     /// When there is no such slice, channel or row, or `out` is not as long as a row.
     pub fn row(&mut self, channel: usize, y: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.placement.width(), "row length");
-        let plane_bytes = self.raw.len() / self.header.channels;
+        let plane_bytes = self.raw.len() / self.channels();
         let raw = &self.raw[channel * plane_bytes..][..plane_bytes];
-        self.non_finite += self.decoder.row(raw, &self.placement, y, out);
+        let places = self.placement.row(y);
+        self.non_finite += match self.scalings.common() {
+            Some(scaling) => self.decoder.decode(raw, places, scaling, out),
+            // Along a row that crosses the stored planes, the scaling may change at every voxel.
+            None if self.map.0[0].axis == 2 => (0..out.len())
+                .map(|x| {
+                    let scaling = self.scalings.of(self.plane(channel, [x, y]));
+                    self.decoder.decode(raw, places.skip(x), scaling, &mut out[x..=x])
+                })
+                .sum(),
+            None => {
+                let scaling = self.scalings.of(self.plane(channel, [0, y]));
+                self.decoder.decode(raw, places, scaling, out)
+            }
+        };
         self.ranges[channel].add(out);
+    }
+
+    /// The stored plane that a voxel of the current slice comes from.
+    fn plane(&self, channel: usize, [x, y]: [usize; 2]) -> usize {
+        let at = [x, y, self.index()];
+        let planes = self.grid().size()[2];
+        let along = self.map.0.iter().position(|from| from.axis == 2).unwrap_or(2);
+        let index = self.part.first[along] + at[along];
+        let stored = if self.map.0[along].reversed { planes - 1 - index } else { index };
+        channel * planes + stored
     }
 
     /// Starts over, for a further pass.
     ///
     /// # Errors
-    /// As [`SliceSource::open`].
+    /// As [`PlaneReader::restart`]; [`VolumeError::Spool`].
     pub fn rewind(&mut self) -> Result<(), VolumeError> {
         if self.next > 0 {
-            match &mut self.way {
-                Way::Straight(planes) => {
-                    self.files.check()?;
-                    *planes = Planes::new(&self.header, self.files.data().start()?)?;
-                }
-                Way::Spooled(spool) => spool.rewind()?,
+            match &mut self.spool {
+                Some(spool) => spool.rewind()?,
+                None => self.reader.restart()?,
             }
         }
         self.next = 0;
@@ -323,13 +352,13 @@ impl SliceSource {
         Ok(())
     }
 
-    /// Makes sure that what was read is still what the volume's name leads to: at the end of work,
-    /// before its result is given a name.
+    /// Makes sure that what was read is still the volume: at the end of work, before its result is
+    /// published.
     ///
     /// # Errors
     /// [`VolumeError::Changed`]
     pub fn verify(&self) -> Result<(), VolumeError> {
-        self.files.check()
+        self.reader.verify()
     }
 
     /// Reads all slices from the start, sorted by index: for tools on a host, since it takes the
@@ -349,92 +378,18 @@ impl SliceSource {
     }
 }
 
-/// A slice along another axis than the file's is bounded as the file's own are: its declared size
-/// says nothing yet.
-fn check_slice(header: &VolumeHeader, map: AxisMap) -> Result<(), VolumeError> {
-    let [width, height] = [map.0[0].axis, map.0[1].axis].map(|axis| header.size[axis] as u64);
+/// Bounds a slice along other axes than the grid's planes as planes are bounded, since its declared
+/// size says nothing yet.
+fn check_slice(grid: &Grid, map: AxisMap) -> Result<(), VolumeError> {
+    let [width, height] = [map.0[0].axis, map.0[1].axis].map(|axis| grid.size()[axis] as u64);
     // In 64 bits, because the product of what a header declares may not fit a 32-bit target's
     // usize.
-    if width * height * header.channels as u64 <= MAX_SLICE_VOXELS as u64 {
+    if width * height * grid.channels() as u64 <= MAX_SLICE_VOXELS as u64 {
         return Ok(());
     }
-    Err(VolumeError::Header {
-        path: header.path.clone(),
-        field: "dim",
-        found: format!("{:?} with {} channel(s)", header.size, header.channels),
-        expected: format!("slices of at most {MAX_SLICE_VOXELS} voxels in the model's orientation"),
-    })
-}
-
-/// The planes of a file in its own order.
-struct Planes {
-    reader: Whole<Box<dyn Read + Send>>,
-    path: PathBuf,
-    slice: usize,
-    slices: usize,
-}
-
-impl Planes {
-    /// The planes in a stream that stands somewhere before them.
-    fn new(header: &VolumeHeader, mut stream: Stream) -> Result<Self, VolumeError> {
-        check_length(header, stream.most)?;
-        let offset = header.data_offset - stream.at;
-        let skipped = io::copy(&mut (&mut stream.reader).take(offset), &mut io::sink())
-            .map_err(|e| damaged(header, 0, e))?;
-        if skipped < offset {
-            return Err(no_voxels(header));
-        }
-        let length = header.planes() as u64 * header.slice_bytes() as u64;
-        let reader = Whole::new(stream.reader, length);
-        Ok(Self { reader, path: header.data_path.clone(), slice: 0, slices: header.planes() })
-    }
-
-    /// The next plane.
-    fn read(&mut self, plane: &mut [u8]) -> Result<(), VolumeError> {
-        self.reader
-            .read_exact(plane)
-            .map_err(|e| broken(&self.path, self.slice, self.slices, e))?;
-        self.slice += 1;
-        Ok(())
-    }
-
-    /// Notes, once, that data follows the last plane.
-    fn warn(&self, warnings: &mut Vec<VolumeWarning>) {
-        if self.reader.trailing && !warnings.contains(&VolumeWarning::Trailing) {
-            warnings.push(VolumeWarning::Trailing);
-        }
-    }
-}
-
-/// Refuses at once what is too short for the voxels that the header declares, before anything is
-/// allocated for them.
-fn check_length(header: &VolumeHeader, most: Option<u64>) -> Result<(), VolumeError> {
-    let Some(most) = most else { return Ok(()) };
-    let Some(voxels) = most.checked_sub(header.data_offset) else { return Err(no_voxels(header)) };
-    let whole = voxels / header.slice_bytes() as u64;
-    if whole >= header.planes() as u64 {
-        return Ok(());
-    }
-    Err(damaged(header, whole as usize, io::ErrorKind::UnexpectedEof.into()))
-}
-
-fn no_voxels(header: &VolumeHeader) -> VolumeError {
-    let found = format!("the data ends before byte {}, where voxels start", header.data_offset);
-    damaged(header, 0, io::Error::other(found))
-}
-
-fn damaged(header: &VolumeHeader, slice: usize, error: io::Error) -> VolumeError {
-    broken(&header.data_path, slice, header.planes(), error)
-}
-
-/// What a failed read means for the file.
-fn broken(path: &Path, slice: usize, slices: usize, error: io::Error) -> VolumeError {
-    if bytes::stopped(&error) {
-        return bytes::failed(path, error);
-    }
-    let found = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the voxel data ends here".to_owned(),
-        _ => error.to_string(),
-    };
-    VolumeError::Data { path: path.to_owned(), slice, slices, found }
+    Err(grid.refused(
+        "size",
+        format!("{:?} with {} channel(s)", grid.size(), grid.channels()),
+        format!("slices of at most {MAX_SLICE_VOXELS} voxels in the model's orientation"),
+    ))
 }

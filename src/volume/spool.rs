@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::error::VolumeError;
+use super::error::SpoolError;
 use super::geometry::AxisMap;
 
 /// Most memory that a block of file planes takes (one plane, where that is larger).
@@ -99,26 +99,26 @@ impl Layout {
 
 impl Spool {
     /// An empty spool in `folder`, or in the system's temporary folder.
-    pub(super) fn create(folder: Option<&Path>, layout: Layout) -> Result<Self, VolumeError> {
+    pub(super) fn create(folder: Option<&Path>, layout: Layout) -> Result<Self, SpoolError> {
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
         let file = tempfile::tempfile_in(&folder)
-            .map_err(|source| VolumeError::Spool { path: folder.clone(), source })?;
+            .map_err(|source| SpoolError { path: folder.clone(), source })?;
         let planes = layout.block_planes();
         let block = vec![0; planes * layout.plane_bytes()];
         let run = vec![0; planes * layout.run_bytes()];
         Ok(Self { file, folder, layout, block, run })
     }
 
-    fn failed(&self, source: io::Error) -> VolumeError {
-        VolumeError::Spool { path: self.folder.clone(), source }
+    fn failed(&self, source: io::Error) -> SpoolError {
+        SpoolError { path: self.folder.clone(), source }
     }
 
     /// Takes in the whole file: `read` fills the next plane in the file's order (all of a
     /// channel's, then the next channel's).
-    pub(super) fn fill(
+    pub(super) fn fill<E: From<SpoolError>>(
         &mut self,
-        mut read: impl FnMut(&mut [u8]) -> Result<(), VolumeError>,
-    ) -> Result<(), VolumeError> {
+        mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let layout = self.layout;
         for channel in 0..layout.channels {
             for first in (0..layout.size[2]).step_by(layout.block_planes()) {
@@ -140,35 +140,35 @@ impl Spool {
                 }
             }
         }
-        self.rewind()
+        Ok(self.rewind()?)
     }
 
     /// Back to the first record.
-    pub(super) fn rewind(&mut self) -> Result<(), VolumeError> {
+    pub(super) fn rewind(&mut self) -> Result<(), SpoolError> {
         self.file.rewind().map_err(|e| self.failed(e))
     }
 
     /// Passes over records that are not wanted.
-    pub(super) fn skip(&mut self, records: usize) -> Result<(), VolumeError> {
+    pub(super) fn skip(&mut self, records: usize) -> Result<(), SpoolError> {
         let bytes = records as i64 * self.layout.record_bytes() as i64;
         self.file.seek_relative(bytes).map_err(|e| self.failed(e))
     }
 
     /// Reads the next record.
-    pub(super) fn read_record(&mut self, record: &mut [u8]) -> Result<(), VolumeError> {
+    pub(super) fn read_record(&mut self, record: &mut [u8]) -> Result<(), SpoolError> {
         self.file.read_exact(record).map_err(|e| self.failed(e))
     }
 
     /// Appends the next record.
-    pub(super) fn write_record(&mut self, record: &[u8]) -> Result<(), VolumeError> {
+    pub(super) fn write_record(&mut self, record: &[u8]) -> Result<(), SpoolError> {
         self.file.write_all(record).map_err(|e| self.failed(e))
     }
 
-    /// Gives the whole content back in blocks of file planes, in the file's order.
-    pub(super) fn drain(
+    /// Gives the whole content back plane by plane, in the stored order.
+    pub(super) fn drain<E: From<SpoolError>>(
         &mut self,
-        mut write: impl FnMut(&[u8]) -> Result<(), VolumeError>,
-    ) -> Result<(), VolumeError> {
+        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let layout = self.layout;
         for channel in 0..layout.channels {
             for first in (0..layout.size[2]).step_by(layout.block_planes()) {
@@ -186,7 +186,8 @@ impl Spool {
                     });
                     read.map_err(|e| self.failed(e))?;
                 }
-                write(&self.block[..planes * layout.plane_bytes()])?;
+                let mut whole = self.block.chunks_exact(layout.plane_bytes()).take(planes);
+                whole.try_for_each(&mut write)?;
             }
         }
         Ok(())

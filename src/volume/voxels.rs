@@ -1,20 +1,20 @@
-//! Stored voxels to f32, placed in the model's orientation; and the plane's way back for labels.
+//! One stored plane to rows of f32 in the model's orientation, and labels back into a stored plane.
 //!
-//! One plane at a time: the two in-plane axes are turned and flipped here, whatever brought the
-//! plane.
+//! The two axes of the plane are turned and flipped here. Which plane it is and how it was read, is
+//! the caller's business.
 
 use super::geometry::AxisMap;
-use super::header::{DataType, VolumeHeader};
+use super::grid::{ByteOrder, Grid, Scaling, VoxelType};
 use super::region::VoxelBox;
 
-/// Where the voxels of the model's plane (x first), or of a part of it, lie in the file's plane
-/// (fast axis first).
+/// Where the voxels of the model's plane (x first), or of a part of it, lie in the stored plane
+/// (fastest axis first).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
     /// Voxels along the model's axes.
     width: usize,
     height: usize,
-    /// Index in the file's plane of the model's first voxel, and what a step along each model axis
+    /// Place in the stored plane of the model's first voxel, and what a step along each model axis
     /// adds.
     origin: isize,
     x_step: isize,
@@ -22,7 +22,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// The placement for a file of this size, whose axes map so.
+    /// The placement for a stored grid of this size, whose axes map so.
     pub(super) fn new(size: [usize; 3], map: AxisMap) -> Self {
         let [x, y, through] = map.0;
         let fast = if through.axis == 0 { 1 } else { 0 };
@@ -39,7 +39,7 @@ impl Placement {
         Self { width: size[x.axis], height: size[y.axis], origin, x_step, y_step }
     }
 
-    /// The placement of a box of the model's grid within the file's whole planes.
+    /// The placement of a box of the model's grid within whole stored planes.
     pub(super) fn within(self, part: VoxelBox) -> Self {
         let [x, y, _] = part.first.map(|first| first as isize);
         let [width, height, _] = part.size;
@@ -56,17 +56,36 @@ impl Placement {
         self.width
     }
 
-    /// Indices in the file's plane of a row of the model's.
-    fn row(&self, y: usize) -> impl Iterator<Item = usize> {
-        let (first, step) = (self.origin + y as isize * self.y_step, self.x_step);
-        (0..self.width as isize).map(move |x| (first + x * step) as usize)
+    /// Places in the stored plane of a row of the model's, from its first voxel on.
+    pub(super) fn row(&self, y: usize) -> Places {
+        Places { first: self.origin + y as isize * self.y_step, step: self.x_step }
     }
 
-    /// Moves labels from the model's plane to the file's.
-    pub(super) fn labels_to_file(&self, model: &[u8], file: &mut [u8]) {
+    /// Moves labels from the model's plane to the stored one.
+    pub(super) fn store_labels(&self, model: &[u8], stored: &mut [u8]) {
         for (y, labels) in model.chunks_exact(self.width).enumerate() {
-            self.row(y).zip(labels).for_each(|(at, label)| file[at] = *label);
+            let places = self.row(y).take(self.width);
+            places.zip(labels).for_each(|(at, label)| stored[at] = *label);
         }
+    }
+}
+
+/// Equally spaced places in a stored plane, without an end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    first: isize,
+    step: isize,
+}
+
+impl Places {
+    /// The first `count` of them.
+    fn take(self, count: usize) -> impl Iterator<Item = usize> {
+        (0..count as isize).map(move |i| (self.first + i * self.step) as usize)
+    }
+
+    /// Those from number `count` on.
+    pub(super) fn skip(self, count: usize) -> Self {
+        Self { first: self.first + count as isize * self.step, ..self }
     }
 }
 
@@ -81,7 +100,7 @@ impl Range {
     /// Nothing seen.
     pub(super) const NONE: Self = Self { least: [f32::INFINITY; 8], most: [f32::NEG_INFINITY; 8] };
 
-    /// Takes in values of which those that are not finite are NaN, as [`Decoder::row`] makes them.
+    /// Takes in values of which those that are not finite are NaN, as [`Decoder::decode`] makes them.
     pub(super) fn add(&mut self, values: &[f32]) {
         // No comparison holds for NaN.
         let take = |least: &mut f32, most: &mut f32, value: f32| {
@@ -108,61 +127,66 @@ impl Range {
 /// Decodes stored voxels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Decoder {
-    data_type: DataType,
-    big_endian: bool,
-    slope: f64,
-    intercept: f64,
+    voxel_type: VoxelType,
+    byte_order: ByteOrder,
 }
 
 impl Decoder {
-    pub(super) fn new(header: &VolumeHeader) -> Self {
-        let VolumeHeader { data_type, big_endian, slope, intercept, .. } = *header;
-        Self { data_type, big_endian, slope, intercept }
+    pub(super) fn new(grid: &Grid) -> Self {
+        Self { voxel_type: grid.voxel_type(), byte_order: grid.byte_order() }
     }
 
-    /// Decodes a row of the model's plane from the file's plane; returns how many voxels are not
-    /// finite. Those become NaN.
-    pub(super) fn row(&self, raw: &[u8], placement: &Placement, y: usize, out: &mut [f32]) -> u64 {
+    /// Decodes the voxels of `plane` that stand at the places of `places` into `out`, scaled.
+    /// Values that are not finite become NaN; returns how many there are.
+    pub(super) fn decode(
+        self,
+        plane: &[u8],
+        places: Places,
+        scaling: Scaling,
+        out: &mut [f32],
+    ) -> u64 {
         macro_rules! decode {
             ($type:ty) => {
-                if self.big_endian {
-                    self.place(raw, placement, y, out, |bytes| <$type>::from_be_bytes(bytes) as f64)
-                } else {
-                    self.place(raw, placement, y, out, |bytes| <$type>::from_le_bytes(bytes) as f64)
+                match self.byte_order {
+                    ByteOrder::Big => {
+                        place(plane, places, scaling, out, |b| <$type>::from_be_bytes(b) as f64)
+                    }
+                    ByteOrder::Little => {
+                        place(plane, places, scaling, out, |b| <$type>::from_le_bytes(b) as f64)
+                    }
                 }
             };
         }
-        match self.data_type {
-            DataType::U8 => decode!(u8),
-            DataType::I8 => decode!(i8),
-            DataType::I16 => decode!(i16),
-            DataType::U16 => decode!(u16),
-            DataType::I32 => decode!(i32),
-            DataType::U32 => decode!(u32),
-            DataType::I64 => decode!(i64),
-            DataType::U64 => decode!(u64),
-            DataType::F32 => decode!(f32),
-            DataType::F64 => decode!(f64),
+        match self.voxel_type {
+            VoxelType::U8 => decode!(u8),
+            VoxelType::I8 => decode!(i8),
+            VoxelType::I16 => decode!(i16),
+            VoxelType::U16 => decode!(u16),
+            VoxelType::I32 => decode!(i32),
+            VoxelType::U32 => decode!(u32),
+            VoxelType::I64 => decode!(i64),
+            VoxelType::U64 => decode!(u64),
+            VoxelType::F32 => decode!(f32),
+            VoxelType::F64 => decode!(f64),
         }
     }
+}
 
-    #[inline]
-    fn place<const N: usize>(
-        &self,
-        raw: &[u8],
-        placement: &Placement,
-        y: usize,
-        out: &mut [f32],
-        read: impl Fn([u8; N]) -> f64,
-    ) -> u64 {
-        let (voxels, _) = raw.as_chunks::<N>();
-        let mut odd = 0;
-        for (at, out) in placement.row(y).zip(out) {
-            // In f64, because 32-bit integers times a slope lose bits in f32.
-            let value = (read(voxels[at]) * self.slope + self.intercept) as f32;
-            odd += u64::from(!value.is_finite());
-            *out = if value.is_finite() { value } else { f32::NAN };
-        }
-        odd
+#[inline]
+fn place<const N: usize>(
+    plane: &[u8],
+    places: Places,
+    Scaling { slope, intercept }: Scaling,
+    out: &mut [f32],
+    read: impl Fn([u8; N]) -> f64,
+) -> u64 {
+    let (voxels, _) = plane.as_chunks::<N>();
+    let mut odd = 0;
+    for (at, out) in places.take(out.len()).zip(out) {
+        // In f64, because 32-bit integers times a slope lose bits in f32.
+        let value = (read(voxels[at]) * slope + intercept) as f32;
+        odd += u64::from(!value.is_finite());
+        *out = if value.is_finite() { value } else { f32::NAN };
     }
+    odd
 }

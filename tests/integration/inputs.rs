@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use monet::engine::int8::Kernel;
 use monet::package::Package;
-use monet::pipeline::{self, Job, Model, PipelineError};
-use monet::volume::{LabelSink, SliceSource, SourceOptions, VolumeError, VolumeHeader};
+use monet::pipeline::{self, FileJob, Model, PipelineError};
+use monet::volume::{LabelSink, NiftiHeader, SliceSource, SourceOptions, VolumeError};
 use monet_testing::{
     judges,
     nifti::{self, Nifti},
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 
 use crate::monet;
 
-fn open(path: &Path) -> Result<SliceSource, VolumeError> {
+fn open(path: &Path) -> Result<SliceSource<'static>, VolumeError> {
     SliceSource::open(path, &SourceOptions::default())
 }
 
@@ -52,12 +52,12 @@ fn the_second_version_reads_as_the_first() {
             let file =
                 Nifti { big_endian, slope: 0.5, intercept: -3.0, units: 3, voxels, ..file.clone() };
             let one = open(&file.write(&at("one.nii"))).unwrap().read_all().unwrap();
-            let geometry = VolumeHeader::read(&at("one.nii")).unwrap().geometry;
+            let geometry = *NiftiHeader::read(&at("one.nii")).unwrap().grid.geometry();
             for name in ["two.nii", "two.nii.gz"] {
                 let path = nifti::write(&at(name), &file.second_version());
                 let mut source = open(&path).unwrap();
                 assert_eq!(source.read_all().unwrap(), one, "{name} {big_endian}");
-                let theirs = source.header().geometry;
+                let theirs = *source.grid().geometry();
                 let same = geometry
                     .affine
                     .0
@@ -89,13 +89,13 @@ fn a_mask_has_its_input_s_version_and_numbers() {
         let mut sink = LabelSink::create(&at("out.nii"), &source, true, None).unwrap();
         let [width, height, slices] = source.geometry().size;
         (0..slices).for_each(|z| sink.push(&vec![z as u8; width * height]).unwrap());
-        sink.finish().unwrap();
+        sink.finish(true).unwrap();
         let written = fs::read(at("out.nii")).unwrap();
         for (what, range) in [("pixdim", 104..168), ("forms", 344..496), ("units", 500..504)] {
             assert_eq!(written[range.clone()], bytes[range], "{what}");
         }
         let mask = open(&at("out.nii")).unwrap();
-        assert_eq!(mask.header().geometry, source.header().geometry);
+        assert_eq!(mask.grid().geometry(), source.grid().geometry());
     }
 }
 
@@ -283,9 +283,9 @@ fn a_volume_that_is_replaced_gives_no_mask() {
     let at = |name: &str| folder.path().join(name);
     fs::copy("models/sample/mni152-hippocampus.nii.gz", at("a.nii.gz")).unwrap();
     fs::copy("models/sample/mni152-hippocampus.nii.gz", at("b.nii.gz")).unwrap();
-    let job = Job { input: at("a.nii.gz"), output: at("o.nii.gz"), ..Job::default() };
+    let job = FileJob { input: at("a.nii.gz"), output: at("o.nii.gz"), ..FileJob::default() };
     let mut model = Model::new(Package::embedded(), 2, Kernel::best());
-    let error = pipeline::segment(&mut model, &job, &Arc::default(), &mut |done, slices| {
+    let error = pipeline::segment_file(&mut model, &job, &Arc::default(), &mut |done, slices| {
         if done == slices {
             fs::rename(at("b.nii.gz"), at("a.nii.gz")).unwrap();
         }

@@ -46,6 +46,7 @@ mod plan;
 mod profile;
 
 // Volumes and their headers.
+mod buffers;
 mod judged_headers;
 mod placement;
 mod volume_damage;

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use monet::volume::{Affine, SliceSource, SourceOptions, VolumeError, VolumeHeader, VolumeWarning};
+use monet::volume::{
+    Affine, Grid, NiftiHeader, SliceSource, SourceOptions, VolumeError, VolumeWarning,
+};
 use monet_testing::{
     nifti::{self, Nifti},
     stderr, text,
@@ -14,13 +16,13 @@ use crate::monet;
 const SIDEWAYS: [[f32; 4]; 3] =
     [[0.0, 0.0, 3.0, -9.0], [2.0, 0.0, 0.0, 8.0], [0.0, -1.0, 0.0, 7.0]];
 
-fn header(file: &Nifti) -> Result<VolumeHeader, VolumeError> {
+fn header(file: &Nifti) -> Result<Grid, VolumeError> {
     let folder = tempfile::tempdir().unwrap();
-    VolumeHeader::read(&file.write(&folder.path().join("a.nii")))
+    NiftiHeader::read(&file.write(&folder.path().join("a.nii"))).map(|header| header.grid)
 }
 
 fn affine(file: &Nifti) -> Affine {
-    header(file).unwrap().geometry.affine
+    header(file).unwrap().geometry().affine
 }
 
 fn close(a: Affine, b: [[f64; 4]; 3], tolerance: f64) -> bool {
@@ -121,8 +123,8 @@ fn a_volume_in_micrometres_has_millilitres_and_millimetres_and_its_mask_keeps_th
 fn a_body_of_kilometres_or_micrometres_is_warned_about() {
     let extent = |step: f32, units| {
         let sform = Some([[step, 0.0, 0.0, 0.0], [0.0, step, 0.0, 0.0], [0.0, 0.0, step, 0.0]]);
-        let warnings =
-            header(&Nifti { units, sform, ..Nifti::blob([20, 30, 10]) }).unwrap().warnings;
+        let grid = header(&Nifti { units, sform, ..Nifti::blob([20, 30, 10]) }).unwrap();
+        let warnings = grid.warnings();
         let odd = |w: &VolumeWarning| matches!(w, VolumeWarning::OddExtent { .. });
         assert!(warnings.iter().all(odd), "{warnings:?}");
         warnings.iter().map(ToString::to_string).next()
@@ -144,19 +146,19 @@ fn a_spacing_that_is_missing_keeps_the_rotation() {
         let mut pixdim = [1.0, 2.0, 2.0, 2.0];
         pixdim[axis + 1] = odd;
         let found = header(&qform(HALF_TURN, pixdim)).unwrap();
-        assert_eq!(found.geometry.affine.orientation().to_string(), "LPS");
-        assert_eq!(found.geometry.spacing[axis], 1.0);
-        assert_eq!(found.warnings, [VolumeWarning::NoSpacing(axis)]);
+        assert_eq!(found.geometry().affine.orientation().to_string(), "LPS");
+        assert_eq!(found.geometry().spacing[axis], 1.0);
+        assert_eq!(found.warnings(), [VolumeWarning::NoSpacing(axis)]);
     }
     let found = header(&qform(HALF_TURN, [1.0, 2.0, -3.0, 2.0])).unwrap();
-    assert_eq!(found.geometry.spacing, [2.0, 3.0, 2.0]);
-    assert_eq!(found.warnings, [VolumeWarning::NegativeSpacing(1)]);
+    assert_eq!(found.geometry().spacing, [2.0, 3.0, 2.0]);
+    assert_eq!(found.warnings(), [VolumeWarning::NegativeSpacing(1)]);
     // A good sform does not need it.
     let pixdim = [f32::NAN; 8];
     assert_eq!(
         header(&Nifti { pixdim, sform: Some(SIDEWAYS), ..Nifti::blob([30, 40, 50]) })
             .unwrap()
-            .warnings,
+            .warnings(),
         []
     );
 }
@@ -190,15 +192,15 @@ fn sform_comes_first_and_a_contradiction_is_said() {
     let both =
         |qform| Nifti { sform: Some(SIDEWAYS), qform: Some(qform), ..Nifti::blob([30, 40, 50]) };
     let found = header(&both(HALF_TURN)).unwrap();
-    assert!(close(found.geometry.affine, SIDEWAYS.map(|row| row.map(f64::from)), 0.0));
-    let said = found.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(close(found.geometry().affine, SIDEWAYS.map(|row| row.map(f64::from)), 0.0));
+    let said = found.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert!(said.contains("ALS") || said.contains("LPS"), "{said}");
     // A flat or damaged sform gives way to the qform.
     for row in [[0.0; 4], [f32::NAN; 4], [2.0, 0.0, 0.0, 0.0]] {
         let mut rows = SIDEWAYS;
         rows[0] = row;
         let found = header(&Nifti { sform: Some(rows), ..both(HALF_TURN) }).unwrap();
-        assert_eq!(found.geometry.affine.orientation().to_string(), "LPS");
+        assert_eq!(found.geometry().affine.orientation().to_string(), "LPS");
     }
 }
 
@@ -210,8 +212,12 @@ fn codes_above_0_are_forms_and_others_are_none() {
         let file =
             Nifti { sform: Some(SIDEWAYS), codes: Some([0, code]), ..Nifti::blob([30, 40, 50]) };
         let found = header(&file).unwrap();
-        assert_eq!(found.geometry.affine.orientation().to_string(), expected, "{code}");
-        assert_eq!(found.warnings.contains(&VolumeWarning::NoAffine), expected == "LAS", "{code}");
+        assert_eq!(found.geometry().affine.orientation().to_string(), expected, "{code}");
+        assert_eq!(
+            found.warnings().contains(&VolumeWarning::NoAffine),
+            expected == "LAS",
+            "{code}"
+        );
     }
 }
 
@@ -221,11 +227,11 @@ fn without_any_form_x_runs_to_the_left_about_the_centre() {
     let found = header(&Nifti { sform: None, pixdim, ..Nifti::blob([31, 41, 51]) }).unwrap();
     // What nibabel's get_base_affine gives.
     assert_eq!(
-        found.geometry.affine.0,
+        found.geometry().affine.0,
         [[-0.5, 0.0, 0.0, 7.5], [0.0, 2.0, 0.0, -40.0], [0.0, 0.0, 1.0, -25.0]]
     );
-    assert_eq!(found.warnings, [VolumeWarning::NoAffine, VolumeWarning::NoSpacing(2)]);
-    let said = found.warnings[0].to_string();
+    assert_eq!(found.warnings(), [VolumeWarning::NoAffine, VolumeWarning::NoSpacing(2)]);
+    let said = found.warnings()[0].to_string();
     assert!(said.contains("neither sform nor qform") && said.contains("may be swapped"), "{said}");
 }
 
@@ -254,14 +260,14 @@ fn a_sheared_grid_is_named_with_its_angle() {
         let sform = Some([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 3.0 * tilt, 0.0], [0.0, 0.0, 3.0, 0.0]]);
         header(&Nifti { sform, ..Nifti::blob([30, 40, 50]) }).unwrap()
     };
-    assert_eq!(tilted(0.05).warnings, []);
+    assert_eq!(tilted(0.05).warnings(), []);
     let found = tilted(12.5);
     assert!(
-        found.warnings[0].to_string().contains("sheared by 12.5 degrees"),
+        found.warnings()[0].to_string().contains("sheared by 12.5 degrees"),
         "{:?}",
-        found.warnings
+        found.warnings()
     );
-    assert!((found.geometry.voxel_ml() - 0.003).abs() < 1e-9, "{}", found.geometry.voxel_ml());
+    assert!((found.geometry().voxel_ml() - 0.003).abs() < 1e-9, "{}", found.geometry().voxel_ml());
 }
 
 #[test]

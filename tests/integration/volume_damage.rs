@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use monet::volume::{LabelSink, SliceSource, SourceOptions, VolumeError, VolumeWarning};
+use monet::volume::{
+    LabelSink, OutputError, SliceSource, SourceOptions, SpoolError, VolumeError, VolumeWarning,
+};
 use monet_testing::nifti::{self, Nifti};
 use proptest::prelude::*;
 
@@ -12,7 +14,7 @@ use proptest::prelude::*;
 fn read(path: &Path) -> Result<(Vec<f32>, Vec<VolumeWarning>), VolumeError> {
     let mut source = SliceSource::open(path, &SourceOptions::default())?;
     let voxels = source.read_all()?;
-    Ok((voxels, source.header().warnings.clone()))
+    Ok((voxels, source.grid().warnings().to_vec()))
 }
 
 /// A volume that streams straight, and one that passes through the spool.
@@ -150,13 +152,13 @@ fn a_spool_that_cannot_be_is_an_error_that_names_the_folder() {
     let options = SourceOptions { spool_dir: spool_dir.clone(), ..SourceOptions::default() };
     let error = SliceSource::open(&path, &options).unwrap_err();
     assert!(
-        matches!(&error, VolumeError::Spool { path, .. } if Some(path) == spool_dir.as_ref()),
+        matches!(&error, VolumeError::Spool(SpoolError { path, .. }) if Some(path) == spool_dir.as_ref()),
         "{error}"
     );
     let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
     let output = folder.path().join("out.nii");
     let error = LabelSink::create(&output, &source, false, spool_dir.as_deref()).unwrap_err();
-    assert!(matches!(error, VolumeError::Spool { .. }), "{error}");
+    assert!(matches!(error, OutputError::Spool(_)), "{error}");
     assert_eq!(names(folder.path()), ["sideways.nii"]);
 }
 
@@ -171,9 +173,9 @@ fn labels_for_too_few_or_too_many_slices_are_no_output() {
         for wrong in [0, slices - 1, slices + 1] {
             let mut sink = LabelSink::create(&output, &source, false, None).unwrap();
             (0..wrong).for_each(|_| sink.push(&vec![1; width * height]).unwrap());
-            let error = sink.finish().unwrap_err();
+            let error = sink.finish(false).unwrap_err();
             assert!(
-                matches!(error, VolumeError::Incomplete { pushed, .. } if pushed == wrong),
+                matches!(error, OutputError::Incomplete { pushed, .. } if pushed == wrong),
                 "{error}"
             );
             assert_eq!(names(folder.path()), ["in.nii"]);
@@ -190,7 +192,7 @@ fn a_file_that_appears_while_labels_are_written_is_kept() {
     let mut sink = LabelSink::create(&output, &source, false, None).unwrap();
     (0..3).for_each(|_| sink.push(&[1; 20]).unwrap());
     fs::write(&output, "another's").unwrap();
-    assert!(matches!(sink.finish().unwrap_err(), VolumeError::Exists { .. }));
+    assert!(matches!(sink.finish(false).unwrap_err(), OutputError::Exists { .. }));
     assert_eq!(fs::read_to_string(&output).unwrap(), "another's");
     assert_eq!(names(folder.path()), ["in.nii", "out.nii"]);
 }
@@ -204,7 +206,7 @@ fn the_same_labels_give_the_same_bytes() {
         let output = folder.path().join(name);
         let mut sink = LabelSink::create(&output, &source, false, None).unwrap();
         (0..3).for_each(|z| sink.push(&[z; 20]).unwrap());
-        sink.finish().unwrap();
+        sink.finish(false).unwrap();
         fs::read(output).unwrap()
     });
     assert_eq!(first, second);

@@ -126,7 +126,7 @@ fn labels_come_back_as_they_were_pushed_in_every_orientation() {
                 sink.push(&labels).unwrap();
                 pushed[index] = labels;
             }
-            sink.finish().unwrap();
+            sink.finish(true).unwrap();
             let mut written = SliceSource::open(&output, &options).unwrap();
             assert_eq!(written.geometry(), source.geometry(), "{orientation} as {model}");
             let expected: Vec<f32> = pushed.concat().into_iter().map(f32::from).collect();
@@ -215,9 +215,9 @@ fn a_qform_places_voxels_as_the_standard_says() {
     };
     let path = file.write(&folder.path().join("q.nii"));
     let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
-    assert_eq!(source.header().geometry.affine.orientation().to_string(), "LPS");
-    assert_eq!(source.header().geometry.affine.apply([1.0, 2.0, 3.0]), [9.0, 18.0, 33.0]);
-    assert!(source.header().warnings.is_empty());
+    assert_eq!(source.grid().geometry().affine.orientation().to_string(), "LPS");
+    assert_eq!(source.grid().geometry().affine.apply([1.0, 2.0, 3.0]), [9.0, 18.0, 33.0]);
+    assert!(source.grid().warnings().is_empty());
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn the_written_header_keeps_the_source_s_placement() {
     let source = SliceSource::open(&input, &SourceOptions::default()).unwrap();
     let mut sink = LabelSink::create(&output, &source, false, None).unwrap();
     (0..2).for_each(|_| sink.push(&[1; 12]).unwrap());
-    sink.finish().unwrap();
+    sink.finish(false).unwrap();
     let (before, after) = (file.header(), std::fs::read(&output).unwrap());
     assert_eq!(after.len(), 352 + 24);
     assert!(after[4..38].iter().all(|b| *b == 0), "no text of the source");
@@ -272,7 +272,7 @@ fn nibabel_agrees() {
             sink.push(&slice.iter().map(|v| (v.abs() as u64 % 251) as u8).collect::<Vec<_>>())
                 .unwrap();
         }
-        sink.finish().unwrap();
+        sink.finish(false).unwrap();
         lines += &format!(
             "{}\t{}\t{sum}\t{:?}\n",
             path.display(),

@@ -17,7 +17,7 @@ use monet::package::{Manifest, Net, Package};
 use monet::profile::{self, Profile};
 #[cfg(feature = "profiles")]
 use monet::targets::Target;
-use monet::volume::{SliceSource, SourceOptions, VolumeHeader};
+use monet::volume::{NiftiHeader, SliceSource, SourceOptions};
 
 /// Most multiplications and bytes of an arena with which a plan is run, and most values of a volume
 /// that are read.
@@ -36,7 +36,7 @@ fn with_file<T>(ending: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T 
 
 /// A NIfTI header.
 pub fn header(bytes: &[u8]) {
-    let _ = with_file(".nii", bytes, VolumeHeader::read);
+    let _ = with_file(".nii", bytes, NiftiHeader::read);
 }
 
 /// A NIfTI volume, compressed or not.

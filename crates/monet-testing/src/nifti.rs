@@ -198,7 +198,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// All voxels of a volume in its file's own order, scaled.
 pub fn read(path: &Path) -> Vec<f32> {
     let header = SliceSource::open(path, &SourceOptions::default()).unwrap();
-    let orientation = header.header().geometry.affine.orientation();
+    let orientation = header.grid().geometry().affine.orientation();
     SliceSource::open(path, &SourceOptions { orientation, ..SourceOptions::default() })
         .unwrap()
         .read_all()

@@ -7,120 +7,65 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::super::error::{VolumeError, VolumeWarning};
+use super::super::grid::{self, ByteOrder, Grid, MAX_CHANNELS, Scaling, VoxelType};
 use super::bytes::{self, Input, Stop, Stream};
-use super::error::{VolumeError, VolumeWarning};
 use super::fields::{Fields, Version};
-use super::forms;
-use super::geometry::Geometry;
-use super::kinds;
+use super::{forms, kinds};
 
-/// Largest width or height of a slice. CT and MR stay below 2048.
-pub const MAX_SIDE: usize = 8192;
+/// What the reader expects, for the message about a file that is something else.
+const EXPECTED: &str = "a NIfTI file (.nii, .nii.gz or an .hdr/.img pair)";
 
-/// Largest number of voxels in a slice, times channels: bounds every slice buffer to 64 MiB of f32.
-pub const MAX_SLICE_VOXELS: usize = 16 << 20;
-
-/// Largest number of channels in a 4-D file.
-pub const MAX_CHANNELS: usize = 64;
-
-/// Largest number of slices of a channel. A version 1 header can say 32,767.
-pub const MAX_SLICES: usize = 1 << 20;
-
-/// How voxels are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum DataType {
-    U8,
-    I8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    U64,
-    F32,
-    F64,
+/// The type that a `datatype` code stands for.
+fn voxel_type(code: i16) -> Option<VoxelType> {
+    Some(match code {
+        2 => VoxelType::U8,
+        256 => VoxelType::I8,
+        4 => VoxelType::I16,
+        512 => VoxelType::U16,
+        8 => VoxelType::I32,
+        768 => VoxelType::U32,
+        1024 => VoxelType::I64,
+        1280 => VoxelType::U64,
+        16 => VoxelType::F32,
+        64 => VoxelType::F64,
+        _ => return None,
+    })
 }
 
-impl DataType {
-    /// Bytes a voxel.
-    #[must_use]
-    pub fn size(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::U64 | Self::F64 => 8,
-        }
-    }
-
-    /// The type of a `datatype` code.
-    fn of(code: i16) -> Option<Self> {
-        Some(match code {
-            2 => Self::U8,
-            256 => Self::I8,
-            4 => Self::I16,
-            512 => Self::U16,
-            8 => Self::I32,
-            768 => Self::U32,
-            1024 => Self::I64,
-            1280 => Self::U64,
-            16 => Self::F32,
-            64 => Self::F64,
-            _ => return None,
-        })
-    }
-
-    /// Name of a `datatype` code that is no [`DataType`].
-    fn name_of_other(code: i16) -> &'static str {
-        match code {
-            1 => " (bits)",
-            32 => " (complex64)",
-            128 => " (RGB24)",
-            1536 => " (float128)",
-            1792 => " (complex128)",
-            2048 => " (complex256)",
-            2304 => " (RGBA32)",
-            _ => "",
-        }
+/// Name of a `datatype` code that is no [`VoxelType`].
+fn name_of_other(code: i16) -> &'static str {
+    match code {
+        1 => " (bits)",
+        32 => " (complex64)",
+        128 => " (RGB24)",
+        1536 => " (float128)",
+        1792 => " (complex128)",
+        2048 => " (complex256)",
+        2304 => " (RGBA32)",
+        _ => "",
     }
 }
 
 /// A validated header.
 #[derive(Debug, Clone)]
-pub struct VolumeHeader {
-    /// The file that was named: `.nii`, `.nii.gz`, `.hdr` or `.img`.
-    pub path: PathBuf,
+pub struct NiftiHeader {
+    /// The grid, named by the file that the caller named: `.nii`, `.nii.gz`, `.hdr` or `.img`.
+    pub grid: Grid,
     /// The file with the voxels: the same, or the `.img` of a pair.
     pub data_path: PathBuf,
     /// Byte at which the voxels start in that file, after decompression.
     pub data_offset: u64,
-    /// Width, height and slices in the file's own axis order.
-    pub size: [usize; 3],
-    /// Channels: the fourth dimension, slowest in the file.
-    pub channels: usize,
-    /// How voxels are stored.
-    pub data_type: DataType,
-    /// Whether they are stored most significant byte first.
-    pub big_endian: bool,
-    /// Factor for stored values.
-    pub slope: f64,
-    /// Added after the factor.
-    pub intercept: f64,
-    /// Placement of the file's own grid, in millimetres whatever the file's unit.
-    pub geometry: Geometry,
-    /// What was odd and worked around.
-    pub warnings: Vec<VolumeWarning>,
-    /// All that placement needs as it was stored, for copies.
-    pub(super) raw: Fields,
+    /// What scales the stored values of all planes.
+    pub scaling: Scaling,
 }
 
-impl VolumeHeader {
+impl NiftiHeader {
     /// Finds, parses and validates the header of a `.nii`, `.nii.gz`, `.hdr[.gz]` or `.img[.gz]`
     /// file.
     ///
     /// # Errors
-    /// [`VolumeError::Open`], [`VolumeError::NotNifti`], [`VolumeError::Header`]
+    /// [`VolumeError::Open`], [`VolumeError::Format`], [`VolumeError::Header`]
     pub fn read(path: &Path) -> Result<Self, VolumeError> {
         Self::open(path, &None).map(|(header, _, _)| header)
     }
@@ -151,16 +96,6 @@ impl VolumeHeader {
             stream = data.start()?;
         }
         Ok((checked, Files { header, data }, stream))
-    }
-
-    /// Slices of all channels in the file.
-    pub(super) fn planes(&self) -> usize {
-        self.size[2] * self.channels
-    }
-
-    /// Bytes of one slice of one channel in the file.
-    pub(super) fn slice_bytes(&self) -> usize {
-        self.size[0] * self.size[1] * self.data_type.size()
     }
 }
 
@@ -209,7 +144,8 @@ fn sibling(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
 }
 
 fn not_nifti(path: &Path, found: impl Into<String>, advice: &'static str) -> VolumeError {
-    VolumeError::NotNifti { path: path.to_owned(), found: found.into(), advice }
+    let (path, found) = (path.to_owned(), found.into());
+    VolumeError::Format { path, expected: EXPECTED, found, advice }
 }
 
 /// Reads and parses as many bytes as the header has.
@@ -289,29 +225,19 @@ impl Checker<'_> {
         Err(VolumeError::Header { path, field, found, expected })
     }
 
-    fn check(self, path: &Path, data_path: PathBuf) -> Result<VolumeHeader, VolumeError> {
+    fn check(self, path: &Path, data_path: PathBuf) -> Result<NiftiHeader, VolumeError> {
         let (size, channels) = self.size()?;
-        let data_type = self.data_type()?;
+        let voxel_type = self.voxel_type()?;
         let data_offset = self.data_offset()?;
-        let (affine, mut warnings) = match forms::place(self.raw, size) {
+        let (geometry, mut warnings) = match forms::place(self.raw, size) {
             Ok(placed) => placed,
             Err((field, found, expected)) => return self.refuse(field, found, expected),
         };
-        let [slope, intercept] = self.scaling(&mut warnings);
-        Ok(VolumeHeader {
-            path: path.to_owned(),
-            data_path,
-            data_offset,
-            size,
-            channels,
-            data_type,
-            big_endian: self.raw.big_endian,
-            slope,
-            intercept,
-            geometry: Geometry::new(size, affine),
-            warnings,
-            raw: self.raw.clone(),
-        })
+        let scaling = self.scaling(&mut warnings);
+        let order = if self.raw.big_endian { ByteOrder::Big } else { ByteOrder::Little };
+        let grid = Grid::unchecked(path.to_owned(), geometry, channels, voxel_type, order);
+        let grid = grid.stored_as(self.raw.clone(), warnings);
+        Ok(NiftiHeader { grid, data_path, data_offset, scaling })
     }
 
     /// Of the dimensions behind the third, 0 is read as 1: there is nothing along them.
@@ -342,13 +268,8 @@ impl Checker<'_> {
         // In 64 bits, because what a header declares may not fit a 32-bit target's usize.
         let size = [length(1), length(2), length(3)].map(|n| n as u64);
         let channels = length(4);
-        if size[0].max(size[1]) > MAX_SIDE as u64 || size[0] * size[1] > MAX_SLICE_VOXELS as u64 {
-            let most =
-                format!("slices of at most {MAX_SIDE} × {MAX_SIDE} and {MAX_SLICE_VOXELS} voxels");
-            return self.refuse("dim", format!("{size:?}"), most);
-        }
-        if size[2] > MAX_SLICES as u64 {
-            return self.refuse("dim[3]", size[2], format!("at most {MAX_SLICES} slices"));
+        if let Some((axis, found, expected)) = grid::beyond_limits(size) {
+            return self.refuse(["dim", "dim", "dim[3]"][axis], found, expected);
         }
         if channels > MAX_CHANNELS as i64 {
             return self.refuse("dim[4]", channels, format!("at most {MAX_CHANNELS} channels"));
@@ -356,18 +277,12 @@ impl Checker<'_> {
         Ok((size.map(|n| n as usize), channels as usize))
     }
 
-    fn data_type(&self) -> Result<DataType, VolumeError> {
+    fn voxel_type(&self) -> Result<VoxelType, VolumeError> {
         const EXPECTED: &str = "one of uint8, int8, int16, uint16, int32, uint32, int64, uint64, \
             float32, float64: convert the volume";
         let code = self.raw.datatype;
-        match DataType::of(code) {
-            Some(data_type) => Ok(data_type),
-            None => self.refuse(
-                "datatype",
-                format!("{code}{}", DataType::name_of_other(code)),
-                EXPECTED,
-            ),
-        }
+        let found = || format!("{code}{}", name_of_other(code));
+        voxel_type(code).map_or_else(|| self.refuse("datatype", found(), EXPECTED), Ok)
     }
 
     fn data_offset(&self) -> Result<u64, VolumeError> {
@@ -387,15 +302,15 @@ impl Checker<'_> {
         Ok(offset as u64)
     }
 
-    fn scaling(&self, warnings: &mut Vec<VolumeWarning>) -> [f64; 2] {
+    fn scaling(&self, warnings: &mut Vec<VolumeWarning>) -> Scaling {
         let (slope, intercept) = (self.raw.scl_slope, self.raw.scl_inter);
         if slope == 0.0 {
-            return [1.0, 0.0];
+            return Scaling::NONE;
         }
         if !slope.is_finite() || !intercept.is_finite() {
             warnings.push(VolumeWarning::NoScaling);
-            return [1.0, 0.0];
+            return Scaling::NONE;
         }
-        [slope, intercept]
+        Scaling { slope, intercept }
     }
 }

@@ -23,22 +23,13 @@
 //! A volume that declares a form which cannot be used is refused: its author had a placement in
 //! mind, and another one would swap sides in silence.
 
-use super::error::VolumeWarning;
+use super::super::error::VolumeWarning;
+use super::super::geometry::{Affine, Geometry};
 use super::fields::{Fields, Version};
-use super::geometry::Affine;
 
 /// Below this, what a version 1 quaternion's squared norm lacks to 1 is taken for rounding of
 /// 32-bit numbers, and the turn for half a one: nifti_clib's bound, which most readers share.
 const HALF_TURN: f64 = 1e-7;
-
-/// Degrees from perpendicular from which on a grid counts as sheared. Rounding to 32 bits gives
-/// 1e-5.
-const SHEAR_DEGREES: f64 = 0.1;
-
-/// Largest side in millimetres below and above which the unit must be wrong. The range spans a
-/// factor of 1000, so that a body within it (a mouse's brain, a standing adult) falls out of it
-/// when its unit is wrong by that much.
-pub const PLAUSIBLE_MM: [f64; 2] = [3.0, 3000.0];
 
 /// A declared form that cannot be used: the field, what it says, what it may say.
 pub(super) type Unusable = (&'static str, String, &'static str);
@@ -47,7 +38,7 @@ pub(super) type Unusable = (&'static str, String, &'static str);
 pub(super) fn place(
     fields: &Fields,
     size: [usize; 3],
-) -> Result<(Affine, Vec<VolumeWarning>), Unusable> {
+) -> Result<(Geometry, Vec<VolumeWarning>), Unusable> {
     let mut warnings = Vec::new();
     let sform =
         (fields.sform_code > 0).then_some(Affine(fields.srow)).filter(Affine::is_invertible);
@@ -73,16 +64,9 @@ pub(super) fn place(
         }
     };
     let affine = Affine(affine.0.map(|row| row.map(|v| millimetres(fields.xyzt_units, v))));
-    let degrees = affine.shear_degrees();
-    if degrees > SHEAR_DEGREES {
-        warnings.push(VolumeWarning::Sheared { degrees });
-    }
-    let spacing = affine.spacing();
-    let largest = (0..3).map(|axis| spacing[axis] * size[axis] as f64).fold(0.0, f64::max);
-    if !(PLAUSIBLE_MM[0]..=PLAUSIBLE_MM[1]).contains(&largest) {
-        warnings.push(VolumeWarning::OddExtent { largest_mm: largest });
-    }
-    Ok((affine, warnings))
+    let geometry = Geometry::new(size, affine);
+    warnings.extend(geometry.oddities());
+    Ok((geometry, warnings))
 }
 
 /// A length in the header's unit of space: the low three bits of `xyzt_units` are 1 for metres, 2

@@ -7,6 +7,8 @@
 
 use nifti::{Endianness, NiftiError, NiftiHeader};
 
+use super::super::geometry::Geometry;
+
 /// Version of the format. A version 2 header has 64-bit sizes and numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -43,9 +45,15 @@ const INTENT_LABEL: i16 = 1002;
 /// `DT_UINT8`.
 const DATATYPE_UINT8: i16 = 2;
 
+/// `NIFTI_UNITS_MM`.
+const UNITS_MM: i32 = 2;
+
+/// `NIFTI_XFORM_SCANNER_ANAT`.
+const XFORM_SCANNER: i32 = 1;
+
 /// The numbers that are kept, under the format's own names.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fields {
+pub(in crate::volume) struct Fields {
     pub(super) version: Version,
     /// Whether voxels lie in a file of their own.
     pub(super) pair: bool,
@@ -119,6 +127,30 @@ impl Fields {
             quatern: std::array::from_fn(|i| f64s(352, i)),
             qoffset: std::array::from_fn(|i| f64s(376, i)),
             srow: std::array::from_fn(|row| std::array::from_fn(|i| f64s(400 + 32 * row, i))),
+        }
+    }
+
+    /// The numbers that place a grid which no NIfTI file placed: an sform in millimetres. Version 1
+    /// where the sizes fit into its 16 bits, since every program reads it.
+    pub(super) fn of_geometry(geometry: &Geometry) -> Self {
+        let narrow = geometry.size.iter().all(|&n| i16::try_from(n).is_ok());
+        let [x, y, z] = geometry.spacing;
+        Self {
+            version: if narrow { Version::One } else { Version::Two },
+            pair: false,
+            big_endian: false,
+            dim: [0; 8],
+            datatype: 0,
+            pixdim: [1.0, x, y, z, 1.0, 1.0, 1.0, 1.0],
+            vox_offset: 0.0,
+            scl_slope: 0.0,
+            scl_inter: 0.0,
+            xyzt_units: UNITS_MM,
+            qform_code: 0,
+            sform_code: XFORM_SCANNER,
+            quatern: [0.0; 3],
+            qoffset: [0.0; 3],
+            srow: geometry.affine.0,
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use flate2::bufread::GzDecoder;
 
-use super::error::VolumeError;
+use super::super::error::VolumeError;
 
 /// Bytes that a byte of DEFLATE data can become at most: a match of 258 bytes takes at least two
 /// bits (RFC 1951, 3.2.5).
