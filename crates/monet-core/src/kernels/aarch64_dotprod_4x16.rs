@@ -1,8 +1,19 @@
-//! AArch64 with dot products: tiles of 4 pixels × 16 outputs, `sdot` by groups of 4 channels.
+//! AArch64 with dot products: tiles of 4 pixels × 16 outputs, `sdot` on groups of 4 channels.
 //!
-//! Counts are multiplied less 128, which the bias makes good
-//! ([`Kernel::offset`](super::Kernel::offset)). In assembly: the intrinsics are not stable, and
-//! compilers spill the sums.
+//! ```text
+//! for each block of 16 outputs, each tile of 4 pixels:
+//!     sums = bias                                     4 pixels × 4 registers, v16 to v31
+//!     for each tap:
+//!         x = each pixel's 16 channels, minus 128     v0 to v3
+//!         for each group of 4 channels:
+//!             w = its weights for 16 outputs          v4 to v7 and v8 to v11 in turn
+//!             for each pixel: sums += sdot(w, the pixel's group)
+//!     the epilogue turns sums into counts and stores them
+//! ```
+//!
+//! `sdot` takes signed factors only: the kernel subtracts 128 from every count, and the bias
+//! compensates ([`Kernel::offset`](super::Kernel::offset)). The products are written in assembly,
+//! since the intrinsics are not stable and compilers spill the sums.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -20,7 +31,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the feature is present.
+    // SAFETY: `available` has found the feature.
     unsafe { spin_registers(rounds) };
     (rounds * 12 * 16) as u64
 }
@@ -42,7 +53,8 @@ fn spin_registers(rounds: usize) {
 #[target_feature(enable = "dotprod")]
 #[inline]
 fn dot<const L: i32>(sum: &mut int32x4_t, weights: int8x16_t, inputs: int8x16_t) {
-    // SAFETY: touches the named registers alone; the feature is that of this function.
+    // SAFETY: the instruction touches only the registers that are named; this function enables its
+    // feature.
     unsafe {
         asm!("sdot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[{lane}]", sum = inout(vreg) *sum,
             weights = in(vreg) weights, inputs = in(vreg) inputs, lane = const L,
@@ -55,13 +67,15 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes();
     assert!(available());
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
-    // arena, and that weights, bias and scales cover all blocks.
+    // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any) }
 }
 
+/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+///
 /// # Safety
-/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+/// - The CPU has dot products.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
 unsafe fn accumulate_any(
     sums: &mut Tile,
     source: *const u8,
@@ -69,7 +83,8 @@ unsafe fn accumulate_any(
     feed: &Feed,
     weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: the caller vouches for all of it.
+    // SAFETY: the caller's conditions are those of both functions; each is called for the number of
+    // groups that it is made for.
     unsafe {
         match feed.groups {
             4 => accumulate_16(sums, source, step, feed, weights),
@@ -78,7 +93,8 @@ unsafe fn accumulate_any(
     }
 }
 
-/// The 16 outputs of one pixel: its counts, its lane, its sums and the weights.
+/// Adds one group of channels to the 16 sums of one pixel. `$x` holds the pixel's counts, `$lane`
+/// is the group's place there, `$s0` to `$s3` are the pixel's sums and `$w0` to `$w3` the weights.
 macro_rules! pixel {
     (
         $lane:literal, $x:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
@@ -92,7 +108,7 @@ macro_rules! pixel {
     };
 }
 
-/// One group of channels of all pixels.
+/// Adds one group of channels to the sums of all 4 pixels.
 macro_rules! group {
     ($lane:literal, $w0:literal, $w1:literal, $w2:literal, $w3:literal) => {
         concat!(

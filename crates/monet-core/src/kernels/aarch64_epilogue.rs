@@ -1,4 +1,13 @@
-//! What the AArch64 kernels share: the epilogue, on 16 outputs of a pixel.
+//! What the AArch64 kernels share: the epilogue, which turns sums into counts.
+//!
+//! The epilogue works on 16 outputs of a pixel at a time, lane by lane as [`Requantize::apply`]
+//! defines:
+//!
+//! ```text
+//! 16 sums, i32 ── scale, narrow ──> 2 × 8 fixed-point counts, i16
+//!              ── activation, residual ──> 2 × 8 counts, i16
+//!              ── round, narrow ──> 16 counts, u8
+//! ```
 
 use core::arch::aarch64::*;
 
@@ -8,26 +17,26 @@ use super::{BLOCK, Destination};
 /// The 16 sums of a pixel.
 pub(super) type Sums = [int32x4_t; 4];
 
-/// A stage, its constants across registers' width.
+/// A stage with its constants spread over all lanes of a register.
 pub(super) struct Epilogue<'a> {
     stage: &'a Requantize<'a>,
-    /// Removes the fraction bits of the layer's count, and of the sum's where there is a residual.
+    /// Factors that remove the fraction bits: the layer's, then the residual sum's.
     rounds: [int16x8_t; 2],
-    /// Zero points of the same.
+    /// Zero points: the layer's, then the residual sum's.
     zero_points: [int16x8_t; 2],
-    /// Bounds of the layer's count less its zero point.
+    /// Lowest and highest value of the layer's count minus its zero point.
     bounds: [int16x8_t; 2],
-    /// Of ELU, see [`Elu`](super::super::requant::Elu).
+    /// Of ELU, as `one` and `depth`, see [`Elu`](super::super::requant::Elu).
     cubic: [int16x8_t; 3],
     one: int16x8_t,
     depth: int16x8_t,
-    /// Of the residual, see [`Sum`](super::super::requant::Sum).
+    /// Of the residual sum, as `offset`, see [`Sum`](super::super::requant::Sum).
     factors: [int16x8_t; 2],
     offset: int16x8_t,
 }
 
 impl<'a> Epilogue<'a> {
-    /// Of a destination's stage.
+    /// The epilogue of a destination's stage.
     #[target_feature(enable = "neon")]
     pub(super) fn new(destination: &Destination<'a>) -> Self {
         let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
@@ -57,8 +66,12 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The destination, of this stage, has been checked against the arena, its row has `x + P`
-    /// pixels or more, and `block < blocks`, which is how many blocks of outputs it has.
+    /// - The CPU has NEON.
+    /// - `self` was made for the stage of `destination`.
+    /// - A [`CheckedRow`](super::CheckedRow) has shown that the pixels `x..x + P` of `destination`,
+    ///   and of the residual where the stage adds one, lie in the arena, each with `blocks` blocks,
+    ///   and that the scales cover these.
+    /// - `block < blocks`.
     #[target_feature(enable = "neon")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
@@ -70,19 +83,24 @@ impl<'a> Epilogue<'a> {
         x: usize,
         sums: &[Sums; P],
     ) {
-        // SAFETY: the caller vouches for every place of the row.
+        // SAFETY: the caller has it checked that `blocks` blocks of pixels `x..x + P` lie in the
+        // arena and that their scales exist; block `block` is one of them. `other` is read only
+        // where the stage adds a residual, and then lies in the arena likewise.
         unsafe {
             let scales = self.stage.scales.as_ptr().add(block * BLOCK);
             let scale = |i: usize| vld1q_f32(scales.add(4 * i));
             let scales = [scale(0), scale(1), scale(2), scale(3)];
             match *destination {
-                Destination::Quantized { start, step, residual: [residual, pace], .. } => {
+                Destination::Quantized {
+                    start, step, residual: [residual, residual_step], ..
+                } => {
                     let mut out = arena.add(start + x * step + block * BLOCK);
-                    let mut other: *const u8 = arena.add(residual + x * pace + block * BLOCK);
+                    let mut other: *const u8 =
+                        arena.add(residual + x * residual_step + block * BLOCK);
                     for sums in sums {
                         vst1q_u8(out, self.counts(&scales, sums, other));
                         out = out.add(step);
-                        other = other.add(pace);
+                        other = other.add(residual_step);
                     }
                 }
                 Destination::Float { start, .. } => {
@@ -101,7 +119,8 @@ impl<'a> Epilogue<'a> {
     /// The counts of a pixel.
     ///
     /// # Safety
-    /// Where the stage adds a residual, its 16 bytes stand at `other`.
+    /// - The CPU has NEON.
+    /// - Where the stage adds a residual, 16 bytes may be read at `other`.
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn counts(
@@ -114,7 +133,7 @@ impl<'a> Epilogue<'a> {
         let mut high = self.curve(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
         let last = usize::from(self.stage.rules.sum.is_some());
         if self.stage.rules.sum.is_some() {
-            // SAFETY: the caller vouches for the residual's bytes.
+            // SAFETY: the stage adds a residual, so the caller has 16 bytes there.
             let other = unsafe { vld1q_u8(other) };
             let zero = vdupq_n_u8(0);
             low = self.add(low, vzip1q_u8(zero, other));
@@ -126,7 +145,7 @@ impl<'a> Epilogue<'a> {
         vqmovun_high_s16(vqmovun_s16(low), high)
     }
 
-    /// The activation, the twin of the scalar one of `requant`.
+    /// The activation, lane by lane as [`Requantize::apply`] defines it.
     #[target_feature(enable = "neon")]
     #[inline]
     fn curve(&self, t: int16x8_t) -> int16x8_t {
@@ -148,7 +167,8 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The residual's addition; `other` in the upper bytes of its lanes.
+    /// Adds the residual as [`Sum::apply`](super::super::requant::Sum::apply) does. Each lane of
+    /// `other` holds a residual count in its upper byte.
     #[target_feature(enable = "neon")]
     #[inline]
     fn add(&self, r: int16x8_t, other: uint8x16_t) -> int16x8_t {

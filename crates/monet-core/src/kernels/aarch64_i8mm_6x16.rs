@@ -1,7 +1,25 @@
-//! AArch64 with matrix products: tiles of 6 pixels × 16 outputs, `usmmla` on pairs of pixels, pairs
-//! of outputs and 8 channels.
+//! AArch64 with 8-bit matrix products: tiles of 6 pixels × 16 outputs.
 //!
-//! Chunks of 4 channels alone, as a net's input has them, go by dot products (`sudot`).
+//! `usmmla` multiplies 2 pixels × 8 channels with 8 channels × 2 outputs and adds the 2 × 2 results
+//! to one register:
+//!
+//! ```text
+//!                                        outputs o, o + 1
+//!  pixel p      c0 c1 … c7                 ┌ w0 w0 ┐          ┌ sum(p, o)     sum(p, o + 1)     ┐
+//!  pixel p + 1  c0 c1 … c7        ×        │  …  … │     +=   └ sum(p + 1, o) sum(p + 1, o + 1) ┘
+//!                                          └ w7 w7 ┘
+//! for each block of 16 outputs, each tile of 6 pixels:
+//!     products = 0                                      3 pairs of pixels × 8 pairs of outputs
+//!     for each tap, each half of its 16 channels:
+//!         for each pair of outputs:
+//!             w = the half's weights for both           1 register
+//!             for each pair of pixels: products += usmmla(the pair's half, w)
+//!     sums = bias + each pixel's rows of the products
+//!     the epilogue turns sums into counts and stores them
+//! ```
+//!
+//! A net's input may have chunks of only 4 channels. These go through dot products (`sudot`),
+//! straight into the sums.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -22,7 +40,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the feature is present.
+    // SAFETY: `available` has found the feature.
     unsafe { spin_registers(rounds) };
     (rounds * 12 * 32) as u64
 }
@@ -40,12 +58,13 @@ fn spin_registers(rounds: usize) {
     core::hint::black_box(sums);
 }
 
-/// `sum[2 * p + o] += inputs[8 * p..][..8] · weights[8 * o..][..8]` for p and o of 0 and 1. Not yet
-/// a stable intrinsic.
+/// `sum[2 * p + o] += inputs[8 * p..][..8] · weights[8 * o..][..8]` for p and o of 0 and 1. In
+/// assembly, since the intrinsic is not yet stable.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 fn matrix(sum: &mut int32x4_t, inputs: uint8x16_t, weights: int8x16_t) {
-    // SAFETY: touches the named registers alone; the feature is that of this function.
+    // SAFETY: the instruction touches only the registers that are named; this function enables its
+    // feature.
     unsafe {
         asm!("usmmla {sum:v}.4s, {inputs:v}.16b, {weights:v}.16b", sum = inout(vreg) *sum,
             inputs = in(vreg) inputs, weights = in(vreg) weights,
@@ -53,11 +72,13 @@ fn matrix(sum: &mut int32x4_t, inputs: uint8x16_t, weights: int8x16_t) {
     }
 }
 
-/// `sum += weights · inputs[..4]` in each of 4 lanes. Not yet a stable intrinsic.
+/// `sum += weights · inputs[..4]` in each of 4 lanes. In assembly, since the intrinsic is not yet
+/// stable.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
-    // SAFETY: touches the named registers alone; the feature is that of this function.
+    // SAFETY: the instruction touches only the registers that are named; this function enables its
+    // feature.
     unsafe {
         asm!("sudot {sum:v}.4s, {weights:v}.16b, {inputs:v}.4b[0]", sum = inout(vreg) *sum,
             weights = in(vreg) weights, inputs = in(vreg) inputs,
@@ -70,20 +91,20 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes();
     assert!(available());
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
-    // arena, and that weights, bias and scales cover all blocks.
+    // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has 8-bit matrix products.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
     let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
-        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
-        // `row.width`.
+        // SAFETY: `CheckedRow` has shown that there are `block_len` weights for each block below
+        // `row.blocks()`; each tile ends at or before `row.width`.
         unsafe {
             let weights = weights.add(block * block_len);
             while x + 6 <= row.width {
@@ -104,7 +125,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
 /// `P` pixels of a block, in `Q` pairs, from pixel `x` on.
 ///
 /// # Safety
-/// As [`convolve`], with `x + P <= row.width`.
+/// - As [`tiles`], but `weights` are those of block `block`.
+/// - `block < row.blocks()` and `x + P <= row.width`.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 unsafe fn tile<const Q: usize, const P: usize>(
@@ -115,7 +137,9 @@ unsafe fn tile<const Q: usize, const P: usize>(
     block: usize,
     x: usize,
 ) {
-    // SAFETY: all places lie within the bounds that `check` has shown.
+    // SAFETY: `CheckedRow` has shown that the biases cover all blocks and that the inputs and
+    // outputs of pixels below `row.width` lie in the arena. The weights of the first input precede
+    // those of the second.
     unsafe {
         let bias = row.bias.as_ptr().add(block * BLOCK);
         let bias = [
@@ -139,7 +163,10 @@ unsafe fn tile<const Q: usize, const P: usize>(
 /// Adds the products of one input whose chunks have 16 channels; returns the weights that remain.
 ///
 /// # Safety
-/// As [`convolve`]; `source` is the input of the tile's first pixel.
+/// - The CPU has 8-bit matrix products.
+/// - `feed` is an input of a [`CheckedRow`] with chunks of 16 channels; `source` is its place under
+///   the first of `P` pixels of the row.
+/// - `weights` holds 16 vectors of 16 bytes for each tap.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 unsafe fn accumulate<const Q: usize, const P: usize>(
@@ -149,8 +176,8 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
     mut weights: *const i8,
 ) -> *const i8 {
     let mut products = [[vdupq_n_s32(0); 8]; Q];
-    // SAFETY: each tap of each pixel lies in the arena, and there are 16 vectors of weights per tap
-    // and block.
+    // SAFETY: `CheckedRow` has shown that each tap of the `P` pixels, 16 channels, lies in the
+    // arena. Each tap reads 2 × 8 vectors of weights.
     unsafe {
         for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
@@ -191,7 +218,10 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
 /// Adds the products of one input whose chunks have 4 channels; returns the weights that remain.
 ///
 /// # Safety
-/// As [`accumulate`], with 4 vectors of weights per tap and block.
+/// - The CPU has 8-bit matrix products.
+/// - `feed` is an input of a [`CheckedRow`] with chunks of 4 channels; `source` is its place under
+///   the first of `P` pixels of the row.
+/// - `weights` holds 4 vectors of 16 bytes for each tap.
 #[target_feature(enable = "neon,i8mm")]
 #[inline]
 unsafe fn accumulate_single<const P: usize>(
@@ -200,7 +230,8 @@ unsafe fn accumulate_single<const P: usize>(
     feed: &Feed,
     mut weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: the caller vouches for inputs and weights.
+    // SAFETY: `CheckedRow` has shown that each tap of the `P` pixels, 4 channels, lies in the
+    // arena. Each tap reads 4 vectors of weights.
     unsafe {
         for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);

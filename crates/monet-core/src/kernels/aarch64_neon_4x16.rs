@@ -1,10 +1,22 @@
-//! AArch64 without dot products: tiles of 4 pixels × 16 outputs, exact through 16-bit products of
-//! bytes (`smull`, `smlal`, `sadalp`).
+//! AArch64 without dot products: tiles of 4 pixels × 16 outputs, with exact 16-bit products of
+//! bytes.
 //!
-//! Counts are multiplied less 128, which the bias makes good
-//! ([`Kernel::offset`](super::Kernel::offset)). Two products of bytes fit in 16 bits unless both
-//! are -128 × -128; where a weight is -128 each product is added to its sum by itself. In assembly,
-//! since cores that need this kernel run instructions in their order, and compilers spill the sums.
+//! Channels are multiplied in pairs, with weights packed as `[pair][16 outputs][2 channels]`. For
+//! one pixel, one group of channels c0 to c3 and four outputs o0 to o3:
+//!
+//! ```text
+//! smull    o0c0  o0c1  o1c0  o1c1  o2c0  o2c1  o3c0  o3c1     products, 16 bits each
+//! smlal  + o0c2  o0c3  o1c2  o1c3  o2c2  o2c3  o3c2  o3c3     still 16 bits each
+//! sadalp      o0          o1          o2          o3          neighbours added to 32-bit sums
+//! ```
+//!
+//! `smull` takes signed factors only: the kernel subtracts 128 from every count, and the bias
+//! compensates ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two
+//! products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
+//! therefore goes without `smlal`: it adds each product to the sums by itself (`each`, not `both`).
+//!
+//! The products are written in assembly. Cores that need this kernel execute instructions in the
+//! order in which they stand, and compilers spill the sums.
 
 use core::arch::aarch64::*;
 
@@ -21,7 +33,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the feature is present.
+    // SAFETY: `available` has found the feature.
     unsafe { spin_registers(rounds) };
     (rounds * 12 * 16) as u64
 }
@@ -45,13 +57,15 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let weights = row.weights.bytes();
     assert!(available());
     let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
-    // arena, and that weights, bias and scales cover all blocks.
+    // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }
 }
 
+/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for weights of -127 to 127.
+///
 /// # Safety
-/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate); no weight is -128.
+/// - The CPU has NEON.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
 unsafe fn accumulate_both(
     sums: &mut Tile,
     source: *const u8,
@@ -59,7 +73,8 @@ unsafe fn accumulate_both(
     feed: &Feed,
     weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: the caller vouches for all of it.
+    // SAFETY: the caller's conditions are those of both functions; each is called for the number of
+    // groups that it is made for.
     unsafe {
         match feed.groups {
             4 => both_16(sums, source, step, feed, weights),
@@ -68,8 +83,11 @@ unsafe fn accumulate_both(
     }
 }
 
+/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for all weights.
+///
 /// # Safety
-/// As [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+/// - The CPU has NEON.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
 unsafe fn accumulate_each(
     sums: &mut Tile,
     source: *const u8,
@@ -77,7 +95,8 @@ unsafe fn accumulate_each(
     feed: &Feed,
     weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: the caller vouches for all of it.
+    // SAFETY: the caller's conditions are those of both functions; each is called for the number of
+    // groups that it is made for.
     unsafe {
         match feed.groups {
             4 => each_16(sums, source, step, feed, weights),
@@ -86,7 +105,9 @@ unsafe fn accumulate_each(
     }
 }
 
-/// Products of a pair of channels, which is in all lanes of `x`, with its weights for 16 outputs.
+/// Multiplies one pair of channels, which all lanes of `$x` hold, with its weights for 16 outputs
+/// in `$w0` and `$w1`. The products go to v10 to v13: `$op` is `smull`, which replaces what these
+/// hold, or `smlal`, which adds to it.
 macro_rules! products {
     ($op:literal, $x:literal, $w0:literal, $w1:literal) => {
         concat!(
@@ -118,7 +139,7 @@ macro_rules! products {
     };
 }
 
-/// Adds the products to their sums.
+/// Adds the products in v10 to v13, two neighbours together, to the 16 sums in `$s0` to `$s3`.
 macro_rules! add {
     ($s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
         concat!(
@@ -136,16 +157,19 @@ macro_rules! add {
     };
 }
 
-/// Spreads two pairs of channels over two registers.
+/// Copies pairs `$a` and `$b` of the channels in `$x` to all lanes of `$d0` and of `$d1`.
 macro_rules! spread {
     ($d0:literal, $d1:literal, $x:literal, $a:literal, $b:literal) => {
         concat!("dup ", $d0, ".8h, ", $x, ".h[", $a, "]\ndup ", $d1, ".8h, ", $x, ".h[", $b, "]\n")
     };
 }
 
-/// One group of channels of one pixel, pairs of products added together; the pairs are spread over
-/// `$d0` and `$d1`. `$then0` and `$then1` follow the last use of the weights of the first and
-/// second pair.
+/// Adds one group of channels to the sums of one pixel, with `smull` for the first pair and `smlal`
+/// for the second.
+///
+/// - `$d0` and `$d1` hold the first and second pair in all their lanes.
+/// - `$then0` is code that may follow once the first pair's weights, v4 and v5, are no longer
+///   needed; `$then1` likewise for the second pair's, v6 and v7.
 macro_rules! both {
     (
         $d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
@@ -161,7 +185,7 @@ macro_rules! both {
     };
 }
 
-/// The same, each product added by itself.
+/// As `both`, but adds each product to the sums by itself.
 macro_rules! each {
     (
         $d0:literal, $d1:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal,
@@ -178,8 +202,11 @@ macro_rules! each {
     };
 }
 
-/// One group of channels of all pixels, whose pairs are lanes `$a` and `$b`. Each pixel's pairs are
-/// spread one pixel ahead, the first one's already; `$then0` and `$then1` stand in the last pixel.
+/// Adds one group of channels, pairs `$a` and `$b`, to the sums of all 4 pixels.
+///
+/// - While one pixel is multiplied, the pairs of the next are spread. Those of the first pixel must
+///   be in v8 and v9 already.
+/// - `$then0` and `$then1` are the last pixel's, see `both`.
 macro_rules! group {
     ($way:ident, $a:literal, $b:literal, $then0:expr, $then1:expr) => {
         concat!(
@@ -191,14 +218,15 @@ macro_rules! group {
     };
 }
 
-/// The weights of the next group's first pair, at an offset, and that group's first pixel.
+/// Prepares the next group: loads its first pair's weights from `$offset`, and spreads its pairs
+/// `$a` and `$b` of the first pixel.
 macro_rules! ahead {
     ($offset:literal, $a:literal, $b:literal) => {
         concat!("ldp q4, q5, [{weights}, #", $offset, "]\n", spread!("v8", "v9", "v0", $a, $b))
     };
 }
 
-/// All groups of 16 channels.
+/// The four groups of a chunk of 16 channels.
 macro_rules! groups {
     ($way:ident) => {
         concat!(
@@ -211,7 +239,7 @@ macro_rules! groups {
     };
 }
 
-/// The only group of 4 channels.
+/// The only group of a chunk of 4 channels.
 macro_rules! single {
     ($way:ident) => {
         concat!(spread!("v8", "v9", "v0", "0", "1"), group!($way, "0", "1", "", ""))

@@ -1,4 +1,15 @@
-//! What the NEON and the dot-product kernel share: how tiles of 4 pixels × 16 outputs cover a row.
+//! What the NEON and the dot-product kernel share: how tiles of 4 pixels × 16 outputs cover a row,
+//! and the loop over taps.
+//!
+//! ```text
+//! pixels   0  1  2  3  4  5  6  7  8  9
+//! tiles   [first tile ]
+//!                     [second tile]
+//!                           [third tile ]     begins early, so as to end with the row
+//! ```
+//!
+//! The last tile computes some pixels a second time. A row of fewer than 4 pixels goes pixel by
+//! pixel instead, each in a tile whose 4 pixels are the same one.
 
 use core::arch::aarch64::*;
 
@@ -10,27 +21,34 @@ const PIXELS: usize = 4;
 /// The sums of a tile.
 pub(super) type Tile = [Sums; PIXELS];
 
-/// Adds the products of one input at 4 pixels, the first at a place and the others each a step
-/// further; returns the weights that remain.
+/// Adds the products of one input to the sums of 4 pixels. Its arguments are:
+///
+/// - the sums,
+/// - the input's place under the first pixel,
+/// - bytes from there to the next pixel's place, 0 for the same pixel four times,
+/// - the input, of a [`CheckedRow`](super::CheckedRow): each tap of the 4 pixels lies in the arena,
+/// - the weights of all its taps for one block of outputs.
+///
+/// Returns the weights that follow.
 pub(super) type Accumulate = unsafe fn(&mut Tile, *const u8, usize, &Feed, *const i8) -> *const i8;
 
 /// Fills a row.
 ///
 /// # Safety
-/// The row has been checked against the arena, `weights` are the row's, and the CPU has what
-/// `accumulate` needs.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`](super::CheckedRow).
+/// - The CPU has NEON and what else `accumulate` needs.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumulate: Accumulate) {
     let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
         while x < row.width {
-            // The last tile lies at the row's end, over pixels that are done; a row shorter than a
-            // tile goes pixel by pixel.
+            // In a row that is shorter than a tile, all 4 pixels of the tile are pixel `x`.
             let step = if row.width < PIXELS { 0 } else { 1 };
             x = if step == 0 { x } else { x.min(row.width - PIXELS) };
-            // SAFETY: blocks below `row.blocks()` have their weights; the tile ends at or before
-            // `row.width`.
+            // SAFETY: `CheckedRow` has shown that there are biases and `block_len` weights for each
+            // block below `row.blocks()`, and that the places of pixels below `row.width` lie in
+            // the arena. The tile's pixels, and those that are stored, are below `row.width`.
             unsafe {
                 let bias = row.bias.as_ptr().add(block * BLOCK);
                 let bias = |i: usize| vld1q_s32(bias.add(4 * i));
@@ -52,14 +70,17 @@ pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumu
     }
 }
 
-/// Defines an [`Accumulate`] in assembly: loops over taps, sums in v16 to v31, pixel by pixel, and
-/// the 4 pixels' counts less 128 in v0 to v3. The code of one tap may use v4 to v15 and advances
-/// `weights`.
+/// Defines an [`Accumulate`] in assembly, as a loop over taps.
+///
+/// - `$width` is the size of a chunk: `q` for 16 channels, `s` for 4.
+/// - `$tap` is the code for one tap. It finds the 4 pixels' counts minus 128 in v0 to v3, the sums
+///   in v16 to v31, four registers a pixel, and the first 64 bytes of weights in v4 to v7. It may
+///   use v4 to v15, and advances `weights` by the tap's.
 macro_rules! accumulate {
     ($name:ident, $feature:literal, $width:literal, $($tap:expr),+ $(,)?) => {
         /// # Safety
-        /// The CPU has the feature; every tap of the pixels may be read, and the weights are the
-        /// taps'.
+        /// - The CPU has the feature.
+        /// - The conditions of [`Accumulate`] hold, for chunks of the size that this is made for.
         #[target_feature(enable = $feature)]
         unsafe fn $name(
             sums: &mut Tile,
@@ -71,7 +92,9 @@ macro_rules! accumulate {
             if feed.taps.offsets().is_empty() {
                 return weights;
             }
-            // SAFETY: reads what the caller vouches for, writes the sums; all registers are named.
+            // SAFETY: the code reads each tap of the 4 pixels, the offsets and the taps' weights,
+            // all of which the caller has, and writes the sums. Loads of weights ahead stay within
+            // the tap's. All registers that change are named.
             unsafe {
                 core::arch::asm!(
                     "ldp q16, q17, [{sums}]", "ldp q18, q19, [{sums}, #32]",

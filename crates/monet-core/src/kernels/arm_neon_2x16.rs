@@ -1,10 +1,21 @@
-//! 32-bit ARM with NEON: tiles of 2 pixels × 16 outputs, exact through 16-bit products of bytes
-//! (`vmull`, `vmlal`, `vpadal`).
+//! 32-bit ARM with NEON: tiles of 2 pixels × 16 outputs, with exact 16-bit products of bytes.
 //!
-//! The twin of the 64-bit one, in assembly, since the intrinsics are not stable and the triple's
-//! other code must run without NEON. Counts are multiplied less 128, which the bias makes good
-//! ([`Kernel::offset`](super::Kernel::offset)). Two products of bytes fit in 16 bits unless both
-//! are -128 × -128; where a weight is -128 each product is added to its sum by itself.
+//! Channels are multiplied in pairs, with weights packed as `[pair][16 outputs][2 channels]`. For
+//! one pixel, one group of channels c0 to c3 and four outputs o0 to o3:
+//!
+//! ```text
+//! vmull    o0c0  o0c1  o1c0  o1c1  o2c0  o2c1  o3c0  o3c1     products, 16 bits each
+//! vmlal  + o0c2  o0c3  o1c2  o1c3  o2c2  o2c3  o3c2  o3c3     still 16 bits each
+//! vpadal      o0          o1          o2          o3          neighbours added to 32-bit sums
+//! ```
+//!
+//! `vmull` on signed bytes needs signed factors: the kernel subtracts 128 from every count, and the
+//! bias compensates ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and
+//! two products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
+//! therefore goes without `vmlal`: it adds each product to the sums by itself (`each`, not `both`).
+//!
+//! All NEON code is assembly: the intrinsics are not stable, and the triple's other code must run
+//! on CPUs without NEON.
 
 use core::arch::asm;
 use core::ffi::c_ulong;
@@ -12,19 +23,21 @@ use core::ffi::c_ulong;
 use super::arm_neon_epilogue::{Constants, store};
 use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
 
-// Clobbers name d0 to d31 one by one: where the triple has no NEON the compiler knows no q
-// registers, silently drops their names, and would not save what its callers keep in them.
+// Each `asm!` names d0 to d31 one by one as clobbered. On a triple without NEON the compiler knows
+// no q registers: it would silently drop their names, and not save what callers keep in them.
 
 /// The 16 sums of each pixel of a tile.
 type Sums = [[i32; BLOCK]; 2];
 
-/// 16 products and their sum, on registers.
+/// 16 products, added to four sums: the instructions that `spin` repeats.
 macro_rules! spin_pairs {
     ($sum:literal) => {
         concat!("vmull.s8 q0, d4, d5\nvmlal.s8 q0, d4, d6\nvpadal.s16 ", $sum, ", q0")
     };
 }
-/// Four outputs of two pairs of channels: temporaries, weights of both pairs, sums.
+
+/// Adds two pairs of channels, in d12 and d13, to four sums in `$sum`. `$a` and `$b` hold the
+/// weights of the first and the second pair, `$t` takes the products.
 macro_rules! both {
     ($t:literal, $a:literal, $b:literal, $sum:literal) => {
         concat!(
@@ -44,7 +57,7 @@ macro_rules! both {
     };
 }
 
-/// The same with each product added by itself.
+/// As `both`, but adds each product to the sums by itself.
 macro_rules! each {
     ($t:literal, $a:literal, $b:literal, $sum:literal) => {
         concat!(
@@ -68,7 +81,8 @@ macro_rules! each {
     };
 }
 
-/// All outputs of one group of channels of a pixel: its pairs' lanes and its sums.
+/// Adds one group of channels to the 16 sums of a pixel, `$s0` to `$s3`. `$a` and `$b` are the
+/// lanes that hold the group's pairs; d4 to d11 hold the weights.
 macro_rules! pixel {
     ($way:ident, $a:literal, $b:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
         concat!(
@@ -88,7 +102,8 @@ macro_rules! pixel {
     };
 }
 
-/// One group of channels of both pixels, which are d0 and d1.
+/// Loads the weights of one group of channels and adds it to the sums of both pixels, whose
+/// channels are in d0 and d1.
 macro_rules! group {
     ($way:ident, $a0:literal, $b0:literal, $a1:literal, $b1:literal) => {
         concat!(
@@ -100,14 +115,15 @@ macro_rules! group {
     };
 }
 
-/// Takes 128 from the counts in d0 and d1.
+/// Subtracts 128 from the counts in d0 and d1.
 macro_rules! signed {
     () => {
         "vmov.i8 q1, #0x80\nveor q0, q0, q1"
     };
 }
 
-/// Two groups of both pixels, from `first` and `second` on.
+/// Loads two groups of channels of both pixels, from `first` and `second`, and adds them to the
+/// sums.
 macro_rules! half {
     ($way:ident) => {
         concat!(
@@ -136,7 +152,8 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the feature is present; registers alone are touched, all of them named.
+    // SAFETY: `available` has found the feature; the code touches registers only, and all that
+    // change are named.
     unsafe {
         asm!(
             ".fpu neon",
@@ -195,8 +212,9 @@ pub(super) fn convolve(mut row: CheckedRow) {
     for block in 0..row.blocks() {
         for x in (0..row.width).step_by(2) {
             let pixels = (row.width - x).min(2);
-            // SAFETY: the feature is present; `check` has shown that inputs, residual and output
-            // lie in the arena, and that weights, bias and scales cover all blocks.
+            // SAFETY: `available` has found the feature; arena, weights and row are a
+            // `CheckedRow`'s, which has shown that there are `block_len` weights for each block
+            // below `row.blocks()`. Pixels `x..x + pixels` are below `row.width`.
             unsafe {
                 let weights = weights.as_ptr().add(block * block_len);
                 let sums = tile(arena.as_ptr(), weights, row, block, [x, x + pixels - 1], lowest);
@@ -208,10 +226,13 @@ pub(super) fn convolve(mut row: CheckedRow) {
     }
 }
 
-/// Sums of a block at two pixels, which may be the same.
+/// The sums of a block at two pixels, which may be the same. `lowest` says whether a weight is
+/// -128.
 ///
 /// # Safety
-/// As [`convolve`]; `weights` are the block's, and whether one is -128 is `lowest`.
+/// - The CPU has NEON.
+/// - `arena` and `row` are those of one [`CheckedRow`]; `weights` are the row's for block `block`.
+/// - Both pixels are below `row.width`.
 unsafe fn tile(
     arena: *const u8,
     mut weights: *const i8,
@@ -225,7 +246,8 @@ unsafe fn tile(
         sums.copy_from_slice(&row.bias[block * BLOCK..(block + 1) * BLOCK]);
     }
     for feed in row.feeds() {
-        // SAFETY: the caller vouches for all of it.
+        // SAFETY: `CheckedRow` has shown that each tap of pixels below `row.width` lies in the
+        // arena. The weights of the first input precede those of the second.
         unsafe {
             let sources = pixels.map(|x| arena.add(feed.start + x * feed.step));
             weights = match (feed.groups, lowest) {
@@ -238,11 +260,16 @@ unsafe fn tile(
     sums
 }
 
-/// Defines a function that adds the products of one input; returns the weights that remain.
+/// Defines a function that adds the products of one input to the sums of two pixels and returns the
+/// weights that follow. `$chunk` is the code for one tap, whose channels are at `first` and
+/// `second`.
 macro_rules! accumulate {
     ($name:ident, $($chunk:expr),+) => {
         /// # Safety
-        /// The CPU has NEON; every tap of both sources may be read, and the weights are the taps'.
+        /// - The CPU has NEON.
+        /// - Each tap of `feed` may be read from both `sources`, with as many channels as this is
+        ///   made for.
+        /// - `weights` holds the weights of all these taps for one block of outputs.
         unsafe fn $name(
                 sums: &mut Sums,
                 sources: [*const u8; 2],
@@ -253,7 +280,9 @@ macro_rules! accumulate {
             if feed.taps.offsets().is_empty() {
                 return weights;
             }
-            // SAFETY: reads what the caller vouches for, writes the sums; all registers are named.
+            // SAFETY: the code reads each tap of both pixels, the offsets and the taps' weights,
+            // all of which the caller has, and writes the sums. All registers that change are
+            // named.
             unsafe {
                 asm!(
                     ".fpu neon",

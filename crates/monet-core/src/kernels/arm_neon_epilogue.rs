@@ -1,30 +1,41 @@
-//! What becomes of sums on 32-bit ARM with NEON: the epilogue, on 16 outputs of a pixel, in
-//! assembly as the kernel's products are.
+//! The epilogue on 32-bit ARM with NEON: turns the 16 sums of a pixel's block into counts.
+//!
+//! It computes lane by lane what [`Requantize::apply`] defines, in assembly for the reasons that
+//! the kernel gives:
+//!
+//! ```text
+//! 16 sums, i32 ── scale, narrow ──> 16 fixed-point counts, i16     q8 and q9
+//!              ── activation, residual ──> 16 counts, i16
+//!              ── round, narrow ──> 16 counts, u8
+//! ```
 
 use core::arch::asm;
 
 use super::super::requant::{Curve, Requantize};
 use super::{BLOCK, Destination, Row};
 
-// Clobbers name d0 to d31 one by one: see the kernel.
+// `asm!` names d0 to d31 one by one as clobbered, for the reason that the kernel gives.
 
-/// The numbers of a stage in the order in which [`requantize`] loads them.
+/// The constants of a stage, in the order in which [`requantize`] loads them.
 #[repr(C)]
 pub(super) struct Constants {
-    /// Of ELU: cubic, value at 0, depth.
+    /// For ELU: the cubic's three coefficients, its value at 0, the depth.
     elu: [i16; 5],
-    /// Of the layer's count where there is a residual: fraction bits, lowest, highest.
+    /// For the layer's own count, before a residual is added to it: the factor that removes the
+    /// fraction bits, the lowest and the highest value.
     own: [i16; 3],
-    /// Of the residual: both factors, offset.
+    /// For the residual sum: both factors, the offset.
     sum: [i16; 3],
-    /// Of the result: fraction bits, zero point.
+    /// For the result: the factor that removes the fraction bits, the zero point.
     last: [i16; 2],
+    /// Fills four vectors.
     unused: [i16; 3],
-    /// Bounds of what is rounded, and what is added to it so that no fraction bits are left.
+    /// For rounding scaled sums: their upper bound, their lower bound, and the number whose
+    /// addition leaves no bits for a fraction.
     reals: [f32; 3],
-    /// 0 for a linear stage, 1 for one with ReLU, 2 with ELU.
+    /// The activation: 0 linear, 1 ReLU, 2 ELU.
     curve: u32,
-    /// Of ELU.
+    /// For ELU: how often the cubic's value is squared.
     squarings: u32,
 }
 
@@ -54,8 +65,10 @@ impl Constants {
 /// Requantizes and stores the sums of one pixel.
 ///
 /// # Safety
-/// The CPU has NEON; `row` lies in the arena, as [`Row::check`] shows; the block and the pixel are
-/// its own.
+/// - The CPU has NEON.
+/// - `arena` and `row` are those of one [`CheckedRow`](super::CheckedRow), and `constants` were
+///   made for the row's stage.
+/// - `block < row.blocks()` and `x < row.width`.
 pub(super) unsafe fn store(
     arena: *mut u8,
     row: &Row,
@@ -64,13 +77,15 @@ pub(super) unsafe fn store(
     x: usize,
     sums: &[i32; BLOCK],
 ) {
-    // SAFETY: the caller vouches for every place of the row.
+    // SAFETY: `CheckedRow` has shown that the scales cover all blocks, and that all blocks of each
+    // pixel below `row.width`, in the output and in the residual where one is added, lie in the
+    // arena.
     unsafe {
         let scales = row.stage().scales.as_ptr().add(block * BLOCK);
         match row.destination {
-            Destination::Quantized { stage, start, step, residual: [residual, pace] } => {
+            Destination::Quantized { stage, start, step, residual: [residual, residual_step] } => {
                 let other = match stage.rules.sum {
-                    Some(_) => arena.add(residual + x * pace + block * BLOCK),
+                    Some(_) => arena.add(residual + x * residual_step + block * BLOCK),
                     None => core::ptr::null(),
                 };
                 requantize(
@@ -91,8 +106,9 @@ pub(super) unsafe fn store(
     }
 }
 
-/// Four sums to fixed point: scaled, bounded, rounded to nearest even by adding what leaves no bits
-/// for a fraction.
+/// Turns four sums into fixed-point counts: scales them by `$scale`, clamps them to q2 and q3, and
+/// rounds them to nearest even. Adding q4, 1.5 × 2^23, leaves no bits for a fraction, and
+/// subtracting its bits as an integer leaves the rounded number.
 macro_rules! fixed {
     ($sum:literal, $scale:literal) => {
         concat!(
@@ -128,7 +144,7 @@ macro_rules! fixed {
     };
 }
 
-/// `v = round(v * factor)` for the 16 counts in q8 and q9, or those of a name.
+/// The rounding product of 16 counts, in `$v0` and `$v1`, with `$factor`.
 macro_rules! scale {
     ($v0:literal, $v1:literal, $factor:literal) => {
         concat!(
@@ -148,7 +164,7 @@ macro_rules! scale {
     };
 }
 
-/// An operation of q14 on both registers, after a constant was spread over it.
+/// Spreads `$constant` over q14, then applies `$op` to `$v0` and q14, and to `$v1` and q14.
 macro_rules! spread {
     ($op:literal, $v0:literal, $v1:literal, $constant:literal) => {
         concat!(
@@ -171,11 +187,13 @@ macro_rules! spread {
     };
 }
 
-/// The counts of one pixel, the twin of the scalar rules of `requant`.
+/// Turns the sums of one pixel's block into counts, as [`Requantize::apply`] defines.
 ///
 /// # Safety
-/// The CPU has NEON; there are 16 scales and, unless it is null, 16 bytes of a residual; 16 bytes
-/// may be written at `out`.
+/// - The CPU has NEON.
+/// - 16 numbers may be read at `scales`.
+/// - `residual` is null where the stage adds none; else 16 bytes may be read there.
+/// - 16 bytes may be written at `out`.
 unsafe fn requantize(
     constants: &Constants,
     sums: &[i32; BLOCK],
@@ -183,7 +201,9 @@ unsafe fn requantize(
     residual: *const u8,
     out: *mut u8,
 ) {
-    // SAFETY: reads and writes what the caller vouches for; all registers are named.
+    // SAFETY: the code reads the constants, 16 sums, 16 scales and, unless `residual` is null, 16
+    // bytes there; it writes 16 bytes at `out`. The caller has all of these. All registers that
+    // change are named.
     unsafe {
         asm!(
             ".fpu neon",

@@ -1,7 +1,19 @@
-//! AVX2 without VNNI: tiles of 6 pixels × 16 outputs, exact through 16-bit products (`vpmaddwd`).
+//! AVX2 without VNNI: tiles of 6 pixels × 16 outputs, with exact 16-bit products (`vpmaddwd`).
 //!
-//! `vpmaddubsw` would saturate on full-range counts and weights, so both are widened: weights when
-//! packed, activations once per tile into a panel that all blocks of outputs share.
+//! ```text
+//! for each tile of 6 pixels:
+//!     panel = activations under all taps as 16-bit words        [chunk][pixel][channel]
+//!     for each block of 16 outputs:
+//!         sums = bias                                           6 pixels × 2 registers
+//!         for each pair of channels in the panel:
+//!             w = the pair's weights for 16 outputs             2 registers
+//!             for each pixel: sums += vpmaddwd(the pixel's pair in all lanes, w)
+//!         the epilogue turns sums into counts and stores them
+//! ```
+//!
+//! The 8-bit instruction `vpmaddubsw` would saturate on full-range counts and weights. Both factors
+//! are therefore 16-bit words: the planner widens weights when it packs them, and this kernel
+//! widens activations once per tile, in the panel that all blocks of outputs share.
 
 use core::arch::x86_64::*;
 
@@ -18,7 +30,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the features are present.
+    // SAFETY: `available` has found the feature.
     unsafe { spin_registers(rounds) };
     (rounds * 12 * 16) as u64
 }
@@ -42,18 +54,17 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.words();
     assert!(available());
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
-    // arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel of 6
-    // pixels.
+    // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has AVX2.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
 #[target_feature(enable = "avx2")]
 unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
     let (mut x, epilogue) = (0, Epilogue::new(&row.destination));
-    // SAFETY: tiles end at or before `row.width`.
+    // SAFETY: the caller's conditions are those of `tile`; each tile ends at or before `row.width`.
     unsafe {
         while x + 6 <= row.width {
             tile::<6>(arena, weights, row, &epilogue, x);
@@ -72,7 +83,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
 /// All blocks of `P` pixels from pixel `x` on.
 ///
 /// # Safety
-/// As [`convolve`], with `x + P <= row.width`.
+/// - As [`tiles`].
+/// - `x + P <= row.width`, and `P` is at most [`PANEL_PIXELS`](super::PANEL_PIXELS).
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn tile<const P: usize>(
@@ -83,8 +95,9 @@ unsafe fn tile<const P: usize>(
     x: usize,
 ) {
     let pairs = row.depth() * GROUP / 2;
-    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as
-    // `pairs` says.
+    // SAFETY: `CheckedRow` has shown that the scratch memory holds the words of `PANEL_PIXELS`
+    // pixels, `2 * pairs` each, that weights and bias cover every block below `row.blocks()`, and
+    // that the places of pixels below `row.width` lie in the arena.
     unsafe {
         let panel = arena.add(row.scratch.start);
         widen::<P>(arena, panel, row, x);
@@ -109,11 +122,13 @@ unsafe fn tile<const P: usize>(
 /// Gathers the activations of `P` pixels as 16-bit words: chunk by chunk, in it pixel by pixel.
 ///
 /// # Safety
-/// As [`tile`]; `panel` holds `P * row.depth() * 4` words.
+/// - As [`tile`].
+/// - `P * row.depth() * GROUP` words may be written at `panel`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row, x: usize) {
-    // SAFETY: the caller vouches for inputs and panel.
+    // SAFETY: `CheckedRow` has shown that each tap of pixels `x..x + P` lies in the arena. Each
+    // chunk adds `P * groups * GROUP` words to the panel, all chunks together what it has room for.
     unsafe {
         for feed in row.feeds() {
             let source = arena.add(feed.start + x * feed.step);
@@ -142,7 +157,9 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
 /// remain.
 ///
 /// # Safety
-/// As [`tile`]; `panel` and `weights` hold that many chunks.
+/// - The CPU has AVX2.
+/// - `panel` holds `chunks * P * G` pairs of words.
+/// - `weights` holds `chunks * G` pairs of words for each of 16 outputs.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn accumulate<const P: usize, const G: usize>(
@@ -151,7 +168,8 @@ unsafe fn accumulate<const P: usize, const G: usize>(
     chunks: usize,
     mut weights: *const i16,
 ) -> (*mut u8, *const i16) {
-    // SAFETY: the caller vouches for panel and weights.
+    // SAFETY: each chunk reads `P * G` pairs of the panel and `G * BLOCK` of the weights, and there
+    // are `chunks` chunks of both.
     unsafe {
         for _ in 0..chunks {
             for g in 0..G {

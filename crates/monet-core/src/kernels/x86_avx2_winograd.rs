@@ -1,8 +1,13 @@
-//! AVX2: rows of tiles by [`winograd`](super::winograd), six tiles at a time.
+//! AVX2: rows of [`winograd`](super::winograd) tiles, six tiles at a time.
 //!
-//! Six tiles' inputs are taken to their 24 points as 16-bit words; at each point they are
-//! multiplied with the weights of a block of 16 outputs, twelve sums in registers; then each tile's
-//! products are taken back to its pixels.
+//! ```text
+//! for each group of 6 tiles:
+//!     for each tile, each 16 channels:      inputs  -> 24 points, 16-bit words    `to_points`
+//!     for each block of 16 outputs:
+//!         for each of 24 points:            products = Σ inputs × weights         `multiply`
+//!                                           6 tiles × 2 registers of sums
+//!         for each tile:                    products -> sums -> counts            `to_pixels`
+//! ```
 
 use core::arch::x86_64::*;
 
@@ -14,9 +19,7 @@ use super::{BLOCK, Destination};
 pub(super) fn convolve(mut strip: CheckedStrip) {
     let (arena, strip) = strip.parts();
     assert!(detected!("avx2"));
-    // SAFETY: the feature is present; `check` has shown that inputs, residual and output lie in the
-    // arena, that weights, bias and scales cover all blocks, and that the scratch memory holds
-    // `TILES` tiles.
+    // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
     unsafe {
         match strip.taps {
             3 => groups::<3>(arena.as_mut_ptr(), strip),
@@ -26,13 +29,14 @@ pub(super) fn convolve(mut strip: CheckedStrip) {
 }
 
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has AVX2.
+/// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
 #[target_feature(enable = "avx2")]
 unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
     let (tiles, mut first) = (strip.tiles(), 0);
     let destination = &strip.targets[0];
     let epilogue = Epilogue::new(destination);
-    // SAFETY: groups end at or before the last tile.
+    // SAFETY: the caller's conditions are those of `group`; each group ends at or before `tiles`.
     unsafe {
         while first + TILES <= tiles {
             group::<TAPS, TILES>(arena, strip, &epilogue, first);
@@ -51,7 +55,8 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
 /// All blocks of `T` tiles.
 ///
 /// # Safety
-/// As [`convolve`], with `first + T <= strip.tiles()` and `T <= TILES`.
+/// - As [`groups`], and `epilogue` was made for the strip's stage.
+/// - `first + T <= strip.tiles()` and `T <= TILES`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn group<const TAPS: usize, const T: usize>(
@@ -61,7 +66,9 @@ unsafe fn group<const TAPS: usize, const T: usize>(
     first: usize,
 ) {
     let chunks = strip.chunks();
-    // SAFETY: `check` has shown that scratch memory and weights are as long as is used here.
+    // SAFETY: `CheckedStrip` has shown that the scratch memory holds the points of `chunks` chunks
+    // and the products of one block for `TILES` tiles, that the weights cover all points, chunks
+    // and blocks, and that every column of each feed, with all its channels, lies in the arena.
     unsafe {
         let points: *mut i16 = arena.add(strip.scratch.start).cast();
         let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
@@ -70,7 +77,14 @@ unsafe fn group<const TAPS: usize, const T: usize>(
             for feed in strip.feeds {
                 for channel in (0..feed.channels).step_by(BLOCK) {
                     let out = points.add((chunk * T + t) * BLOCK);
-                    take(arena.add(channel), feed, column, strip.dilation, out, chunks * T * BLOCK);
+                    to_points(
+                        arena.add(channel),
+                        feed,
+                        column,
+                        strip.dilation,
+                        out,
+                        chunks * T * BLOCK,
+                    );
                     chunk += 1;
                 }
             }
@@ -80,7 +94,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(
             multiply::<T>(points, weights, chunks, products);
             for t in 0..T {
                 let products = products.add(t * BLOCK);
-                give_back::<TAPS, T>(
+                to_pixels::<TAPS, T>(
                     arena,
                     strip,
                     epilogue,
@@ -93,14 +107,16 @@ unsafe fn group<const TAPS: usize, const T: usize>(
     }
 }
 
-/// Takes 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
+/// Transforms 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
 ///
 /// # Safety
-/// The CPU has AVX2; the feed's rows lie in the memory that `arena` points to; so does every
-/// point's place.
+/// - The CPU has AVX2.
+/// - `feed` is one of a [`CheckedStrip`]; `arena` points to its arena, plus the number of the first
+///   of 16 channels of the feed.
+/// - 16 words may be written at each of the 24 points' places.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn take(
+unsafe fn to_points(
     arena: *const u8,
     feed: &StripFeed,
     column: usize,
@@ -110,7 +126,8 @@ unsafe fn take(
 ) {
     let line = |x: usize| {
         let at = (column + x * dilation).min(feed.columns - 1) * feed.step;
-        // SAFETY: the column is one of the feed's.
+        // SAFETY: the column is clamped to the feed's last; `CheckedStrip` has shown that all
+        // channels of the feed's columns lie in the arena, in each of its four rows.
         let load =
             |row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) };
         let [a, b, c, d] =
@@ -122,19 +139,19 @@ unsafe fn take(
             _mm256_sub_epi16(b, d),
         ]
     };
-    // Arrays are spelled out here and below: what `map` calls is not compiled for the CPU's
-    // features.
+    // Arrays are spelled out here and below, not mapped: `map` itself is not compiled for the CPU's
+    // features, so that nothing which uses them can be inlined there.
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
     let row = |y: usize| columns(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
     for (y, points) in [row(0), row(1), row(2), row(3)].into_iter().enumerate() {
         for (x, point) in points.into_iter().enumerate() {
-            // SAFETY: the caller vouches for the points' places.
+            // SAFETY: the caller has room for 16 words at each point.
             unsafe { _mm256_storeu_si256(out.add((6 * y + x) * stride).cast(), point) };
         }
     }
 }
 
-/// The columns' way to the points.
+/// The "across" half of the transform of inputs, see the table in [`winograd`](super::winograd).
 #[target_feature(enable = "avx2")]
 #[inline]
 fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
@@ -153,10 +170,13 @@ fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
     ]
 }
 
-/// Multiplies `T` tiles' inputs with a block's weights at every point.
+/// Multiplies the inputs of `T` tiles with a block's weights at every point.
 ///
 /// # Safety
-/// The CPU has AVX2; `points`, `weights` and `products` hold that many tiles, chunks and points.
+/// - The CPU has AVX2.
+/// - `points` holds `POINTS * chunks * T` vectors of 16 words.
+/// - `weights` holds `POINTS * chunks` times 16 inputs × 16 outputs.
+/// - `POINTS * T` vectors of 16 products may be written at `products`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn multiply<const T: usize>(
@@ -166,7 +186,8 @@ unsafe fn multiply<const T: usize>(
     mut products: *mut i32,
 ) {
     const PAIRS: usize = BLOCK / 2;
-    // SAFETY: the caller vouches for all three.
+    // SAFETY: each point and chunk reads `T` vectors of inputs and 16 × 16 weights; each point
+    // writes `T` vectors of products. The caller has as many.
     unsafe {
         for _ in 0..POINTS {
             let mut sums = [[_mm256_setzero_si256(); 2]; T];
@@ -201,14 +222,15 @@ unsafe fn multiply<const T: usize>(
     }
 }
 
-/// Takes one tile's products back to its pixels, requantizes and stores them.
+/// Transforms one tile's products back to sums of its pixels, requantizes and stores them.
 ///
 /// # Safety
-/// As [`convolve`], with a column and a block of the strip; `products` holds the tile's in a group
-/// of `T`.
+/// - As [`group`].
+/// - `block < strip.blocks()`, and `column` is the first column of one of the strip's tiles.
+/// - `products` points to the tile's first product, within the products of a group of `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn give_back<const TAPS: usize, const T: usize>(
+unsafe fn to_pixels<const TAPS: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue,
@@ -217,7 +239,8 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
     products: *const i32,
 ) {
     let [_, most] = tile(TAPS);
-    // SAFETY: the caller vouches for products and bias.
+    // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
+    // that the biases cover all blocks.
     let [low, high] = unsafe {
         let bias = strip.bias.as_ptr().add(block * BLOCK);
         [rows::<TAPS, T>(products, bias), rows::<TAPS, T>(products.add(8), bias.add(8))]
@@ -228,7 +251,8 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
         let sum = |x: usize| [low[x], high[x]];
         let sums = [sum(0), sum(1), sum(2), sum(3), sum(4)];
         let destination = spread(destination, column, strip.dilation);
-        // SAFETY: the first `valid` pixels of the tile lie in the row.
+        // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
+        // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe {
             match (valid, sums.first_chunk::<4>()) {
                 (5, _) => epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums),
@@ -245,20 +269,21 @@ unsafe fn give_back<const TAPS: usize, const T: usize>(
     }
 }
 
-/// Eight channels of a tile's pixels, row by row.
+/// The sums of eight output channels for a tile's pixels, row by row.
 ///
 /// # Safety
-/// The CPU has AVX2; eight biases stand at `bias`, the tile's products in a group of `T` at
-/// `products`.
+/// - The CPU has AVX2.
+/// - Eight biases may be read at `bias`.
+/// - Eight products may be read at `products + i * T * BLOCK` for each of the 24 points `i`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn rows<const TAPS: usize, const T: usize>(
     products: *const i32,
     bias: *const i32,
 ) -> [[__m256i; 5]; 3] {
-    // SAFETY: the caller vouches for both.
+    // SAFETY: the caller has eight biases there.
     let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
-    // SAFETY: so it does for all 24 points.
+    // SAFETY: `i` runs over the 24 points, and the caller has eight products at each.
     let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
     let line =
         |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
@@ -273,7 +298,8 @@ unsafe fn rows<const TAPS: usize, const T: usize>(
     [first, second, if TAPS == 2 { row(2) } else { second }]
 }
 
-/// The way back down: twice the sums; of two rows for three taps, of three for two.
+/// The "down" half of the way back: twice the sums, of two rows for three taps, of three rows for
+/// two.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
@@ -287,7 +313,8 @@ fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
     }
 }
 
-/// The way back across: 24 times the sums; of four columns for three taps, of five for two.
+/// The "across" half of the way back: 24 times what `down` gave, of four columns for three taps, of
+/// five columns for two.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
@@ -313,7 +340,8 @@ fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
     ]
 }
 
-/// A 48th of multiples of 48: a sixteenth, times the inverse of 3 modulo 2^32.
+/// Divides multiples of 48 by 48: shifts them right by 4, then multiplies by the inverse of 3
+/// modulo 2^32.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn whole(scaled: __m256i) -> __m256i {
@@ -323,14 +351,14 @@ fn whole(scaled: __m256i) -> __m256i {
 /// The destination of a tile: every `dilation`-th pixel from a column on.
 fn spread<'a>(destination: &Destination<'a>, column: usize, dilation: usize) -> Destination<'a> {
     match *destination {
-        Destination::Quantized { stage, start, step, residual: [other, pace] } => {
+        Destination::Quantized { stage, start, step, residual: [other, residual_step] } => {
             Destination::Quantized {
                 stage,
                 start: start + column * step,
                 step: step * dilation,
-                residual: [other + column * pace, pace * dilation],
+                residual: [other + column * residual_step, residual_step * dilation],
             }
         }
-        reals @ Destination::Float { .. } => reals,
+        float @ Destination::Float { .. } => float,
     }
 }

@@ -1,11 +1,14 @@
-//! What becomes of sums with AVX-512: the rules of the epilogue, on 32 counts.
+//! The rules of the AVX-512 kernel's epilogue, on 32 fixed-point counts at a time.
+//!
+//! Loading, scaling, packing and storing are the kernel's; here is the arithmetic between: the
+//! activation, the residual addition, and the removal of the fraction bits.
 
 use core::arch::x86_64::*;
 
 use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Requantize};
 
-/// A [`Requantize`] as vectors, each function the twin of the scalar one of `requant`, on 32
-/// counts.
+/// The constants of a [`Requantize`], each spread over all lanes of a vector. The functions compute
+/// lane by lane what [`Requantize::apply`] defines.
 pub(super) struct Rules {
     curve: Shape,
     round: __m512i,
@@ -13,7 +16,7 @@ pub(super) struct Rules {
     pub(super) sum: Option<Residual>,
 }
 
-/// An activation as vectors; those of ELU stand unused beside the others.
+/// An activation; `cubic`, `squarings`, `one` and `depth` matter to ELU alone.
 struct Shape {
     kind: Kind,
     cubic: [__m512i; 3],
@@ -86,7 +89,7 @@ impl Rules {
                     let e = _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), cubic[2]);
                     let e =
                         _mm512_add_epi16(_mm512_mulhrs_epi16(e, n), _mm512_set1_epi16(i16::MAX));
-                    // Three squarings at least, and mostly no more.
+                    // `MIN_SQUARINGS` are three, written out: most layers need no more.
                     let e = _mm512_mulhrs_epi16(e, e);
                     let e = _mm512_mulhrs_epi16(e, e);
                     _mm512_mulhrs_epi16(e, e)
@@ -103,7 +106,8 @@ impl Rules {
         }
     }
 
-    /// Removes the fraction and adds the zero point; packing saturates.
+    /// Removes the fraction and adds the zero point. The caller's packing instruction saturates the
+    /// result to 8 bits.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub(super) fn finish(&self, r: __m512i) -> __m512i {
@@ -112,7 +116,8 @@ impl Rules {
 }
 
 impl Residual {
-    /// Adds the residual, which comes as `value << 8`; the result has the sum's fraction.
+    /// Adds the residual as [`Sum::apply`](super::super::requant::Sum::apply) does, up to its
+    /// fraction bits. Each lane of `other` holds a residual count in its upper byte.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub(super) fn add(&self, r: __m512i, other: __m512i) -> __m512i {

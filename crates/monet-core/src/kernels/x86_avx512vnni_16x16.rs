@@ -1,14 +1,36 @@
-//! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or 8 × 32 where there are two blocks, sums in zmm
-//! registers.
+//! AVX-512 VNNI: tiles of 16 pixels × 16 outputs, or of 8 pixels × 32 outputs where two blocks are
+//! left, sums in 16 zmm registers.
 //!
-//! Each weight vector meets the activations of every pixel of the tile as broadcast 32-bit groups
-//! (`vpdpbusd`, which does not saturate). A tile's sums then wait in memory while the next tile's
-//! products are made: between these, four vectors of them at a time, they become counts. Products
-//! keep two of the core's vector pipes busy, requantization mostly the others.
+//! ```text
+//! for each tile:
+//!     sums = bias                                               16 vectors of 16 sums
+//!     for each tap:
+//!         for each group of 4 channels:
+//!             w = the group's weights, one vector per block
+//!             for each pixel: sums += vpdpbusd(the pixel's group in all lanes, w)
+//!         turn up to 4 of the pending vectors into counts       `quad!`
+//!     turn the rest of the pending vectors into counts
+//!     the tile's sums become the pending ones                   `PendingSums::take`
+//! ```
 //!
-//! What runs between products must be inlined there, or every sum would leave its register at each
-//! call. `#[inline(always)]` does not go with `#[target_feature]`, so it is a macro of small
-//! functions.
+//! A tile's sums thus wait in memory while the next tile's products are computed. Products keep two
+//! vector pipes of the core busy, and requantization mostly uses the others, so that the one hides
+//! behind the other.
+//!
+//! `quad!` is a macro of small functions, since it must be inlined between the products: a call
+//! would push every sum out of its register, and `#[inline(always)]` does not go with
+//! `#[target_feature]`.
+//!
+//! Windows three taps wide have a shorter way, `glide`. At a distance of one pixel between taps,
+//! activation `a2` serves pixel 2 through the first tap, pixel 1 through the second and pixel 0
+//! through the third. `glide` loads each activation once and uses it for all three:
+//!
+//! ```text
+//!               a0   a1   a2   a3   a4   a5     activations, left to right
+//! first tap     p0   p1   p2   p3
+//! second tap         p0   p1   p2   p3          pixels whose sums grow
+//! third tap               p0   p1   p2   p3
+//! ```
 
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -29,7 +51,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the features are present.
+    // SAFETY: `available` has found the features.
     unsafe { spin_registers(rounds) };
     (rounds * 16 * 64) as u64
 }
@@ -53,12 +75,13 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes();
     assert!(available());
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
-    // the arena, and that weights, bias and scales cover all blocks.
+    // SAFETY: `available` has found the features; arena, weights and row are a `CheckedRow`'s.
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
-/// Requantizes and stores the next four vectors that wait, or as many as there are.
+/// Requantizes and stores the next four pending vectors, or as many as are pending.
+///
+/// Runs where the conditions of [`PendingSums::finish`] hold.
 macro_rules! quad {
     ($pending:expr) => {{
         let count = $pending.vectors.len().min(4);
@@ -75,7 +98,8 @@ macro_rules! quad {
 /// All blocks of output channels, two at a time while there are two.
 ///
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has AVX-512 F, BW and VNNI.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let block_len = row.depth() * VECTOR;
@@ -83,7 +107,8 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let apart = row.feeds.map(|feed| feed.apart());
     let mut block = 0;
     while block < row.blocks() {
-        // SAFETY: blocks below `row.blocks()` have their weights; the caller vouches for the rest.
+        // SAFETY: `CheckedRow` has shown that there are `block_len` weights for each block below
+        // `row.blocks()`, and each call takes only blocks below that.
         unsafe {
             let weights = weights.add(block * block_len);
             if block + 2 <= row.blocks() {
@@ -100,7 +125,10 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
 /// A row in tiles of `P` pixels × `N` blocks, and what remains in smaller ones.
 ///
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has AVX-512 F, BW and VNNI.
+/// - `arena` and `row` are those of one [`CheckedRow`]; `weights` are the row's from block `block`
+///   on.
+/// - `block + N <= row.blocks()`, and `apart` holds [`Feed::apart`] of each of the row's inputs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn tiles<const P: usize, const N: usize>(
@@ -113,7 +141,8 @@ unsafe fn tiles<const P: usize, const N: usize>(
 ) {
     let mut pending = PendingSums::<N>::new(arena, row, rules, block);
     let mut x = 0;
-    // SAFETY: every tile ends at or before `row.width`.
+    // SAFETY: the caller's conditions are those of `tile`; each tile ends at or before `row.width`.
+    // All that becomes pending are pixels of this row.
     unsafe {
         while x + P <= row.width {
             tile::<P, N>(arena, weights, row, apart, &mut pending, block, x);
@@ -134,7 +163,9 @@ unsafe fn tiles<const P: usize, const N: usize>(
 /// `P` pixels × `N` blocks from pixel `x` on.
 ///
 /// # Safety
-/// As [`convolve`], with `x + P <= row.width`.
+/// - As [`tiles`]; an entry of `apart` may also be `None`.
+/// - `pending` was made for this row and these blocks; its next pixel is pixel `x`.
+/// - `x + P <= row.width`, and `P * N` is at most [`TILE`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn tile<const P: usize, const N: usize>(
@@ -147,7 +178,9 @@ unsafe fn tile<const P: usize, const N: usize>(
     x: usize,
 ) {
     let block_len = row.depth() * VECTOR;
-    // SAFETY: bias, inputs and weights lie within the bounds that `check` has shown.
+    // SAFETY: `CheckedRow` has shown that biases, scales and weights cover all blocks, and that the
+    // inputs and outputs of pixels below `row.width` lie in the arena. `feed.apart()` proves the
+    // distance and the match on `feed.step` the step for which `glide` is made.
     unsafe {
         let mut sums = [[_mm512_setzero_si512(); N]; P];
         for n in 0..N {
@@ -196,7 +229,13 @@ unsafe fn tile<const P: usize, const N: usize>(
 /// time, else 0. Returns the weights that remain.
 ///
 /// # Safety
-/// As [`convolve`]; `source` is the input of the tile's first pixel.
+/// - The CPU has AVX-512 F, BW and VNNI.
+/// - `feed` is an input of a [`CheckedRow`]; `source` is its place under the first of `P` pixels of
+///   the row.
+/// - For each `n` below `N`, `weights + n * block_len` holds a vector of [`VECTOR`] bytes for each
+///   group of channels of each tap.
+/// - `STEP` is 0 or `feed.step`.
+/// - As [`PendingSums::finish`], for `pending`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
@@ -208,12 +247,13 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     pending: &mut PendingSums<N>,
 ) -> *const i8 {
     let step = if STEP == 0 { feed.step } else { STEP };
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * groups` vectors
-    // of weights per block.
+    // SAFETY: `CheckedRow` has shown that each tap of the `P` pixels lies in the arena. Each tap
+    // reads `feed.groups` vectors of weights per block.
     unsafe {
         for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
-            // Not unrolled: all groups' loads would come first, and not find room in registers.
+            // Not unrolled: the compiler would then move all groups' loads to the front, and there
+            // are not registers enough for them.
             for g in 0..feed.groups {
                 let w = vectors::<N>(weights, block_len);
                 weights = weights.add(VECTOR);
@@ -232,13 +272,13 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     weights
 }
 
-/// As [`accumulate`] for windows of three taps across, `D` pixels apart: each activation is loaded
-/// once for the three pixels that see it through one tap each. With one block to a tile, loads
-/// would else be what the products wait for.
+/// As [`accumulate`], for windows three taps wide whose taps lie `D` pixels apart. Each activation
+/// is loaded once for the three pixels that see it, each through another tap. With one block in a
+/// tile, the products would else wait for loads.
 ///
 /// # Safety
-/// As [`accumulate`], with `feed.apart() == Some(D)` and `feed.step == STEP`: what is read is what
-/// the taps of the tile's pixels read.
+/// - As [`accumulate`], with `feed.step == STEP`.
+/// - `feed.apart() == Some(D)`, and `D` is at most `P`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usize>(
@@ -249,11 +289,12 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
     block_len: usize,
     pending: &mut PendingSums<N>,
 ) -> *const i8 {
-    // From one tap's weights to the next's.
+    // Bytes from one tap's weights to the next tap's.
     let tap_len = feed.chunks * feed.groups * VECTOR;
     let mut taps = feed.taps.offsets();
-    // SAFETY: the caller vouches for the activations; there are `taps.len() * groups` vectors of
-    // weights per block.
+    // SAFETY: activation `i` is the one that pixel `i - k * D` reads through tap `k`, for some `k`
+    // of 0 to 2 that makes it a pixel of the tile; `CheckedRow` has shown that this place lies in
+    // the arena. The weights of three taps follow one another, `tap_len` bytes apart.
     unsafe {
         while let Some((window_row, below)) = taps.split_at_checked(3 * feed.chunks) {
             taps = below;
@@ -273,8 +314,8 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
                             }
                         }
                     };
-                    // A loop of so many turns would not be unrolled, and its sums not be kept in
-                    // registers.
+                    // Unrolled by hand: the compiler would keep a loop of so many turns, and then
+                    // could not keep its sums in registers.
                     macro_rules! unroll {
                         ($($i:literal)*) => { $( if $i < P + 2 * D { products($i) } )* };
                     }
@@ -290,53 +331,59 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
     weights
 }
 
-/// A vector of weights of each block.
+/// One vector of weights for each of `N` blocks.
 ///
 /// # Safety
-/// They are there.
+/// - The CPU has AVX-512 F.
+/// - [`VECTOR`] bytes may be read at `weights + n * block_len`, for each `n` below `N`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn vectors<const N: usize>(weights: *const i8, block_len: usize) -> [__m512i; N] {
     let mut w = [_mm512_setzero_si512(); N];
     for (n, w) in w.iter_mut().enumerate() {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: `n` is below `N`, so the caller has a vector there.
         *w = unsafe { _mm512_loadu_si512(weights.add(n * block_len).cast()) };
     }
     w
 }
 
-/// Four channels, for all outputs.
+/// Four channels of a pixel, repeated for all 16 outputs.
 ///
 /// # Safety
-/// They are there.
+/// - The CPU has AVX-512 F.
+/// - [`GROUP`] bytes may be read at `group`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn broadcast(group: *const u8) -> __m512i {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller has four bytes there; the read needs no alignment.
     _mm512_set1_epi32(unsafe { group.cast::<i32>().read_unaligned() })
 }
 
-/// Vectors of sums of a whole tile.
+/// Vectors of sums in a whole tile.
 const TILE: usize = 16;
 
-/// Sums of the tile before, pixel by pixel and of its `N` blocks in turn, and where their counts
-/// go.
+/// The sums of the previous tile, which are still to become counts, and where these go. The order
+/// of the vectors is `[pixel][block]`.
 struct PendingSums<'a, const N: usize> {
     sums: [__m512i; TILE],
-    /// Those that still wait.
+    /// Indices of the vectors that are still pending. The start is a multiple of four, or the range
+    /// is empty.
     vectors: Range<usize>,
     rules: &'a Rules,
     scales: [__m512; 2],
-    /// The place of the first vector that waits, or of the next that comes, and bytes from one
-    /// pixel to the next.
+    /// Where the counts of the oldest pending vector go; if none is pending, those of the next
+    /// tile's first.
     out: *mut u8,
+    /// Bytes from one output pixel to the next.
     step: usize,
+    /// As `out`, for the residual that is added.
     residual: *const u8,
+    /// Bytes from one residual pixel to the next.
     residual_step: usize,
 }
 
 impl<'a, const N: usize> PendingSums<'a, N> {
-    /// None yet, of a row's blocks from `block` on.
+    /// None pending yet; `N` blocks of the row from `block` on.
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn new(arena: *mut u8, row: &'a Row, rules: &'a Rules, block: usize) -> Self {
@@ -345,7 +392,7 @@ impl<'a, const N: usize> PendingSums<'a, N> {
             Destination::Float { start, .. } => (start, 0, [0, 0]),
         };
         let scales = &row.stage().scales[block * BLOCK..(block + N) * BLOCK];
-        // SAFETY: a block has 16 scales.
+        // SAFETY: the slice has 16 scales for each of `N` blocks, and `n` is below `N`.
         let scales = [0, N - 1].map(|n| unsafe { _mm512_loadu_ps(scales[n * BLOCK..].as_ptr()) });
         Self {
             sums: [_mm512_setzero_si512(); TILE],
@@ -359,14 +406,15 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         }
     }
 
-    /// Lets the sums of the next `P` pixels wait, after what waits.
+    /// Finishes what is pending, then makes the sums of the next `P` pixels pending.
     ///
     /// # Safety
-    /// As [`convolve`]: what waits, and these pixels, lie in the row.
+    /// - As [`PendingSums::finish`].
+    /// - The row has `P` more pixels.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller's conditions are those of `finish`.
         unsafe { self.finish() };
         for (place, sum) in self.sums.iter_mut().zip(sums.as_flattened()) {
             *place = *sum;
@@ -374,26 +422,31 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         self.vectors = 0..P * N;
     }
 
-    /// All that wait.
+    /// Requantizes and stores all that is pending.
     ///
     /// # Safety
-    /// As [`convolve`]: they lie in the row.
+    /// - The CPU has AVX-512 F, BW and VNNI.
+    /// - `self` was made for a row and an arena of one [`CheckedRow`], with blocks of that row.
+    /// - All pixels that have become pending so far are pixels of that row.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn finish(&mut self) {
         while !self.vectors.is_empty() {
-            // SAFETY: the caller vouches for it.
+            // SAFETY: `quad!` takes at most as many vectors as are pending. Their pixels are the
+            // row's, so `CheckedRow` has shown that their output and residual lie in the arena.
             unsafe { quad!(self) };
         }
     }
 
-    /// Takes the next `count`, at most four, for fixed-point counts.
+    /// Takes the next `count` pending vectors, at most four, and scales them to fixed-point counts.
     ///
     /// # Safety
-    /// So many wait.
+    /// - The CPU has AVX-512 F and BW.
+    /// - At least `count` vectors are pending.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     unsafe fn words(&mut self, count: usize) -> [__m512i; 2] {
-        // SAFETY: a tile has a multiple of four vectors.
+        // SAFETY: a vector is pending, so the start is a multiple of four below `TILE`, itself a
+        // multiple of four; hence four vectors of the array begin there.
         let sums =
             unsafe { self.sums.as_ptr().add(self.vectors.start).cast::<[__m512i; 4]>().read() };
         self.vectors.start += count;
@@ -406,11 +459,13 @@ impl<'a, const N: usize> PendingSums<'a, N> {
     /// Adds the residual of the next `count` vectors.
     ///
     /// # Safety
-    /// It lies in the arena.
+    /// - The CPU has AVX-512 F and BW.
+    /// - The residuals of the next `count` vectors lie in the arena.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     unsafe fn add(&mut self, sum: &Residual, words: [__m512i; 2], count: usize) -> [__m512i; 2] {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: with a step of `N` blocks the residuals of four vectors are 64 bytes side by
+        // side; the caller has all of them in the arena.
         let other = unsafe {
             if count == 4 && self.residual_step == N * BLOCK {
                 _mm512_loadu_si512(self.residual.cast())
@@ -429,13 +484,15 @@ impl<'a, const N: usize> PendingSums<'a, N> {
     /// Stores the counts of the next `count` vectors.
     ///
     /// # Safety
-    /// Their place lies in the arena.
+    /// - The CPU has AVX-512 F and BW.
+    /// - The outputs of the next `count` vectors lie in the arena.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     unsafe fn store(&mut self, words: [__m512i; 2], count: usize) {
         let [first, second] = words.map(|r| self.rules.finish(r));
         let bytes = _mm512_permutexvar_epi32(order(), _mm512_packus_epi16(first, second));
-        // SAFETY: the caller vouches for it.
+        // SAFETY: with a step of `N` blocks the outputs of four vectors are 64 bytes side by side;
+        // the caller has all of them in the arena.
         unsafe {
             if count == 4 && self.step == N * BLOCK {
                 _mm512_storeu_si512(self.out.cast(), bytes);
@@ -446,7 +503,7 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         self.out = self.out.wrapping_add(count / N * self.step);
     }
 
-    /// Bytes from the first vector's place to that of vector `i`.
+    /// Bytes from the place of the next vector to the place of the `i`-th after it.
     #[inline]
     fn offset(step: usize, i: usize) -> usize {
         i / N * step + i % N * BLOCK
@@ -455,10 +512,12 @@ impl<'a, const N: usize> PendingSums<'a, N> {
     /// Stores the counts of up to four vectors one by one; two blocks of a pixel together.
     ///
     /// # Safety
-    /// They lie in the arena.
+    /// - The CPU has AVX-512 F.
+    /// - The outputs of the next `count` vectors lie in the arena.
     #[target_feature(enable = "avx512f")]
     unsafe fn scatter(&self, bytes: __m512i, count: usize) {
-        // SAFETY: the caller vouches for these places.
+        // SAFETY: these are the outputs of the next `count` vectors; two blocks of a pixel are 32
+        // bytes side by side.
         unsafe {
             if N == 2 && count == 4 {
                 _mm256_storeu_si256(self.out.cast(), _mm512_castsi512_si256(bytes));
@@ -483,12 +542,13 @@ impl<'a, const N: usize> PendingSums<'a, N> {
     /// The residual's bytes of up to four vectors, one by one.
     ///
     /// # Safety
-    /// They lie in the arena.
+    /// - The CPU has AVX-512 F.
+    /// - The residuals of the next `count` vectors lie in the arena.
     #[target_feature(enable = "avx512f")]
     unsafe fn gather(&self, count: usize) -> __m512i {
         let mut parts = [_mm_setzero_si128(); 4];
         for (i, part) in parts.iter_mut().take(count).enumerate() {
-            // SAFETY: the caller vouches for these places.
+            // SAFETY: `i` is below `count`, so this is one of the residuals that the caller has.
             *part = unsafe {
                 _mm_loadu_si128(self.residual.add(Self::offset(self.residual_step, i)).cast())
             };
@@ -500,7 +560,8 @@ impl<'a, const N: usize> PendingSums<'a, N> {
     }
 }
 
-/// Undoes what packing within 128-bit lanes did to the order of 32-bit groups; its own inverse.
+/// The order of 32-bit groups that undoes the interleaving of the packing instructions, which work
+/// within 128-bit lanes. It is its own inverse.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn order() -> __m512i {

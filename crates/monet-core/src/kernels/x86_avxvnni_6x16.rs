@@ -1,5 +1,13 @@
-//! AVX-VNNI: tiles of 6 pixels × 16 outputs, sums in ymm registers, `vpdpbusd` on broadcast groups
-//! of 4 channels.
+//! AVX-VNNI: tiles of 6 pixels × 16 outputs, sums in 12 ymm registers.
+//!
+//! ```text
+//! for each block of 16 outputs, each tile of 6 pixels:
+//!     sums = bias                                               6 pixels × 2 registers
+//!     for each tap, each group of 4 channels:
+//!         w = the group's weights for 16 outputs                2 registers
+//!         for each pixel: sums += vpdpbusd(the pixel's group in all lanes, w)
+//!     the epilogue turns sums into counts and stores them
+//! ```
 
 use core::arch::x86_64::*;
 
@@ -19,7 +27,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the features are present.
+    // SAFETY: `available` has found the features.
     unsafe { spin_registers(rounds) };
     (rounds * 12 * 32) as u64
 }
@@ -43,20 +51,20 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes();
     assert!(available());
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
-    // the arena, and that weights, bias and scales cover all blocks.
+    // SAFETY: `available` has found the features; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has AVX2 and AVX-VNNI.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
 #[target_feature(enable = "avx2,avxvnni")]
 unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
     let (block_len, epilogue) = (row.depth() * VECTOR, Epilogue::new(&row.destination));
     for block in 0..row.blocks() {
         let mut x = 0;
-        // SAFETY: blocks below `row.blocks()` have their weights, tiles end at or before
-        // `row.width`.
+        // SAFETY: `CheckedRow` has shown that there are `block_len` weights for each block below
+        // `row.blocks()`; each tile ends at or before `row.width`.
         unsafe {
             let weights = weights.add(block * block_len);
             while x + 6 <= row.width {
@@ -77,7 +85,8 @@ unsafe fn tiles(arena: *mut u8, weights: *const i8, row: &Row) {
 /// `P` pixels of a block from pixel `x` on.
 ///
 /// # Safety
-/// As [`convolve`], with `x + P <= row.width`.
+/// - As [`tiles`], but `weights` are those of block `block`.
+/// - `block < row.blocks()` and `x + P <= row.width`.
 #[target_feature(enable = "avx2,avxvnni")]
 #[inline]
 unsafe fn tile<const P: usize>(
@@ -88,7 +97,9 @@ unsafe fn tile<const P: usize>(
     block: usize,
     x: usize,
 ) {
-    // SAFETY: all places lie within the bounds that `check` has shown.
+    // SAFETY: `CheckedRow` has shown that the biases cover all blocks and that the inputs and
+    // outputs of pixels below `row.width` lie in the arena. The weights of the first input precede
+    // those of the second.
     unsafe {
         let bias = row.bias.as_ptr().add(block * BLOCK);
         let bias = [_mm256_loadu_si256(bias.cast()), _mm256_loadu_si256(bias.add(8).cast())];
@@ -107,7 +118,10 @@ unsafe fn tile<const P: usize>(
 /// Adds the products of one input whose chunks have `G` groups; returns the weights that remain.
 ///
 /// # Safety
-/// As [`convolve`]; `source` is the input of the tile's first pixel.
+/// - The CPU has AVX2 and AVX-VNNI.
+/// - `feed` is an input of a [`CheckedRow`]; `source` is its place under the first of `P` pixels of
+///   the row.
+/// - `weights` holds `feed.taps.offsets().len() * G` vectors of [`VECTOR`] bytes.
 #[target_feature(enable = "avx2,avxvnni")]
 #[inline]
 unsafe fn accumulate<const P: usize, const G: usize>(
@@ -116,8 +130,8 @@ unsafe fn accumulate<const P: usize, const G: usize>(
     feed: &Feed,
     mut weights: *const i8,
 ) -> *const i8 {
-    // SAFETY: each tap of each pixel lies in the arena, and there are `taps.len() * G` vectors of
-    // weights per block.
+    // SAFETY: `CheckedRow` has shown that each tap of the `P` pixels lies in the arena. Each tap
+    // reads `G` vectors of weights.
     unsafe {
         for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);

@@ -1,5 +1,17 @@
-//! SSE4.1: tiles of 2 pixels × 16 outputs, exact through 16-bit products (`pmaddwd`) as in the AVX2
-//! kernel.
+//! SSE4.1: tiles of 2 pixels × 16 outputs, with exact 16-bit products (`pmaddwd`).
+//!
+//! ```text
+//! for each tile of 2 pixels:
+//!     panel = activations under all taps as 16-bit words        [pixel][chunk][channel]
+//!     for each block of 16 outputs:
+//!         sums = bias                                           2 pixels × 4 registers
+//!         for each pair of channels:
+//!             w = the pair's weights for 16 outputs             4 registers
+//!             for each pixel: sums += pmaddwd(the pixel's pair in all lanes, w)
+//!         the epilogue turns sums into counts and stores them
+//! ```
+//!
+//! Factors are 16-bit words for the reason that the AVX2 kernel gives.
 
 use core::arch::x86_64::*;
 
@@ -16,7 +28,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     if !available() {
         return 0;
     }
-    // SAFETY: the features are present.
+    // SAFETY: `available` has found the features.
     unsafe { spin_registers(rounds) };
     (rounds * 8 * 8) as u64
 }
@@ -40,18 +52,17 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.words();
     assert!(available());
-    // SAFETY: the features are present; `check` has shown that inputs, residual and output lie in
-    // the arena, that weights, bias and scales cover all blocks; the scratch memory holds a panel
-    // of 2 pixels.
+    // SAFETY: `available` has found the features; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
 
 /// # Safety
-/// As [`convolve`].
+/// - The CPU has SSE4.1 and SSSE3.
+/// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
 #[target_feature(enable = "sse4.1,ssse3")]
 unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
     let mut x = 0;
-    // SAFETY: tiles end at or before `row.width`.
+    // SAFETY: the caller's conditions are those of `tile`; each tile ends at or before `row.width`.
     unsafe {
         while x + 2 <= row.width {
             tile::<2>(arena, weights, row, x);
@@ -66,13 +77,15 @@ unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
 /// All blocks of `P` pixels from pixel `x` on.
 ///
 /// # Safety
-/// As [`convolve`], with `x + P <= row.width`.
+/// - As [`tiles`].
+/// - `x + P <= row.width`, and `P` is at most [`PANEL_PIXELS`](super::PANEL_PIXELS).
 #[target_feature(enable = "sse4.1,ssse3")]
 #[inline]
 unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x: usize) {
     let pairs = row.depth() * GROUP / 2;
-    // SAFETY: all places lie within the bounds that `check` has shown; the panel is as long as
-    // `pairs` says.
+    // SAFETY: `CheckedRow` has shown that the scratch memory holds the words of `PANEL_PIXELS`
+    // pixels, `2 * pairs` each, that weights and bias cover every block below `row.blocks()`, and
+    // that the places of pixels below `row.width` lie in the arena.
     unsafe {
         let panel = arena.add(row.scratch.start);
         widen::<P>(arena, panel, row, x);
@@ -103,11 +116,13 @@ unsafe fn tile<const P: usize>(arena: *mut u8, weights: *const i16, row: &Row, x
 /// Gathers the activations of `P` pixels as 16-bit words: pixel by pixel.
 ///
 /// # Safety
-/// As [`tile`]; `panel` holds `P * row.depth() * 4` words.
+/// - As [`tile`].
+/// - `P * row.depth() * GROUP` words may be written at `panel`.
 #[target_feature(enable = "sse4.1,ssse3")]
 #[inline]
 unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row, x: usize) {
-    // SAFETY: the caller vouches for inputs and panel.
+    // SAFETY: `CheckedRow` has shown that each tap of pixels `x..x + P` lies in the arena. Each
+    // pixel adds `row.depth() * GROUP` words to the panel.
     unsafe {
         for p in 0..P {
             for feed in row.feeds() {
@@ -136,11 +151,15 @@ unsafe fn widen<const P: usize>(arena: *const u8, mut panel: *mut u8, row: &Row,
 /// Requantizes and stores one pixel of a block.
 ///
 /// # Safety
-/// As [`tile`], with `x < row.width`.
+/// - The CPU has SSE4.1 and SSSE3.
+/// - `arena` and `row` are those of one [`CheckedRow`].
+/// - `block < row.blocks()` and `x < row.width`.
 #[target_feature(enable = "sse4.1,ssse3")]
 #[inline]
 unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m128i; 4]) {
-    // SAFETY: the caller vouches for every place of the row.
+    // SAFETY: `CheckedRow` has shown that the scales cover all blocks, and that all blocks of each
+    // pixel below `row.width`, in the output and in the residual where one is added, lie in the
+    // arena.
     unsafe {
         let scales = row.stage().scales.as_ptr().add(block * BLOCK);
         let mut reals = [_mm_setzero_ps(); 4];
@@ -199,7 +218,7 @@ fn counts(stage: &Requantize, reals: [__m128; 4], other: __m128i) -> __m128i {
     _mm_packus_epi16(finish(low), finish(high))
 }
 
-/// The activation, the twin of the scalar one of `requant`.
+/// The activation, lane by lane as [`Requantize::apply`] defines it.
 #[target_feature(enable = "sse4.1,ssse3")]
 #[inline]
 fn curve(curve: &Curve, t: __m128i) -> __m128i {

@@ -1,30 +1,39 @@
-//! What the 256-bit kernels share: the epilogue, on 16 outputs of two pixels at a time.
+//! What the 256-bit kernels share: the epilogue, which turns sums into counts.
+//!
+//! The epilogue works on 16 outputs of two pixels at a time, lane by lane as
+//! [`Requantize::apply`] defines:
+//!
+//! ```text
+//! sums of two pixels, i32 ── scale, pack ──> 2 × 16 fixed-point counts, i16
+//!                         ── activation, residual ──> 2 × 16 counts, i16
+//!                         ── round, pack ──> 32 counts, u8
+//! ```
 
 use core::arch::x86_64::*;
 
 use super::super::requant::{Curve, Requantize};
 use super::{BLOCK, Destination};
 
-/// A stage, its constants across registers' width.
+/// A stage with its constants spread over all lanes of a register.
 pub(super) struct Epilogue<'a> {
     stage: &'a Requantize<'a>,
-    /// Removes the fraction bits of the layer's count, and of the sum's where there is a residual.
+    /// Factors that remove the fraction bits: the layer's, then the residual sum's.
     rounds: [__m256i; 2],
-    /// Zero points of the same.
+    /// Zero points: the layer's, then the residual sum's.
     zero_points: [__m256i; 2],
-    /// Bounds of the layer's count less its zero point.
+    /// Lowest and highest value of the layer's count minus its zero point.
     bounds: [__m256i; 2],
-    /// Of ELU, see [`Elu`](super::super::requant::Elu).
+    /// Of ELU, as `one` and `depth`, see [`Elu`](super::super::requant::Elu).
     cubic: [__m256i; 3],
     one: __m256i,
     depth: __m256i,
-    /// Of the residual, see [`Sum`](super::super::requant::Sum).
+    /// Of the residual sum, as `offset`, see [`Sum`](super::super::requant::Sum).
     factors: [__m256i; 2],
     offset: __m256i,
 }
 
 impl<'a> Epilogue<'a> {
-    /// Of a destination's stage.
+    /// The epilogue of a destination's stage.
     #[target_feature(enable = "avx2")]
     pub(super) fn new(destination: &Destination<'a>) -> Self {
         let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
@@ -54,9 +63,12 @@ impl<'a> Epilogue<'a> {
     /// Requantizes and stores `P` pixels of a block from pixel `x` on.
     ///
     /// # Safety
-    /// The CPU has AVX2; the destination, of this stage, has been checked against the arena, its
-    /// row has `x + P` pixels or more, and `block < blocks`, which is how many blocks of outputs it
-    /// has.
+    /// - The CPU has AVX2.
+    /// - `self` was made for the stage of `destination`.
+    /// - A [`CheckedRow`](super::CheckedRow) or [`CheckedStrip`](super::winograd::CheckedStrip) has
+    ///   shown that the pixels `x..x + P` of `destination`, and of the residual where the stage
+    ///   adds one, lie in the arena, each with `blocks` blocks, and that the scales cover these.
+    /// - `block < blocks`.
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) unsafe fn store<const P: usize>(
@@ -68,23 +80,29 @@ impl<'a> Epilogue<'a> {
         x: usize,
         sums: &[[__m256i; 2]; P],
     ) {
-        // SAFETY: the caller vouches for every place of the row.
+        // SAFETY: the caller has it checked that `blocks` blocks of pixels `x..x + P` lie in the
+        // arena and that their scales exist; block `block` is one of them. `other` is read only
+        // where the stage adds a residual, and then lies in the arena likewise.
         unsafe {
             let scales = self.stage.scales.as_ptr().add(block * BLOCK);
             let scales = [_mm256_loadu_ps(scales), _mm256_loadu_ps(scales.add(8))];
             match *destination {
-                Destination::Quantized { start, step, residual: [residual, pace], .. } => {
+                Destination::Quantized {
+                    start, step, residual: [residual, residual_step], ..
+                } => {
                     let mut out = arena.add(start + x * step + block * BLOCK);
-                    let mut other: *const u8 = arena.add(residual + x * pace + block * BLOCK);
+                    let mut other: *const u8 =
+                        arena.add(residual + x * residual_step + block * BLOCK);
                     for p in (0..P - P % 2).step_by(2) {
-                        let bytes = self.counts(&scales, &sums[p], &sums[p + 1], other, pace);
+                        let bytes =
+                            self.counts(&scales, &sums[p], &sums[p + 1], other, residual_step);
                         _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes));
                         _mm_storeu_si128(
                             out.add(step).cast(),
                             _mm256_extracti128_si256::<1>(bytes),
                         );
                         out = out.add(2 * step);
-                        other = other.add(2 * pace);
+                        other = other.add(2 * residual_step);
                     }
                     if P % 2 == 1 {
                         let bytes = self.counts(&scales, &sums[P - 1], &sums[P - 1], other, 0);
@@ -112,8 +130,9 @@ impl<'a> Epilogue<'a> {
     /// The counts of two pixels, 16 bytes each.
     ///
     /// # Safety
-    /// The CPU has AVX2; where the stage adds a residual, its bytes stand at `other` and
-    /// `other + pace`.
+    /// - The CPU has AVX2.
+    /// - Where the stage adds a residual, 16 bytes may be read at `other` and at
+    ///   `other + residual_step`.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn counts(
@@ -122,18 +141,19 @@ impl<'a> Epilogue<'a> {
         first: &[__m256i; 2],
         second: &[__m256i; 2],
         other: *const u8,
-        pace: usize,
+        residual_step: usize,
     ) -> __m256i {
-        // Packing works within 128-bit halves: these orders of 32-bit groups undo it, and prepare
-        // the residual for it.
+        // The packing instructions work within 128-bit halves and so interleave groups of 4 counts.
+        // `after` puts the packed counts back in order; `before` interleaves the residual alike.
         let after = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         let before = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
         let mut low = self.curve(fixed(scales, first));
         let mut high = self.curve(fixed(scales, second));
         if self.stage.rules.sum.is_some() {
-            // SAFETY: the caller vouches for the residual's bytes.
-            let parts =
-                unsafe { [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(pace).cast())] };
+            // SAFETY: the stage adds a residual, so the caller has 16 bytes at both places.
+            let parts = unsafe {
+                [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(residual_step).cast())]
+            };
             let other = _mm256_permutevar8x32_epi32(_mm256_set_m128i(parts[1], parts[0]), before);
             let zero = _mm256_setzero_si256();
             low = self.add(low, _mm256_unpacklo_epi8(zero, other));
@@ -146,7 +166,7 @@ impl<'a> Epilogue<'a> {
         _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), after)
     }
 
-    /// The activation, the twin of the scalar one of `requant`.
+    /// The activation, lane by lane as [`Requantize::apply`] defines it.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn curve(&self, t: __m256i) -> __m256i {
@@ -169,7 +189,8 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The residual's addition; `other` in the upper bytes of its lanes.
+    /// Adds the residual as [`Sum::apply`](super::super::requant::Sum::apply) does. Each lane of
+    /// `other` holds a residual count in its upper byte.
     #[target_feature(enable = "avx2")]
     #[inline]
     fn add(&self, r: __m256i, other: __m256i) -> __m256i {
@@ -182,7 +203,7 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// 16 sums as fixed-point counts, in the order in which packing leaves them.
+/// 16 sums as fixed-point counts, in the order in which the packing instruction leaves them.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn fixed(scales: &[__m256; 2], sums: &[__m256i; 2]) -> __m256i {
