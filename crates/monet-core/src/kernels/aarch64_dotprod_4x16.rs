@@ -19,7 +19,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
-use super::{Feed, Row};
+use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {

@@ -1,16 +1,21 @@
 //! All kernels: the one list from which names, packing, availability, dispatch, help texts, tests
 //! and benches follow.
 //!
-//! An entry names a kernel and what the planner must know of it, then the module with its code for
-//! each architecture that has it. Such a module has three functions:
+//! An entry of the list holds:
+//!
+//! - the kernel, its number in images, its name, and its documentation,
+//! - what the planner must know: the packing of the weights, the offset,
+//! - the features that the kernel needs of the CPU,
+//! - `code`: the module with the kernel's code, once for each architecture that has it,
+//! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve` fills a
+//!   [`CheckedStrip`].
+//!
+//! A module of code has three functions:
 //!
 //! - `available() -> bool`: whether this CPU has the instructions,
 //! - `convolve(row: CheckedRow)`: fills a row,
-//! - `spin(rounds: usize) -> u64`: the multiplying instruction on registers alone, and how many
-//!   multiplications that was.
-//!
-//! A kernel may have tiles too: `tiles: module` names the module whose `convolve` fills a
-//! [`CheckedStrip`].
+//! - `spin(rounds: usize) -> u64`: runs the multiplying instruction on registers alone, and returns
+//!   how many multiplications that were.
 
 use core::fmt;
 
@@ -18,7 +23,7 @@ use super::CheckedRow;
 use super::packing::Packing;
 use super::winograd::CheckedStrip;
 
-/// Whether anything is given.
+/// Whether an optional part of an entry is there.
 macro_rules! given {
     () => {
         false
@@ -61,7 +66,7 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => &[$($feature),*],)+ }
             }
 
-            /// How it wants its weights; kernels of [`Packing::Words`] also want a panel of scratch
+            /// The order of its weights. Kernels of [`Packing::Words`] also need a panel of scratch
             /// memory.
             pub(crate) fn packing(self) -> Packing {
                 match self { $(Self::$kernel => Packing::$packing,)+ }
@@ -74,7 +79,8 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => $offset,)+ }
             }
 
-            /// Whether it has the faster way for few taps, see [`winograd`](super::winograd).
+            /// Whether it has Winograd tiles, the faster way for few taps, see
+            /// [`winograd`](super::winograd).
             pub(crate) fn has_tiles(self) -> bool {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
             }
@@ -83,40 +89,40 @@ macro_rules! kernels {
             pub fn is_available(self) -> bool {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::available(),)+)+
-                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
+                    #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
                     _ => false,
                 }
             }
 
             /// Runs its multiplying instruction on registers alone and returns how many
-            /// multiplications that was: timed by the caller, it gives the peak that this core
-            /// could reach. 0 where the CPU lacks the instruction.
+            /// multiplications that were; 0 where the CPU lacks the instruction. The caller times
+            /// the call and so learns the peak that this core can reach.
             pub fn spin(self, rounds: usize) -> u64 {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::spin(rounds),)+)+
-                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
+                    #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
                     _ => 0,
                 }
             }
 
-            /// Fills one row of the output. For kernels that are available.
+            /// Fills one row of the output. The kernel must be available.
             #[inline]
             pub(crate) fn convolve(self, row: CheckedRow) {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::convolve(row),)+)+
-                    #[allow(unreachable_patterns, reason = "a CPU has some of the kernels")]
-                    _ => unreachable!("plans are run on kernels that are available"),
+                    #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
+                    _ => unreachable!("a plan exists only for a kernel that this CPU has"),
                 }
             }
 
-            /// Fills the output rows of a row of tiles. For kernels that have tiles.
+            /// Fills the output rows of a row of tiles. The kernel must have tiles.
             pub(crate) fn convolve_strip(self, strip: CheckedStrip) {
                 match self {
                     $($(#[cfg($($tiles_cpu)*)] Self::$kernel => super::$tiles::convolve(strip),)?)+
-                    #[allow(unreachable_patterns, reason = "some kernels have tiles")]
+                    #[allow(unreachable_patterns, reason = "only some kernels have tiles")]
                     _ => {
                         let _ = strip;
-                        unreachable!("images are proved to have tiles where the kernel has them")
+                        unreachable!("a valid image has tiles only where its kernel has them")
                     }
                 }
             }
@@ -125,7 +131,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// Portable, the oracle of all others.
+    /// Portable; all other kernels are tested against it.
     Scalar = 0 {
         name: "scalar",
         packing: Bytes,
@@ -194,12 +200,12 @@ kernels! {
 }
 
 impl Kernel {
-    /// The number that stands for it in images; it never changes.
+    /// The number that stands for the kernel in images. It never changes.
     pub(crate) fn code(self) -> u32 {
         self as u32
     }
 
-    /// The kernel of a number.
+    /// The kernel whose number in images this is.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kernel| kernel.code() == code)
     }
@@ -226,7 +232,7 @@ impl Kernel {
     }
 }
 
-/// A kernel that cannot be had.
+/// Why a kernel cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -242,7 +248,7 @@ pub enum KernelError {
     Unavailable(Kernel),
 }
 
-/// Names of those kernels for which it holds, with commas between.
+/// Shows the names of the kernels for which the function holds, with commas between.
 struct Names(fn(Kernel) -> bool);
 
 impl fmt::Display for Names {

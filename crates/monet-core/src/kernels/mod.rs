@@ -1,13 +1,17 @@
-//! One row of a convolution, on whatever the CPU offers: the seam between the plan and the
-//! instruction sets.
+//! Kernels: the code that computes one output row of a convolution, for each instruction set.
 //!
-//! A kernel fills one output row from tensors that lie in the arena. All kernels must equal
-//! [`Kernel::Scalar`] to the bit. [`list`] names them all; a kernel is one file here, named
-//! arch_feature_tile, and one entry there. Which row, which taps and which memory is the plan's
-//! affair.
+//! - A kernel fills one row of a tensor in the arena from one or two other tensors there. The plan
+//!   says which row, which taps and which memory.
+//! - All kernels equal [`Kernel::Scalar`] to the bit.
+//! - A kernel is one file here, named `arch_feature_tile`, and one entry in [`list`].
+//!
+//! ```text
+//! run.rs ── Row ──> row.rs checks its bounds ── CheckedRow ──> a kernel's `convolve`
+//!           its memory, taps, weights
+//! ```
 
-/// Whether the CPU has an instruction set: asked at run time with `std`, told by the compiler
-/// without.
+/// Whether the CPU has an instruction set: with `std` the program asks the CPU, without it the
+/// target that the compiler builds for decides.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! detected {
     ($feature:tt) => {{
@@ -61,10 +65,10 @@ pub(crate) use packing::Packing;
 pub(crate) use packing::pack;
 pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 
-/// Output channels that a block of weights covers; tensors of more than [`GROUP`] channels are
-/// padded to a multiple of it.
+/// Output channels of a block, which kernels compute together. Tensors of more than [`GROUP`]
+/// channels are padded to a multiple of it.
 pub(crate) const BLOCK: usize = 16;
-/// Input channels that one instruction takes together.
+/// Input channels of a group, whose products a dot-product instruction adds to one sum.
 pub(crate) const GROUP: usize = 4;
-/// Pixels that a kernel may gather at a time in its scratch memory.
+/// Most pixels whose activations a kernel gathers at a time in its scratch memory.
 pub(crate) const PANEL_PIXELS: usize = 6;

@@ -3,7 +3,7 @@
 #[cfg(feature = "alloc")]
 use super::{BLOCK, GROUP};
 
-/// How a kernel wants weights.
+/// An order of weights. A chunk is 16 channels of one tap, or 4 where the tensor has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
     /// i8, `[block][chunk][group][16 outputs][4 inputs]`.
@@ -18,7 +18,7 @@ pub(crate) enum Packing {
 }
 
 impl Packing {
-    /// Bytes of a weight.
+    /// Bytes of one weight.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::Bytes | Self::Pairs | Self::Eights => 1,
@@ -26,7 +26,7 @@ impl Packing {
         }
     }
 
-    /// Input channels that stand side by side.
+    /// Input channels whose weights for one output stand side by side.
     #[cfg(feature = "alloc")]
     fn together(self) -> usize {
         match self {
@@ -37,12 +37,14 @@ impl Packing {
     }
 }
 
-#[cfg(feature = "alloc")]
-/// Sets weights in a kernel's order into `out`, which has a place for each; returns whether a byte
-/// is -128.
+/// Writes weights into `out` in a kernel's order; returns whether one of them is -128 and packed as
+/// a byte.
 ///
-/// `groups` gives the number of channel groups of each chunk, in the order in which a kernel meets
-/// them; `weight(output, chunk, channel)` gives a chunk's weights, 0 outside the net's channels.
+/// - `groups`: the number of channel groups of each chunk, in the order in which a kernel meets
+///   them.
+/// - `weight(output, chunk, channel)`: the weight; 0 for outputs and channels that are padding.
+/// - `out`: room for all weights.
+#[cfg(feature = "alloc")]
 pub(crate) fn pack(
     packing: Packing,
     blocks: usize,

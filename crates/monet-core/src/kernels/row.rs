@@ -1,4 +1,10 @@
-//! One row of a convolution, and the proof that a kernel may compute it.
+//! One row of a convolution, and the check that lets a kernel compute it.
+//!
+//! The unchecked accesses of the SIMD kernels stand on [`CheckedRow`] alone:
+//!
+//! 1. The plan fills in a [`Row`]: places in the arena, taps, weights.
+//! 2. [`Row::check`] compares all of these with the arena's length, once a row.
+//! 3. Kernels take the [`CheckedRow`] that it returns.
 
 use core::ops::Range;
 
@@ -9,51 +15,52 @@ use super::{BLOCK, GROUP, PANEL_PIXELS};
 /// Weights in a kernel's order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Weights<'a> {
-    /// In one of the orders of bytes.
+    /// For all other packings.
     Bytes(&'a [i8]),
     /// See [`Packing::Words`](super::Packing::Words).
     Words(&'a [i16]),
 }
 
 impl<'a> Weights<'a> {
-    /// The bytes, for kernels whose packing they are.
+    /// The weights, for kernels whose packing is of bytes.
     #[inline]
     pub(crate) fn bytes(self) -> &'a [i8] {
-        let Self::Bytes(weights) = self else { unreachable!("the plan is for another kernel") };
+        let Self::Bytes(weights) = self else { unreachable!("a plan packs for its own kernel") };
         weights
     }
 
-    /// The words, for kernels whose packing they are.
+    /// The weights, for kernels whose packing is of words.
     #[inline]
     pub(crate) fn words(self) -> &'a [i16] {
-        let Self::Words(weights) = self else { unreachable!("the plan is for another kernel") };
+        let Self::Words(weights) = self else { unreachable!("a plan packs for its own kernel") };
         weights
     }
 }
 
-/// One input of a row: its memory is read at `start + pixel * step + tap + channel`.
+/// One input of a row. The channels under a tap of an output pixel begin at
+/// `start + pixel * step + tap`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Feed<'a> {
-    /// Arena offset of the pixel under output pixel 0 of this row.
+    /// Arena offset of the input pixel under output pixel 0.
     pub(crate) start: usize,
-    /// Bytes from one output pixel's input to the next's.
+    /// Bytes from the input pixel under one output pixel to that under the next.
     pub(crate) step: usize,
-    /// Offset of each chunk of channels (16, or 4 where the tensor has 4): tap by tap, chunk by
-    /// chunk.
+    /// Offset of each chunk of channels under each tap: `[tap][chunk]`. A chunk is 16 channels, or
+    /// 4 where the tensor has 4.
     pub(crate) taps: Taps<'a>,
     /// Groups of 4 channels in a chunk: 4 or 1.
     pub(crate) groups: usize,
     /// Chunks of a pixel.
     #[cfg_attr(
         not(target_arch = "x86_64"),
-        expect(dead_code, reason = "one kernel's way over taps needs it")
+        expect(dead_code, reason = "only the AVX-512 kernel reads it")
     )]
     pub(crate) chunks: usize,
 }
 
 impl Feed<'_> {
-    /// Distance between neighbouring taps of a window three taps wide, in output pixels; none
-    /// unless each row of the window has three, evenly spaced, from left to right.
+    /// Distance between neighbouring taps of a window three taps wide, in output pixels. `None`
+    /// unless each row of the window has three taps, evenly spaced, from left to right.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn apart(&self) -> Option<usize> {
         let taps = self.taps.offsets();
@@ -68,7 +75,7 @@ impl Feed<'_> {
     }
 }
 
-/// What becomes of the sums.
+/// Where sums go, and in which form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Destination<'a> {
     /// u8 counts, 16 bytes per block, at `start + pixel * step`.
@@ -84,7 +91,7 @@ pub(crate) enum Destination<'a> {
     },
     /// `sum * scale` as f32 in native byte order, 64 bytes per block, pixels side by side.
     Float {
-        /// Its scales alone are used.
+        /// The stage, of which only the scales are used.
         stage: &'a Requantize<'a>,
         /// Arena offset of output pixel 0.
         start: usize,
@@ -98,21 +105,21 @@ pub(crate) struct Row<'a> {
     pub(crate) width: usize,
     /// Inputs.
     pub(crate) feeds: [Feed<'a>; 2],
-    /// How many of them there are.
+    /// How many of `feeds` are used: 1 or 2.
     pub(crate) inputs: usize,
     /// Weights, all chunks of the first input before those of the second.
     pub(crate) weights: Weights<'a>,
     /// Whether one of the weights is -128.
     #[cfg_attr(
         not(any(target_arch = "aarch64", target_arch = "arm")),
-        expect(dead_code, reason = "kernels of 8-bit factors alone need it")
+        expect(dead_code, reason = "only the NEON kernels read it")
     )]
     pub(crate) lowest: bool,
     /// Bias per output channel, padded to whole blocks.
     pub(crate) bias: &'a [i32],
-    /// What becomes of the sums.
+    /// Where the sums go.
     pub(crate) destination: Destination<'a>,
-    /// Free memory for gathered activations.
+    /// Arena memory for gathered activations.
     pub(crate) scratch: &'a Range<usize>,
 }
 
@@ -149,11 +156,11 @@ impl<'a> Row<'a> {
         self.scratch.len() >= PANEL_PIXELS * self.depth() * GROUP * 2
     }
 
-    /// The row over an arena, if all memory that a kernel may touch for it lies where it should:
-    /// the bounds that the unchecked accesses of SIMD kernels stand on.
+    /// Checks the row against an arena: every place that a kernel reads or writes for it must lie
+    /// there, see [`CheckedRow`].
     ///
     /// # Panics
-    /// Where it does not, which the proof of the image has excluded.
+    /// Where a place does not. That never happens: validation of the image has excluded it.
     #[inline]
     pub(crate) fn check(self, arena: &'a mut [u8]) -> CheckedRow<'a> {
         let (len, last) = (arena.len(), self.width - 1);
@@ -183,13 +190,15 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A row whose every read and write lies in its arena: what kernels take. Only [`Row::check`]
-/// makes one.
+/// A row whose every read and write lies in its arena. Kernels take no other, and only
+/// [`Row::check`] makes one. For such a row:
 ///
-/// - Each feed's taps, at each pixel, are whole groups of channels within the arena.
-/// - The places of all output pixels and of the residual's are whole blocks within the arena.
-/// - The weights, biases and scales cover all taps and all blocks of output channels.
-/// - The scratch memory lies in the arena and, for weights in words, holds [`PANEL_PIXELS`] pixels.
+/// - Each tap of each pixel of each input, a whole chunk of channels, lies in the arena.
+/// - Each output pixel, all its blocks, lies in the arena. So does each pixel of the residual,
+///   where the stage adds one.
+/// - Weights cover all taps and all blocks of output channels; biases and scales cover all blocks.
+/// - The scratch memory lies in the arena. For weights in words it holds the activations of
+///   [`PANEL_PIXELS`] pixels, widened to words.
 pub(crate) struct CheckedRow<'a> {
     arena: &'a mut [u8],
     row: Row<'a>,

@@ -1,8 +1,16 @@
 //! The portable kernel: plain loops, the definition that every SIMD kernel is tested against.
+//!
+//! ```text
+//! for each pixel of the row, each block of 16 outputs:
+//!     sums = bias
+//!     for each input, each of its taps, each group of 4 channels:
+//!         for each output: sums += the group · its weights
+//!     requantize and store the sums
+//! ```
 
 use super::{BLOCK, CheckedRow, Destination, Feed, GROUP, Row};
 
-/// Whether this CPU has the instructions: every one has.
+/// Whether this CPU has the instructions, which it always has.
 pub(super) fn available() -> bool {
     true
 }
@@ -41,7 +49,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
     (rounds * BLOCK * GROUP) as u64
 }
 
-/// Adds one input's products; returns the weights that remain.
+/// Adds the products of one input; returns the weights that follow its own.
 fn accumulate<'a>(
     sums: &mut [i32; BLOCK],
     arena: &[u8],
@@ -63,6 +71,7 @@ fn accumulate<'a>(
     weights
 }
 
+/// Requantizes one pixel's sums, those of the block from `channel` on, and stores them.
 fn store(arena: &mut [u8], row: &Row, pixel: usize, channel: usize, sums: &[i32; BLOCK]) {
     match row.destination {
         Destination::Quantized { stage, start, step, residual } => {

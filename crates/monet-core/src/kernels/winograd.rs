@@ -1,35 +1,62 @@
-//! Convolutions of 3×3 or 2×2 taps by a fraction of their products: Winograd's minimal filtering in
-//! whole numbers.
+//! Convolutions of 3×3 or 2×2 taps with a fraction of their products: Winograd's minimal filtering
+//! in whole numbers (Winograd 1980; Lavin and Gray, arXiv:1509.09308).
 //!
-//! A tile of 2×4 pixels (3×5 for 2×2 taps) comes from 24 products per pair of channels where the
-//! definition takes 72 (60): inputs and weights are taken to points of polynomials, multiplied
-//! there, and the products taken back (Winograd 1980; Lavin and Gray, arXiv:1509.09308). Both kinds
-//! use the same points, 0, 1, -1 and infinity along columns, and 2 and -2 as well along rows, so
-//! that only weights and the way back differ. In whole numbers that way yields 48 times the sums,
-//! exactly, and the result is that of the definition to the bit.
+//! A tile of output pixels is computed in three steps:
+//!
+//! 1. Inputs and weights are transformed to *points*: each is a polynomial's coefficients, and
+//!    becomes the polynomial's values at a few numbers.
+//! 2. Inputs and weights are multiplied point by point, and added up over channels.
+//! 3. The products are transformed back to the sums of the tile's pixels.
 //!
 //! ```text
-//!          down, 4 points             across, 6 points
-//! inputs   d0−d2                      4d0−5d2+d4
-//!          d1+d2                      d4+d3−4d2−4d1
-//!          d2−d1                      d4−d3−4d2+4d1
-//!          d1−d3                      d4+2d3−d2−2d1
-//!                                     d4−2d3−d2+2d1
-//!                                     d5−5d3+4d1
-//! weights  g(0) g(1) g(−1) g(∞)       g(0) −g(1) −g(−1) g(2) g(−2) g(∞)
-//! sums     2m0+m1+m2                  6m0+4(m1+m2)+(m3+m4)
-//!          m1−m2                      4(m1−m2)+2(m3−m4)
-//!          m1+m2                      4(m1+m2)+4(m3+m4)
-//!          to the last also −2m3      4(m1−m2)+8(m3−m4)
-//!                                     4(m1+m2)+16(m3+m4)
-//!                                     to the last also 24m5
+//! taps    tile      inputs   products by the definition   products here
+//! 3×3     2×4       4×6      72                           4×6 = 24
+//! 2×2     3×5       4×6      60                           4×6 = 24
 //! ```
 //!
-//! Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667: both fit in 16 bits, for
-//! `pmaddwd` and its like. Everything later may wrap around in 32 bits, as long as 48 times a sum
-//! does not: [`fits`]. Dilated taps are undilated ones over every d-th row and column, and taps at
-//! a stride several inputs of their own, one for each remainder. Pixels of a tile that lie outside
-//! the tensor are computed from whatever is there and dropped.
+//! The points are 0, 1, -1 and ∞ down the columns, and 0, 1, -1, 2, -2 and ∞ across the rows, for
+//! both kinds of window. Only weights and the way back thus depend on the kind. In the table, g(t)
+//! is g0 + g1·t + g2·t², and d, m and g are numbered from 0 in the order of the points:
+//!
+//! ```text
+//! inputs d to points        down                  across
+//!   at 0                    d0 − d2               4·d0 − 5·d2 + d4
+//!   at 1                    d1 + d2               d4 + d3 − 4·d2 − 4·d1
+//!   at −1                   d2 − d1               d4 − d3 − 4·d2 + 4·d1
+//!   at 2                                          d4 + 2·d3 − d2 − 2·d1
+//!   at −2                                         d4 − 2·d3 − d2 + 2·d1
+//!   at ∞                    d1 − d3               d5 − 5·d3 + 4·d1
+//!
+//! weights g to points       down                  across
+//!   at 0                    g(0)                  g(0)
+//!   at 1                    g(1)                  −g(1)
+//!   at −1                   g(−1)                 −g(−1)
+//!   at 2                                          g(2)
+//!   at −2                                         g(−2)
+//!   at ∞                    the last of g         the last of g
+//!
+//! products m to pixels      down: 2 × the sums    across: 24 × the sums
+//!   first                   2·m0 + m1 + m2        6·m0 + 4·(m1 + m2) + (m3 + m4)
+//!   second                  m1 − m2               4·(m1 − m2) + 2·(m3 − m4)
+//!   third                   m1 + m2               4·(m1 + m2) + 4·(m3 + m4)
+//!   fourth                                        4·(m1 − m2) + 8·(m3 − m4)
+//!   fifth                                         4·(m1 + m2) + 16·(m3 + m4)
+//!   the tile's last, plus   −2·m3                 24·m5
+//! ```
+//!
+//! The way back yields exactly 2 × 24 = 48 times the sums, so that the result is that of the
+//! definition to the bit:
+//!
+//! - Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667. Both fit in the 16-bit
+//!   factors of `pmaddwd` and its like.
+//! - All later numbers may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`].
+//!
+//! Other geometries are led back to this one:
+//!
+//! - Dilated taps: undilated ones over every d-th row and column.
+//! - Taps at a stride: several inputs of their own, one for each remainder of the stride.
+//! - A tile that reaches beyond the tensor: its pixels there are computed from whatever is read,
+//!   and dropped.
 
 use core::ops::Range;
 
@@ -39,18 +66,19 @@ use super::{BLOCK, Destination};
 pub(crate) const POINTS: usize = 24;
 /// Tiles that a kernel takes together.
 pub(super) const TILES: usize = 6;
-/// Inputs at most: two tensors, each at four remainders of a stride of 2.
+/// Most inputs of a strip: two tensors, each at the four remainders of a stride of 2.
 pub(crate) const FEEDS: usize = 8;
-/// What the way back multiplies the sums by.
+/// The multiple of the sums that the way back yields.
 #[cfg(feature = "alloc")]
 const FACTOR: u64 = 48;
 
-/// Output rows and columns of a tile, for so many taps down and across.
+/// Output rows and columns of a tile, for `taps` × `taps` taps.
 pub(crate) const fn tile(taps: usize) -> [usize; 2] {
     [5 - taps, 7 - taps]
 }
 
-/// One input of a strip.
+/// One input of a strip. Its columns are those that its taps meet: every second of the tensor's at
+/// a stride of 2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StripFeed {
     /// Arena offsets of the four input rows, at the column of output pixel 0's first tap.
@@ -59,11 +87,11 @@ pub(crate) struct StripFeed {
     pub(crate) step: usize,
     /// Channels, a multiple of 16.
     pub(crate) channels: usize,
-    /// Columns that may be read from there on.
+    /// Columns that may be read, the first included.
     pub(crate) columns: usize,
 }
 
-/// The output rows of a row of tiles.
+/// A row of tiles, which fills up to three output rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strip<'a> {
     /// Output pixels of a row.
@@ -78,9 +106,9 @@ pub(crate) struct Strip<'a> {
     pub(crate) weights: &'a [i16],
     /// Bias per output channel, padded to whole blocks.
     pub(crate) bias: &'a [i32],
-    /// What becomes of the sums of each row: counts.
+    /// Where the counts of each output row go.
     pub(crate) targets: &'a [Destination<'a>],
-    /// Free memory, [`scratch_len`] bytes.
+    /// Arena memory for points and products, [`scratch_len`] bytes.
     pub(crate) scratch: &'a Range<usize>,
 }
 
@@ -97,14 +125,19 @@ impl Strip<'_> {
         self.bias.len() / BLOCK
     }
 
-    /// Tiles, and the first column of one: neighbouring columns belong to different tiles where
-    /// taps are dilated.
+    /// Number of tiles.
     #[inline]
     pub(super) fn tiles(&self) -> usize {
         tiles(self.width, tile(self.taps)[1], self.dilation)
     }
 
-    /// First column of a tile; the others follow at the distance of the dilation.
+    /// First output column of a tile. Its others follow at the distance of the dilation, so that
+    /// neighbouring columns belong to different tiles where taps are dilated:
+    ///
+    /// ```text
+    /// column, dilation 2     0  1  2  3  4  5  6  7  8  9
+    /// tile of 4 columns      0  1  0  1  0  1  0  1  2  3
+    /// ```
     #[inline]
     pub(super) fn column(&self, index: usize) -> usize {
         index / self.dilation * tile(self.taps)[1] * self.dilation + index % self.dilation
@@ -134,10 +167,11 @@ impl<'a> CheckedStrip<'a> {
 }
 
 impl<'a> Strip<'a> {
-    /// The strip over an arena, if all memory that a kernel may touch for it lies where it should.
+    /// Checks the strip against an arena: every place that a kernel reads or writes for it must lie
+    /// there, see [`CheckedStrip`].
     ///
     /// # Panics
-    /// Where it does not, which the proof of the image has excluded.
+    /// Where a place does not. That never happens: validation of the image has excluded it.
     pub(crate) fn check(self, memory: &'a mut [u8]) -> CheckedStrip<'a> {
         let arena = memory.len();
         for feed in self.feeds {
@@ -165,36 +199,39 @@ impl<'a> Strip<'a> {
     }
 }
 
-/// Tiles of `per` pixels that cover `len` pixels at a dilation.
+/// Number of tiles of `per` pixels, `dilation` apart, that cover `len` pixels.
 pub(crate) fn tiles(len: usize, per: usize, dilation: usize) -> usize {
     let span = per * dilation;
     len / span * dilation + (len % span).min(dilation)
 }
 
-/// Bytes of scratch memory for an input of so many chunks of 16 channels: transformed inputs as
-/// i16, products as i32.
+/// Bytes of scratch memory for inputs of `chunks` chunks of 16 channels: the points of [`TILES`]
+/// tiles as i16, and the products of one block as i32.
 pub(crate) fn scratch_len(chunks: usize) -> usize {
     POINTS * TILES * BLOCK * (2 * chunks + 4)
 }
 
-/// Whether the sums of an output channel stay exact, given the sum of its weights' magnitudes.
+/// Whether the sums of an output channel stay exact; `magnitude` is the sum of its weights'
+/// magnitudes.
 #[cfg(feature = "alloc")]
 pub(crate) fn fits(magnitude: u64) -> bool {
     magnitude <= i32::MAX as u64 / (FACTOR * 255)
 }
 
-/// A weight of each of 16 outputs for each of two inputs, in the order in which a multiplying
-/// instruction takes them.
+/// Weights of 16 outputs for a pair of inputs, in the order in which the multiplying instruction
+/// takes them: `[output][input]`.
 #[cfg(feature = "alloc")]
 type Lanes = [i16; 2 * BLOCK];
 
-/// Weights at the points, in the order `[block][point][pair of inputs][16 outputs][2 inputs]`, into
-/// `out`: little-endian words, as many as that.
+/// Transforms weights to the points and writes them into `out`, as little-endian words in the order
+/// `[block][point][pair of inputs][16 outputs][2 inputs]`.
 ///
-/// `window(output, input)` gives the weights of the `taps` × `taps` taps in rows of three, for
-/// input channels as they stand in the feeds, an even number; 0 outside the net's channels. This is
-/// most of a start's time, so that it works on lanes, which compilers turn into vectors, and writes
-/// every line of memory once.
+/// - `inputs`: the number of input channels in all feeds, padding included; even.
+/// - `window(output, input)`: the weights of `taps` × `taps` taps in rows of three; 0 for channels
+///   that are padding.
+///
+/// Most of the time that planning takes is spent here. The function therefore works on [`Lanes`],
+/// which compilers turn into vectors, and writes every line of memory once.
 #[cfg(feature = "alloc")]
 pub(crate) fn transform(
     taps: usize,
@@ -226,7 +263,7 @@ pub(crate) fn transform(
     }
 }
 
-/// Values of polynomials whose coefficients rise with their index.
+/// The values of the polynomials g0 + g1·t + g2·t² at t = `point`, one for each lane.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
@@ -237,12 +274,14 @@ fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
     values
 }
 
-#[inline(always)]
+/// The "down" half of the transform of weights.
 #[cfg(feature = "alloc")]
+#[inline(always)]
 fn down(g: &[Lanes; 3], taps: usize) -> [Lanes; 4] {
     [at(g, 0), at(g, 1), at(g, -1), g[taps - 1]]
 }
 
+/// The "across" half of the transform of weights.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 fn across(g: &[Lanes; 3], taps: usize) -> [Lanes; 6] {
