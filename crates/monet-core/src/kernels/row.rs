@@ -30,6 +30,10 @@ impl<'a> Weights<'a> {
     }
 
     /// The weights, for kernels whose packing is of words.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only kernels of x86 take words")
+    )]
     #[inline]
     pub(crate) fn words(self) -> &'a [i16] {
         let Self::Words(weights) = self else { unreachable!("a plan packs for its own kernel") };

@@ -112,6 +112,10 @@ pub(crate) struct Strip<'a> {
     pub(crate) scratch: &'a Range<usize>,
 }
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "the kernels here have no tiles")
+)]
 impl Strip<'_> {
     /// Chunks of 16 input channels.
     #[inline]
