@@ -17,7 +17,7 @@ use monet_testing::{
 use crate::MONET;
 
 /// A command ends within a second; a test machine that is busy is given more.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Until a command that was just started is where a test wants it.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
 //! The command and the library as their users have them, one module a theme; one program, since
 //! linking is what tests take longest for. A test has a program of its own beside this one only
-//! where it must: `allocations` counts its process', `bounded_memory` and `device` measure, and
-//! `kernels` runs under emulators and watchers of memory.
+//! where it must: `allocations` counts what its process allocates, `bounded_memory` and `device`
+//! measure. Kernels have their tests in `monet-core`.
 //!
 //! Modules that need ONNX files say so here; the others run in the lean build, too.
 
