@@ -8,7 +8,7 @@ use tract_onnx::pb;
 
 use super::{EngineError, guard, reading};
 use crate::package::{
-    Colour, Fit, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
+    Colour, FitRule, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
 };
 use crate::text::shown;
 use crate::volume::Orientation;
@@ -120,7 +120,7 @@ fn manifest(
         },
         accepts: None,
         normalise: Normalise::Window { low: 0.0, high: 1.0 },
-        fit: Fit::Resize,
+        fit: FitRule::Resize,
         output: if classes == 1 { Output::Sigmoid { threshold: 0.5 } } else { Output::Argmax },
         labels: (1..=last).map(label).collect(),
         data: None,

@@ -7,7 +7,7 @@
 use thiserror::Error;
 
 use super::normalise::BACKGROUND;
-use super::{Fit, Manifest};
+use super::{FitRule, Manifest};
 
 /// Relative difference of spacings below which a slice is taken as it is: a spacing written as
 /// 0.9999 mm is 1 mm.
@@ -85,8 +85,8 @@ impl FitPlan {
         }
         let least = [input.width, input.height];
         let [x, y] = match manifest.fit {
-            Fit::Resize => [0, 1].map(|i| Axis::resized(size[i], least[i])),
-            Fit::Pad { spacing: wanted } => {
+            FitRule::Resize => [0, 1].map(|i| Axis::resized(size[i], least[i])),
+            FitRule::Pad { spacing: wanted } => {
                 let scaled = [0, 1].map(|i| scaled_length(size[i], spacing[i], wanted[i]));
                 if scaled.iter().any(|&length| length > input.ceiling) {
                     return Err(FitError::TooLarge { size: scaled, ceiling: input.ceiling });
@@ -400,7 +400,7 @@ mod tests {
         ) {
             let mut manifest = example();
             if resize {
-                manifest.fit = Fit::Resize;
+                manifest.fit = FitRule::Resize;
             }
             let plan = FitPlan::new(&manifest, 1, [w, h], [spacing.0, spacing.1]).unwrap();
             let slice: Vec<f32> = (0..w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();

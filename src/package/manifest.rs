@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use check::refuse;
 pub use check::{MAX_NEIGHBOURS, ManifestError, SIZE_STEP};
-pub use sections::{Data, Fit, Input, Label, Metric, Normalise, Output};
+pub use sections::{Data, FitRule, Input, Label, Metric, Normalise, Output};
 
 use super::Accepts;
 use crate::volume::Orientation;
@@ -48,7 +48,7 @@ pub struct Manifest {
     /// How intensities are normalised.
     pub normalise: Normalise,
     /// How a slice is brought to the net's size.
-    pub fit: Fit,
+    pub fit: FitRule,
     /// How the net's output becomes labels.
     pub output: Output,
     /// The labels, background excluded.

@@ -24,8 +24,8 @@ pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{FitError, FitPlan};
 pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{
-    Data, FORMAT, Fit, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric, Normalise,
-    Output, SIZE_STEP,
+    Data, FORMAT, FitRule, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric,
+    Normalise, Output, SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};
 pub use plan::PlanFileError;

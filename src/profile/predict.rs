@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::QuantizedEngine;
 use crate::engine::int8::{Kernel, Plan, StepInfo};
-use crate::package::{Fit, FitPlan, Package};
+use crate::package::{FitPlan, FitRule, Package};
 use crate::targets::{Core, Target};
 
 /// What the tool found.
@@ -225,8 +225,8 @@ pub fn predict(
 ) -> Result<Profile, ProfileError> {
     let [width, height, slices] = question.volume;
     let spacing = match package.manifest.fit {
-        Fit::Pad { spacing } => spacing,
-        Fit::Resize => [1.0, 1.0],
+        FitRule::Pad { spacing } => spacing,
+        FitRule::Resize => [1.0, 1.0],
     };
     let size =
         FitPlan::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?

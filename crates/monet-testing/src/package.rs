@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use monet::package::{Colour, Fit, Input, Label, Manifest, Normalise, Output, sha256};
+use monet::package::{Colour, FitRule, Input, Label, Manifest, Normalise, Output, sha256};
 use monet::volume::Orientation;
 use prost::Message;
 use tract_onnx::pb;
@@ -24,7 +24,7 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         input: Input { width: 4, height: 4, channels, neighbours: 0, ceiling: 1024, step: 4 },
         accepts: None,
         normalise,
-        fit: Fit::Pad { spacing: [1.0, 1.0] },
+        fit: FitRule::Pad { spacing: [1.0, 1.0] },
         output: Output::Sigmoid { threshold: 0.5 },
         labels: vec![Label {
             value: 1,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::{FORMAT, Fit, Input, Label, Manifest, Normalise, Output};
+use super::{FORMAT, FitRule, Input, Label, Manifest, Normalise, Output};
 use crate::package::Accepts;
 use crate::text::is_plain;
 
@@ -146,7 +146,7 @@ impl Manifest {
             return refuse("input.neighbours", neighbours, "0 to 4");
         }
         match self.fit {
-            Fit::Pad { spacing } if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) => {
+            FitRule::Pad { spacing } if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) => {
                 refuse("fit.spacing", format!("{spacing:?}"), "two positive lengths in mm")
             }
             _ => Ok(()),

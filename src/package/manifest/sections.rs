@@ -94,7 +94,7 @@ pub enum Normalise {
 /// How a slice is brought to the net's size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Fit {
+pub enum FitRule {
     /// Resampled to this in-plane spacing, then padded with 0 around its centre. A slice larger
     /// than the package's size is never cropped: the net is planned larger.
     Pad {

@@ -21,7 +21,7 @@ pub(crate) fn example() -> Manifest {
             slices: Some([1, 300]),
         }),
         normalise: Normalise::Percentiles { low: 0.5, high: 99.5 },
-        fit: Fit::Pad { spacing: [1.0, 1.0] },
+        fit: FitRule::Pad { spacing: [1.0, 1.0] },
         output: Output::Argmax,
         labels: vec![
             Label {
@@ -115,7 +115,7 @@ fn each_senseless_field_is_named() {
         ("labels.from", |m| m.labels[0].from = vec![1, 2]),
         ("labels.from", |m| m.labels.iter_mut().for_each(|l| l.from = vec![3])),
         ("input.ceiling", |m| m.input.ceiling = usize::MAX),
-        ("fit.spacing", |m| m.fit = Fit::Pad { spacing: [1.0, f64::NAN] }),
+        ("fit.spacing", |m| m.fit = FitRule::Pad { spacing: [1.0, f64::NAN] }),
         ("accepts.modality", |m| bend(m).modality = vec!["MR".into(), "magnetic".into()]),
         ("accepts.extent", |m| bend(m).extent = Some([[0.0, 1.0]; 3])),
         ("accepts.extent", |m| {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use monet::package::{Fit, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
+use monet::package::{FitRule, Input, Label, Manifest, Metric, Normalise, Output, Package, sha256};
 use monet::volume::Orientation;
 use prost::Message;
 use tch::{Device, Kind, Tensor};
@@ -412,7 +412,7 @@ fn bench_manifest(arch: Arch, size: usize) -> Manifest {
         Input { width: size, height: size, channels: 1, neighbours: 0, ceiling: 1024, step: 4 };
     manifest.accepts = None;
     manifest.normalise = Normalise::Window { low: -150.0, high: 200.0 };
-    manifest.fit = Fit::Resize;
+    manifest.fit = FitRule::Resize;
     manifest.output = Output::Sigmoid { threshold: 0.5 };
     manifest.labels.truncate(1);
     manifest.labels[0].name = "nothing".into();

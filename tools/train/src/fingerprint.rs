@@ -324,7 +324,7 @@ fn spread<T: Copy + PartialOrd>(values: impl Iterator<Item = T>) -> [T; 3] {
 
 #[cfg(test)]
 mod tests {
-    use monet::package::{Fit, Normalise, Output};
+    use monet::package::{FitRule, Normalise, Output};
 
     use super::*;
 
@@ -354,7 +354,7 @@ mod tests {
         let manifest = example().manifest().unwrap();
         assert_eq!(manifest.normalise, Normalise::Window { low: -50.0, high: 190.0 });
         assert_eq!((manifest.input.width, manifest.input.height), (256, 128));
-        assert_eq!(manifest.fit, Fit::Pad { spacing: [1.0, 1.0] });
+        assert_eq!(manifest.fit, FitRule::Pad { spacing: [1.0, 1.0] });
         assert_eq!(manifest.output, Output::Argmax);
         assert_eq!(manifest.labels[1].sources(), [3]);
         assert_eq!(manifest.data.unwrap().attribution, "A \"quoted\" paper");

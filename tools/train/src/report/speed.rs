@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use monet::package::{Fit, Manifest};
+use monet::package::{FitRule, Manifest};
 use monet::volume::Orientation;
 use serde::{Deserialize, Serialize};
 
@@ -156,8 +156,8 @@ fn told(stderr: &[u8]) -> String {
 fn write_volume(path: &Path, manifest: &Manifest) -> std::io::Result<()> {
     let (width, height) = (manifest.input.width, manifest.input.height);
     let spacing = match manifest.fit {
-        Fit::Pad { spacing } => [spacing[0], spacing[1], 1.0],
-        Fit::Resize => [1.0; 3],
+        FitRule::Pad { spacing } => [spacing[0], spacing[1], 1.0],
+        FitRule::Resize => [1.0; 3],
     };
     let mut header = [0; 352];
     let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
@@ -222,7 +222,7 @@ mod tests {
             let mut source = SliceSource::open(&path, &options).unwrap();
             assert_eq!(source.geometry().size, [24, 16, SLICES], "{preset}");
             assert_eq!(source.channels(), manifest.input.channels);
-            if let Fit::Pad { spacing } = manifest.fit {
+            if let FitRule::Pad { spacing } = manifest.fit {
                 let found = source.geometry().spacing;
                 assert!((0..2).all(|i| (found[i] - spacing[i]).abs() < 1e-6), "{found:?}");
             }
