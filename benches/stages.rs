@@ -7,7 +7,7 @@ use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use monet::engine::{self, int8::Kernel};
-use monet::package::{FitPlan, IntensityStats, Package};
+use monet::package::{Fit, IntensityStats, Package};
 use monet::volume::{SliceSource, SourceOptions};
 
 fn stages(c: &mut Criterion) {
@@ -19,8 +19,7 @@ fn stages(c: &mut Criterion) {
     let [width, height, slices] = source.geometry().size;
     let mut slice = vec![0.0; source.slice_len()];
     let pixels = width * height;
-    let fit =
-        FitPlan::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
+    let fit = Fit::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
 
     let mut volume = c.benchmark_group("sample volume");
     volume.throughput(Throughput::Elements(slices as u64));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use monet::engine::int8::Kernel;
 use monet::engine::{Engine, EngineError, engines};
 use monet::measure::{LabelStats, Preview};
-use monet::package::{FitPlan, IntensityStats, Manifest, Package};
+use monet::package::{Fit, IntensityStats, Manifest, Package};
 use monet::pipeline::stream::{self, Labelled, Preparation};
 use monet::volume::{LabelSink, SliceSource, SourceOptions};
 use monet_testing::nifti::Nifti;
@@ -76,7 +76,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     let mut source = SliceSource::open(&input, &options).unwrap();
     let geometry = *source.geometry();
     let manifest: Manifest = Package::embedded().manifest;
-    let fit = FitPlan::new(&manifest, 1, [geometry.size[0], geometry.size[1]], [1.0, 1.0]).unwrap();
+    let fit = Fit::new(&manifest, 1, [geometry.size[0], geometry.size[1]], [1.0, 1.0]).unwrap();
     let mut stats = IntensityStats::new(manifest.normalise, 1);
     let mut slice = vec![0.0; source.slice_len()];
     while stats.wants_pass() {

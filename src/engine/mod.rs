@@ -51,7 +51,7 @@ pub trait Engine: Send {
     fn name(&self) -> String;
 
     /// Segments a slice: `input` is planes × height × width, each part of it as
-    /// [`FitPlan::prepare`](crate::package::FitPlan::prepare) makes it from the slice or a
+    /// [`Fit::prepare`](crate::package::Fit::prepare) makes it from the slice or a
     /// neighbour, `labels` height × width.
     ///
     /// # Errors

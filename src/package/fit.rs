@@ -56,7 +56,7 @@ pub enum FitError {
 
 /// The fit of one volume's slices to a net.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FitPlan {
+pub struct Fit {
     /// Channels of a slice.
     channels: usize,
     /// Slices that the net sees at once.
@@ -65,7 +65,7 @@ pub struct FitPlan {
     y: Axis,
 }
 
-impl FitPlan {
+impl Fit {
     /// Plans for slices of so many `channels`, of `size` (width, height) pixels and `spacing` mm.
     ///
     /// # Errors
@@ -131,13 +131,13 @@ impl FitPlan {
         });
     }
 
-    /// Room for the two rows that [`FitPlan::prepare_rows`] holds at a time.
+    /// Room for the two rows that [`Fit::prepare_rows`] holds at a time.
     #[must_use]
     pub fn row_pair(&self) -> [Vec<f32>; 2] {
         [(); 2].map(|()| vec![0.0; self.x.source])
     }
 
-    /// Brings a slice to the net's size as [`FitPlan::prepare`] does, without ever holding it
+    /// Brings a slice to the net's size as [`Fit::prepare`] does, without ever holding it
     /// whole: `read(channel, y, row)` is asked for every normalised row once, in order.
     ///
     /// # Panics
@@ -283,8 +283,8 @@ mod tests {
     use super::super::manifest::tests::example;
     use super::*;
 
-    fn plan(size: [usize; 2], spacing: [f64; 2]) -> Result<FitPlan, FitError> {
-        FitPlan::new(&example(), 1, size, spacing)
+    fn plan(size: [usize; 2], spacing: [f64; 2]) -> Result<Fit, FitError> {
+        Fit::new(&example(), 1, size, spacing)
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
     fn a_larger_slice_is_planned_in_the_net_s_own_steps() {
         let mut manifest = example();
         manifest.input.step = 16;
-        assert_eq!(FitPlan::new(&manifest, 1, [101, 50], [1.0; 2]).unwrap().net_size(), [64, 112]);
+        assert_eq!(Fit::new(&manifest, 1, [101, 50], [1.0; 2]).unwrap().net_size(), [64, 112]);
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn channels_must_agree() {
-        let error = FitPlan::new(&example(), 4, [9, 9], [1.0; 2]).unwrap_err();
+        let error = Fit::new(&example(), 4, [9, 9], [1.0; 2]).unwrap_err();
         assert_eq!(error, FitError::Channels { found: 4, expected: 1 });
     }
 
@@ -351,7 +351,7 @@ mod tests {
         ) {
             let mut manifest = example();
             manifest.input.ceiling = 1024;
-            let plan = FitPlan::new(&manifest, 1, [w, h], [fine, fine]).unwrap();
+            let plan = Fit::new(&manifest, 1, [w, h], [fine, fine]).unwrap();
             let label = |i: usize| (seed.rotate_left(i as u32) % 3) as u8;
             let labels: Vec<u8> = (0..w * h).map(label).collect();
             let mut net = vec![0; plan.net_len()];
@@ -370,7 +370,7 @@ mod tests {
         ) {
             let mut manifest = example();
             manifest.input.channels = 2;
-            let plan = FitPlan::new(&manifest, 2, [w, h], spacing.into()).unwrap();
+            let plan = Fit::new(&manifest, 2, [w, h], spacing.into()).unwrap();
             let slice: Vec<f32> = (0..2 * w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
             let mut expected = vec![BACKGROUND; plan.slice_len()];
             for (channel, plane) in slice.chunks_exact(w * h).enumerate() {
@@ -402,7 +402,7 @@ mod tests {
             if resize {
                 manifest.fit = FitRule::Resize;
             }
-            let plan = FitPlan::new(&manifest, 1, [w, h], [spacing.0, spacing.1]).unwrap();
+            let plan = Fit::new(&manifest, 1, [w, h], [spacing.0, spacing.1]).unwrap();
             let slice: Vec<f32> = (0..w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
             let mut net = vec![0.0; plan.net_len()];
             plan.prepare(&slice, &mut net);

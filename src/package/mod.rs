@@ -21,7 +21,7 @@ pub mod table;
 pub use accepts::{Accepts, Beyond, Limits};
 pub use colour::Colour;
 pub use doubt::{Doubt, IntensityWarning, Side};
-pub use fit::{FitError, FitPlan};
+pub use fit::{Fit, FitError};
 pub use load::{Net, Package, PackageError, sha256};
 pub use manifest::{
     Data, FORMAT, FitRule, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric,

@@ -10,7 +10,7 @@ use super::stream::{self, Labelled, Preparation};
 use super::{FileJob, Job, Model, ModelReport, PipelineError, Report};
 use crate::engine::Engine;
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
-use crate::package::{FitPlan, Intensity, IntensityStats, IntensityWarning, Manifest};
+use crate::package::{Fit, Intensity, IntensityStats, IntensityWarning, Manifest};
 use crate::volume::{Geometry, SliceSource, SourceOptions};
 
 /// Segments a volume in a file. All outputs are written or none ([`crate::atomic`] says how); the
@@ -82,9 +82,9 @@ pub fn segment(
 }
 
 /// How a slice is brought to the net's size.
-fn fit(manifest: &Manifest, source: &SliceSource) -> Result<FitPlan, PipelineError> {
+fn fit(manifest: &Manifest, source: &SliceSource) -> Result<Fit, PipelineError> {
     let Geometry { size, spacing, .. } = *source.geometry();
-    FitPlan::new(manifest, source.channels(), [size[0], size[1]], [spacing[0], spacing[1]])
+    Fit::new(manifest, source.channels(), [size[0], size[1]], [spacing[0], spacing[1]])
         .map_err(|e| PipelineError::Fit { path: source.grid().name().to_owned(), source: e })
 }
 

@@ -24,7 +24,7 @@ use super::queue::Queue;
 use super::window::Window;
 use crate::engine::{Engine, EngineError};
 use crate::measure::{Clock, Stage, StageTimes, Thinning};
-use crate::package::{FitPlan, Intensity, MAX_NEIGHBOURS};
+use crate::package::{Fit, Intensity, MAX_NEIGHBOURS};
 use crate::volume::{OutputError, SliceSource, VolumeError};
 
 /// Slots of a lane: one in the net, one being written and then filled, both of which take less time
@@ -37,7 +37,7 @@ pub struct Preparation<'a> {
     /// Normalisation.
     pub intensity: &'a Intensity,
     /// Fit to the net's size and back.
-    pub fit: &'a FitPlan,
+    pub fit: &'a Fit,
     /// Slices on either side that the net sees beside a slice.
     pub neighbours: usize,
     /// What is kept of the picture, where there is to be a preview.

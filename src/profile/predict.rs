@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::QuantizedEngine;
 use crate::engine::int8::{Kernel, Plan, StepInfo};
-use crate::package::{FitPlan, FitRule, Package};
+use crate::package::{Fit, FitRule, Package};
 use crate::targets::{Core, Target};
 
 /// What the tool found.
@@ -229,7 +229,7 @@ pub fn predict(
         FitRule::Resize => [1.0, 1.0],
     };
     let size =
-        FitPlan::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
+        Fit::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
             .net_size();
     // Steps are alike on all kernels; this one every machine has.
     let Some(engine) = QuantizedEngine::new(package, size, Kernel::Scalar)? else {

@@ -92,7 +92,7 @@ fn streamed(
     at: usize,
     workers: usize,
 ) -> (Result<Result<(), PipelineError>, String>, Vec<u8>) {
-    let fit = FitPlan::new(&manifest(), 1, [SIDE, SIDE], [1.0, 1.0]).unwrap();
+    let fit = Fit::new(&manifest(), 1, [SIDE, SIDE], [1.0, 1.0]).unwrap();
     let intensity =
         IntensityStats::new(Normalise::Window { low: 0.0, high: SLICES as f32 }, 1).finish();
     let net = |_| Box::new(Net { size: fit.net_size(), fault, at }) as Box<dyn Engine>;

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use monet::package::{FitPlan, IntensityStats, Label, Manifest};
+use monet::package::{Fit, IntensityStats, Label, Manifest};
 use monet::volume::{Geometry, SliceSource, SourceOptions};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
@@ -214,7 +214,7 @@ pub struct Subject {
     /// Of the labels, width × height × slices.
     pub geometry: Geometry,
     /// How its slices fit the net.
-    pub fit: FitPlan,
+    pub fit: Fit,
     /// Normalised slices at the net's size, each once: `[slices, channels, height, width]`.
     pub net: Tensor,
     /// Slices on either side that the net sees, too.
@@ -394,7 +394,7 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         label.channels()
     );
     let [width, height, slices] = geometry.size;
-    let fit = FitPlan::new(
+    let fit = Fit::new(
         package,
         image.channels(),
         [width, height],
@@ -473,7 +473,7 @@ pub(crate) mod tests {
         Subject {
             name: "s".into(),
             geometry: Geometry::new([width, height, slices], unit),
-            fit: FitPlan::new(package, channels, [width, height], [1.0, 1.0]).unwrap(),
+            fit: Fit::new(package, channels, [width, height], [1.0, 1.0]).unwrap(),
             net,
             neighbours: package.input.neighbours,
             net_labels: labels.clone(),

@@ -203,7 +203,7 @@ fn near_label(truth: &[u8], plane: usize, margin: usize) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use monet::package::FitPlan;
+    use monet::package::Fit;
     use monet::volume::{Affine, Geometry};
 
     use super::*;
@@ -236,7 +236,7 @@ mod tests {
         let subject = Subject {
             name: "s".into(),
             geometry,
-            fit: FitPlan::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
+            fit: Fit::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
             net: tch::Tensor::new(),
             neighbours: 0,
             net_labels: vec![],
