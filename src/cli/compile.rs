@@ -40,7 +40,7 @@ pub(super) struct CompileArgs {
 #[cfg(feature = "tract")]
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     use anyhow::{Context, ensure};
-    use monet::package::{Net, plan};
+    use monet::package::{Net, plan_file};
 
     use super::reports;
 
@@ -54,7 +54,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
     let file = monet::engine::compile(&package)?;
-    plan::write(&args.output, &file, args.force)
+    plan_file::write(&args.output, &file, args.force)
         .with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
     super::terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;

@@ -2,7 +2,7 @@
 
 use super::int8::{self, Kernel};
 use super::{Choice, EngineError, QuantizedEngine, needs, quantized};
-use crate::package::{Net, Package, plan};
+use crate::package::{Net, Package, plan_file};
 
 /// The [plan file](plan) of a package whose net the int8 engine takes as a whole.
 ///
@@ -22,7 +22,7 @@ pub fn compile(package: &Package) -> Result<Vec<u8>, EngineError> {
         return Err(not_whole(reason));
     };
     let net = int8::encode(&graph).map_err(|e| not_whole(e.to_string()))?;
-    let file = plan::seal(&package.manifest, &net);
+    let file = plan_file::seal(&package.manifest, &net);
     // What is handed out has been planned from the very bytes.
     let made = Package { net: Net::Plan(net.into()), ..package.clone() };
     let input = &made.manifest.input;

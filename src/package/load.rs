@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::plan::{self, PlanFileError};
+use super::plan_file::{self, PlanFileError};
 use super::{Manifest, ManifestError};
 use crate::text::shown;
 use crate::whole;
@@ -35,7 +35,7 @@ pub struct Package {
 pub enum Net {
     /// The ONNX file.
     Onnx(Cow<'static, [u8]>),
-    /// The net of a [plan file](super::plan).
+    /// The net of a [plan file](super::plan_file).
     Plan(Cow<'static, [u8]>),
 }
 
@@ -122,9 +122,9 @@ impl Package {
     /// [`PackageError`]
     pub fn load(path: &Path) -> Result<Self, PackageError> {
         let bytes = read(path, "a model manifest (.toml) or a plan", |start| {
-            if plan::is_plan(start) { MAX_MODEL } else { MAX_MANIFEST }
+            if plan_file::is_plan(start) { MAX_MODEL } else { MAX_MANIFEST }
         })?;
-        if plan::is_plan(&bytes) {
+        if plan_file::is_plan(&bytes) {
             return Self::from_plan(path, bytes.into());
         }
         let text =
@@ -142,7 +142,7 @@ impl Package {
     /// The package in a plan file's bytes, which came from `path`.
     fn from_plan(path: &Path, file: Cow<'static, [u8]>) -> Result<Self, PackageError> {
         let refuse = |source| PackageError::Plan { path: path.to_owned(), source };
-        let (manifest, net) = plan::open(&file).map_err(refuse)?;
+        let (manifest, net) = plan_file::open(&file).map_err(refuse)?;
         let start = file.len() - net.len();
         let manifest = parse(path, &String::from_utf8_lossy(manifest))?;
         let net = match file {
@@ -196,7 +196,7 @@ fn read(
     expected: &'static str,
     limit: impl Fn(&[u8]) -> u64,
 ) -> Result<Vec<u8>, PackageError> {
-    let first = plan::MAGIC.len();
+    let first = plan_file::MAGIC.len();
     whole::bytes(path, first, &limit).map_err(|source| match source.kind() {
         io::ErrorKind::FileTooLarge => {
             PackageError::TooLong { path: path.to_owned(), expected, source }
@@ -231,7 +231,7 @@ mod tests {
     fn a_plan_loads_and_a_damaged_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("example.plan");
-        let mut plan = plan::seal(&example(), b"net");
+        let mut plan = plan_file::seal(&example(), b"net");
         fs::write(&path, &plan).unwrap();
         let package = Package::load(&path).unwrap();
         assert_eq!(package.manifest, example());

@@ -14,7 +14,7 @@ mod load;
 mod manifest;
 pub mod normalise;
 pub mod pieces;
-pub mod plan;
+pub mod plan_file;
 mod ranks;
 pub mod table;
 
@@ -28,4 +28,4 @@ pub use manifest::{
     Normalise, Output, SIZE_STEP,
 };
 pub use normalise::{Intensity, IntensityStats};
-pub use plan::PlanFileError;
+pub use plan_file::PlanFileError;

@@ -423,7 +423,11 @@ fn make_seeds() {
         let net = monet::engine::int8::encode(&graph).unwrap();
         if net.len() < 6000 {
             let manifest = monet::package::Package::embedded().manifest;
-            save("plan", &format!("net{seed}.plan"), &monet::package::plan::seal(&manifest, &net));
+            save(
+                "plan",
+                &format!("net{seed}.plan"),
+                &monet::package::plan_file::seal(&manifest, &net),
+            );
         }
     }
     for name in ["hippocampus.int8.toml", "sarcoma.int8.toml"] {

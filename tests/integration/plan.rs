@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use monet::engine::compile;
 use monet::engine::int8::{self, Kernel, Plan, Size};
-use monet::package::{Net, Package, plan};
+use monet::package::{Net, Package, plan_file};
 use monet_testing::{nets, nifti::Nifti, skip, stderr, text};
 use proptest::prelude::*;
 
@@ -126,18 +126,18 @@ fn whole_files_with_senseless_nets_are_refused() {
     };
     let manifest = Package::embedded().manifest;
     let path = folder.path().join("odd.plan");
-    fs::write(&path, plan::seal(&manifest, &net[..1000])).unwrap();
+    fs::write(&path, plan_file::seal(&manifest, &net[..1000])).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "the net breaks off at byte"]);
 
     let mut graph = int8::decode(&net).unwrap();
     graph.output = int8::Output::Sigmoid { threshold: 0.5 };
-    fs::write(&path, plan::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
+    fs::write(&path, plan_file::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "signature", "do not belong together"]);
 
     let mut graph = int8::decode(&net).unwrap();
     let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else { panic!() };
     conv.scales[0] = f32::NAN;
-    fs::write(&path, plan::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
+    fs::write(&path, plan_file::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "cannot be planned", "scale NaN"]);
 }
 
@@ -161,7 +161,7 @@ fn sums_beyond_32_bits_are_refused() {
 fn every_flip_of_a_plan_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let graph = nets::layer(1, 1, 1);
-    let mut plan = plan::seal(&Package::embedded().manifest, &int8::encode(&graph).unwrap());
+    let mut plan = plan_file::seal(&Package::embedded().manifest, &int8::encode(&graph).unwrap());
     let path = folder.path().join("flipped.plan");
     let load = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
