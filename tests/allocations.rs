@@ -99,7 +99,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
         intensity: &intensity,
         fit: &fit,
         neighbours: manifest.input.neighbours,
-        thinning: Some(preview.thinning()),
+        subsampling: Some(preview.subsampling()),
     };
     let write = |slice: Labelled| {
         sink.push(slice.labels)?;

@@ -21,7 +21,7 @@ pub use label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 pub use labels::{LabelReport, LabelStats};
 pub use machine::Machine;
 pub use overlap::dice;
-pub use preview::{Preview, Thinning};
+pub use preview::{Preview, Subsampling};
 pub use score::{Comparison, LabelScore, MeasureError, SubjectScore, Summary, compare, summarise};
 pub use surface::{Hausdorff, hausdorff, percentile};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};

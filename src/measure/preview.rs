@@ -15,7 +15,7 @@ use crate::volume::Geometry;
 const KEPT: usize = 16;
 /// Most unlabelled slices kept in case no slice has a label.
 const FALLBACK: usize = 4;
-/// Longest side of a slice as kept, in pixels; longer ones are thinned.
+/// Longest side of a thumbnail, in pixels.
 const KEPT_SIDE: usize = 256;
 /// Longest side of a slice as drawn, in pixels.
 const TILE: usize = 256;
@@ -35,26 +35,26 @@ const DIM: Rgb = [150, 155, 165];
 pub struct Preview {
     geometry: Geometry,
     labels: Vec<Label>,
-    thinning: Thinning,
-    labelled: Thinned,
-    others: Thinned,
+    subsampling: Subsampling,
+    labelled: EvenlySpread,
+    others: EvenlySpread,
 }
 
-/// What the preview keeps of a slice: every so many-th pixel along both axes, as a grey value.
+/// How a slice becomes a thumbnail: every `step`-th pixel along both axes, as a grey value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Thinning {
+pub struct Subsampling {
     width: usize,
     height: usize,
     step: usize,
 }
 
-impl Thinning {
+impl Subsampling {
     fn new(geometry: &Geometry) -> Self {
         let [width, height, _] = geometry.size;
         Self { width, height, step: width.max(height).div_ceil(KEPT_SIDE).max(1) }
     }
 
-    /// Pixels that are kept.
+    /// Pixels of a thumbnail.
     #[must_use]
     pub fn len(&self) -> usize {
         self.width.div_ceil(self.step) * self.height.div_ceil(self.step)
@@ -66,16 +66,16 @@ impl Thinning {
         self.len() == 0
     }
 
-    /// Sets what is kept of a slice's row `y`, which is normalised to [0, 1].
+    /// Puts what the thumbnail keeps of a slice's row `y`, normalised to [0, 1], into its place.
     ///
     /// # Panics
-    /// When there is no such row in `grey`, which is to be [`Thinning::len`] long.
-    pub fn apply(&self, y: usize, row: &[f32], grey: &mut [u8]) {
+    /// When `thumbnail`, which is to be [`Subsampling::len`] long, has no such row.
+    pub fn apply(&self, y: usize, row: &[f32], thumbnail: &mut [u8]) {
         if !y.is_multiple_of(self.step) {
             return;
         }
         let kept = self.width.div_ceil(self.step);
-        grey[y / self.step * kept..][..kept]
+        thumbnail[y / self.step * kept..][..kept]
             .iter_mut()
             .zip(row.iter().step_by(self.step))
             .for_each(|(grey, v)| *grey = (v.clamp(0.0, 1.0) * 255.0) as u8);
@@ -93,14 +93,14 @@ impl Thinning {
 #[derive(Debug, Clone, Default)]
 struct Tile {
     index: usize,
-    grey: Vec<u8>,
+    thumbnail: Vec<u8>,
     labels: Vec<u8>,
 }
 
-/// Keeps every n-th of what comes, n doubling so that at most `most` are kept; buffers are used
-/// again.
+/// A choice of the slices that come, evenly spread over them: every `stride`-th. Whenever `most`
+/// are kept, every second one goes and `stride` doubles. Buffers are used again.
 #[derive(Debug)]
-struct Thinned {
+struct EvenlySpread {
     most: usize,
     stride: usize,
     seen: usize,
@@ -108,11 +108,11 @@ struct Thinned {
     spare: Vec<Tile>,
 }
 
-impl Thinned {
+impl EvenlySpread {
     fn new(most: usize, pixels: usize) -> Self {
         let tile = || Tile {
             index: 0,
-            grey: Vec::with_capacity(pixels),
+            thumbnail: Vec::with_capacity(pixels),
             labels: Vec::with_capacity(pixels),
         };
         Self {
@@ -147,34 +147,34 @@ impl Preview {
     /// For a volume of this geometry with these labels.
     #[must_use]
     pub fn new(geometry: &Geometry, labels: &[Label]) -> Self {
-        let thinning = Thinning::new(geometry);
-        let pixels = thinning.len();
+        let subsampling = Subsampling::new(geometry);
+        let pixels = subsampling.len();
         Self {
             geometry: *geometry,
             labels: labels.to_vec(),
-            thinning,
-            labelled: Thinned::new(KEPT, pixels),
-            others: Thinned::new(FALLBACK, pixels),
+            subsampling,
+            labelled: EvenlySpread::new(KEPT, pixels),
+            others: EvenlySpread::new(FALLBACK, pixels),
         }
     }
 
-    /// How slices are to be thinned before they are added.
+    /// How the slices that are added become thumbnails.
     #[must_use]
-    pub fn thinning(&self) -> Thinning {
-        self.thinning
+    pub fn subsampling(&self) -> Subsampling {
+        self.subsampling
     }
 
-    /// Takes in a slice: its index, its first channel thinned, its labels.
-    pub fn add(&mut self, index: usize, grey: &[u8], labels: &[u8]) {
+    /// Takes in a slice: its index, the thumbnail of its first channel, its labels.
+    pub fn add(&mut self, index: usize, thumbnail: &[u8], labels: &[u8]) {
         let some = labels.iter().any(|&v| v > 0);
         let Some(tile) = (if some { self.labelled.next() } else { self.others.next() }) else {
             return;
         };
         tile.index = index;
-        tile.grey.clear();
+        tile.thumbnail.clear();
         tile.labels.clear();
-        tile.grey.extend_from_slice(grey);
-        tile.labels.extend(self.thinning.pick(labels));
+        tile.thumbnail.extend_from_slice(thumbnail);
+        tile.labels.extend(self.subsampling.pick(labels));
     }
 
     /// The picture as a PNG file, with a title and a legend.
@@ -187,7 +187,7 @@ impl Preview {
         };
         let mut tiles = std::mem::take(kept);
         tiles.sort_by_key(|tile| tile.index);
-        let view = View::new(&self.geometry, self.thinning.step);
+        let view = View::new(&self.geometry, self.subsampling.step);
         let columns = columns(tiles.len(), view.size);
         let rows = tiles.len().div_ceil(columns);
         let [tile_width, tile_height] = view.size;
@@ -258,7 +258,7 @@ struct View {
 }
 
 impl View {
-    fn new(geometry: &Geometry, thinning: usize) -> Self {
+    fn new(geometry: &Geometry, subsampling: usize) -> Self {
         let [width, height, _] = geometry.size;
         let extent = [width as f64 * geometry.spacing[0], height as f64 * geometry.spacing[1]];
         let scale = TILE as f64 / extent[0].max(extent[1]);
@@ -276,7 +276,7 @@ impl View {
         let ([left, right], [top, bottom]) = (ends(0), ends(1));
         Self {
             size: extent.map(|mm| ((mm * scale).round() as usize).max(1)),
-            kept: [width.div_ceil(thinning), height.div_ceil(thinning)],
+            kept: [width.div_ceil(subsampling), height.div_ceil(subsampling)],
             reversed,
             letters: [left, right, top, bottom],
         }
@@ -305,8 +305,10 @@ impl View {
                     (0, 1, (1.0 - u) * v),
                     (1, 1, u * v),
                 ];
-                let grey: f32 =
-                    weights.iter().map(|&(i, j, w)| f32::from(tile.grey[corner(i, j)]) * w).sum();
+                let grey: f32 = weights
+                    .iter()
+                    .map(|&(i, j, w)| f32::from(tile.thumbnail[corner(i, j)]) * w)
+                    .sum();
                 canvas.set(left + x, top + y, [grey as u8; 3]);
                 drawn[y * width + x] =
                     heaviest(weights.map(|(i, j, w)| (tile.labels[corner(i, j)], w)));
@@ -369,15 +371,15 @@ mod tests {
     #[test]
     fn those_kept_are_few_and_evenly_spread() {
         for n in [1, 15, 16, 17, 40, 1000] {
-            let mut thinned = Thinned::new(KEPT, 1);
+            let mut spread = EvenlySpread::new(KEPT, 1);
             for index in 0..n {
-                if let Some(tile) = thinned.next() {
+                if let Some(tile) = spread.next() {
                     tile.index = index;
                 }
             }
-            let kept: Vec<usize> = thinned.kept.iter().map(|t| t.index).collect();
+            let kept: Vec<usize> = spread.kept.iter().map(|t| t.index).collect();
             assert!(kept.len() <= KEPT && kept.len() >= n.min(KEPT / 2), "{n}: {kept:?}");
-            assert!(kept.windows(2).all(|w| w[1] - w[0] == thinned.stride), "{n}: {kept:?}");
+            assert!(kept.windows(2).all(|w| w[1] - w[0] == spread.stride), "{n}: {kept:?}");
         }
     }
 
@@ -439,11 +441,11 @@ mod tests {
         for size in [[1, 1, 1], [3, 700, 2], [600, 1, 1], [5, 4, 40]] {
             let mut preview = Preview::new(&geometry(size), &[]);
             let n = size[0] * size[1];
-            let mut grey = vec![1; preview.thinning().len()];
+            let mut thumbnail = vec![1; preview.subsampling().len()];
             let row = vec![f32::NAN; size[0]];
-            (0..size[1]).for_each(|y| preview.thinning().apply(y, &row, &mut grey));
-            assert!(grey.iter().all(|&v| v == 0));
-            (0..size[2]).for_each(|i| preview.add(i, &grey, &vec![0; n]));
+            (0..size[1]).for_each(|y| preview.subsampling().apply(y, &row, &mut thumbnail));
+            assert!(thumbnail.iter().all(|&v| v == 0));
+            (0..size[2]).for_each(|i| preview.add(i, &thumbnail, &vec![0; n]));
             assert!(
                 !decode(
                     &preview

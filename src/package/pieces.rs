@@ -9,9 +9,10 @@
 //!    group without a run in the next slice is a whole piece; the largest of each label so far is
 //!    remembered by its last slice and its number there. The number of each run's group goes to a
 //!    second store.
-//! 2. Backwards ([`Pieces::settle`]), a group is kept if it is the one remembered or touches a run
-//!    that is kept in the next slice; all else becomes background. That a group is known suffices:
-//!    what joins its runs lies in slices still to come.
+//! 2. From the last slice back to the first ([`Pieces::settle`]), a group is kept if it is the one
+//!    remembered, or if it touches a run that is kept in the slice after it. All other groups become
+//!    background. The runs of one group are kept or cleared together. What connects them may lie in
+//!    slices before, which this pass reaches next; the stored group number already records it.
 //! 3. In their first order ([`Kept::next_into`]) slices are given out.
 //!
 //! Voxels are connected where they share a face, as in `scipy.ndimage.label`. Of two pieces of
@@ -26,13 +27,13 @@ const NUMBER: usize = 4;
 const INDEX: usize = 8;
 
 /// Slices on their way in; see the module. `S` is a store, empty at first, that takes a byte a
-/// voxel and what comes beside it, and another that takes four bytes a run.
+/// voxel and the thumbnails, and another that takes four bytes a run.
 #[derive(Debug)]
 pub struct Pieces<S> {
     records: S,
     numbers: S,
     width: usize,
-    /// Bytes of a slice's labels and of what is beside them.
+    /// Bytes of a slice's labels and of its thumbnail.
     lengths: [usize; 2],
     /// Slices so far.
     count: usize,
@@ -81,11 +82,11 @@ struct Piece {
 }
 
 impl<S: Read + Write + Seek> Pieces<S> {
-    /// For slices of `width` × `height`, with `beside` bytes beside each; the labels in `values`
+    /// For slices of `width` × `height`, with a thumbnail of so many bytes each; the labels in `values`
     /// are limited to their largest piece.
     pub fn new(
         [width, height]: [usize; 2],
-        beside: usize,
+        thumbnail: usize,
         values: &[u8],
         records: S,
         numbers: S,
@@ -94,7 +95,7 @@ impl<S: Read + Write + Seek> Pieces<S> {
             records,
             numbers,
             width,
-            lengths: [width * height, beside],
+            lengths: [width * height, thumbnail],
             count: 0,
             largest: values.iter().map(|&value| (value, None)).collect(),
             last: Slice::default(),
@@ -104,19 +105,19 @@ impl<S: Read + Write + Seek> Pieces<S> {
         }
     }
 
-    /// Takes in the next slice: its index, which comes back with it, its labels, row after row, and
-    /// what is beside them.
+    /// Takes in the next slice: its index, its labels, row after row, and its thumbnail. All three
+    /// come back from [`Kept::next_into`].
     ///
     /// # Errors
     /// Those of the stores.
     ///
     /// # Panics
     /// When a length is not the one announced.
-    pub fn push(&mut self, index: usize, labels: &[u8], beside: &[u8]) -> io::Result<()> {
-        assert_eq!([labels.len(), beside.len()], self.lengths, "length of a slice");
+    pub fn push(&mut self, index: usize, labels: &[u8], thumbnail: &[u8]) -> io::Result<()> {
+        assert_eq!([labels.len(), thumbnail.len()], self.lengths, "length of a slice");
         self.records.write_all(&(index as u64).to_le_bytes())?;
         self.records.write_all(labels)?;
-        self.records.write_all(beside)?;
+        self.records.write_all(thumbnail)?;
 
         let Self { last, next, sets, .. } = self;
         next.find_runs(labels, self.width, &self.largest);
@@ -216,12 +217,16 @@ pub struct Kept<S> {
 }
 
 impl<S: Read> Kept<S> {
-    /// Gives the next slice's labels and what was beside them; returns its index, or `None` after
+    /// Gives the next slice's labels and its thumbnail; returns its index, or `None` after
     /// the last.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn next_into(&mut self, labels: &mut [u8], beside: &mut [u8]) -> io::Result<Option<usize>> {
+    pub fn next_into(
+        &mut self,
+        labels: &mut [u8],
+        thumbnail: &mut [u8],
+    ) -> io::Result<Option<usize>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -229,7 +234,7 @@ impl<S: Read> Kept<S> {
         let mut index = [0; INDEX];
         self.records.read_exact(&mut index)?;
         self.records.read_exact(labels)?;
-        self.records.read_exact(beside)?;
+        self.records.read_exact(thumbnail)?;
         Ok(Some(u64::from_le_bytes(index) as usize))
     }
 }
@@ -238,7 +243,7 @@ impl<S: Read> Kept<S> {
 /// `height` after one another.
 ///
 /// # Errors
-/// None in practice: the stores are memory.
+/// Never: both stores are in memory.
 pub fn keep_largest(volume: &mut [u8], size: [usize; 2], values: &[u8]) -> io::Result<()> {
     if values.is_empty() {
         return Ok(());
@@ -426,18 +431,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_comes_back_with_its_index_and_what_was_beside_it() {
+    fn a_slice_comes_back_with_its_index_and_its_thumbnail() {
         let [records, numbers] = [0, 1].map(|_| Cursor::new(Vec::new()));
         let mut pieces = Pieces::new([2, 1], 3, &[1], records, numbers);
         pieces.push(1, &[1, 0], b"one").unwrap();
         pieces.push(0, &[1, 2], b"two").unwrap();
         let mut out = pieces.settle().unwrap();
-        let (mut labels, mut beside) = ([9; 2], [9; 3]);
+        let (mut labels, mut thumbnail) = ([9; 2], [9; 3]);
         for expected in [(1, [1, 0], *b"one"), (0, [1, 2], *b"two")] {
-            let index = out.next_into(&mut labels, &mut beside).unwrap();
-            assert_eq!((index, labels, beside), (Some(expected.0), expected.1, expected.2));
+            let index = out.next_into(&mut labels, &mut thumbnail).unwrap();
+            assert_eq!((index, labels, thumbnail), (Some(expected.0), expected.1, expected.2));
         }
-        assert_eq!(out.next_into(&mut labels, &mut beside).unwrap(), None);
+        assert_eq!(out.next_into(&mut labels, &mut thumbnail).unwrap(), None);
     }
 
     proptest! {

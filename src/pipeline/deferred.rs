@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::PipelineError;
 use super::stream::Labelled;
-use crate::measure::Thinning;
+use crate::measure::Subsampling;
 use crate::package::Manifest;
 use crate::package::pieces::Pieces;
 use crate::volume::{Geometry, OutputError, SpoolError};
@@ -29,7 +29,7 @@ impl DeferredSlices {
     pub(super) fn new(
         manifest: &Manifest,
         geometry: &Geometry,
-        thinning: Option<Thinning>,
+        subsampling: Option<Subsampling>,
         folder: Option<&Path>,
     ) -> Result<Option<Self>, OutputError> {
         let values = manifest.largest();
@@ -38,7 +38,7 @@ impl DeferredSlices {
         }
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
         let [width, height, _] = geometry.size;
-        let thumbnail = thinning.map_or(0, |thinning| thinning.len());
+        let thumbnail = subsampling.map_or(0, |subsampling| subsampling.len());
         let file = || tempfile::tempfile_in(&folder).map_err(|source| failed(&folder, source));
         Ok(Some(Self {
             pieces: Pieces::new([width, height], thumbnail, &values, file()?, file()?),

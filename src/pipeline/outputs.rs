@@ -8,7 +8,7 @@ use super::deferred::DeferredSlices;
 use super::job::{Complete, Document};
 use super::stream::Labelled;
 use super::{PipelineError, Report};
-use crate::measure::{self, LabelReport, LabelStats, Preview, Thinning};
+use crate::measure::{self, LabelReport, LabelStats, Preview, Subsampling};
 use crate::package::Manifest;
 use crate::text::shown;
 use crate::volume::{self, LabelSink, LabelWriter, OutputError, SliceSource, VoxelBox};
@@ -67,14 +67,14 @@ impl<'a> Outputs<'a> {
         let Places { labels, preview, stats, overwrite } = places;
         let (geometry, part) = (source.geometry(), source.part());
         let picture = preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels));
-        let thinning = picture.as_ref().map(Preview::thinning);
+        let subsampling = picture.as_ref().map(Preview::subsampling);
         let settled = Settled {
             sink: LabelSink::new(labels, source, folder)?,
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: picture,
             part,
         };
-        let deferred = DeferredSlices::new(manifest, geometry, thinning, folder)?;
+        let deferred = DeferredSlices::new(manifest, geometry, subsampling, folder)?;
         let name = shown(source.grid().name().file_name().unwrap_or_default()).to_string();
         let whole = part == VoxelBox::whole(source.whole().size);
         let title = if whole { name } else { format!("{name}, a part of it") };
@@ -87,8 +87,8 @@ impl<'a> Outputs<'a> {
     }
 
     /// How slices become thumbnails.
-    pub(super) fn thinning(&self) -> Option<Thinning> {
-        self.settled.preview.as_ref().map(Preview::thinning)
+    pub(super) fn subsampling(&self) -> Option<Subsampling> {
+        self.settled.preview.as_ref().map(Preview::subsampling)
     }
 
     /// Takes the next slice.

@@ -64,7 +64,7 @@ pub fn segment(
         intensity: &intensity,
         fit: &fit,
         neighbours: manifest.input.neighbours,
-        thinning: outputs.thinning(),
+        subsampling: outputs.subsampling(),
     };
     let (threads, engine) = (engines.len(), engines[0].name());
     let stages = run(&mut source, preparation, &mut engines, &mut outputs, interrupted, progress)?;

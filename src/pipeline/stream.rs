@@ -23,7 +23,7 @@ use super::PipelineError;
 use super::queue::Queue;
 use super::window::Window;
 use crate::engine::{Engine, EngineError};
-use crate::measure::{Clock, Stage, StageTimes, Thinning};
+use crate::measure::{Clock, Stage, StageTimes, Subsampling};
 use crate::package::{Fit, Intensity, MAX_NEIGHBOURS};
 use crate::volume::{OutputError, SliceSource, VolumeError};
 
@@ -41,13 +41,13 @@ pub struct Preparation<'a> {
     /// Slices on either side that the net sees beside a slice.
     pub neighbours: usize,
     /// What is kept of the picture, where there is to be a preview.
-    pub thinning: Option<Thinning>,
+    pub subsampling: Option<Subsampling>,
 }
 
 impl Preparation<'_> {
     /// Pixels of the picture that are kept.
     fn thumbnail_len(&self) -> usize {
-        self.thinning.map_or(0, |thinning| thinning.len())
+        self.subsampling.map_or(0, |subsampling| subsampling.len())
     }
 }
 
@@ -58,7 +58,7 @@ pub struct Labelled<'a> {
     pub index: usize,
     /// Labels in the slice's own grid.
     pub labels: &'a [u8],
-    /// The slice as its thinning made it; empty without one.
+    /// What the preview keeps of the slice; empty where there is to be none.
     pub thumbnail: &'a [u8],
 }
 
@@ -283,7 +283,7 @@ fn collect(
 
 /// The reader's thread: fills free slots, lane after lane.
 fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
-    let Preparation { intensity, fit, neighbours, thinning } = *preparation;
+    let Preparation { intensity, fit, neighbours, subsampling } = *preparation;
     let mut times = StageTimes::default();
     let slices = source.size()[2];
     let mut pair = fit.row_pair();
@@ -308,8 +308,8 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
         fit.prepare_rows(&mut pair, values, |channel, y, row| {
             source.row(channel, y, row);
             intensity.apply_to(channel, row);
-            if let (Some(thinning), 0) = (thinning, channel) {
-                thinning.apply(y, row, thumbnail);
+            if let (Some(subsampling), 0) = (subsampling, channel) {
+                subsampling.apply(y, row, thumbnail);
             }
         });
         times.add(Stage::Prepare, clock);

@@ -99,7 +99,7 @@ fn streamed(
     let mut engines: Vec<_> = (0..workers).map(net).collect();
     let mut source = Source { next: 0, panics_at: (fault == Fault::SourcePanics).then_some(at) };
     let preparation =
-        Preparation { intensity: &intensity, fit: &fit, neighbours: 0, thinning: None };
+        Preparation { intensity: &intensity, fit: &fit, neighbours: 0, subsampling: None };
     let mut written = Vec::new();
     let write = |slice: Labelled| {
         if fault == Fault::WriterPanics {
