@@ -30,24 +30,24 @@ fn maps() -> impl Iterator<Item = AxisMap> {
         [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     ORDERS.into_iter().flat_map(|order| {
         (0..8).map(move |turned: usize| {
-            AxisMap([0, 1, 2].map(|i| FileAxis { axis: order[i], reversed: turned >> i & 1 == 1 }))
+            let axis = |i| FileAxis { axis: order[i], reversed: turned >> i & 1 == 1 };
+            AxisMap::of([0, 1, 2].map(axis))
         })
     })
 }
 
 /// Where a voxel of the grid of this size comes to lie.
 pub(super) fn moved(map: AxisMap, size: [usize; 3], at: [usize; 3]) -> [usize; 3] {
-    map.0
-        .map(|from| if from.reversed { size[from.axis] - 1 - at[from.axis] } else { at[from.axis] })
+    map.axes().map(|from| from.index(at[from.axis], size[from.axis]))
 }
 
 /// The same map backwards.
 pub(super) fn inverse(map: AxisMap) -> AxisMap {
-    let mut back = map.0;
-    for (axis, from) in map.0.into_iter().enumerate() {
+    let mut back = map.axes();
+    for (axis, from) in map.axes().into_iter().enumerate() {
         back[from.axis] = FileAxis { axis, reversed: from.reversed };
     }
-    AxisMap(back)
+    AxisMap::of(back)
 }
 
 /// The largest distance in mm between the same corners of two grids of one size.

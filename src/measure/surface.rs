@@ -10,7 +10,7 @@ use std::collections::TryReserveError;
 use super::grid;
 use super::label_volume::{LabelVolume, each_of};
 use super::nearest::{Frame, Index, Nearest};
-use crate::volume::{AxisMap, FileAxis, Geometry};
+use crate::volume::{AxisMap, Geometry};
 
 /// The percentile that leaves out the farthest stray voxels.
 const PERCENTILE: f64 = 0.95;
@@ -46,7 +46,7 @@ pub fn hausdorff<L: Copy + Into<u16>>(
     let label = label.into();
     assert!(label > 0, "distances of the background");
     let [pred, truth] = [pred, truth].map(|labels| Array { labels, size: geometry.size });
-    let same = AxisMap([0, 1, 2].map(|axis| FileAxis { axis, reversed: false }));
+    let same = AxisMap::IDENTITY;
     let found = distances(&pred, same, &truth, &[label], &Frame::new(&geometry.affine));
     found.expect("memory for surfaces")[0]
 }
@@ -76,7 +76,7 @@ pub(super) fn distances(
     labels: &[u16],
     frame: &Frame,
 ) -> Result<Vec<Option<Hausdorff>>, TryReserveError> {
-    let same = AxisMap([0, 1, 2].map(|axis| FileAxis { axis, reversed: false }));
+    let same = AxisMap::IDENTITY;
     let surfaces = [surfaces(pred, map, labels)?, surfaces(truth, same, labels)?];
     let [pred, truth] = surfaces;
     pred.into_iter().zip(truth).map(|(pred, truth)| between(pred, truth, frame)).collect()

@@ -125,7 +125,7 @@ impl Slices for SliceSource<'_> {
     }
 
     fn descending(&self) -> bool {
-        self.axis_map().0[2].reversed
+        self.axis_map().slice.reversed
     }
 
     fn advance(&mut self) -> Result<Option<usize>, VolumeError> {

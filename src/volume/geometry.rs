@@ -205,7 +205,7 @@ impl Geometry {
         let m = &self.affine.0;
         let affine = [0, 1, 2].map(|row| {
             let mut out = [0.0, 0.0, 0.0, m[row][3]];
-            for (axis, from) in map.0.iter().enumerate() {
+            for (axis, from) in map.axes().iter().enumerate() {
                 let step = m[row][from.axis];
                 out[axis] = if from.reversed { -step } else { step };
                 if from.reversed {
@@ -214,29 +214,63 @@ impl Geometry {
             }
             out
         });
-        Self::new(map.0.map(|from| self.size[from.axis]), Affine(affine))
+        Self::new(map.axes().map(|from| self.size[from.axis]), Affine(affine))
     }
 }
 
-/// For each axis of the model's orientation, the file axis that it is, and whether it runs the
-/// other way.
+/// For each axis of the model's orientation, the stored axis that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AxisMap(pub [FileAxis; 3]);
+pub struct AxisMap {
+    /// Along a slice's rows.
+    pub x: FileAxis,
+    /// From row to row.
+    pub y: FileAxis,
+    /// From slice to slice.
+    pub slice: FileAxis,
+}
 
-/// See [`AxisMap`].
+/// A stored axis as an axis of the model's orientation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileAxis {
-    /// 0 is the file's fastest axis.
+    /// 0 is the fastest stored axis.
     pub axis: usize,
-    /// Whether the model's axis runs against the file's.
+    /// Whether the model's axis runs against the stored one.
     pub reversed: bool,
 }
 
+impl FileAxis {
+    /// The index along the stored axis, which has `length` voxels, of the voxel that has this index
+    /// along the model's; and the other way round.
+    #[must_use]
+    pub fn index(self, index: usize, length: usize) -> usize {
+        if self.reversed { length - 1 - index } else { index }
+    }
+}
+
 impl AxisMap {
+    /// Stored axes are the model's.
+    pub const IDENTITY: Self = Self {
+        x: FileAxis { axis: 0, reversed: false },
+        y: FileAxis { axis: 1, reversed: false },
+        slice: FileAxis { axis: 2, reversed: false },
+    };
+
+    /// The map of these axes: along rows, from row to row, from slice to slice.
+    #[must_use]
+    pub fn of([x, y, slice]: [FileAxis; 3]) -> Self {
+        Self { x, y, slice }
+    }
+
+    /// Its axes in their order.
+    #[must_use]
+    pub fn axes(self) -> [FileAxis; 3] {
+        [self.x, self.y, self.slice]
+    }
+
     /// The map from a file's orientation to the model's.
     #[must_use]
     pub fn between(file: Orientation, model: Orientation) -> Self {
-        Self(model.0.map(|wanted| {
+        Self::of(model.0.map(|wanted| {
             // Each orientation has every anatomical axis once, so the search succeeds; 0 is never
             // taken.
             let axis = file.0.iter().position(|d| d.axis == wanted.axis).unwrap_or(0);
@@ -244,10 +278,10 @@ impl AxisMap {
         }))
     }
 
-    /// Whether the file's slowest axis is the one along which slices follow one another.
+    /// Whether a stored plane is a slice.
     #[must_use]
     pub fn keeps_slices(self) -> bool {
-        self.0[2].axis == 2
+        self.slice.axis == 2
     }
 }
 
@@ -317,7 +351,7 @@ mod tests {
             assert_eq!(oriented.affine.orientation(), model);
             let at = [1usize, 2, 3];
             let mut file_at = [0.0; 3];
-            for (axis, from) in map.0.iter().enumerate() {
+            for (axis, from) in map.axes().iter().enumerate() {
                 let index =
                     if from.reversed { oriented.size[axis] - 1 - at[axis] } else { at[axis] };
                 file_at[from.axis] = index as f64;

@@ -167,18 +167,18 @@ impl VoxelBox {
     /// The same box where a grid of `size` has its axes in another order and direction.
     #[must_use]
     pub fn oriented(&self, size: [usize; 3], map: AxisMap) -> Self {
-        let first = map.0.map(|from| {
+        let first = map.axes().map(|from| {
             let (first, own) = (self.first[from.axis], self.size[from.axis]);
             if from.reversed { size[from.axis] - first - own } else { first }
         });
-        Self { first, size: map.0.map(|from| self.size[from.axis]) }
+        Self { first, size: map.axes().map(|from| self.size[from.axis]) }
     }
 
     /// Slices of the grid before and behind the box, in the order in which a file stores them.
     pub(super) fn outside(&self, slices: usize, map: AxisMap) -> [usize; 2] {
         let below = self.first[2];
         let above = slices - below - self.size[2];
-        if map.0[2].reversed { [above, below] } else { [below, above] }
+        if map.slice.reversed { [above, below] } else { [below, above] }
     }
 
     /// What the box is of a grid with the same axes: fewer voxels, at the same places.

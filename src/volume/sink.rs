@@ -77,7 +77,7 @@ impl<'a> LabelSink<'a> {
             plane: vec![0; placement.len()],
             pushed: 0,
             slices: part.size[2],
-            outside: part.outside(size[map.0[2].axis], map),
+            outside: part.outside(size[map.slice.axis], map),
         })
     }
 

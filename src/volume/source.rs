@@ -272,13 +272,13 @@ impl<'a> SliceSource<'a> {
     /// Index of the slice that was read last, along the third axis.
     fn index(&self) -> usize {
         let number = self.next - 1;
-        if self.map.0[2].reversed { self.geometry.size[2] - 1 - number } else { number }
+        self.map.slice.index(number, self.geometry.size[2])
     }
 
     /// Reads the next slice as stored. With the first slice goes what lies before it, with the last
     /// what lies behind it: a volume is read to its end, where damage shows.
     fn read_next(&mut self) -> Result<(), VolumeError> {
-        let [before, behind] = self.part.outside(self.grid().size()[self.map.0[2].axis], self.map);
+        let [before, behind] = self.part.outside(self.grid().size()[self.map.slice.axis], self.map);
         let (first, last) = (self.next == 0, self.next + 1 == self.geometry.size[2]);
         if let Some(spool) = &mut self.spool {
             if first {
@@ -311,7 +311,7 @@ impl<'a> SliceSource<'a> {
         self.non_finite += match self.scalings.common() {
             Some(scaling) => self.decoder.decode(raw, places, scaling, out),
             // Along a row that crosses the stored planes, the scaling may change at every voxel.
-            None if self.map.0[0].axis == 2 => (0..out.len())
+            None if self.map.x.axis == 2 => (0..out.len())
                 .map(|x| {
                     let scaling = self.scalings.of(self.plane(channel, [x, y]));
                     self.decoder.decode(raw, places.skip(x), scaling, &mut out[x..=x])
@@ -328,11 +328,10 @@ impl<'a> SliceSource<'a> {
     /// The stored plane that a voxel of the current slice comes from.
     fn plane(&self, channel: usize, [x, y]: [usize; 2]) -> usize {
         let at = [x, y, self.index()];
+        let axes = self.map.axes();
+        let across = axes.iter().position(|from| from.axis == 2).unwrap_or(2);
         let planes = self.grid().size()[2];
-        let along = self.map.0.iter().position(|from| from.axis == 2).unwrap_or(2);
-        let index = self.part.first[along] + at[along];
-        let stored = if self.map.0[along].reversed { planes - 1 - index } else { index };
-        channel * planes + stored
+        channel * planes + axes[across].index(self.part.first[across] + at[across], planes)
     }
 
     /// Starts over, for a further pass.
@@ -381,7 +380,7 @@ impl<'a> SliceSource<'a> {
 /// Bounds a slice along other axes than the grid's planes as planes are bounded, since its declared
 /// size says nothing yet.
 fn check_slice(grid: &Grid, map: AxisMap) -> Result<(), VolumeError> {
-    let [width, height] = [map.0[0].axis, map.0[1].axis].map(|axis| grid.size()[axis] as u64);
+    let [width, height] = [map.x.axis, map.y.axis].map(|axis| grid.size()[axis] as u64);
     // In 64 bits, because the product of what a header declares may not fit a 32-bit target's
     // usize.
     if width * height * grid.channels() as u64 <= MAX_SLICE_VOXELS as u64 {

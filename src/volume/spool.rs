@@ -39,7 +39,7 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(size: [usize; 3], channels: usize, voxel: usize, map: AxisMap) -> Self {
-        Self { size, channels, voxel, axis: map.0[2].axis }
+        Self { size, channels, voxel, axis: map.slice.axis }
     }
 
     fn plane_bytes(&self) -> usize {

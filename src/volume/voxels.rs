@@ -24,8 +24,8 @@ pub(super) struct Placement {
 impl Placement {
     /// The placement for a stored grid of this size, whose axes map so.
     pub(super) fn new(size: [usize; 3], map: AxisMap) -> Self {
-        let [x, y, through] = map.0;
-        let fast = if through.axis == 0 { 1 } else { 0 };
+        let AxisMap { x, y, slice } = map;
+        let fast = if slice.axis == 0 { 1 } else { 0 };
         let mut origin = 0;
         let [x_step, y_step] = [x, y].map(|from| {
             let stride = if from.axis == fast { 1 } else { size[fast] as isize };
