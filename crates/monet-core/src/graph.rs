@@ -1,11 +1,12 @@
-//! The quantized net as its file says it, before any size, kernel or memory is chosen.
+//! The quantized net, before any slice size, kernel or memory is chosen.
 //!
-//! Plain data: importers fill it, [`Plan`](super::Plan) consumes it. Nothing here computes.
+//! Plain data: importers make a [`QuantGraph`], and the planner turns it into an
+//! [`Image`](super::Image). Nothing here computes.
 
 use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec, vec::Vec};
 
-/// A tensor of the graph, by its index in [`QuantGraph::tensors`].
+/// Names a tensor of the graph: its index in [`QuantGraph::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TensorId(pub usize);
 
@@ -14,19 +15,19 @@ pub struct TensorId(pub usize);
 pub struct Tensor {
     /// Number of channels.
     pub channels: usize,
-    /// How its counts stand for real values.
+    /// Which real values its counts stand for.
     pub quant: Quant,
 }
 
-/// Weights and geometry of a convolution or, with the same fields, of a transposed one.
+/// Weights and geometry of a convolution, or of a transposed convolution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convolution {
     /// Output channels.
     pub cout: usize,
     /// Height and width of the window.
     pub kernel: [usize; 2],
-    /// Rows and columns from one output to the next (transposed: from one input's output to the
-    /// next).
+    /// Rows and columns of the input from one output pixel's window to the next. Transposed: rows
+    /// and columns of the output from one input pixel's window to the next.
     pub stride: [usize; 2],
     /// Rows and columns from one tap to the next.
     pub dilation: [usize; 2],
@@ -36,16 +37,16 @@ pub struct Convolution {
     pub output_padding: [usize; 2],
     /// `[cout][cin][ky][kx]`, where cin counts the channels of all inputs in order.
     pub weights: Vec<i8>,
-    /// Real value of one count of weight, per output channel.
+    /// The real value of a weight of 1, for each output channel.
     pub scales: Vec<f32>,
-    /// Per output channel, in units of input scale × weight scale.
+    /// Added to the sums of each output channel, in units of input scale × weight scale.
     pub bias: Vec<i32>,
 }
 
 impl Convolution {
-    /// Sum of the weights' magnitudes, per output channel.
+    /// The sum of the weights' magnitudes, for each output channel.
     pub(super) fn magnitudes(&self) -> impl Iterator<Item = u64> {
-        // Summed in 32 bits where these suffice, for speed: this is part of every start.
+        // Parts are summed in 32 bits for speed, as every planning waits for this.
         let part =
             |weights: &[i8]| weights.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
         self.weights
@@ -73,14 +74,14 @@ impl Default for Convolution {
 /// One operation of the net.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
-    /// Convolution over the channels of one or two inputs set side by side, all of one
+    /// Convolution over the channels of one or two inputs together. Both inputs have the same
     /// quantization.
     Convolve {
         /// One or two tensors.
         inputs: Vec<TensorId>,
         /// Weights and geometry.
         conv: Convolution,
-        /// Between sum and quantization.
+        /// Applied to the sums before they are quantized.
         activation: Activation,
         /// The tensor that it fills.
         output: TensorId,
@@ -91,29 +92,30 @@ pub enum Operation {
         inputs: Vec<TensorId>,
         /// Weights (output channel first) and geometry.
         conv: Convolution,
-        /// Between sum and quantization.
+        /// Applied to the sums before they are quantized.
         activation: Activation,
         /// The tensor that it fills.
         output: TensorId,
     },
-    /// Sum of two tensors in real values, quantized anew.
+    /// Sum of the real values of two tensors.
     Add {
         /// The two summands.
         inputs: [TensorId; 2],
         /// The tensor that it fills.
         output: TensorId,
     },
-    /// Product of a tensor with a single channel, which weighs all of its channels alike: the gate
-    /// of attention.
+    /// Product of the real values of a tensor's channels with those of a tensor of one channel: an
+    /// attention gate.
     Scale {
-        /// The tensor, then the channel.
+        /// The tensor, then the tensor of one channel.
         inputs: [TensorId; 2],
         /// The tensor that it fills.
         output: TensorId,
     },
-    /// Each count replaced through a table: activations after quantization, changes of scale.
+    /// Each count replaced through a table: for activations of quantized values, and for changes of
+    /// scale.
     Lookup {
-        /// What is read.
+        /// The tensor that is read.
         input: TensorId,
         /// The new count for each old one.
         table: Box<[u8; 256]>,
@@ -122,11 +124,11 @@ pub enum Operation {
     },
     /// Largest count of each window.
     MaxPool {
-        /// What is read.
+        /// The tensor that is read.
         input: TensorId,
-        /// Windows.
+        /// The geometry of the windows.
         pool: Pool,
-        /// The tensor that it fills; same quantization as its input.
+        /// The tensor that it fills, with the quantization of the input.
         output: TensorId,
     },
     /// The last convolution: its real-valued sums are the logits.
@@ -136,9 +138,9 @@ pub enum Operation {
         /// Weights and geometry.
         conv: Convolution,
     },
-    /// The real values of a tensor are the logits.
+    /// The last node where it is not a convolution: the real values of a tensor are the logits.
     Dequantize {
-        /// What is read.
+        /// The tensor that is read.
         input: TensorId,
     },
 }
@@ -146,7 +148,7 @@ pub enum Operation {
 /// An operation under the name that its file gives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// For people: profiles and messages.
+    /// A name for profiles and messages.
     pub name: String,
     /// What it does.
     pub operation: Operation,
@@ -157,7 +159,7 @@ pub struct Node {
 pub struct QuantGraph {
     /// All u8 tensors; the first is the input.
     pub tensors: Vec<Tensor>,
-    /// In an order in which each reads only what stands before.
+    /// All nodes, in an order in which each reads only tensors that earlier nodes fill.
     pub nodes: Vec<Node>,
     /// What the logits mean.
     pub output: Output,
@@ -199,7 +201,7 @@ impl Operation {
         }
     }
 
-    /// The tensor that is filled; none for logits.
+    /// The tensor that is filled; `None` for logits.
     pub fn output(&self) -> Option<TensorId> {
         match self {
             Self::Convolve { output, .. }

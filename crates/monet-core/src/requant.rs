@@ -1,27 +1,33 @@
-//! From i32 sums to u8 counts: the arithmetic on which all kernels agree to the bit.
+//! Requantization: turns i32 sums into u8 counts, by arithmetic on which all kernels agree to the
+//! bit.
 //!
-//! A sum is scaled in f32 (one conversion, one product, one rounding to nearest even: alike on
-//! every target, and never near a denormal) to a 16-bit fixed-point count of output steps.
-//! Everything after is integer: ELU is a cubic in fixed point, squared a few times; residual
-//! addition is two rounding products. The rounding product is the one instruction that SSSE3, AVX2,
-//! AVX-512 and NEON share ([`mulhrs`]). The functions here are the portable definition; SIMD
-//! kernels restate them lane by lane.
+//! 1. A sum is scaled in f32 to a 16-bit *fixed-point count*: a number of output steps with a few
+//!    fraction bits. This takes one conversion, one product and one rounding to nearest even. These
+//!    are alike on every target, and no number comes near a denormal.
+//! 2. The activation acts on the fixed-point count, in integers ([`Curve`]). ELU is a cubic that is
+//!    squared a few times ([`Elu::apply`]).
+//! 3. One rounding product removes the fraction bits.
+//! 4. Where a residual is added, two rounding products scale both summands ([`Sum::apply`]).
+//!
+//! The rounding product [`mulhrs`] is the one instruction that SSSE3, AVX2, AVX-512 and NEON share.
+//! The functions here are the portable definition; SIMD kernels restate them lane by lane.
 
 use super::types::Quant;
 #[cfg(feature = "alloc")]
 use {super::types::Activation, alloc::boxed::Box};
 
-/// Fraction bits of the fixed-point count at most: ±256 output steps fit in 16 bits.
+/// Most fraction bits of a fixed-point count: with them, ±256 output steps fit in 16 bits.
 #[cfg(feature = "alloc")]
 const MAX_FRACTION: u32 = 7;
-/// `exp(z)` on [-1, 0] as `1 + z(p1 + z(p2 + z p3))`: minimax for the error that three squarings
-/// amplify, 6e-5 after them.
+/// The coefficients p1, p2 and p3 of `exp(z) = 1 + z(p1 + z(p2 + z p3))` for z in [-1, 0]. Their
+/// largest error after three squarings is minimal: 6e-5.
 #[cfg(feature = "alloc")]
 const EXP: [f64; 3] = [0.999_492_74, 0.491_365_24, 0.131_119_31];
-/// Squarings at least; the cubic was fitted for them.
+/// Fewest squarings; the cubic was fitted for them.
 pub(super) const MIN_SQUARINGS: u32 = 3;
 
-/// `a * b / 2^15`, rounded half up: `pmulhrsw`, `sqrdmulh`. Not both -32768.
+/// The rounding product: `a * b / 2^15`, rounded half up. Instructions for it are `pmulhrsw` and
+/// `sqrdmulh`. `a` and `b` must not both be -32768, where the instructions differ.
 #[inline(always)]
 pub fn mulhrs(a: i16, b: i16) -> i16 {
     ((a as i32 * b as i32 + 0x4000) >> 15) as i16
@@ -49,15 +55,15 @@ pub enum RequantError {
     /// Scales of two tensors lie too far apart to be added in 16 bits.
     #[error("input scale is {0} times the output scale, at most 64 is supported")]
     Ratio(f64),
-    /// ELU cannot be resolved at this output scale.
+    /// 16 bits do not resolve ELU at this output scale.
     #[error("output scale {0} is too fine for ELU in 16 bits")]
     Elu(f32),
 }
 
-/// Fixed-point form of an activation: acts on a 16-bit count with a fixed number of fraction bits.
+/// An activation in fixed point; it acts on a fixed-point count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Curve {
-    /// Nothing.
+    /// Leaves the count as it is.
     Linear,
     /// `max(t, 0)`.
     Relu,
@@ -74,12 +80,20 @@ pub struct Elu {
     pub squarings: u32,
     /// Value of the squared cubic at 0.
     pub one: i16,
-    /// From `1 - exp` to output counts.
+    /// The factor from `1 - exp` to fixed-point counts.
     pub depth: i16,
 }
 
 impl Elu {
-    /// `max(t, 0) - depth * (one - exp(min(t, 0)))`.
+    /// `max(t, 0) - depth * (one - exp(min(t, 0)))`, evaluated in this order:
+    ///
+    /// - `n = min(t, 0)`.
+    /// - The cubic by Horner's rule: `e = ((cubic[0] * n + cubic[1]) * n + cubic[2]) * n + 32767`.
+    /// - `squarings` times: `e = e * e`. Now `e` is `one` times the exponential of the value
+    ///   that `n` stands for.
+    /// - The result: `max(t, 0) - (one - e) * depth`.
+    ///
+    /// Each product is the rounding product [`mulhrs`]; each sum and difference wraps around.
     #[inline(always)]
     pub fn apply(&self, t: i16) -> i16 {
         let n = t.min(0);
@@ -94,23 +108,24 @@ impl Elu {
     }
 }
 
-/// Sum of two u8 tensors, quantized anew.
+/// The rules of adding two u8 tensors into a third. The sum and both summands have quantizations of
+/// their own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sum {
-    /// Factor of the first, which comes as `(value - zero_point) << 7`.
+    /// Factor of the first summand, which is `(count - zero_point) << 7`.
     pub first: i16,
-    /// Factor of the second, which comes as `(value - 128) << 8`.
+    /// Factor of the second summand, which is `(count - 128) << 8`.
     pub second: i16,
-    /// Moves the second from 128 to its zero point.
+    /// Added to the second product: the distance of the second summand's zero point from 128.
     pub offset: i16,
-    /// Removes the fraction bits.
+    /// The factor that removes the fraction bits.
     pub round: i16,
-    /// Of the result.
+    /// The zero point of the result.
     pub zero_point: i16,
 }
 
 impl Sum {
-    /// `a` of quantization `qa` plus `b` of `qb`, as `out`.
+    /// The rules of adding a tensor of quantization `qa` and one of `qb` into one of `out`.
     #[cfg(feature = "alloc")]
     pub fn new(qa: Quant, qb: Quant, out: Quant) -> Result<Self, RequantError> {
         let ratios = [ratio(qa.scale, out.scale)?, ratio(qb.scale, out.scale)?];
@@ -129,7 +144,8 @@ impl Sum {
         })
     }
 
-    /// `value` is a count of the first tensor without its zero point, -255..=255.
+    /// The count of the sum. `value` is a count of the first tensor minus its zero point, -255 to
+    /// 255; `b` is a count of the second.
     #[inline(always)]
     pub fn apply(&self, value: i16, b: u8) -> u8 {
         let second = (((b ^ 0x80) as u16) << 8) as i16;
@@ -139,19 +155,20 @@ impl Sum {
     }
 }
 
-/// Product of two u8 tensors, quantized anew.
+/// The rules of multiplying two u8 tensors into a third. The product and both factors have
+/// quantizations of their own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Product {
-    /// From the product of counts without their zero points to counts of the result.
+    /// From the product of both counts minus their zero points to counts of the result.
     pub(crate) factor: f32,
-    /// Of the two factors.
+    /// The zero points of both tensors.
     pub(crate) zero_points: [i32; 2],
-    /// Of the result.
+    /// The zero point of the result.
     pub(crate) zero_point: f32,
 }
 
 impl Product {
-    /// Of tensors of quantizations `a` and `b`, as `out`.
+    /// The rules of multiplying a tensor of quantization `a` and one of `b` into one of `out`.
     #[cfg(feature = "alloc")]
     pub fn new(a: Quant, b: Quant, out: Quant) -> Result<Self, RequantError> {
         let factor = (ratio(a.scale, out.scale)? * ratio(b.scale, 1.0)?) as f32;
@@ -160,8 +177,8 @@ impl Product {
         Ok(Self { factor, zero_points, zero_point: f32::from(out.zero_point) })
     }
 
-    /// The count for two counts. Their product has 17 bits, so that only the scaling rounds: in
-    /// f32, to nearest even.
+    /// The count of the product. The product of two counts is exact in f32, so that only scaling it
+    /// rounds: to nearest even.
     #[inline(always)]
     pub fn apply(&self, a: u8, b: u8) -> u8 {
         let product = (i32::from(a) - self.zero_points[0]) * (i32::from(b) - self.zero_points[1]);
@@ -170,22 +187,28 @@ impl Product {
     }
 }
 
-/// How a layer's sums, once scaled, become counts of its output tensor; without the scales.
+/// How a layer's sums, once scaled, become counts of its output tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rules {
-    /// Activation.
+    /// The activation.
     pub(crate) curve: Curve,
-    /// Removes the fraction bits.
+    /// The factor that removes the fraction bits.
     pub(crate) round: i16,
-    /// Of the layer's own output.
+    /// The zero point of the layer's own output.
     pub(crate) zero_point: i16,
-    /// The residual addition after it.
+    /// The residual addition that follows, if there is one.
     pub(crate) sum: Option<Sum>,
 }
 
 impl Rules {
-    /// For sums in units of `input scale * weight scale`, each at most `bounds` in magnitude; fills
-    /// in the scale of each output channel, from sums to fixed-point counts.
+    /// Makes the rules of a layer, and fills in the factor from sums to fixed-point counts for each
+    /// output channel.
+    ///
+    /// - `input`, `weights`: the scale of the input, and of the weights of each output channel. One
+    ///   unit of a sum is their product.
+    /// - `bounds`: the largest magnitude that the sums of each output channel can have.
+    /// - `out`: the quantization of the layer's own output.
+    /// - `scales`: filled in, one for each output channel.
     #[cfg(feature = "alloc")]
     pub(crate) fn new(
         input: f32,
@@ -197,7 +220,7 @@ impl Rules {
     ) -> Result<Self, RequantError> {
         ratio(out.scale, 1.0)?;
         let (fraction, curve) = match activation {
-            // A sigmoid is computed of the real-valued sums, and never gets here.
+            // A run computes sigmoids from real-valued sums, not by these rules.
             Activation::Linear | Activation::Sigmoid => (MAX_FRACTION, Curve::Linear),
             Activation::Relu => (MAX_FRACTION, Curve::Relu),
             Activation::Elu { alpha } => {
@@ -223,14 +246,14 @@ impl Rules {
 /// Turns a layer's sums into counts of its output tensor, and adds the residual where there is one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Requantize<'a> {
-    /// Per output channel (padded): from sums to fixed-point counts.
+    /// The factor from sums to fixed-point counts for each output channel, padding included.
     pub(crate) scales: &'a [f32],
-    /// What follows.
+    /// What happens to the fixed-point counts.
     pub(crate) rules: Rules,
 }
 
 impl Requantize<'_> {
-    /// The count for one sum of `channel`; `residual` is read only where the stage adds one.
+    /// The count for one sum of `channel`. `residual` matters only where the stage adds one.
     #[inline(always)]
     pub(crate) fn apply(&self, channel: usize, sum: i32, residual: u8) -> u8 {
         let rules = &self.rules;
@@ -254,15 +277,16 @@ pub fn to_fixed(sum: i32, scale: f32) -> i16 {
     round_even((sum as f32 * scale).clamp(-40_000.0, 40_000.0)) as i16
 }
 
-/// Nearest integer, ties to even, for magnitudes below 2^22: adding 1.5 * 2^23 leaves no bits for a
-/// fraction.
+/// The nearest integer, ties to even, for magnitudes below 2^22. Adding 1.5 × 2^23 leaves no bits
+/// for a fraction, so that the addition itself rounds.
 #[inline(always)]
 pub fn round_even(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     (x + MAGIC) - MAGIC
 }
 
-/// Count of a real value: `x / scale + zero_point`, nearest even, saturated; NaN becomes count 0.
+/// The count of a real value: `x / scale`, rounded to nearest even, plus the zero point, saturated
+/// to 0 to 255. NaN becomes 0.
 #[inline(always)]
 pub fn quantize(x: f32, quant: Quant) -> u8 {
     let counts = (x / quant.scale).clamp(-1024.0, 1024.0);
@@ -279,8 +303,8 @@ pub fn table(from: Quant, to: Quant, f: impl Fn(f32) -> f32) -> Box<[u8; 256]> {
     table
 }
 
-/// `exp(x)` in f32 by products and sums alone, relative error below 3e-7; 0 below -87, saturated
-/// above 88.
+/// `exp(x)` in f32 with products and sums only, so that it is equal on every target. The relative
+/// error is below 3e-7. The result is 0 up to -87, and that of 88 above it.
 #[inline]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
@@ -293,7 +317,8 @@ pub fn exp(x: f32) -> f32 {
     if x <= -87.0 { 0.0 } else { p * f32::from_bits(((n as i32 + 127) as u32) << 23) }
 }
 
-/// `1 / (1 + exp(-x))` in f32, without a large exponential.
+/// `1 / (1 + exp(-x))` in f32. Only exponentials of negative numbers are computed, so that none
+/// overflows.
 #[inline]
 pub fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
@@ -306,7 +331,7 @@ pub(super) fn logit(p: f32) -> f32 {
     let (mut low, mut high) = (-100.0f64, 100.0f64);
     for _ in 0..80 {
         let middle = 0.5 * (low + high);
-        // exp of the negative magnitude alone is at hand.
+        // `exp_f64` takes only numbers up to 0.
         let e = exp_f64(-middle.abs());
         let sigmoid = if middle < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) };
         if sigmoid <= f64::from(p) { low = middle } else { high = middle }
@@ -314,13 +339,14 @@ pub(super) fn logit(p: f32) -> f32 {
     low as f32
 }
 
-/// Fraction bits and fixed-point form of ELU for an output quantization; none where 16 bits do not
-/// resolve it.
+/// The number of fraction bits, and the form of ELU in fixed point, for an output quantization.
+/// `None` where 16 bits do not resolve it.
 #[cfg(feature = "alloc")]
 fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
     let (alpha, scale) = (f64::from(alpha), f64::from(out.scale));
-    // Beyond this depth the output stays at its floor: the plateau -alpha, or the lowest count if
-    // that is higher.
+    // ELU falls to a floor: to its plateau at -alpha, or to the lowest count if that is higher.
+    // Where exp has fallen to `tail`, the count stays at the floor: fixed-point counts must reach
+    // that far down, and need reach no further.
     let floor = (f64::from(out.zero_point) + 0.5) * scale;
     let tail = (1.0 - floor / alpha).max(0.25 * scale / alpha);
     let fraction = (1..=MAX_FRACTION).rev().find(|&m| {
@@ -344,7 +370,7 @@ fn elu(alpha: f32, out: Quant) -> Option<(u32, Elu)> {
     Some((fraction, Elu { cubic, squarings, one, depth }))
 }
 
-/// `exp(x)` for x ≤ 0 by products and sums alone, so that plans are equal on every target.
+/// `exp(x)` for x ≤ 0 with products and sums only, so that plans are equal on every target.
 #[cfg(feature = "alloc")]
 fn exp_f64(x: f64) -> f64 {
     let z = x.max(-700.0) / 1024.0;
@@ -358,12 +384,14 @@ fn exp_f64(x: f64) -> f64 {
     p
 }
 
+/// The nearest 16-bit integer, saturated.
 #[cfg(feature = "alloc")]
 fn to_i16(x: f64) -> i16 {
-    // The cast truncates and saturates.
+    // The cast drops the fraction and saturates.
     if x < 0.0 { (x - 0.5) as i16 } else { (x + 0.5) as i16 }
 }
 
+/// `a / b`, if both are usable scales.
 #[cfg(feature = "alloc")]
 fn ratio(a: f32, b: f32) -> Result<f64, RequantError> {
     for scale in [a, b] {
@@ -378,7 +406,7 @@ fn ratio(a: f32, b: f32) -> Result<f64, RequantError> {
 mod tests {
     use super::*;
 
-    /// Of one output channel.
+    /// Rules for a layer of one output channel.
     fn rules(
         input: f32,
         weight: f32,

@@ -1,7 +1,14 @@
-//! Runs a plan over one slice: no allocation, no operating system, all memory from the caller.
+//! Runs a plan over one slice. It needs neither allocation nor operating system: all memory is the
+//! caller's, and the plan is an [`Image`] that is read where it lies.
 //!
-//! Steps go row by row; convolutions are handed to the kernel, the few remaining kinds are plain
-//! loops here. The plan is an [`Image`], read where it lies.
+//! ```text
+//! for each step of the plan:
+//!     convolution      for each few rows, each phase:
+//!                          hand each row, or row of tiles, to the kernel
+//!                          of logits: decide the row's labels or probabilities
+//!     any other kind   a plain loop over the tensor, in this file
+//!     fill the border of the step's output with its zero point
+//! ```
 
 use core::ops::Range;
 
@@ -14,18 +21,18 @@ use super::requant::{Product, Requantize, Sum, exp, quantize, sigmoid};
 use super::size::Size;
 use super::types::{Output, Pool};
 
-/// Buffers that do not fit the plan.
+/// A buffer that does not fit the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// One of them is too short or too long.
+    /// A buffer is too short or too long.
     #[error("{what} has {found} elements, the plan needs {expected}")]
     Length {
         /// Which buffer.
         what: &'static str,
         /// Its length.
         found: usize,
-        /// The plan's.
+        /// The length that the plan needs.
         expected: usize,
     },
 }
@@ -66,11 +73,11 @@ impl<'a> core::ops::Deref for Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Labels of one slice.
+    /// Computes the labels of one slice.
     ///
     /// - `arena`: at least [`Image::arena_len`] bytes, content irrelevant.
-    /// - `input`: planes [channel][row][column], given as one or more slices that each hold whole
-    ///   planes (one per neighbouring slice, say).
+    /// - `input`: planes [channel][row][column], given as one or more parts that each hold whole
+    ///   planes (one part per neighbouring slice, say).
     /// - `labels`: height × width of [`Image::output_size`].
     ///
     /// # Errors
@@ -84,7 +91,7 @@ impl Plan<'_> {
         self.run_observed(arena, input, labels, |_| ())
     }
 
-    /// As [`Plan::run`]; calls `done` with the index of each step after it.
+    /// As [`Plan::run`], and calls `done` with the index of each step when the step is done.
     ///
     /// # Errors
     /// [`RunError`]
@@ -99,8 +106,8 @@ impl Plan<'_> {
         Run::new(self).execute(arena, input, Sink::Labels(labels), done)
     }
 
-    /// Probabilities of one slice, planar (class, row, column); for [`Output::Identity`] the
-    /// logits.
+    /// Computes the probabilities of one slice, as planes [class][row][column]. For
+    /// [`Output::Identity`] these are the logits.
     ///
     /// # Errors
     /// [`RunError`]
@@ -116,17 +123,17 @@ impl Plan<'_> {
     }
 }
 
-/// The memory that a step reads and writes besides tensors.
+/// A start and a length as a range.
 fn range([start, len]: [u32; 2]) -> Range<usize> {
     start as usize..start as usize + len as usize
 }
 
-/// A pair in the machine's own numbers.
+/// A pair of 32-bit numbers as `usize`.
 fn pair(numbers: [u32; 2]) -> [usize; 2] {
     numbers.map(|n| n as usize)
 }
 
-/// A plan under way.
+/// What running a plan needs to know of it.
 struct Run<'a> {
     view: View<'a>,
     kernel: Kernel,
@@ -135,15 +142,19 @@ struct Run<'a> {
     classes: usize,
 }
 
-/// A convolution under way.
+/// What running a convolution needs to know of it.
 struct Layer<'a> {
     step: &'a Step,
     stage: Requantize<'a>,
     inputs: [Grid; 2],
+    /// How many of `inputs` are used: 1 or 2.
     count: usize,
+    /// The tensor that is filled; `None` for logits.
     output: Option<Grid>,
     residual: Option<Grid>,
+    /// The step's scratch memory in the arena.
     scratch: Range<usize>,
+    /// The step's row of real values in the arena.
     row: Range<usize>,
 }
 
@@ -209,7 +220,7 @@ impl<'a> Run<'a> {
                 lookup(arena, &inputs(0), &output, table);
             }
             kind::MAX_POOL => max_pool(arena, &inputs(0), &output, &step.pool()),
-            _ => unreachable!("images are proved to have known kinds of steps"),
+            _ => unreachable!("a valid image has only known kinds of steps"),
         }
         border(arena, &output);
     }
@@ -231,8 +242,8 @@ impl<'a> Run<'a> {
         };
         let rows = phases.iter().map(|phase| phase.size[0] as usize).max().unwrap_or(0);
         let span = step.span as usize;
-        // Phase by phase within a few rows, as a result may overlay what is above them, and finds
-        // its input in the cache.
+        // All phases of a few rows come before the next rows. The planner counts on this where the
+        // result overlays an input, and all phases but the first find their input in the cache.
         for top in (0..rows).step_by(span) {
             for phase in phases {
                 let rows = top..(top + span).min(phase.size[0] as usize);
@@ -244,7 +255,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Some rows of a phase, whole tiles of it.
+    /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
     fn rows(
         &self,
         arena: &mut [u8],
@@ -272,13 +283,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Row `y` of a phase.
+    /// Computes row `y` of a phase.
     fn row(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
         let [down, across] = pair(phase.in_step);
         let feed = |i: usize| {
             let grid = &layer.inputs[i];
             let taps = if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE };
-            // Without taps the place under a pixel may lie anywhere, and is not asked for.
+            // Without taps nothing is read, and the place under a pixel may lie outside the tensor.
             let none = taps.offsets().is_empty();
             Feed {
                 start: if none { 0 } else { grid.at(y * down, 0) },
@@ -297,7 +308,7 @@ impl<'a> Run<'a> {
             width: phase.size[1] as usize,
             feeds: [feed(0), feed(1)],
             inputs: layer.count,
-            weights: weights.expect("weights are whole and begin at multiples of 64"),
+            weights: weights.expect("a valid image aligns its weights and holds all of them"),
             lowest: phase.lowest != 0,
             bias: self.view.bias_of(phase),
             destination: layer.destination(phase, y),
@@ -306,7 +317,7 @@ impl<'a> Run<'a> {
         self.kernel.convolve(row.check(arena));
     }
 
-    /// The rows of the tiles whose first row is `y`.
+    /// Computes the row of tiles whose first output row is `y`.
     fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
         let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
         let taps = phase.tile_taps as usize;
@@ -335,7 +346,7 @@ impl<'a> Run<'a> {
             dilation: across,
             feeds: &feeds[..inputs.len()],
             weights: view(self.view.weights_of(phase))
-                .expect("weights are whole and begin at multiples of 64"),
+                .expect("a valid image aligns its weights and holds all of them"),
             bias: self.view.bias_of(phase),
             targets: &targets[..rows],
             scratch: &layer.scratch,
@@ -343,8 +354,8 @@ impl<'a> Run<'a> {
         self.kernel.convolve_strip(strip.check(arena));
     }
 
-    /// Labels or probabilities of row `y` from its logits, which stand as native f32, padded to
-    /// whole blocks per pixel.
+    /// Turns the logits of row `y` into labels or probabilities. Logits are f32 in native byte
+    /// order, each pixel padded to whole blocks.
     fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) {
         let width = self.size.width;
         let pixels = logits.chunks_exact(self.classes.next_multiple_of(BLOCK) * 4);
@@ -369,6 +380,7 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Calls `put` with each class and its probability at one pixel.
     fn probabilities(&self, pixel: &[u8], mut put: impl FnMut(usize, f32)) {
         match self.output {
             Output::Sigmoid { .. } => put(0, sigmoid(real(pixel, 0))),
@@ -399,11 +411,12 @@ impl Layer<'_> {
     }
 }
 
+/// Whether a buffer has the length that the plan needs.
 fn expect(what: &'static str, found: usize, expected: usize) -> Result<(), RunError> {
     if found == expected { Ok(()) } else { Err(RunError::Length { what, found, expected }) }
 }
 
-/// The i-th native f32.
+/// The i-th f32, in native byte order.
 fn real(bytes: &[u8], i: usize) -> f32 {
     f32::from_ne_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
 }
@@ -419,6 +432,7 @@ fn largest(pixel: &[u8], classes: usize) -> u8 {
     best as u8
 }
 
+/// Fills the input tensor with the counts of the input's real values.
 fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[&[f32]]) {
     let [height, width] = grid.size;
     for (c, plane) in input.iter().flat_map(|part| part.chunks_exact(height * width)).enumerate() {
@@ -448,6 +462,7 @@ fn border(arena: &mut [u8], grid: &Grid) {
     }
 }
 
+/// The sum of two tensors.
 fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, sum: &Sum) {
     let zero_point = i16::from(inputs[0].quant.zero_point);
     for y in 0..output.size[0] {
@@ -460,13 +475,14 @@ fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, sum: &Sum) {
     }
 }
 
-/// Pixels of the first, all channels times the only channel of the second.
+/// The product of all channels of the first tensor with the only channel of the second, pixel by
+/// pixel.
 fn scale(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, product: &Product) {
     for y in 0..output.size[0] {
         for x in 0..output.size[1] {
             let [i, mask, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
             let mask = arena[mask];
-            // Through a block of its own, so that the compiler sees that source and result do not
+            // Through a block of its own: the compiler then knows that source and result do not
             // overlap.
             for c in (0..output.channels).step_by(BLOCK) {
                 let len = (output.channels - c).min(BLOCK);
@@ -479,7 +495,8 @@ fn scale(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, product: &Product)
     }
 }
 
-/// Row `y` of a tensor from the real values in `row`, which are padded to whole blocks per pixel.
+/// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
+/// pixel of these is padded to whole blocks.
 fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) {
     let pixel = output.channels.next_multiple_of(BLOCK) * 4;
     for x in 0..output.size[1] {
@@ -490,6 +507,7 @@ fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) {
     }
 }
 
+/// The table's count for each count of a tensor.
 fn lookup(arena: &mut [u8], input: &Grid, output: &Grid, table: &[u8; 256]) {
     for y in 0..output.size[0] {
         for x in 0..output.size[1] {
@@ -501,7 +519,9 @@ fn lookup(arena: &mut [u8], input: &Grid, output: &Grid, table: &[u8; 256]) {
     }
 }
 
+/// The largest count of each window of a tensor.
 fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, pool: &Pool) {
+    // The rows or columns of a window, without those in the border.
     let clip = |o: usize, axis: usize| {
         let start = o * pool.stride[axis];
         start.saturating_sub(pool.pads[axis])
@@ -523,7 +543,8 @@ fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, pool: &Pool) {
     }
 }
 
-/// Row `y` as logits, padded to whole blocks per pixel.
+/// Writes the real values of row `y` of a tensor to `scratch` as logits, each pixel padded to whole
+/// blocks.
 fn dequantize(arena: &mut [u8], input: &Grid, y: usize, scratch: &Range<usize>) {
     let quant = input.quant;
     let pixel = input.channels.next_multiple_of(BLOCK) * 4;

@@ -1,20 +1,20 @@
-//! What nets are made of and plans keep: quantizations, activations, windows, outputs.
+//! Values that both a net and a plan contain: quantizations, activations, windows, outputs.
 //!
-//! Plain values; nothing here computes or allocates.
+//! Nothing here computes or allocates.
 
 /// Affine quantization of a u8 tensor: `real = (value - zero_point) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quant {
-    /// Step of the real value per count; positive and finite.
+    /// The real value of one count; positive and finite.
     pub scale: f32,
     /// The count that stands for 0.0.
     pub zero_point: u8,
 }
 
-/// What follows the convolution's sum before it is quantized.
+/// The function that is applied to a convolution's sum before it is quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Activation {
-    /// Nothing.
+    /// The sum itself.
     #[default]
     Linear,
     /// `max(x, 0)`.
@@ -24,11 +24,12 @@ pub enum Activation {
         /// Depth of the negative plateau; positive.
         alpha: f32,
     },
-    /// `1 / (1 + exp(-x))`, of the real-valued sum; not behind a transposed convolution.
+    /// `1 / (1 + exp(-x))` of the real-valued sum. Transposed convolutions cannot have it.
     Sigmoid,
 }
 
-/// Geometry of a maximum over windows; the border never wins.
+/// Geometry of a maximum over windows. The border does not count: only pixels of the tensor can be
+/// the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pool {
     /// Height and width of the window.
@@ -49,6 +50,6 @@ pub enum Output {
     },
     /// The label is the index of the largest logit, the first among equals.
     Softmax,
-    /// As [`Output::Softmax`] for labels; the logits themselves where probabilities are asked for.
+    /// Labels as for [`Output::Softmax`]. Where probabilities are asked for, the logits themselves.
     Identity,
 }

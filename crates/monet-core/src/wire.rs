@@ -1,6 +1,7 @@
-//! A [`QuantGraph`] as bytes and back: the net of a plan file.
+//! Writes a [`QuantGraph`] as bytes, and reads it back: the net in a plan file.
 //!
-//! Little-endian, without padding; `u16 × n` stands for n of them.
+//! Numbers are little-endian, without padding between them. `u16 × n` stands for n numbers of 16
+//! bits.
 //!
 //! ```text
 //! net        output, u16 count of tensors, tensors, u16 count of nodes, nodes
@@ -21,20 +22,21 @@
 //! activation u8: 0 linear; 1 ReLU; 2 ELU, followed by alpha as f32; 3 sigmoid
 //! ```
 //!
-//! Weights stand in the net's own order: which kernel will want them otherwise, and for which size
-//! of slice, is known on the device alone. Reading checks what is needed to read on, and that
-//! tensors exist; whether the net makes sense is [`Plan::new`](super::Plan::new)'s to say. Nothing
-//! is allocated for values that are not there.
+//! - Weights are in the net's own order. Only the device knows its kernel and its slice size, and
+//!   only then can weights be packed.
+//! - Reading checks what it needs to read on, and that tensors exist. Whether the net makes sense,
+//!   [`Plan::new`](super::Plan::new) checks.
+//! - Reading allocates memory for values only when their bytes are there.
 
 use super::graph::{Convolution, Node, Operation, QuantGraph, Tensor, TensorId};
 use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-/// Bytes that are no net, or a net that has no form in bytes.
+/// Why bytes are not a net, or why a net cannot be written as bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The end came early.
+    /// The bytes end too early.
     #[error("the net breaks off at byte {at}, where {what} should follow")]
     Short {
         /// Where the missing part begins.
@@ -42,32 +44,32 @@ pub enum WireError {
         /// What it is.
         what: &'static str,
     },
-    /// A value means nothing.
+    /// A value is not one of those that have a meaning.
     #[error("byte {at} of the net: {what} is {found}, expected {expected}")]
     Value {
-        /// Where it ends.
+        /// Where the value ends.
         at: usize,
-        /// What it is for.
+        /// What the value is for.
         what: &'static str,
-        /// What stands there.
+        /// The value.
         found: usize,
-        /// What may stand there.
+        /// The values that have a meaning.
         expected: &'static str,
     },
-    /// Something follows the net.
+    /// Bytes follow the end of the net.
     #[error("{0} bytes follow the net's end")]
     Long(usize),
-    /// A net too large for the form.
+    /// The net has more of something than the form can hold.
     #[error("{what} is {found}, more than a plan file can hold")]
     Large {
-        /// What it is.
+        /// What there is too much of.
         what: &'static str,
         /// How much of it there is.
         found: usize,
     },
 }
 
-/// The net as bytes.
+/// Writes a net as bytes.
 ///
 /// # Errors
 /// [`WireError::Large`]
@@ -85,10 +87,10 @@ pub fn encode(graph: &QuantGraph) -> Result<Vec<u8>, WireError> {
     Ok(writer.0)
 }
 
-/// The net that [`encode`] made these bytes of.
+/// Reads the net that [`encode`] wrote.
 ///
 /// # Errors
-/// [`WireError`] but [`WireError::Large`]
+/// Any [`WireError`] except [`WireError::Large`]
 pub fn decode(bytes: &[u8]) -> Result<QuantGraph, WireError> {
     let mut reader = Reader { bytes, at: 0, tensors: 0 };
     let output = reader.output()?;
@@ -368,7 +370,7 @@ impl<'a> Reader<'a> {
         Ok(numbers)
     }
 
-    /// As many values as are announced, once they are known to be there.
+    /// Reads a count and as many values. Allocates only when the bytes of all values are there.
     fn values<T, const N: usize>(
         &mut self,
         what: &'static str,
@@ -398,7 +400,7 @@ mod tests {
 
     use super::*;
 
-    /// A net that has every kind of node, output padding and two inputs among them.
+    /// A net with every kind of node. It also has output padding and a node with two inputs.
     fn every_kind() -> QuantGraph {
         let quant = Quant { scale: 0.25, zero_point: 7 };
         let mut graph = QuantGraph::new(3, quant);

@@ -1,21 +1,37 @@
-//! Where each tensor lives in the arena: planned once from the steps at which it is written and
-//! last read.
+//! Finds an offset in the arena for each block of memory, so that blocks needed at the same step do
+//! not overlap.
 //!
-//! Knows sizes and lifetimes only, neither tensors nor steps.
+//! 1. Larger blocks choose first; among equally large ones, those that are needed earlier.
+//! 2. Each block looks at the blocks that already have an offset and share a step with it. Each of
+//!    these forbids a range of offsets.
+//! 3. The block takes the lowest multiple of 64 that no range forbids.
+//! 4. The arena's length is the end of the block that ends last.
+//!
+//! ```text
+//! arena    0                                                             end
+//! step 1   [ input of step 1     ][ output of step 1           ]
+//! step 2   [ output of step 2 ]   [ which step 2 reads         ][ scratch ]
+//! ```
+//!
+//! An [`Overlay`] is the exception: the block of a result may overlap that of an input which its
+//! step is the last to read, see the module [`overlay`](super::overlay).
+//!
+//! The problem is NP-complete. Largest first is not optimal, but close to it for the few large
+//! tensors of a net. This module knows sizes and lifetimes only, neither tensors nor steps.
 
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
 use super::overlay::Overlay;
 
-/// Every block starts at a multiple of this, a cache line.
+/// Every block starts at a multiple of this number of bytes, a cache line.
 const ALIGN: u64 = 64;
 
 /// A block of memory that is needed from one step to another, both included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
-    /// Bytes; in 64 bits, as on a 32-bit machine the blocks of a net that asks for too much
-    /// together may overflow.
+    /// Bytes. A 32-bit machine needs 64 bits for them too: the blocks of a net that asks for too
+    /// much would overflow 32 bits together.
     pub(super) len: u64,
     /// First step that needs it.
     pub(super) from: usize,
@@ -30,12 +46,9 @@ impl Lifetime {
     }
 }
 
-/// Gives each block an offset such that blocks alive at the same step never overlap, but for
-/// overlays, whose output begins by its lag before the input; returns the offsets and the bytes
-/// needed.
-///
-/// Larger blocks choose first, each the lowest place that is free: close to optimal for the few
-/// large tensors of a net.
+/// Gives each block an offset; returns the offsets and the length of the arena. Blocks that share a
+/// step do not overlap, unless `overlays` has them as input and output. The output then begins at
+/// least its lag before the input.
 pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
     order.sort_by_key(|&i| (core::cmp::Reverse(blocks[i].len), blocks[i].from));
@@ -60,7 +73,12 @@ pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64
     (offsets, total.next_multiple_of(ALIGN))
 }
 
-/// Where block i must not begin because of block j, which begins at `start`.
+/// The offsets at which block i must not begin because of block j, which begins at `start`.
+///
+/// - Block i may lie before block j: it must begin all of its length before `start`, or only its
+///   lag if it is the output that overlays input j.
+/// - Block i may lie after block j: it must begin all of j's length after `start`, or only j's lag
+///   if j is the output that overlays input i.
 fn forbidden(
     blocks: &[Lifetime],
     overlays: &[Overlay],
@@ -105,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_result_overlays_the_input_that_dies_with_it_by_its_lag() {
-        // Step 2 reads 0 and 1 for the last time and writes 2; 3 is of before, 4 of after.
+        // Step 2 reads blocks 0 and 1 for the last time and writes block 2. Block 3 is needed only
+        // before, block 4 only after.
         let life = |len: u64, from, to| Lifetime { len, from, to };
         let blocks =
             [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];

@@ -1,7 +1,12 @@
-//! Writes the image: steps, taps, rules, and the weights in the order in which a kernel meets them.
+//! Writes the image: steps, taps, rules, and the weights in the order in which the kernel reads
+//! them.
 //!
-//! Nodes are drafted one by one into tables. What is large, the weights, is not: a draft keeps the
-//! order of each phase's weights, and [`Draft::finish`] packs them straight into the image.
+//! 1. [`Draft::input`] and [`Draft::node`] add one step after the other to tables, which later are
+//!    the sections of the image.
+//! 2. Weights are large, so a draft has no table of them. For each phase it keeps only the order in
+//!    which the kernel reads the weights ([`Order`]).
+//! 3. [`Draft::finish`] allocates the image once, packs the weights straight into it, and copies
+//!    the tables.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -36,25 +41,26 @@ pub(super) struct Draft<'a> {
     scales: Vec<f32>,
     tables: Vec<[u8; 256]>,
     names: Vec<u8>,
-    /// Of each phase: its convolution, and the order of its weights.
+    /// For each phase: its convolution, and the order of its weights.
     orders: Vec<(&'a Convolution, Order)>,
-    /// Bytes of all weights so far.
+    /// Bytes of the weights of all phases so far.
     weights: usize,
 }
 
-/// The order in which a kernel meets the weights of a phase.
+/// The order in which a kernel reads the weights of a phase.
 enum Order {
-    /// Chunks of channels of one tap, one after the other.
+    /// Row by row: chunk after chunk.
     Rows(Vec<Chunk>),
-    /// Channels at the points of tiles.
+    /// Tile by tile: for each stored channel of the tiles' feeds, what it is.
     Tiles { taps: usize, channels: Vec<TileChannel> },
 }
 
-/// Some channels of an input under one tap.
+/// Up to 16 channels of an input under one tap. Channels are numbered over all inputs of the
+/// convolution.
 struct Chunk {
-    /// The first of them, in the net's count over all inputs.
+    /// Number of the first channel.
     first: usize,
-    /// End of the input's channels; beyond it lies padding.
+    /// Number of the input's last channel plus one; what lies beyond is padding.
     end: usize,
     /// The tap's index in the window.
     tap: usize,
@@ -62,17 +68,17 @@ struct Chunk {
     groups: usize,
 }
 
-/// A channel of a tile's feeds.
+/// A stored channel of a tile's feeds.
 #[derive(Clone, Copy)]
 struct TileChannel {
-    /// Its index in the net's count over all inputs; none for padding.
+    /// The channel's number over all inputs of the convolution; `None` for padding.
     input: Option<usize>,
-    /// The weight's index in the window at each place of three by three; none outside a window of
-    /// two by two.
+    /// For each place of a window of 3×3: the index in the convolution's own window; `None` for
+    /// places outside a window of 2×2.
     taps: [Option<usize>; 9],
 }
 
-/// A step that names nothing.
+/// A step without tensors, to fill in.
 const BLANK: Step = Step {
     kind: kind::QUANTIZE,
     inputs: [NONE; 2],
@@ -92,16 +98,18 @@ const BLANK: Step = Step {
     shape: [0; 3],
 };
 
+/// A number of 64 bits as two of 32, the low one first.
 fn halves(n: u64) -> [u32; 2] {
     [n as u32, (n >> 32) as u32]
 }
 
+/// A range as its start and its length.
 fn place(range: &Range<usize>) -> [u32; 2] {
     [range.start as u32, range.len() as u32]
 }
 
 impl<'a> Draft<'a> {
-    /// Of tensors that have been placed.
+    /// An empty draft for tensors that have their places.
     pub(super) fn new(grids: &'a [Grid], kernel: Kernel) -> Self {
         Self {
             grids,
@@ -120,7 +128,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The step that quantizes the input.
+    /// Adds the step that quantizes the input.
     pub(super) fn input(&mut self) {
         let grid = &self.grids[0];
         let [height, width] = grid.size;
@@ -131,8 +139,8 @@ impl<'a> Draft<'a> {
         self.steps.push(step);
     }
 
-    /// The step of a node; `memory` is its scratch memory and its row of real values, `shape` what
-    /// it makes.
+    /// Adds the step of a node. `scratch` and `row` are its scratch memory and its row of real
+    /// values; `shape` is the channels, height and width of what it makes.
     pub(super) fn node(
         &mut self,
         f: &Fused<'a>,
@@ -178,13 +186,14 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Adds a name to the table of names; returns its start and its length.
     fn name(&mut self, name: &str) -> [u32; 2] {
         let start = self.names.len();
         self.names.extend(name.as_bytes());
         place(&(start..self.names.len()))
     }
 
-    /// What a step costs, for people.
+    /// Fills in what a step costs. Profiles show these numbers; running needs none of them.
     fn describe(&self, f: &Fused, step: &mut Step, shape: [usize; 3]) {
         let pixels = (shape[1] * shape[2]) as u64;
         let mut traffic = 0;
@@ -204,6 +213,7 @@ impl<'a> Draft<'a> {
         step.shape = shape.map(|n| n as u32);
     }
 
+    /// The step of a convolution, with its stage and its phases.
     fn convolution(
         &mut self,
         f: &Fused<'a>,
@@ -215,7 +225,8 @@ impl<'a> Draft<'a> {
         };
         let inputs: Vec<usize> = f.node.operation.inputs().iter().map(|id| id.0).collect();
         let mut step = Step { kind: kind::CONVOLVE, ..BLANK };
-        // Its rules first: they see to it that no sum overflows, the biases of the phases included.
+        // Rules come before phases: making them proves that no sum overflows, and the phases'
+        // biases are sums too.
         let real = Quant { scale: 1.0, zero_point: 0 };
         let rules = match (activation, f.node.operation.output()) {
             (Some(Activation::Sigmoid), _) if transposed => {
@@ -255,13 +266,13 @@ impl<'a> Draft<'a> {
         let phases = &self.phases[first..];
         step.phases = [first as u32, phases.len() as u32];
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
-        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays count on it");
+        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays rely on this limit");
         step.span = span as u32;
         Ok(step)
     }
 
-    /// The fixed-point rules of a layer; its scales go to the table. Also the check that its sums
-    /// fit in 32 bits.
+    /// The fixed-point rules of a layer. Adds the layer's scales to their table, and checks that
+    /// its sums fit in 32 bits.
     fn rules(
         &mut self,
         f: &Fused,
@@ -271,7 +282,8 @@ impl<'a> Draft<'a> {
         out: Quant,
     ) -> Result<Rules, PlanError> {
         let input = self.grids[input].quant;
-        // Twice 255: the zero point's share sits in the bias.
+        // A count adds at most 255 times a weight to a sum. The bias contains the zero point times
+        // the weights, again at most 255 times.
         let bound = |(sum, &bias): (u64, &i32)| sum as f64 * 510.0 + f64::from(bias).abs();
         let bounds = conv.magnitudes().zip(&conv.bias).map(bound);
         let first = self.scales.len();
@@ -281,6 +293,7 @@ impl<'a> Draft<'a> {
             .map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })
     }
 
+    /// Adds a phase: its taps or feeds, its biases, and the order of its weights.
     fn phase(
         &mut self,
         node: &Node,
@@ -333,8 +346,9 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The bias of a layer, padded to whole blocks, less what the input's zero point adds through
-    /// these taps; `offset` is what the counts have less when they are multiplied.
+    /// Adds the biases of a phase, padded to whole blocks: the layer's own, minus what the input's
+    /// zero point adds to the sums through `taps`. The kernel subtracts `offset` from each count
+    /// before it multiplies, so the zero point that it meets is smaller by as much.
     fn add_bias(&mut self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) {
         let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
         let window = conv.kernel[0] * conv.kernel[1];
@@ -349,6 +363,8 @@ impl<'a> Draft<'a> {
         self.bias.extend(core::iter::repeat_n(0, padding));
     }
 
+    /// Describes a phase that is computed in tiles: adds a feed for each input and each group of
+    /// taps down and across.
     fn tiles(
         &mut self,
         phase: &mut Phase,
@@ -380,6 +396,8 @@ impl<'a> Draft<'a> {
         Order::Tiles { taps: down.taps, channels }
     }
 
+    /// Describes a phase that is computed row by row: adds the offset of each chunk of channels
+    /// under each tap.
     fn rows(
         &mut self,
         phase: &mut Phase,
@@ -415,7 +433,7 @@ impl<'a> Draft<'a> {
         Order::Rows(chunks)
     }
 
-    /// The header, without sections.
+    /// The header; [`Draft::finish`] fills in the sections and the length.
     pub(super) fn header(
         &self,
         size: Size,
@@ -444,7 +462,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// The image: header, tables and weights, each section at a multiple of [`ALIGN`].
+    /// Makes the image: header, tables and weights, each section at a multiple of [`ALIGN`].
     pub(super) fn finish(
         mut self,
         mut header: Header,
@@ -482,6 +500,7 @@ impl<'a> Draft<'a> {
         Ok(image)
     }
 
+    /// The bytes of a section that is copied from a table.
     fn table<'b>(&'b self, section: Section, tensors: &'b [Tensor]) -> &'b [u8] {
         match section {
             Section::Tensors => record::bytes(tensors),
@@ -498,7 +517,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Packs all weights, and notes which phases have one of -128.
+    /// Packs the weights of all phases, and notes which phases have a weight of -128.
     fn pack(&mut self, weights: &mut [u8]) {
         for (phase, (conv, order)) in self.phases.iter_mut().zip(&self.orders) {
             let [start, len] = phase.weights.map(|n| n as usize);

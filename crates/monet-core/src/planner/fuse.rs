@@ -1,28 +1,47 @@
-//! Which additions ride in the epilogue of the convolution that feeds them.
+//! Fuses additions into convolutions: an addition then happens in the epilogue of the convolution
+//! that makes one of its summands, while the sums are still in registers.
+//!
+//! 1. Check the graph: each node reads only tensors that an earlier node writes, and no tensor is
+//!    written twice.
+//! 2. For each addition, look for a convolution that makes one of its summands, such that:
+//!    - nobody else reads that summand,
+//!    - the other summand is ready by then: an earlier node writes it,
+//!    - both summands have as many channels,
+//!    - the convolution makes counts, and no addition has been fused into it yet.
+//! 3. Where there is one, the convolution takes the other summand as its *residual* and writes the
+//!    sum. The addition itself disappears.
+//!
+//! ```text
+//! convolve(x) -> a                       convolve(x) + r -> sum
+//! add(a, r) -> sum           becomes
+//! ```
 
 use super::super::graph::{Node, Operation, QuantGraph, TensorId};
 use super::shapes::{convolution, makes_reals};
 use super::{PlanError, fault};
 use alloc::{format, vec, vec::Vec};
 
-/// A node, and the addition that has become part of it.
+/// A node, and the addition that has been fused into it.
 pub(super) struct Fused<'a> {
+    /// The node.
     pub(super) node: &'a Node,
-    /// The other summand and the sum.
+    /// The addition's other summand, and its sum.
     pub(super) residual: Option<(TensorId, TensorId)>,
 }
 
 impl Fused<'_> {
+    /// The tensor that is written; `None` for logits.
     pub(super) fn output(&self) -> Option<TensorId> {
         self.residual.map(|(_, sum)| sum).or(self.node.operation.output())
     }
 
+    /// The tensors that are read.
     pub(super) fn inputs(&self) -> impl Iterator<Item = TensorId> + '_ {
         self.node.operation.inputs().iter().copied().chain(self.residual.map(|(other, _)| other))
     }
 }
 
-/// Checks the order of the graph and moves each addition into the convolution that feeds it alone.
+/// The nodes of a graph in their order, with additions fused into convolutions.
 pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
     let mut writer: Vec<Option<usize>> = vec![None; graph.tensors.len()];
     let mut readers = vec![0usize; graph.tensors.len()];
@@ -39,7 +58,9 @@ pub(super) fn fuse(graph: &QuantGraph) -> Result<Vec<Fused<'_>>, PlanError> {
                 _ => {
                     return Err(fault(
                         node,
-                        format!("writes tensor {t}, which is not there to be written"),
+                        format!(
+                            "writes tensor {t}, which is the input, or written before, or unknown"
+                        ),
                     ));
                 }
             }

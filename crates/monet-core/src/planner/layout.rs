@@ -1,4 +1,10 @@
 //! Where each tensor, and each step's own memory, lies in the arena.
+//!
+//! 1. Each tensor is a block of memory, needed from the step that writes it to the last that reads
+//!    it. The input is needed from step 0 on; node i is step i + 1.
+//! 2. Each step may need two blocks for itself: scratch memory, and a row of real values.
+//! 3. `overlays` finds the results that may lie over an input of their step.
+//! 4. `arena` gives each block an offset.
 
 use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
@@ -33,7 +39,9 @@ pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: 
 
 /// Where the steps' own memory lies.
 pub(super) struct Layout {
+    /// For each node: its scratch memory, and its row of real values.
     pub(super) ranges: Vec<[Range<usize>; 2]>,
+    /// Bytes of the arena.
     pub(super) arena_len: usize,
 }
 
@@ -57,7 +65,7 @@ pub(super) fn lay_out(
             blocks[t].to = i + 1;
         }
     }
-    // A tensor that lives in an epilogue's registers only.
+    // Nobody writes a summand whose addition was fused: it lives in registers only.
     for block in blocks.iter_mut().filter(|b| b.from == usize::MAX) {
         *block = Lifetime { len: 0, from: 0, to: 0 };
     }
@@ -100,7 +108,8 @@ pub(super) fn lay_out(
     Ok(Layout { ranges, arena_len })
 }
 
-/// Where a convolution's result may overlay an input or summand that it is the last to read.
+/// The results of convolutions that may overlay an input, or a residual, that the convolution is
+/// the last to read.
 pub(super) fn overlays(
     grids: &[Grid],
     fused: &[Fused],

@@ -1,11 +1,11 @@
-//! From a net, a slice size and a kernel to an [`Image`].
+//! Makes an [`Image`] from a net, a slice size and a kernel.
 //!
-//! Everything that can be known before a slice arrives is settled here:
+//! The planner settles everything that can be known before a slice arrives:
 //!
-//! 1. `fuse`: which additions become part of the convolution that feeds them,
-//! 2. `shapes`: how large each tensor is, and its border of zero points,
-//! 3. `layout`, with `arena` and `overlay`: where each tensor lies,
-//! 4. `draft`, with `taps`: the steps, and the weights in the order in which the kernel meets them.
+//! 1. `fuse`: which additions become part of a convolution,
+//! 2. `shapes`: how large each tensor is, and how wide its border of zero points,
+//! 3. `layout`, with `arena` and `overlay`: where each tensor lies in the arena,
+//! 4. `draft`, with `taps`: the steps, and the weights in the order in which the kernel reads them.
 //!
 //! Planning allocates and may fail. Running, in [`run`](super::run), does neither.
 
@@ -34,7 +34,7 @@ use super::size::Size;
 /// tile heights (2 rows for 3×3 taps, 3 for 2×2).
 const GROUP_ROWS: usize = winograd::tile(2)[0] * winograd::tile(3)[0];
 
-/// A graph for which no plan can be made.
+/// Why no plan can be made for a graph.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
@@ -46,7 +46,7 @@ pub enum PlanError {
         /// What was found and what was expected.
         found: String,
     },
-    /// Scales without fixed-point form.
+    /// The scales of a node have no form in fixed point.
     #[error("node \"{node}\" has no form in fixed point")]
     Requant {
         /// Name of the node.
@@ -54,7 +54,7 @@ pub enum PlanError {
         /// Why.
         source: RequantError,
     },
-    /// The slice is too small, too large, or the net has no output.
+    /// The slice is too small or too large for the net, or the net lacks an input or an output.
     #[error("no plan for {height}x{width} slices: {found}")]
     Size {
         /// Rows asked for.
@@ -84,11 +84,11 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 }
 
 impl Image<'static> {
-    /// Plans `graph` for slices of a size and for a kernel, which need not be this machine's;
-    /// `attachment` is kept beside the net.
+    /// Plans `graph` for slices of one size and for one kernel, which this machine need not have.
+    /// The image keeps the bytes of `attachment` beside the plan.
     ///
     /// # Errors
-    /// [`PlanError`] but [`PlanError::Kernel`]
+    /// Any [`PlanError`] except [`PlanError::Kernel`]
     pub fn compile(
         graph: &QuantGraph,
         size: Size,
@@ -121,7 +121,7 @@ impl Image<'static> {
 }
 
 impl Plan<'static> {
-    /// Plans `graph` for slices of a size and for a kernel of this machine.
+    /// Plans `graph` for slices of one size and for a kernel of this machine.
     ///
     /// # Errors
     /// [`PlanError`]

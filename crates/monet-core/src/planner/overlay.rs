@@ -1,9 +1,27 @@
-//! How far a result must lie before an input to be allowed to overwrite it, so that both together
-//! take little more than one.
+//! How a convolution's result may lie over an input, so that both together take little more memory
+//! than one.
 //!
-//! A convolution goes down its rows once: rows of the input above those that are still to be read
-//! are free, if nobody reads it after that. A result that begins a *lag* of bytes before the input
-//! never catches up with the reading.
+//! A convolution goes down its rows once. If no later step reads the input, the input's rows above
+//! those still to be read are free, and the result may overwrite them. It does so if it begins a
+//! number of bytes, the *lag*, before the input:
+//!
+//! ```text
+//! arena address ──────────────────────────────────────────────────────────>
+//! result   [ written rows    | rows still to be written              ]
+//! input             [ free rows   | rows still to be read                ]
+//!          |← lag →|         ↑    ↑
+//!                            a    b          a must never pass b
+//! ```
+//!
+//! The least lag follows from how a step proceeds:
+//!
+//! 1. A step works through *positions* from top to bottom, in groups. One position is one output
+//!    row, or `out_step` rows of a transposed convolution.
+//! 2. written(p): bytes from the result's start to the end of the last row that is written when the
+//!    group that begins at position p is done.
+//! 3. read(p): bytes from the input's start to the first row that position p reads. Later positions
+//!    read no row above it.
+//! 4. The lag is the largest written(p) − read(p).
 
 /// A result that may overlay an input of its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,19 +34,19 @@ pub(super) struct Overlay {
     pub(super) lag: usize,
 }
 
-/// How a step goes down its rows: by groups, all rows of one before those of the next.
+/// How a step goes down its rows: in groups, all rows of one group before those of the next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Descent {
-    /// Groups end at multiples of at most this many positions.
+    /// Most positions of a group.
     pub(super) group: usize,
     /// Output rows, without border.
     pub(super) rows: usize,
     /// Output rows from one position to the next.
     pub(super) out_step: usize,
-    /// Input rows from one position to the next; position p reads none above row p × in_step, the
-    /// border's first being row 0.
+    /// Input rows from one position to the next. Position p reads no row above row p × in_step,
+    /// counted from the border's first.
     pub(super) in_step: usize,
-    /// Border rows above the output's first.
+    /// Border rows above the output's first row.
     pub(super) above: usize,
     /// Bytes of an output row and of an input row.
     pub(super) row: [usize; 2],
@@ -39,14 +57,13 @@ impl Descent {
     pub(super) fn lag(&self) -> usize {
         let positions = self.rows.div_ceil(self.out_step);
         let kink = positions.saturating_sub(self.group);
-        // Written when the group that begins at a position is done, with a row to spare for what is
-        // stored beyond the last pixel.
+        // With a row to spare, for what kernels store beyond the last pixel of a row.
         let written = |p: usize| {
             (self.above + ((p + self.group) * self.out_step).min(self.rows) + 1) * self.row[0]
         };
-        // Bytes of the input that may be overwritten by then. The difference is greatest at an end
-        // of its two straight pieces.
         let read = |p: usize| p * self.in_step * self.row[1];
+        // written(p) − read(p) consists of two straight pieces, as written(p) stops rising where
+        // the last group begins. It is therefore largest at one of their four ends.
         [0, kink.saturating_sub(1), kink, positions.saturating_sub(1)]
             .map(|p| written(p).saturating_sub(read(p)))
             .into_iter()
@@ -59,7 +76,8 @@ impl Descent {
 mod tests {
     use super::*;
 
-    /// Goes down the rows as a step does and looks at what it meets.
+    /// Goes down the rows as a step does, and says whether it never writes over a row that is still
+    /// to be read.
     fn is_safe(descent: &Descent, lag: usize, group: usize) -> bool {
         let (out, input) = (0, lag);
         let positions = descent.rows.div_ceil(descent.out_step);

@@ -1,5 +1,5 @@
-//! Sizes of all tensors and of their borders, from the size of the slice; also the check of every
-//! operation's geometry.
+//! Sizes of all tensors and of their borders, from the size of the slice. Here every operation's
+//! geometry is checked, too.
 
 use super::super::graph::{Convolution, Node, Operation, QuantGraph, TensorId};
 use super::super::grid::Grid;
@@ -14,11 +14,12 @@ use alloc::{format, vec, vec::Vec};
 pub(super) struct Shapes {
     /// Height and width per tensor.
     pub(super) tensors: Vec<[usize; 2]>,
-    /// Channels, height and width that each node makes.
+    /// Channels, height and width of what each node makes.
     pub(super) outputs: Vec<[usize; 3]>,
 }
 
 impl Shapes {
+    /// Follows the slice's size through all nodes.
     pub(super) fn new(
         graph: &QuantGraph,
         fused: &[Fused],
@@ -67,7 +68,7 @@ impl Shapes {
     pub(super) fn made(&self, node: &Node) -> [usize; 2] {
         match node.operation.output() {
             Some(TensorId(t)) => self.tensors[t],
-            // The head, which comes last.
+            // Only the last node has no output tensor: it makes the logits.
             None => {
                 let [_, h, w] = self.outputs[self.outputs.len() - 1];
                 [h, w]
@@ -89,7 +90,8 @@ impl Shapes {
             .map(|(i, (tensor, &size))| Grid {
                 size,
                 channels: tensor.channels,
-                // Kernels store whole blocks, so only the input may have fewer.
+                // Kernels store whole blocks of channels. Only the input, which no kernel stores,
+                // may have fewer.
                 step: if i == 0 && tensor.channels <= GROUP {
                     GROUP
                 } else {
@@ -114,7 +116,8 @@ impl Shapes {
                 }
             }
         }
-        // In 64 bits, as on a 32-bit machine the product of what is allowed singly may overflow.
+        // In 64 bits: each factor is within its limit, but on a 32-bit machine the product could
+        // overflow.
         let bytes = |g: &Grid| {
             let [top, left, bottom, right] = g.halo.map(|n| n as u64);
             (top + g.size[0] as u64 + bottom) * (left + g.size[1] as u64 + right) * g.step as u64
@@ -129,7 +132,7 @@ impl Shapes {
     }
 }
 
-/// Channels and size that a node makes.
+/// Channels and size of what a node makes.
 pub(super) fn shape(
     graph: &QuantGraph,
     node: &Node,
@@ -177,6 +180,8 @@ pub(super) fn shape(
     }
 }
 
+/// Checks a convolution's inputs, and that it has as many weights, scales and biases as they ask
+/// for.
 pub(super) fn check_weights(
     graph: &QuantGraph,
     node: &Node,
@@ -217,6 +222,7 @@ pub(super) fn check_weights(
     Ok(())
 }
 
+/// Checks that the numbers of a window are in range.
 pub(super) fn check_window(node: &Node, conv: &Convolution) -> Result<(), PlanError> {
     let positive =
         conv.kernel.iter().chain(&conv.stride).chain(&conv.dilation).all(|&n| n > 0 && n <= 64);
@@ -228,6 +234,7 @@ pub(super) fn check_window(node: &Node, conv: &Convolution) -> Result<(), PlanEr
     }
 }
 
+/// Rows and columns that a convolution, or a pooling with the same window, makes.
 pub(super) fn window_size(
     node: &Node,
     conv: &Convolution,
@@ -255,6 +262,7 @@ pub(super) fn window_size(
     Ok(out)
 }
 
+/// Rows and columns that a transposed convolution makes.
 pub(super) fn transposed_size(
     node: &Node,
     conv: &Convolution,
@@ -280,8 +288,8 @@ pub(super) fn transposed_size(
     Ok(out)
 }
 
-/// Whether a step makes real values, a row at a time, of which labels, probabilities or counts are
-/// made here and not by the kernel.
+/// Whether a step makes real values, a row at a time. The run then turns these into labels,
+/// probabilities or counts; the kernel makes no counts.
 pub(super) fn makes_reals(operation: &Operation) -> bool {
     match operation {
         Operation::Logits { .. } | Operation::Dequantize { .. } => true,
@@ -290,6 +298,7 @@ pub(super) fn makes_reals(operation: &Operation) -> bool {
     }
 }
 
+/// The convolution of an operation that is one, and whether it is transposed.
 pub(super) fn convolution(operation: &Operation) -> Option<(&Convolution, bool)> {
     match operation {
         Operation::Convolve { conv, .. } | Operation::Logits { conv, .. } => Some((conv, false)),
@@ -298,6 +307,8 @@ pub(super) fn convolution(operation: &Operation) -> Option<(&Convolution, bool)>
     }
 }
 
+/// Checks that the net ends in logits of the kind that its output needs; returns the number of
+/// classes, and the height and width of the logits.
 pub(super) fn final_logits(
     graph: &QuantGraph,
     shapes: &Shapes,

@@ -1,5 +1,29 @@
-//! Which output pixels share which taps, and whether these are spread so that Winograd's tiles can
-//! take them.
+//! Which output pixels share which taps, and whether Winograd tiles can compute these.
+//!
+//! **Output phases.** All output pixels of a convolution read through the same taps. Those of a
+//! transposed convolution do not: output o reads input i through tap k where o = i × stride − pad +
+//! k × dilation. Pixels with the same remainder modulo the stride share their taps, and are a
+//! phase. One axis of a transposed convolution with 3 taps, stride 2 and pad 1:
+//!
+//! ```text
+//! output      0     1      2     3      4     5      6
+//! phase       0     1      0     1      0     1      0
+//! taps        1     0, 2   1     0, 2   1     0, 2   1
+//! inputs      0     1, 0   1     2, 1   2     3, 2   3
+//! ```
+//!
+//! **Groups of taps.** Winograd tiles need taps that are evenly spread over inputs which are one
+//! step apart. At a stride of 2 a step is two pixels, and neighbouring taps are half a step apart.
+//! Taps are therefore grouped by their offset modulo the stride, and each group gets an input of
+//! its own. One axis of a window of 4 taps at a stride of 2:
+//!
+//! ```text
+//! offsets of all taps     -1   0   1   2
+//! group of remainder 0         0       2       2 taps, 1 step apart
+//! group of remainder 1    -1       1           2 taps, 1 step apart
+//! ```
+//!
+//! Tiles can compute these, as both groups have as many taps, equally far apart ([`TapGrid`]).
 
 use super::super::graph::{Convolution, Node};
 use super::super::grid::Grid;
@@ -8,18 +32,23 @@ use super::super::kernels::{BLOCK, Kernel};
 use super::shapes::{convolution, makes_reals};
 use alloc::{vec, vec::Vec};
 
-/// The output pixels of a phase and the taps that they share, in pixels.
+/// The output pixels of a phase and the taps that they share.
 pub(super) struct OutputPhase {
+    /// The phase's first output pixel (y, x).
     pub(super) origin: [usize; 2],
+    /// Rows and columns from one output pixel of the phase to the next.
     pub(super) out_step: [usize; 2],
+    /// Rows and columns from the input pixel under one output pixel to that under the next.
     pub(super) in_step: [usize; 2],
+    /// Rows and columns of output pixels.
     pub(super) size: [usize; 2],
-    /// Input pixel relative to output pixel 0, and the tap's index in the window, per axis.
+    /// For each tap of each axis: the offset of its input pixel for the phase's first output pixel,
+    /// and the tap's index in the window.
     pub(super) taps: [Vec<(isize, usize)>; 2],
 }
 
 impl OutputPhase {
-    /// First and last input row (axis 0) or column that is read; none where nothing is.
+    /// First and last input row (axis 0) or column (axis 1) that is read; `None` without taps.
     pub(super) fn extent(&self, axis: usize) -> Option<[isize; 2]> {
         let low = self.taps[axis].iter().map(|t| t.0).min()?;
         let high = self.taps[axis].iter().map(|t| t.0).max()?;
@@ -52,7 +81,7 @@ pub(super) fn output_phases(
     for y in 0..conv.stride[0].min(size[0]) {
         for x in 0..conv.stride[1].min(size[1]) {
             let origin = [y, x];
-            // Output o reads input i through tap k where o = i * stride - pad + k * dilation.
+            // From o = i * stride - pad + k * dilation: only taps that give a whole i.
             let taps = [0, 1].map(|axis| {
                 (0..conv.kernel[axis])
                     .map(|k| {
@@ -75,20 +104,21 @@ pub(super) fn output_phases(
     phases
 }
 
-/// The taps of an axis as tap_grids, one for each remainder of the input step: equally many taps,
-/// equally far apart.
+/// The taps of one axis, grouped by offset modulo the input step. Every group has the same number
+/// of taps at the same spacing.
 #[derive(Debug, PartialEq)]
 pub(super) struct TapGrid {
-    /// Teeth of each.
+    /// Taps of a group.
     pub(super) taps: usize,
-    /// Input steps from one tooth to the next.
+    /// Input steps from one tap of a group to the next.
     pub(super) dilation: usize,
-    /// First tooth, and the taps's indices in the window.
+    /// For each group: the offset of its first tap, and the index of each of its taps in the
+    /// window.
     pub(super) groups: Vec<(isize, Vec<usize>)>,
 }
 
 impl TapGrid {
-    /// None where taps are not spread like that.
+    /// Groups the taps of an axis; `None` where they do not fall into such groups.
     pub(super) fn new(taps: &[(isize, usize)], step: usize) -> Option<Self> {
         let mut taps = taps.to_vec();
         taps.sort_unstable();
@@ -112,9 +142,14 @@ impl TapGrid {
     }
 }
 
-/// The taps of a phase for tiles: where a kernel computes them, a phase has two or three of them
-/// down and across, chunks of channels are whole, sums stay exact, and what tiles compute beyond
-/// the edges leaves a gain.
+/// The taps of a phase down and across, grouped for tiles; `None` where rows are to be computed
+/// without tiles. Tiles are used if:
+///
+/// - the kernel has them, and the results are counts,
+/// - the tensors have whole chunks of 16 channels,
+/// - sums stay exact in 32 bits,
+/// - the groups have 2×2 or 3×3 taps, and make no more inputs than a strip can have,
+/// - tiles save products although they also compute pixels beyond the edges.
 pub(super) fn tap_grids(
     node: &Node,
     outputs: &OutputPhase,
@@ -140,7 +175,7 @@ pub(super) fn tap_grids(
     let [high, wide] = winograd::tile(taps);
     let tiles = winograd::tiles(outputs.size[0], high, down.dilation)
         * winograd::tiles(outputs.size[1], wide, across.dilation);
-    // Taking inputs and products there and back costs as much as some of the products saved.
+    // The transforms cost time too: tiles must save a third of the products.
     let gains = tiles * POINTS * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
     gains.then_some([down, across])
 }
