@@ -76,7 +76,7 @@ impl Plan<'_> {
     /// Computes the labels of one slice.
     ///
     /// - `arena`: at least [`Image::arena_len`] bytes, content irrelevant.
-    /// - `input`: planes [channel][row][column], given as one or more parts that each hold whole
+    /// - `input`: planes `[channel][row][column]`, given as one or more parts that each hold whole
     ///   planes (one part per neighbouring slice, say).
     /// - `labels`: height × width of [`Image::output_size`].
     ///
@@ -106,7 +106,7 @@ impl Plan<'_> {
         Run::new(self).execute(arena, input, Sink::Labels(labels), done)
     }
 
-    /// Computes the probabilities of one slice, as planes [class][row][column]. For
+    /// Computes the probabilities of one slice, as planes `[class][row][column]`. For
     /// [`Output::Identity`] these are the logits.
     ///
     /// # Errors

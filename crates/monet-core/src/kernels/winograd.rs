@@ -3,8 +3,8 @@
 //!
 //! A tile of output pixels is computed in three steps:
 //!
-//! 1. Inputs and weights are transformed to *points*: each is a polynomial's coefficients, and
-//!    becomes the polynomial's values at a few numbers.
+//! 1. Inputs and weights are transformed to *points*, the numbers at which Winograd's method
+//!    evaluates polynomials.
 //! 2. Inputs and weights are multiplied point by point, and added up over channels.
 //! 3. The products are transformed back to the sums of the tile's pixels.
 //!
@@ -15,8 +15,11 @@
 //! ```
 //!
 //! The points are 0, 1, -1 and ∞ down the columns, and 0, 1, -1, 2, -2 and ∞ across the rows, for
-//! both kinds of window. Only weights and the way back thus depend on the kind. In the table, g(t)
-//! is g0 + g1·t + g2·t², and d, m and g are numbered from 0 in the order of the points:
+//! both kinds of window. Only weights and the way back thus depend on the kind. In the table:
+//!
+//! - d0, d1, … are inputs and g0, g1, … weights, from the top down or from left to right.
+//! - g(t) is g0 + g1·t + g2·t², without the last term for two taps.
+//! - m0, m1, … are products, in the order of the points.
 //!
 //! ```text
 //! inputs d to points        down                  across
@@ -55,7 +58,7 @@
 //!
 //! - Dilated taps: undilated ones over every d-th row and column.
 //! - Taps at a stride: several inputs of their own, one for each remainder of the stride.
-//! - A tile that reaches beyond the tensor: its pixels there are computed from whatever is read,
+//! - A tile that reaches beyond the tensor: its pixels there are computed from any bytes at hand,
 //!   and dropped.
 
 use core::ops::Range;

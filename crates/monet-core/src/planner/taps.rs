@@ -1,9 +1,10 @@
 //! Which output pixels share which taps, and whether Winograd tiles can compute these.
 //!
 //! **Output phases.** All output pixels of a convolution read through the same taps. Those of a
-//! transposed convolution do not: output o reads input i through tap k where o = i × stride − pad +
-//! k × dilation. Pixels with the same remainder modulo the stride share their taps, and are a
-//! phase. One axis of a transposed convolution with 3 taps, stride 2 and pad 1:
+//! transposed convolution do not: output o reads input i through tap k where
+//! `o = i * stride - pad + k * dilation`. Pixels with the same remainder modulo the stride share
+//! their taps, and are a phase. One axis of a transposed convolution with 3 taps, stride 2 and
+//! pad 1:
 //!
 //! ```text
 //! output      0     1      2     3      4     5      6
