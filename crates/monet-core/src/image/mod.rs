@@ -14,6 +14,9 @@ pub(crate) mod record;
 mod view;
 
 #[cfg(feature = "alloc")]
+use alloc::sync::Arc;
+
+#[cfg(feature = "alloc")]
 use super::buffer::Buffer;
 use super::kernels::Kernel;
 use super::size::Size;
@@ -32,7 +35,8 @@ pub(crate) const VERSION: u32 = 1;
 /// Where the bytes begin that the SHA-256 covers.
 const DIGESTED: usize = 48;
 
-/// A plan for one net, one slice size and one kernel, as bytes that have been validated.
+/// A plan for one net, one slice size and one kernel, as bytes that have been validated. Clones
+/// share the bytes.
 #[derive(Debug, Clone)]
 pub struct Image<'a>(Bytes<'a>);
 
@@ -41,7 +45,7 @@ pub struct Image<'a>(Bytes<'a>);
 enum Bytes<'a> {
     Borrowed(&'a [u8]),
     #[cfg(feature = "alloc")]
-    Owned(Buffer),
+    Owned(Arc<Buffer>),
 }
 
 /// What one step of a plan does, for people and profiles.
@@ -83,7 +87,12 @@ impl<'a> Image<'a> {
     #[cfg(feature = "alloc")]
     pub fn from_buffer(buffer: Buffer) -> Result<Image<'static>, ImageError> {
         check::check(&View::new(&buffer)?)?;
-        Ok(Image(Bytes::Owned(buffer)))
+        Ok(Image(Bytes::Owned(Arc::new(buffer))))
+    }
+
+    /// Whether bytes begin as an image does.
+    pub fn is_image(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
     }
 
     /// The bytes.
@@ -118,10 +127,10 @@ impl<'a> Image<'a> {
     #[cfg(feature = "alloc")]
     pub fn sealed(self, sha256: [u8; 32]) -> Image<'static> {
         let mut buffer = match self.0 {
-            Bytes::Borrowed(bytes) => Buffer::from(bytes),
+            Bytes::Borrowed(bytes) => Arc::new(Buffer::from(bytes)),
             Bytes::Owned(buffer) => buffer,
         };
-        buffer[DIGESTED - 32..DIGESTED].copy_from_slice(&sha256);
+        Arc::make_mut(&mut buffer)[DIGESTED - 32..DIGESTED].copy_from_slice(&sha256);
         Image(Bytes::Owned(buffer))
     }
 
