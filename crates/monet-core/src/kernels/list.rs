@@ -40,7 +40,7 @@ macro_rules! kernels {
             name: $name:literal,
             packing: $packing:ident,
             offset: $offset:literal,
-            needs: [$($feature:literal),*],
+            cpus: [$($arch:literal: [$($feature:literal),*]),+],
             $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,)?
             $(code: [$($cpu:tt)*] => $module:ident,)+
         }
@@ -61,9 +61,10 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => $name,)+ }
             }
 
-            /// Features of the CPU that it needs, as the Rust compiler names them.
-            pub fn needs(self) -> &'static [&'static str] {
-                match self { $(Self::$kernel => &[$($feature),*],)+ }
+            /// The architectures that can have it, as triples name them, and the features of the
+            /// CPU that it needs there, as Linux names them in `/proc/cpuinfo`.
+            pub fn cpus(self) -> &'static [(&'static str, &'static [&'static str])] {
+                match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
             }
 
             /// The order of its weights. Kernels of [`Packing::Words`] also need a panel of scratch
@@ -136,7 +137,7 @@ kernels! {
         name: "scalar",
         packing: Bytes,
         offset: 0,
-        needs: [],
+        cpus: ["x86_64": [], "aarch64": [], "armv7": []],
         code: [all()] => scalar,
     }
     /// x86-64 with SSE4.1 and SSSE3.
@@ -144,7 +145,7 @@ kernels! {
         name: "sse4.1",
         packing: Words,
         offset: 0,
-        needs: ["sse4.1", "ssse3"],
+        cpus: ["x86_64": ["ssse3", "sse4_1"]],
         code: [target_arch = "x86_64"] => x86_sse41_2x16,
     }
     /// x86-64 with AVX2.
@@ -152,7 +153,7 @@ kernels! {
         name: "avx2",
         packing: Words,
         offset: 0,
-        needs: ["avx2"],
+        cpus: ["x86_64": ["avx2"]],
         tiles: [target_arch = "x86_64"] => x86_avx2_winograd,
         code: [target_arch = "x86_64"] => x86_avx2_6x16,
     }
@@ -161,7 +162,7 @@ kernels! {
         name: "avx-vnni",
         packing: Bytes,
         offset: 0,
-        needs: ["avx2", "avxvnni"],
+        cpus: ["x86_64": ["avx2", "avx_vnni"]],
         code: [target_arch = "x86_64"] => x86_avxvnni_6x16,
     }
     /// x86-64 with AVX-512 F, BW and VNNI.
@@ -169,7 +170,7 @@ kernels! {
         name: "avx512-vnni",
         packing: Bytes,
         offset: 0,
-        needs: ["avx512f", "avx512bw", "avx512vnni"],
+        cpus: ["x86_64": ["avx512f", "avx512bw", "avx512_vnni"]],
         code: [target_arch = "x86_64"] => x86_avx512vnni_16x16,
     }
     /// 64-bit ARM (any), or 32-bit ARM with NEON.
@@ -177,7 +178,7 @@ kernels! {
         name: "neon",
         packing: Pairs,
         offset: 128,
-        needs: ["neon"],
+        cpus: ["aarch64": ["asimd"], "armv7": ["neon"]],
         code: [target_arch = "aarch64"] => aarch64_neon_4x16,
         code: [all(target_arch = "arm", target_os = "linux", feature = "std")] => arm_neon_2x16,
     }
@@ -186,7 +187,7 @@ kernels! {
         name: "neon-dotprod",
         packing: Bytes,
         offset: 128,
-        needs: ["dotprod"],
+        cpus: ["aarch64": ["asimddp"]],
         code: [target_arch = "aarch64"] => aarch64_dotprod_4x16,
     }
     /// 64-bit ARM with 8-bit matrix products.
@@ -194,7 +195,7 @@ kernels! {
         name: "neon-i8mm",
         packing: Eights,
         offset: 0,
-        needs: ["i8mm"],
+        cpus: ["aarch64": ["i8mm"]],
         code: [target_arch = "aarch64"] => aarch64_i8mm_6x16,
     }
 }
