@@ -85,8 +85,8 @@ fn wait<T>(events: &mpsc::Receiver<Event<T>>) -> Option<thread::Result<T>> {
     }
 }
 
-/// Has `on_signal` called at each SIGINT, SIGTERM and SIGHUP, but those that whoever started the
-/// program has had ignored, as nohup(1) does with the last and a shell's `&` with the first.
+/// Calls `on_signal` at each SIGINT, SIGTERM and SIGHUP. A signal that is ignored when the program
+/// starts stays ignored: SIGHUP under nohup(1), SIGINT behind a shell's `&`.
 #[cfg(target_os = "linux")]
 fn handle(on_signal: impl FnMut() + Send + 'static) -> Result<(), ctrlc::Error> {
     let ignored =

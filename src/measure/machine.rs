@@ -4,7 +4,8 @@ use std::fs::read_to_string;
 
 use serde::Serialize;
 
-/// Instructions that kernels ask for, and their kin, as `/proc/cpuinfo` names them.
+/// Instructions that kernels ask for, and those that CPUs have beside them, as `/proc/cpuinfo`
+/// names them.
 const TELLING: [&str; 18] = [
     "ssse3",
     "sse4_1",

@@ -157,7 +157,8 @@ impl Fit {
             for y in 0..self.y.source {
                 pair.swap(0, 1);
                 read(channel, y, &mut pair[1]);
-                // The lower of the two rows that a net's row comes from never goes back up.
+                // Taps are sorted by source row. Reading row y completes exactly those rows of the
+                // net whose lower neighbour is y, so two rows of memory are enough.
                 while let Some((tap, row)) = due.next_if(|(tap, _)| tap.at[1] == y) {
                     let [above, below] = tap.at.map(|at| &pair[usize::from(at == y)]);
                     for (x, value) in self.x.taps.iter().zip(&mut row[self.x.before..]) {

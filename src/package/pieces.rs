@@ -10,9 +10,10 @@
 //!    remembered by its last slice and its number there. The number of each run's group goes to a
 //!    second store.
 //! 2. From the last slice back to the first ([`Pieces::settle`]), a group is kept if it is the one
-//!    remembered, or if it touches a run that is kept in the slice after it. All other groups become
-//!    background. The runs of one group are kept or cleared together. What connects them may lie in
-//!    slices before, which this pass reaches next; the stored group number already records it.
+//!    remembered, or if it touches a run that is kept in the slice after it. All other groups
+//!    become background. The runs of one group are kept or cleared together. What connects them may
+//!    lie in slices before, which this pass reaches next; the stored group number already records
+//!    it.
 //! 3. In their first order ([`Kept::next_into`]) slices are given out.
 //!
 //! Voxels are connected where they share a face, as in `scipy.ndimage.label`. Of two pieces of
@@ -82,8 +83,8 @@ struct Piece {
 }
 
 impl<S: Read + Write + Seek> Pieces<S> {
-    /// For slices of `width` × `height`, with a thumbnail of so many bytes each; the labels in `values`
-    /// are limited to their largest piece.
+    /// For slices of `width` × `height`, with a thumbnail of so many bytes each; the labels in
+    /// `values` are limited to their largest piece.
     pub fn new(
         [width, height]: [usize; 2],
         thumbnail: usize,

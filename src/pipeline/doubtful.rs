@@ -1,5 +1,5 @@
-//! What is wrong or doubtful about a volume or its result: refused before the work, or told with
-//! it.
+//! What is wrong or doubtful about a volume or its result. A volume that the package does not
+//! accept is refused before the work; everything else is told in the report.
 
 use std::path::Path;
 
@@ -31,13 +31,13 @@ fn package(manifest: &Manifest) -> String {
     format!("{} {}", manifest.name, manifest.version)
 }
 
-/// Limits that are not kept, in a row.
+/// The limits that a volume exceeds, as a list in one line.
 pub(super) fn list(beyond: &[Beyond]) -> String {
     beyond.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What brings a volume within limits, where something does: a part of what is too large, all of
-/// what is too small.
+/// What a user can do to bring a volume within the limits: segment a part of a volume that is too
+/// large, give more of one that is too small, resample one that is too coarse or too fine.
 pub(super) fn advice(beyond: &[Beyond]) -> String {
     let mut all = Vec::new();
     for limit in beyond {
@@ -58,16 +58,16 @@ pub(super) fn advice(beyond: &[Beyond]) -> String {
     all.concat()
 }
 
-/// What was found on the way that does not stop the work.
+/// Doubts that do not stop the work.
 pub(super) struct Doubts {
-    /// Limits of the package that the volume does not keep.
+    /// Limits of the package that the volume exceeds.
     pub(super) beyond: Vec<Beyond>,
     /// About the statistics of its intensities.
     pub(super) intensity: Vec<IntensityWarning>,
 }
 
 impl Doubts {
-    /// Everything that is to be told of a volume that was read to its end.
+    /// All warnings about a volume that was read to its end.
     pub(super) fn warnings(
         self,
         manifest: &Manifest,

@@ -25,7 +25,7 @@ pub(super) struct Places<'a> {
 /// The outputs of one volume in the making. Dropped unfinished, they leave nothing.
 pub(super) struct Outputs<'a> {
     settled: Settled<'a>,
-    /// What comes before, where the package keeps only the largest piece of a label.
+    /// Where the package keeps only the largest piece of a label: slices that wait for the last.
     deferred: Option<DeferredSlices>,
     preview: Option<Document<'a>>,
     stats: Option<Document<'a>>,
@@ -41,7 +41,7 @@ struct Settled<'a> {
     sink: LabelSink<'a>,
     stats: LabelStats,
     preview: Option<Preview>,
-    /// Where the slices lie in the whole volume, whose indices people are told.
+    /// Where the slices lie in the whole volume: reports and pictures give indices of that.
     part: VoxelBox,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// After the last slice: lets those go on that waited for it.
+    /// After the last slice: writes the slices that waited for it.
     pub(super) fn release(&mut self, interrupted: &AtomicBool) -> Result<(), PipelineError> {
         match self.deferred.take() {
             Some(deferred) => deferred.release(interrupted, |slice| self.settled.push(slice)),

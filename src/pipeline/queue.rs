@@ -25,13 +25,14 @@ impl<T, const N: usize> Queue<T, N> {
         }
     }
 
-    /// A panicked holder leaves the queue consistent: its operations do not panic half-way.
+    /// A thread that panicked while it held the lock leaves the queue consistent, since no
+    /// operation panics half-way: the poison means nothing.
     fn lock(&self) -> MutexGuard<'_, State<T, N>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room and appends. Dropped when the queue is closed, as then nobody will ask for
-    /// it.
+    /// Waits for room and appends the item. Where the queue is closed, nobody will ask for the
+    /// item, and it is dropped.
     pub(super) fn push(&self, mut item: T) {
         let mut state = self.lock();
         while !state.closed {

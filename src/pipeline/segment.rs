@@ -88,7 +88,8 @@ fn fit(manifest: &Manifest, source: &SliceSource) -> Result<Fit, PipelineError> 
         .map_err(|e| PipelineError::Fit { path: source.grid().name().to_owned(), source: e })
 }
 
-/// The passes that normalisation needs, and what is doubtful about what they found.
+/// Makes the passes over the volume that normalisation needs. Returns the normalisation, and what
+/// is doubtful about its statistics.
 fn intensity(
     manifest: &Manifest,
     source: &mut SliceSource,
@@ -111,7 +112,7 @@ fn intensity(
     Ok((stats.finish(), warnings))
 }
 
-/// All slices through the net to the outputs.
+/// Sends all slices through the net to the outputs.
 fn run(
     source: &mut SliceSource,
     preparation: Preparation<'_>,
@@ -135,7 +136,7 @@ fn run(
     Ok(stages)
 }
 
-/// Of the net's run: by what, and how long it took.
+/// What ran the net, and how long it took.
 struct Ran {
     threads: usize,
     engine: String,

@@ -1,10 +1,19 @@
 //! The five stages over bounded queues: read → prepare → infer → restore → write.
 //!
-//! One thread reads and prepares, each engine's worker infers, the caller's thread restores and
-//! writes: what is queued is as small as the net's own grid, however large a slice is. Slice number
-//! i goes to worker i mod n and is collected from there in the same turn, so that order needs no
-//! sorting. A lane between reader, worker and writer owns [`DEPTH`] slots that go round: free →
-//! filled → done → free. All are allocated before the first slice, none after.
+//! ```text
+//!                  ┌─ filled ─▶ worker 0 ─ done ─┐
+//! reader's thread ─┼─ filled ─▶ worker 1 ─ done ─┼─▶ caller's thread
+//! read, prepare    └─ filled ─▶ worker 2 ─ done ─┘   restore, write
+//!        ▲                   infer                          │
+//!        └───────────────────── free ◀──────────────────────┘
+//! ```
+//!
+//! - Queues carry slices of the net's size, so that they stay small however large a volume's slices
+//!   are.
+//! - The i-th slice goes to worker i mod n, and the caller's thread collects in the same turn, so
+//!   that slices keep their order without sorting.
+//! - Each worker has a lane of three queues and [`DEPTH`] slots, which go round: free → filled →
+//!   done → free. All slots are allocated before the first slice, none after.
 //!
 //! Threads share out slices, not the rows of one: the latter measured 5 to 36 % slower at two
 //! threads (256×256: 24.1 against 25.9 ms a slice, 128×128: 6.1 against 8.3, 512×512: 86 against
@@ -27,8 +36,8 @@ use crate::measure::{Clock, Stage, StageTimes, Subsampling};
 use crate::package::{Fit, Intensity, MAX_NEIGHBOURS};
 use crate::volume::{OutputError, SliceSource, VolumeError};
 
-/// Slots of a lane: one in the net, one being written and then filled, both of which take less time
-/// than the net.
+/// Slots of a lane: one in the net, and one that is written and then filled again meanwhile, since
+/// both together take less time than the net.
 pub const DEPTH: usize = 2;
 
 /// How slices are made ready for the net, the same for all of a volume.
@@ -36,11 +45,11 @@ pub const DEPTH: usize = 2;
 pub struct Preparation<'a> {
     /// Normalisation.
     pub intensity: &'a Intensity,
-    /// Fit to the net's size and back.
+    /// How slices are brought to the net's size, and labels back.
     pub fit: &'a Fit,
-    /// Slices on either side that the net sees beside a slice.
+    /// Neighbours on either side of a slice that the net sees with it.
     pub neighbours: usize,
-    /// What is kept of the picture, where there is to be a preview.
+    /// How slices become thumbnails, where there is to be a preview.
     pub subsampling: Option<Subsampling>,
 }
 
@@ -66,9 +75,10 @@ pub struct Labelled<'a> {
 #[derive(Debug)]
 struct Slot {
     index: usize,
-    /// What the net takes: the slice between its neighbours, shared with the slots of these.
+    /// The net's input: the slice between its neighbours. Each of them is shared with the slots of
+    /// the slices next to it.
     input: heapless::Vec<Arc<Prepared>, { 2 * MAX_NEIGHBOURS + 1 }>,
-    /// What it gives, in its own grid.
+    /// The net's labels, at the net's size.
     labels: Vec<u8>,
 }
 
@@ -107,7 +117,7 @@ impl Lane {
     }
 }
 
-/// What slices are read from: a [`SliceSource`], or what a test puts in its place.
+/// The reader's view of a [`SliceSource`], so that tests can put another one in its place.
 trait Slices: Send {
     /// Width, height and slices.
     fn size(&self) -> [usize; 3];
@@ -137,7 +147,7 @@ impl Slices for SliceSource<'_> {
     }
 }
 
-/// Where all threads leave the first error and learn that they are to stop.
+/// What the threads share: the first error, and whether they are to stop.
 struct Outcome<'a> {
     lanes: &'a [Lane],
     error: Mutex<Option<PipelineError>>,
@@ -150,7 +160,7 @@ impl Outcome<'_> {
         self.stop();
     }
 
-    /// Wakes whoever waits at a queue.
+    /// Makes all threads stop: those that wait at a queue wake up.
     fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.lanes.iter().for_each(Lane::close);
@@ -160,9 +170,9 @@ impl Outcome<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Runs a thread's part; its panic becomes an error. What the panic leaves half-way, nobody
-    /// uses again: slots are dropped with their lanes, and [`stream`] tells its caller the same of
-    /// source and engines.
+    /// Runs a thread's part; its panic becomes an error. Nobody uses again what the panic leaves
+    /// half-way: the lanes drop their slots, and [`stream`] warns its caller about source and
+    /// engines.
     fn contain(&self, thread: &'static str, part: impl FnOnce() -> StageTimes) -> StageTimes {
         catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
             self.fail(PipelineError::Panicked { thread, text: text_of(&*panic) });
@@ -170,7 +180,7 @@ impl Outcome<'_> {
         })
     }
 
-    /// Starts a thread; where the system has none to give, that is the error.
+    /// Starts a thread. Where the system refuses, that becomes the error.
     fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -251,7 +261,7 @@ fn stream_slices(
     }
 }
 
-/// The caller's part: takes labelled slices, lane after lane, and writes them.
+/// The caller's part: takes the net's labels from lane after lane, and writes them.
 fn collect(
     preparation: &Preparation,
     outcome: &Outcome,
@@ -293,8 +303,8 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
             thumbnail: vec![0; preparation.thumbnail_len()],
         })
     };
-    // Slots that are under way hold the slices before this one; whoever takes slice i's place finds
-    // that its slots are back.
+    // Slots in flight still share earlier slices. The ring is so long that a place is used again
+    // only after every slot that shares its slice has come back, so `Arc::make_mut` never copies.
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
     let mut window = Window::new(neighbours, slices, source.descending(), ring);
     let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {

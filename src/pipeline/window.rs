@@ -1,65 +1,70 @@
-//! A slice with its neighbours: what a net sees that looks at a slice and a few on either side of
-//! it.
+//! A slice with its neighbours: the input of a net that looks at a slice and a few on either side.
 
-/// A window over a volume's slices that moves by one. Holds as many prepared slices as it is given
-/// room for, at least the `2 n + 1` that it shows, whatever the volume's length; beyond the
-/// volume's ends its last slice stands again.
+/// A sliding window over the slices: each step shows one slice with `side` neighbours on either
+/// side. At the ends of the volume the first or last slice is repeated.
+///
+/// ```text
+/// side = 1, four slices     shown: 0 0 1 │ 0 1 2 │ 1 2 3 │ 2 3 3
+/// ```
+///
+/// The window holds as many slices as it is given room for, whatever the volume's length.
 #[derive(Debug)]
 pub(super) struct Window<T> {
     /// Slices on either side.
     side: usize,
     /// Of the volume.
     slices: usize,
-    /// Whether slices come with falling indices.
+    /// Whether the volume gives its slices by falling index.
     descending: bool,
-    /// Slice number i, in the order in which they come, stands at i modulo their count.
+    /// The i-th slice that was read stands at place i modulo the number of places.
     ring: Vec<T>,
-    /// Slices taken in.
+    /// Slices read so far.
     read: usize,
-    /// Slices given out.
-    given: usize,
+    /// Positions shown so far.
+    shown: usize,
 }
 
 impl<T> Window<T> {
-    /// A window of `side` slices on either side over a volume of `slices`, none of them read;
-    /// `ring` is what slices are read into, at least `2 * side + 1`. A slice's place is taken again
-    /// after as many slices as there are places.
+    /// A window with `side` neighbours on either side over a volume of `slices`, none of which was
+    /// read. Slices are read into the places of `ring`, of which there are at least
+    /// `2 * side + 1`; each place is used again after `ring.len()` slices.
     pub(super) fn new(side: usize, slices: usize, descending: bool, ring: Vec<T>) -> Self {
         debug_assert!(ring.len() > 2 * side, "no room for a slice and its neighbours");
-        Self { side, slices, descending, ring, read: 0, given: 0 }
+        Self { side, slices, descending, ring, read: 0, shown: 0 }
     }
 
-    /// Takes in what the next position needs, by `read`, which tells whether there was a slice.
-    /// Returns false when all slices have been given or none is left to read.
+    /// Moves on by one slice, and reads the slices that this position shows for the first time:
+    /// `read` fills a place and says whether there was a slice. Returns false after the last
+    /// position, and where `read` found no slice.
     pub(super) fn advance<E>(
         &mut self,
         mut read: impl FnMut(&mut T) -> Result<bool, E>,
     ) -> Result<bool, E> {
-        if self.given == self.slices {
+        if self.shown == self.slices {
             return Ok(false);
         }
-        while self.read < self.slices.min(self.given + self.side + 1) {
+        while self.read < self.slices.min(self.shown + self.side + 1) {
             let place = self.read % self.ring.len();
             if !read(&mut self.ring[place])? {
                 return Ok(false);
             }
             self.read += 1;
         }
-        self.given += 1;
+        self.shown += 1;
         Ok(true)
     }
 
     /// Index of the slice in the middle, along the third axis.
     pub(super) fn index(&self) -> usize {
-        let number = self.given - 1;
+        let number = self.shown - 1;
         if self.descending { self.slices - 1 - number } else { number }
     }
 
-    /// The slice and its neighbours, by rising index whatever the order in which they came.
+    /// The slice and its neighbours by rising index, whatever the order in which they were read.
     pub(super) fn slices(&self) -> impl Iterator<Item = &T> {
         (0..=2 * self.side).map(|i| {
             let later = if self.descending { 2 * self.side - i } else { i };
-            let number = (self.given - 1 + later).saturating_sub(self.side).min(self.slices - 1);
+            let number = (self.shown - 1 + later).saturating_sub(self.side).min(self.slices - 1);
             &self.ring[number % self.ring.len()]
         })
     }

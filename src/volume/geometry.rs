@@ -1,6 +1,6 @@
-//! Where voxels lie: affine, orientation, and the map between a file's axes and the model's.
+//! Where voxels lie: affine, orientation, and the map between stored axes and the model's.
 //!
-//! Pure arithmetic on at most four rows of numbers; no files.
+//! Arithmetic alone: nothing here reads a file or a voxel.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,13 @@ use thiserror::Error;
 
 use super::error::VolumeWarning;
 
-/// Degrees from perpendicular from which on a grid counts as sheared. Rounding to 32 bits gives
-/// 1e-5.
+/// A grid is sheared where two of its axes are more than so many degrees from perpendicular. An
+/// affine that was rounded to 32 bits is off by 1e-5.
 const SHEAR_DEGREES: f64 = 0.1;
 
-/// Largest side in millimetres below and above which the unit must be wrong. The range spans a
-/// factor of 1000, so that a body within it (a mouse's brain, a standing adult) falls out of it
-/// when its unit is wrong by that much.
+/// The least and greatest plausible length, in millimetres, of a volume's largest side. The range
+/// spans a factor of 1000: a plausible body (a mouse's brain, a standing adult) leaves it when its
+/// unit is wrong by that factor.
 pub const PLAUSIBLE_MM: [f64; 2] = [3.0, 3000.0];
 
 /// The direction in which each array axis increases: three of the letters L/R, A/P and I/S, one of
@@ -105,7 +105,7 @@ impl Affine {
         [0, 1, 2].map(|axis| self.0.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt())
     }
 
-    /// Volume in mm³ that a voxel takes, negative for a left-handed grid.
+    /// Volume of a voxel in mm³, negative for a left-handed grid.
     fn determinant(&self) -> f64 {
         let m = &self.0;
         m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
@@ -117,14 +117,14 @@ impl Affine {
     #[must_use]
     pub fn is_invertible(&self) -> bool {
         let (det, scale) = (self.determinant(), self.spacing().iter().product::<f64>());
-        // Relative to the axes' lengths, so that tiny voxels pass and axes in one plane do not.
+        // Compared with the axes' lengths, so that tiny voxels pass, and axes in one plane fail.
         self.0.iter().flatten().all(|v| v.is_finite())
             && det.is_finite()
             && det.abs() > 1e-6 * scale
             && scale > 0.0
     }
 
-    /// Degrees by which the two axes that are farthest from perpendicular are off.
+    /// The largest deviation of two axes from perpendicular, in degrees.
     fn shear_degrees(&self) -> f64 {
         let (m, spacing) = (&self.0, self.spacing());
         let cosine = |[a, b]: [usize; 2]| {
@@ -178,7 +178,7 @@ impl Geometry {
         Self { size, spacing: affine.spacing(), affine }
     }
 
-    /// Volume of a voxel in millilitres: the affine's determinant, which shear does not change.
+    /// Volume of a voxel in millilitres, right for sheared grids too.
     #[must_use]
     pub fn voxel_ml(&self) -> f64 {
         self.affine.determinant().abs() / 1000.0
@@ -267,12 +267,11 @@ impl AxisMap {
         [self.x, self.y, self.slice]
     }
 
-    /// The map from a file's orientation to the model's.
+    /// The map from the stored orientation to the model's.
     #[must_use]
     pub fn between(file: Orientation, model: Orientation) -> Self {
         Self::of(model.0.map(|wanted| {
-            // Each orientation has every anatomical axis once, so the search succeeds; 0 is never
-            // taken.
+            // The search succeeds, since each orientation has every anatomical axis once.
             let axis = file.0.iter().position(|d| d.axis == wanted.axis).unwrap_or(0);
             FileAxis { axis, reversed: file.0[axis].negative != wanted.negative }
         }))

@@ -8,22 +8,23 @@ use thiserror::Error;
 
 use super::geometry::{Affine, AxisMap, Geometry};
 
-/// How far from a voxel's centre, in voxels, a box's face may lie and still count as going through
-/// it: coordinates that people type are rounded.
+/// How far, in voxels, a box's face may miss a voxel's centre and still include that voxel:
+/// coordinates that people type are rounded.
 const SLACK: f64 = 1e-3;
 
-/// A box of a volume as a person names it. An end that is `None` is the volume's own.
+/// A box of a volume as a person names it. Where an end is `None`, the box reaches to the volume's
+/// end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Region {
-    /// Along each axis of the file, counted from 0: the first voxel, and the one after the last.
+    /// Along each stored axis, counted from 0: the first voxel, and the one after the last.
     Voxels([[Option<usize>; 2]; 3]),
     /// Along each world axis (towards right, anterior, superior), in millimetres: lowest and
-    /// highest coordinate of a voxel's centre. On an oblique grid, the voxels that enclose this
-    /// box.
+    /// highest coordinate of a voxel's centre. On an oblique grid, the region is the smallest box
+    /// of voxels that holds all of these.
     Millimetres([[Option<f64>; 2]; 3]),
 }
 
-/// A box in voxels along some order of a grid's axes.
+/// A box of voxels, along a grid's axes in whatever order the context names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct VoxelBox {
     /// Index of its first voxel along each axis.
@@ -36,13 +37,13 @@ pub struct VoxelBox {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum RegionError {
-    /// Voxels that the file does not have, or none.
+    /// No voxels, or voxels that the volume does not have.
     #[error(
         "the region {first}:{after} along the file's axis {axis} is no part of its {size} voxels: \
          give first:after, counted from 0, with first < after <= {size}"
     )]
     Voxels {
-        /// 1 for the file's fastest axis.
+        /// 1 for the fastest stored axis.
         axis: usize,
         /// First voxel.
         first: usize,
@@ -51,7 +52,7 @@ pub enum RegionError {
         /// Voxels that there are.
         size: usize,
     },
-    /// A box in space that no voxel's centre lies in.
+    /// A box in space in which no voxel's centre lies.
     #[error(
         "no voxel's centre lies in the region {}: the volume reaches from {} mm (right, anterior, \
          superior)",
@@ -72,16 +73,16 @@ fn ranges(of: &[[f64; 2]; 3]) -> String {
     of.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
-/// Rounded to a hundredth, without `-0`.
+/// A number rounded to a hundredth; -0 becomes 0.
 fn tidy(mm: f64) -> f64 {
     (mm * 100.0).round() / 100.0 + 0.0
 }
 
 impl Region {
-    /// The voxels of a grid that the region means.
+    /// The voxels of a grid that lie in the region.
     ///
     /// # Errors
-    /// [`RegionError`], where it means none or such as are not there.
+    /// [`RegionError`] where there are none, or where the grid does not have them.
     pub fn voxels(&self, grid: &Geometry) -> Result<VoxelBox, RegionError> {
         match self {
             Self::Voxels(ends) => voxels(ends, grid),
@@ -127,7 +128,7 @@ fn millimetres(ends: &[[Option<f64>; 2]; 3], grid: &Geometry) -> Result<VoxelBox
     Ok(VoxelBox { first, size })
 }
 
-/// The lowest and highest of each coordinate that a linear map gives the corners of a box.
+/// The smallest box around the image of a box under an affine map, which the box's corners decide.
 fn hull(map: impl Fn([f64; 3]) -> [f64; 3], of: [[f64; 2]; 3]) -> [[f64; 2]; 3] {
     let mut hull = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
     for corner in 0..8 {
@@ -158,13 +159,13 @@ fn invert(affine: &Affine, place: [f64; 3]) -> [f64; 3] {
 }
 
 impl VoxelBox {
-    /// All of a grid.
+    /// All voxels of a grid.
     #[must_use]
     pub fn whole(size: [usize; 3]) -> Self {
         Self { first: [0; 3], size }
     }
 
-    /// The same box where a grid of `size` has its axes in another order and direction.
+    /// The same box of a grid of `size` once the grid's axes are reordered and turned by `map`.
     #[must_use]
     pub fn oriented(&self, size: [usize; 3], map: AxisMap) -> Self {
         let first = map.axes().map(|from| {
@@ -174,14 +175,14 @@ impl VoxelBox {
         Self { first, size: map.axes().map(|from| self.size[from.axis]) }
     }
 
-    /// Slices of the grid before and behind the box, in the order in which a file stores them.
+    /// How many slices of the grid lie before and behind the box in the stored order.
     pub(super) fn outside(&self, slices: usize, map: AxisMap) -> [usize; 2] {
         let below = self.first[2];
         let above = slices - below - self.size[2];
         if map.slice.reversed { [above, below] } else { [below, above] }
     }
 
-    /// What the box is of a grid with the same axes: fewer voxels, at the same places.
+    /// The grid's part in the box: fewer voxels, at the same places. Both have the same axes.
     #[must_use]
     pub fn of(&self, grid: &Geometry) -> Geometry {
         let origin = grid.affine.apply(self.first.map(|i| i as f64));

@@ -1,9 +1,17 @@
-//! The spool: one unlinked temporary file in which slices wait when the file's order is not the
-//! model's.
+//! The spool: one unlinked temporary file that turns stored planes into slices along another axis,
+//! and such slices back into planes.
 //!
-//! It holds records, one for each slice along the model's slice axis; a record has a run for each
-//! channel and file plane. Planes come and go in blocks of at most [`BLOCK_BYTES`], so that memory
-//! is bounded and disk accesses are long.
+//! - The spool holds a record for each slice.
+//! - A record holds a run for each channel and plane: the voxels that the plane has in common with
+//!   the slice. Where planes are slices, a run is a whole plane.
+//! - Planes go through memory in blocks of at most [`BLOCK_BYTES`], so that memory is bounded, and
+//!   the runs that a block gives to a record are written at once.
+//!
+//! ```text
+//! planes    p0  p1  p2  …          a plane holds a row or column of every slice
+//! record 0  [p0∩s0][p1∩s0][p2∩s0] …
+//! record 1  [p0∩s1][p1∩s1][p2∩s1] …
+//! ```
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,10 +20,10 @@ use std::path::{Path, PathBuf};
 use super::error::SpoolError;
 use super::geometry::AxisMap;
 
-/// Most memory that a block of file planes takes (one plane, where that is larger).
+/// Most memory that a block of planes takes, but for a single plane that is larger.
 pub(super) const BLOCK_BYTES: usize = 4 << 20;
 
-/// See the module.
+/// A spool on disk; the module says how it works.
 #[derive(Debug)]
 pub(super) struct Spool {
     file: File,
@@ -25,15 +33,15 @@ pub(super) struct Spool {
     run: Vec<u8>,
 }
 
-/// How records lie in the spool and in file planes.
+/// Where the voxels of records lie, in the spool and in the planes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// Size of the file's planes and their number.
+    /// Width and height of the planes, and their number.
     size: [usize; 3],
     channels: usize,
     /// Bytes of a voxel.
     voxel: usize,
-    /// File axis along which records follow one another.
+    /// The stored axis along which slices, and so records, follow one another.
     axis: usize,
 }
 
@@ -46,7 +54,7 @@ impl Layout {
         self.size[0] * self.size[1] * self.voxel
     }
 
-    /// Bytes that one file plane gives to one record.
+    /// Bytes of a run: what one plane gives to one record.
     fn run_bytes(&self) -> usize {
         match self.axis {
             0 => self.size[1] * self.voxel,
@@ -61,24 +69,25 @@ impl Layout {
         self.channels * planes * self.run_bytes()
     }
 
-    /// Planes handled at once.
+    /// Planes of a block.
     fn block_planes(&self) -> usize {
         if self.axis == 2 { 1 } else { (BLOCK_BYTES / self.plane_bytes()).clamp(1, self.size[2]) }
     }
 
-    /// Where in the spool the runs of planes from `plane` on of one channel and record start.
+    /// Where in the spool the run starts that `plane` of a channel gives to a record. The runs of
+    /// the next planes follow it.
     fn offset(&self, record: usize, channel: usize, plane: usize) -> u64 {
         let within = if self.axis == 2 { channel } else { channel * self.size[2] + plane };
         record as u64 * self.record_bytes() as u64 + within as u64 * self.run_bytes() as u64
     }
 
-    /// Records touched by a block that starts at `plane`.
+    /// The records to which a block that starts at `plane` gives runs.
     fn records(&self, plane: usize) -> std::ops::Range<usize> {
         if self.axis == 2 { plane..plane + 1 } else { 0..self.size[self.axis] }
     }
 
-    /// Copies between a block of planes and the runs of one record:
-    /// `copy(position in block, position in run, length)`.
+    /// Calls `copy(position in block, position in runs, length)` for each stretch of bytes that a
+    /// block of planes and the runs of one record have in common.
     fn each_piece(&self, record: usize, planes: usize, mut copy: impl FnMut(usize, usize, usize)) {
         let (plane, run, row) = (self.plane_bytes(), self.run_bytes(), self.size[0] * self.voxel);
         for p in 0..planes {
@@ -113,8 +122,8 @@ impl Spool {
         SpoolError { path: self.folder.clone(), source }
     }
 
-    /// Takes in the whole file: `read` fills the next plane in the file's order (all of a
-    /// channel's, then the next channel's).
+    /// Takes in the whole volume: `read` fills the next plane in the stored order, all of one
+    /// channel and then those of the next.
     pub(super) fn fill<E: From<SpoolError>>(
         &mut self,
         mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
@@ -148,7 +157,7 @@ impl Spool {
         self.file.rewind().map_err(|e| self.failed(e))
     }
 
-    /// Passes over records that are not wanted.
+    /// Skips records that are not wanted.
     pub(super) fn skip(&mut self, records: usize) -> Result<(), SpoolError> {
         let bytes = records as i64 * self.layout.record_bytes() as i64;
         self.file.seek_relative(bytes).map_err(|e| self.failed(e))

@@ -1,7 +1,7 @@
 //! One stored plane to rows of f32 in the model's orientation, and labels back into a stored plane.
 //!
-//! The two axes of the plane are turned and flipped here. Which plane it is and how it was read, is
-//! the caller's business.
+//! The two axes of the plane are turned and flipped here. The caller knows which plane it is and
+//! how it was read.
 
 use super::geometry::AxisMap;
 use super::grid::{ByteOrder, Grid, Scaling, VoxelType};
@@ -14,15 +14,15 @@ pub(super) struct Placement {
     /// Voxels along the model's axes.
     width: usize,
     height: usize,
-    /// Place in the stored plane of the model's first voxel, and what a step along each model axis
-    /// adds.
+    /// Place in the stored plane of the model's first voxel. A step along a model axis adds
+    /// `x_step` or `y_step`.
     origin: isize,
     x_step: isize,
     y_step: isize,
 }
 
 impl Placement {
-    /// The placement for a stored grid of this size, whose axes map so.
+    /// The placement in the planes of a stored grid, whose axes `map` turns into the model's.
     pub(super) fn new(size: [usize; 3], map: AxisMap) -> Self {
         let AxisMap { x, y, slice } = map;
         let fast = if slice.axis == 0 { 1 } else { 0 };
@@ -39,7 +39,7 @@ impl Placement {
         Self { width: size[x.axis], height: size[y.axis], origin, x_step, y_step }
     }
 
-    /// The placement of a box of the model's grid within whole stored planes.
+    /// The placement of a box of the model's plane; stored planes stay whole.
     pub(super) fn within(self, part: VoxelBox) -> Self {
         let [x, y, _] = part.first.map(|first| first as isize);
         let [width, height, _] = part.size;
@@ -89,7 +89,8 @@ impl Places {
     }
 }
 
-/// Least and most finite value seen, in lanes, so that looking at a row costs next to nothing.
+/// Least and greatest finite value seen. Eight lanes make the compiler use vectors, so that looking
+/// at a row costs next to nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     least: [f32; 8],
@@ -100,9 +101,9 @@ impl Range {
     /// Nothing seen.
     pub(super) const NONE: Self = Self { least: [f32::INFINITY; 8], most: [f32::NEG_INFINITY; 8] };
 
-    /// Takes in values of which those that are not finite are NaN, as [`Decoder::decode`] makes them.
+    /// Looks at values. Those that are not finite must be NaN, as [`Decoder::decode`] makes them.
     pub(super) fn add(&mut self, values: &[f32]) {
-        // No comparison holds for NaN.
+        // NaN changes neither end, since no comparison with it holds.
         let take = |least: &mut f32, most: &mut f32, value: f32| {
             *least = if value < *least { value } else { *least };
             *most = if value > *most { value } else { *most };
@@ -116,7 +117,7 @@ impl Range {
         rest.iter().for_each(|value| take(&mut self.least[0], &mut self.most[0], *value));
     }
 
-    /// The two, where there was any value.
+    /// Both ends, where there was any finite value.
     pub(super) fn ends(&self) -> Option<[f32; 2]> {
         let least = self.least.into_iter().fold(f32::INFINITY, f32::min);
         let most = self.most.into_iter().fold(f32::NEG_INFINITY, f32::max);
@@ -136,8 +137,8 @@ impl Decoder {
         Self { voxel_type: grid.voxel_type(), byte_order: grid.byte_order() }
     }
 
-    /// Decodes the voxels of `plane` that stand at the places of `places` into `out`, scaled.
-    /// Values that are not finite become NaN; returns how many there are.
+    /// Decodes the voxels at `places` of the stored `plane` into `out`, scaled. Values that are not
+    /// finite become NaN; returns how many there are.
     pub(super) fn decode(
         self,
         plane: &[u8],

@@ -144,8 +144,8 @@ proptest! {
         prop_assert_eq!(found.ends.map(f32::to_bits), sorted(&voxels, [p.0, p.1]));
     }
 
-    /// Of whole numbers one pass is enough, and a voxel that is none, late in the volume, changes
-    /// nothing but that.
+    /// Of whole numbers one pass is enough, and a voxel that is no integer, late in the volume,
+    /// changes nothing but that.
     #[test]
     fn percentiles_of_whole_numbers_take_one_pass(
         whole in prop::collection::vec(any::<i16>(), 1..200),

@@ -1,7 +1,7 @@
-//! A file's bytes in order: opened once, decompressed where its content is gzip, and checked to the
-//! very end.
+//! A file's bytes in order. The file is opened once, decompressed where its content is gzip, and
+//! read to its very end, where checksums stand.
 //!
-//! Knows nothing of headers and voxels but their count.
+//! Knows how many bytes are wanted, and nothing of what they mean.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -15,30 +15,30 @@ use flate2::bufread::GzDecoder;
 
 use super::super::error::VolumeError;
 
-/// Bytes that a byte of DEFLATE data can become at most: a match of 258 bytes takes at least two
+/// Most bytes that one byte of DEFLATE data can become: a match of 258 bytes takes at least two
 /// bits (RFC 1951, 3.2.5).
 const MAX_EXPANSION: u64 = 1032;
 
 /// Bytes read from the disk at once.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Tells from outside that reading is to end; looked at before each read of [`BUFFER_BYTES`].
+/// A flag by which another thread ends reading. It is looked at before each read of
+/// [`BUFFER_BYTES`].
 pub(super) type Stop = Option<Arc<AtomicBool>>;
 
-/// An open file. It is never opened again: a further pass seeks back, so that another file which
-/// takes the name meanwhile is not taken for this one.
+/// An open file. A further pass seeks back and never opens the path again, so that a file which
+/// takes the name meanwhile is not mistaken for this one.
 #[derive(Debug)]
 pub(super) struct Input {
     path: PathBuf,
     file: Arc<File>,
-    /// What the file was when it was opened; `None` for what cannot be read twice, a pipe for
-    /// instance.
+    /// The file's identity when it was opened; `None` for a pipe, which cannot be read twice.
     stamp: Option<Stamp>,
     stop: Stop,
 }
 
-/// What tells a file from another and from its own later content. A change that leaves size and
-/// time of modification as they were, within the clock's grain, goes unnoticed.
+/// What distinguishes a file from other files and from its own later content. A change that leaves
+/// size and time of modification as they were, within the clock's grain, goes unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Stamp {
     length: u64,
@@ -132,7 +132,7 @@ fn decompressed<R: Read + Send + 'static>(
     })
 }
 
-/// What a failed read of a file is.
+/// The error of a failed read of a file.
 pub(super) fn failed(path: &Path, source: io::Error) -> VolumeError {
     match stopped(&source) {
         true => VolumeError::Interrupted { path: path.to_owned() },
@@ -140,12 +140,12 @@ pub(super) fn failed(path: &Path, source: io::Error) -> VolumeError {
     }
 }
 
-/// Whether a read ended because it was to stop.
+/// Whether a read ended because [`Stop`] was set.
 pub(super) fn stopped(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Stopped>())
 }
 
-/// See [`stopped`].
+/// The error inside a read that ended because [`Stop`] was set.
 #[derive(Debug)]
 struct Stopped;
 
@@ -157,7 +157,7 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// The file itself: repeats what a signal cut short, and ends when it is to stop.
+/// The file itself. Reads that a signal cuts short are repeated; reads end once [`Stop`] is set.
 struct Watched<R> {
     inner: R,
     stop: Stop,
@@ -182,8 +182,8 @@ fn begins_member(bytes: &[u8]) -> bool {
     matches!(bytes, [0x1f] | [0x1f, 0x8b, ..])
 }
 
-/// The members of a gzip file, one after another. What follows the last one is left unread, as gzip
-/// itself does: transfers and tapes pad files.
+/// The members of a gzip file, one after another. Bytes behind the last member are left unread, as
+/// gzip itself leaves them, since transfers and tapes pad files.
 struct Members<R>(Option<GzDecoder<BufReader<R>>>);
 
 impl<R: Read> Read for Members<R> {
@@ -202,8 +202,8 @@ impl<R: Read> Read for Members<R> {
     }
 }
 
-/// Gives a known number of bytes, and looks past the last of them before it hands it out: only
-/// there does gzip tell whether its checksum holds.
+/// Gives a known number of bytes. Before it gives the last of them, it reads on to the end, since
+/// only there gzip says whether its checksum holds.
 pub(super) struct Whole<R> {
     inner: R,
     left: u64,
@@ -223,7 +223,7 @@ impl<R: Read> Read for Whole<R> {
         let n = (&mut self.inner).take(self.left).read(out)?;
         self.left -= n as u64;
         if n > 0 && self.left == 0 {
-            // To the end, since every byte that follows is under the checksum, too.
+            // Bytes that follow are under the checksum, too.
             self.trailing = io::copy(&mut self.inner, &mut io::sink())? > 0;
         }
         Ok(n)

@@ -1,9 +1,9 @@
-//! A NIfTI header's numbers as they are stored, version 1 or 2: read from bytes, and written for a
-//! label volume.
+//! The numbers of a NIfTI header as they are stored, in version 1 or 2: read from bytes, and
+//! written for a label volume.
 //!
 //! Formats: <https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h> and
-//! <https://nifti.nimh.nih.gov/pub/dist/doc/nifti2.h>. Only what voxels and their placement need is
-//! kept: texts may name the patient, and times of slices mean nothing to labels.
+//! <https://nifti.nimh.nih.gov/pub/dist/doc/nifti2.h>. Only numbers about voxels and their
+//! placement are kept: texts may name the patient, and times of slices mean nothing to labels.
 
 use nifti::{Endianness, NiftiError, NiftiHeader};
 
@@ -17,7 +17,7 @@ pub(super) enum Version {
 }
 
 impl Version {
-    /// Bytes of a header without what follows it.
+    /// Bytes of a header, without the extension that may follow.
     pub(super) fn header_len(self) -> usize {
         match self {
             Self::One => 348,
@@ -25,8 +25,8 @@ impl Version {
         }
     }
 
-    /// The version that the magic says, and whether voxels lie in a file of their own. `bytes` are
-    /// the first 348.
+    /// The version that the magic in a file's first 348 bytes says, and whether voxels lie in a
+    /// file of their own.
     pub(super) fn of(bytes: &[u8]) -> Option<(Self, bool)> {
         let at = |from: usize| bytes.get(from..from + 4);
         match (at(4), at(344)) {
@@ -76,8 +76,8 @@ pub(in crate::volume) struct Fields {
 }
 
 impl Fields {
-    /// Reads a header of as many bytes as its version has. `nifti` knows version 1; nothing is
-    /// allocated from what either says.
+    /// Reads a header from its [`Version::header_len`] bytes, with the crate `nifti` where it is one
+    /// of version 1. Nothing is allocated from what a header claims.
     ///
     /// # Errors
     /// What `nifti` says of a version 1 header.
@@ -93,7 +93,7 @@ impl Fields {
             version: Version::One,
             pair,
             big_endian: header.endianness == Endianness::Big,
-            // `nifti` has sizes without a sign.
+            // The crate `nifti` takes sizes as unsigned, the format has signed ones.
             dim: header.dim.map(|size| size.cast_signed().into()),
             datatype: header.datatype,
             pixdim: header.pixdim.map(f64::from),
@@ -232,8 +232,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Of a version 2 header. Its byte order is told as nifti_clib and nibabel do: by the number of
-    /// dimensions and, where that is 0, by the header's length.
+    /// Numbers of a version 2 header. As in nifti_clib and nibabel, the number of dimensions
+    /// decides the byte order, and the header's length does where that number is implausible in
+    /// both orders.
     fn new(bytes: &'a [u8]) -> Self {
         let [little, big] = [false, true].map(|big_endian| Self { bytes, big_endian });
         let plausible = |from: &Self| (1..=7).contains(&from.i64(16));

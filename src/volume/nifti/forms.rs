@@ -27,8 +27,8 @@ use super::super::error::VolumeWarning;
 use super::super::geometry::{Affine, Geometry};
 use super::fields::{Fields, Version};
 
-/// Below this, what a version 1 quaternion's squared norm lacks to 1 is taken for rounding of
-/// 32-bit numbers, and the turn for half a one: nifti_clib's bound, which most readers share.
+/// A version 1 quaternion stands for half a turn where its squared norm is closer to 1 than this:
+/// the rest is rounding of 32-bit numbers. The bound is nifti_clib's, which most readers share.
 const HALF_TURN: f64 = 1e-7;
 
 /// A declared form that cannot be used: the field, what it says, what it may say.
@@ -79,7 +79,7 @@ fn millimetres(xyzt_units: i32, length: f64) -> f64 {
     }
 }
 
-/// Sizes of `pixdim[1..4]`, 1 where there is none.
+/// The spacing in `pixdim[1..4]`, without sign; 1 where it is 0 or not finite.
 fn spacing(fields: &Fields) -> [f64; 3] {
     [1, 2, 3].map(|i| {
         let size = fields.pixdim[i].abs();
@@ -111,7 +111,7 @@ fn refuse_unusable(fields: &Fields) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// Without any form: x to the left, the grid's centre at the origin.
+/// The placement of a grid without any form: x to the left, the grid's centre at the origin.
 fn centred(fields: &Fields, size: [usize; 3]) -> Affine {
     let mut rows = [[0.0; 4]; 3];
     for (axis, size_of_step) in spacing(fields).into_iter().enumerate() {
@@ -122,8 +122,8 @@ fn centred(fields: &Fields, size: [usize; 3]) -> Affine {
     Affine(rows)
 }
 
-/// The quaternion form; formula in nifti1.h under "method 2". Not finite where one of its numbers
-/// is not.
+/// The affine of the quaternion form, by the formula in nifti1.h under "method 2". It is not finite
+/// where one of the form's numbers is not.
 fn qform(fields: &Fields) -> Affine {
     let norm = fields.quatern.iter().map(|v| v * v).sum::<f64>();
     let rest = 1.0 - norm;

@@ -74,7 +74,7 @@ impl NiftiHeader {
     pub(super) fn open(path: &Path, stop: &Stop) -> Result<(Self, Files, Stream), VolumeError> {
         let header_path = sibling(path, "img", "hdr").unwrap_or_else(|| path.to_owned());
         let header = Input::open(&header_path, stop.clone())?;
-        // Both files of a pair at once, lest one be replaced between.
+        // Both files of a pair are opened at once, so that none can be replaced in between.
         let image = sibling(&header_path, "hdr", "img")
             .map(|path| (Input::open(&path, stop.clone()), path));
         let mut stream = header.start()?;
@@ -120,9 +120,12 @@ impl Files {
     }
 }
 
-/// The other file of an `.hdr`/`.img` pair: the same name with its ending replaced, in the same
-/// case, in small letters or in capitals, compressed or not, as it exists; where none does, in the
-/// same case.
+/// The other file of an `.hdr`/`.img` pair: the first that exists of
+///
+/// - the name with its ending replaced in the same case, in small letters, in capitals;
+/// - each of them plain, with `.gz`, with `.GZ`.
+///
+/// Where none exists, the first of these names. `None` where the name does not end in `from`.
 fn sibling(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let is = |p: &Path, e: &str| p.extension().is_some_and(|x| x.eq_ignore_ascii_case(e));
     let plain = if is(path, "gz") { path.with_extension("") } else { path.to_owned() };
@@ -170,7 +173,7 @@ fn parse(path: &Path, stream: &mut Stream) -> Result<Fields, VolumeError> {
     if length < whole {
         return Err(not_nifti(path, format!("only {length} bytes of a {whole}-byte header"), COPY));
     }
-    // Bytes that a transfer as text would change; some programs leave them zero.
+    // These bytes show whether a transfer as text changed line ends. Some programs leave them zero.
     if version == Version::Two && !matches!(&bytes[8..12], b"\r\n\x1a\n" | [0, 0, 0, 0]) {
         return Err(not_nifti(path, "a NIfTI-2 header whose line ends were changed", COPY));
     }
@@ -240,7 +243,8 @@ impl Checker<'_> {
         Ok(NiftiHeader { grid, data_path, data_offset, scaling })
     }
 
-    /// Of the dimensions behind the third, 0 is read as 1: there is nothing along them.
+    /// Sizes of the three axes, and channels. A size of 0 behind the third axis is read as 1, since
+    /// some programs leave it.
     fn size(&self) -> Result<([usize; 3], usize), VolumeError> {
         let dim = self.raw.dim;
         if !(1..=7).contains(&dim[0]) {
@@ -289,7 +293,7 @@ impl Checker<'_> {
         let (offset, header) = (self.raw.vox_offset, self.raw.version.header_len());
         let least = if self.raw.pair { 0 } else { header };
         if offset == 0.0 {
-            // Some tools write it for "right after the header and its 4 extension bytes".
+            // Some tools mean "right after the header and its 4 extension bytes" by 0.
             return Ok(if self.raw.pair { 0 } else { header as u64 + 4 });
         }
         if !offset.is_finite() || offset < least as f64 || offset > 1e9 {

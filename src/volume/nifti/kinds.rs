@@ -1,12 +1,12 @@
-//! What a file is that is no NIfTI, told by its first bytes, and what to do about it.
+//! What a file that is no NIfTI is, by its first bytes, and what its owner can do.
 
 /// What was found and what to do.
 pub(super) type Kind = (&'static str, &'static str);
 
-/// What to do about a file of which nothing is known.
+/// What to do about a file of an unknown kind.
 pub(super) const CONVERT: &str = "convert it, for instance with dcm2niix";
 
-/// Beginnings that are enough.
+/// Kinds that a file's beginning alone decides.
 const BEGINNINGS: [(&[u8], Kind); 27] = [
     (b"\x28\xb5\x2f\xfd", ("a Zstandard file", "decompress it first with zstd -d")),
     (b"BZh", ("a bzip2 file", "decompress it first with bzip2 -d")),
@@ -44,7 +44,7 @@ const CONVERT_ITK: &str = "convert it, for instance with SimpleITK or 3D Slicer"
 
 const DICOM: &str = "convert the series that it belongs to with dcm2niix";
 
-/// Knows a file by its first 348 bytes, or fewer where there are no more.
+/// The kind of a file, by its first 348 bytes or by all of a shorter file.
 pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
     let begins =
         BEGINNINGS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);
@@ -64,7 +64,8 @@ pub(super) fn of(bytes: &[u8]) -> Option<Kind> {
     }
 }
 
-/// A data set that begins with group 2 or 8: by explicit representation (two capitals), or by a
+/// Whether this is a DICOM data set without preamble. It begins with an element of group 2 or 8,
+/// which is followed by a value representation (two capitals) or, where that is implicit, by a
 /// short length.
 fn bare_dicom(bytes: &[u8]) -> bool {
     let [group, 0, element, 0, a, b, c, d, ..] = *bytes else { return false };
@@ -73,7 +74,8 @@ fn bare_dicom(bytes: &[u8]) -> bool {
         && (representation || (u32::from_le_bytes([a, b, c, d]) <= 128 && a > 0))
 }
 
-/// Version 1, sizes of three axes and frames, and a type that the format has; all big-endian.
+/// Whether this is a FreeSurfer volume: big-endian numbers for version 1, sizes of three axes,
+/// frames, and one of the format's types.
 fn mgh(bytes: &[u8]) -> bool {
     let number = |i: usize| {
         bytes.get(4 * i..4 * i + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]))
@@ -83,7 +85,8 @@ fn mgh(bytes: &[u8]) -> bool {
         && matches!(number(5), Some(0 | 1 | 3 | 4 | 10))
 }
 
-/// The length that NIfTI took over from ANALYZE, in either byte order.
+/// Whether this is an ANALYZE header: it begins with its length of 348, as NIfTI-1 does, in either
+/// byte order.
 fn analyze(bytes: &[u8]) -> bool {
     bytes.len() >= 348 && matches!(bytes[..4], [0x5c, 1, 0, 0] | [0, 0, 1, 0x5c])
 }

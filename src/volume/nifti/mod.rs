@@ -1,8 +1,14 @@
 //! NIfTI, versions 1 and 2: the one file format that is read and written.
 //!
-//! A header is found in bytes and parsed into numbers, which are validated into a
-//! [`Grid`](super::Grid); planes follow it. Where a file is something else, the error names what it
-//! is.
+//! | file | job |
+//! |---|---|
+//! | `bytes` | a file's bytes, decompressed and watched for changes |
+//! | `fields` | a header's numbers, from bytes and to bytes |
+//! | `forms` | the placement that these numbers mean |
+//! | `header` | finds, parses and validates a header into a [`Grid`](super::Grid) |
+//! | `kinds` | names files that are something else |
+//! | `reader` | planes in |
+//! | `labels` | labels out |
 
 mod bytes;
 mod fields;
