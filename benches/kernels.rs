@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use monet::engine::int8::{Kernel, Plan, QuantGraph, Size};
+use monet::core::{Kernel, Plan, QuantGraph, Size};
 use monet_testing::nets;
 
 /// Input channels, output channels, dilation, side of the tensors.

@@ -6,7 +6,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use monet::engine::{self, int8::Kernel};
+use monet::core::Kernel;
+use monet::engine::EngineFactory;
 use monet::package::{Fit, IntensityStats, Package};
 use monet::volume::{SliceSource, SourceOptions};
 
@@ -49,8 +50,8 @@ fn stages(c: &mut Criterion) {
     let input = input.repeat(fit.net_len() / fit.slice_len());
     let [net_height, net_width] = fit.net_size();
     let mut labels = vec![0; net_height * net_width];
-    let mut engines = engine::engines(&package, fit.net_size(), 1, Kernel::best())
-        .expect("the embedded net loads");
+    let mut engines =
+        Kernel::best().make(&package, fit.net_size(), 1).expect("the embedded net loads");
     one.bench_function("infer", |b| {
         b.iter(|| {
             engines[0].segment(black_box(&[&input]), &mut labels).expect("the embedded net runs")

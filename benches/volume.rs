@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
+use monet::onnx::EngineChoice;
 use monet::package::Package;
 use monet::pipeline::{self, FileJob, Model};
 use monet_testing::nifti::Nifti;
@@ -26,7 +27,7 @@ fn volume(c: &mut Criterion) {
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(SIZE[2] as u64));
     for threads in [1, 2] {
-        let mut model = Model::new(package.clone(), threads, Kernel::best());
+        let mut model = Model::new(package.clone(), threads, EngineChoice::Int8(Kernel::best()));
         group.bench_function(format!("{threads} thread(s)"), |b| {
             b.iter(|| {
                 pipeline::segment_file(&mut model, &job, &Arc::default(), &mut |_, _| ())

@@ -25,7 +25,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use monet::engine::int8::Kernel;
+//! use monet::core::Kernel;
 //! use monet::package::Package;
 //! use monet::pipeline::{self, FileJob, Model};
 //!
@@ -45,16 +45,17 @@
 pub mod atomic;
 pub mod engine;
 pub mod measure;
+#[cfg(feature = "tract")]
+pub mod onnx;
 pub mod package;
 pub mod paths;
 pub mod pipeline;
-#[cfg(feature = "cli")]
 pub mod profile;
-#[cfg(feature = "cli")]
 pub mod targets;
 pub mod text;
 mod unfinished;
 pub mod volume;
 mod whole;
 
+pub use monet_core as core;
 pub use unfinished::abandon_outputs;

@@ -31,7 +31,6 @@ pub(crate) fn bytes(
 ///
 /// # Errors
 /// As [`bytes`]; [`io::ErrorKind::InvalidData`] where it is no UTF-8.
-#[cfg(feature = "cli")]
 pub(crate) fn text(path: &Path, limit: u64) -> io::Result<String> {
     let bytes = bytes(path, 0, |_| limit)?;
     String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.utf8_error()))

@@ -4,8 +4,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use monet::engine::int8::Kernel;
-use monet::engine::{Engine, EngineError, engines};
+use monet::core::Kernel;
+use monet::engine::{Engine, EngineError, EngineFactory};
 use monet::measure::{LabelStats, Preview};
 use monet::package::{Fit, IntensityStats, Manifest, Package};
 use monet::pipeline::stream::{self, Labelled, Preparation};
@@ -43,7 +43,7 @@ type Engines = fn([usize; 2], usize) -> Vec<Box<dyn Engine>>;
 
 /// The embedded package's own.
 fn embedded(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {
-    engines(&Package::embedded(), size, workers, Kernel::best()).unwrap()
+    Kernel::best().make(&Package::embedded(), size, workers).unwrap()
 }
 
 fn brighter(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {

@@ -13,7 +13,7 @@ use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
 
 use super::segment::{SegmentArgs, progress_bar, tell};
-use super::{Outcome, interrupt, reports, terminal};
+use super::{Outcome, interrupt, nets, reports, terminal};
 
 /// Segments all volumes; a signal ends it within a second.
 ///
@@ -26,19 +26,13 @@ pub(super) fn run(jobs: Vec<FileJob>, args: SegmentArgs) -> Result<Outcome> {
     ended.unwrap_or_else(|| batch.finish(true))
 }
 
-/// The model; an ONNX file of the user's is tried in another process before this one plans it.
-#[cfg_attr(not(feature = "tract"), allow(unused_variables, reason = "only tract is tried"))]
+/// The model, whose trials end with an interrupt.
 fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
-    let package = super::package(args.model.as_deref())?;
-    let model = Model::new(package, args.threads.into(), args.engine.choose()?);
-    #[cfg(feature = "tract")]
-    if let Some(path) = &args.model {
-        let trial = super::trial::Trial::new(path, super::trial::FIRST_SLICE, &args.engine)?;
-        let interrupted = interrupted.clone();
-        let stop = move || interrupted.load(Ordering::Relaxed);
-        return Ok(model.with_trial(move |package, size| trial.run(package, size, &stop)));
-    }
-    Ok(model)
+    let path = args.model.as_deref();
+    let package = super::package(path)?;
+    let interrupted = interrupted.clone();
+    let factory = nets::factory(path, &args.engine, move || interrupted.load(Ordering::Relaxed))?;
+    Ok(Model::new(package, args.threads.into(), factory))
 }
 
 /// The volumes, and how far they are: told by the thread that segments or, where that is stuck, by

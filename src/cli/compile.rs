@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use monet::package::{Net, plan_file};
+use monet::text::shown;
 
-use super::Outcome;
+use super::{Outcome, nets, reports, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,12 +18,9 @@ Examples:
 /// Turn a package into one plan file, which the lean build runs, too
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[cfg_attr(
-    not(feature = "tract"),
-    allow(dead_code, reason = "this build only says that it cannot")
-)]
 pub(super) struct CompileArgs {
-    /// Manifest of the package; the embedded one when not given
+    /// Manifest of the package; when not given, the embedded package, which is a plan in the binary
+    /// already
     #[arg(value_name = "PACKAGE.toml")]
     package: Option<PathBuf>,
     /// Plan file to write
@@ -37,37 +36,22 @@ pub(super) struct CompileArgs {
 /// # Errors
 /// A package that cannot be loaded or whose net the int8 engine does not take as a whole, a file
 /// that cannot be written.
-#[cfg(feature = "tract")]
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
-    use anyhow::{Context, ensure};
-    use monet::package::{Net, plan_file};
-
-    use super::reports;
-
-    let package = super::package(args.package.as_deref())?;
-    let output = monet::text::shown(&args.output);
-    ensure!(matches!(package.net, Net::Onnx(_)), "{}: is a plan already", package.origin);
     let model = args.package.as_deref();
+    let package = super::package(model)?;
+    let is_plan = matches!(package.net, Net::Plan(_));
+    ensure!(model.is_none() || !is_plan, "{}: is a plan already", package.origin);
     ensure!(
         !reports::is_stdout(&args.output),
         "a plan goes to a file, not to standard output: -o FILE.plan"
     );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
-    let file = monet::engine::compile(&package)?;
+    let package = nets::to_plan(&package)?;
+    let file = plan_file::seal(&package.manifest, package.net.bytes());
+    let output = shown(&args.output);
     plan_file::write(&args.output, &file, args.force)
         .with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
-    super::terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;
+    terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;
     Ok(Outcome::Done)
-}
-
-/// Runs the command, which this build does not have.
-///
-/// # Errors
-/// Always.
-#[cfg(not(feature = "tract"))]
-pub(super) fn run(_: &CompileArgs) -> Result<Outcome> {
-    anyhow::bail!(
-        "this build runs plans and cannot make them: use `monet compile` of the full build"
-    )
 }

@@ -12,7 +12,7 @@ use monet::profile::{self, Change, Kind, Profile, Question};
 use monet::targets::{Target, VOLUME_SLICES};
 use monet::text::shown;
 
-use super::{reports, terminal};
+use super::{nets, reports, terminal};
 
 pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target \
     raspberry-pi-4 --predict --volume 512x512x300 --html page.html
@@ -93,7 +93,8 @@ impl DeskArgs {
             Some(kernel) => target.clone().with_kernel(kernel)?,
             None => target.clone(),
         };
-        Ok(profile::predict(package, &target, &question)?)
+        let package = nets::to_plan(package).context("only quantized nets can be predicted")?;
+        Ok(profile::predict(&package, &target, &question)?)
     }
 }
 

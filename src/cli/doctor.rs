@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use monet::atomic;
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
 use monet::engine::{KernelCheck, self_test};
 use monet::measure::Machine;
 use monet::package::Package;

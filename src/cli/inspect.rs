@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use monet::engine::{self, Summary};
+use monet::engine::Summary;
 use monet::package::{Manifest, Package};
 use monet::text::plain;
 use serde::Serialize;
 
-use super::{Outcome, terminal};
+use super::{Outcome, nets, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,14 +29,12 @@ pub(super) struct InspectArgs {
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
     size: Option<[usize; 2]>,
     #[command(flatten)]
-    engine: super::EngineArgs,
+    engine: nets::EngineArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Do it as a trial, within these bounds
-    #[cfg(feature = "tract")]
-    #[arg(long, hide = true, value_parser = super::trial::parse)]
-    trial: Option<engine::Needs>,
+    #[command(flatten)]
+    trial: nets::TrialArgs,
 }
 
 #[derive(Serialize)]
@@ -52,20 +50,13 @@ struct Inspection<'a> {
 /// # Errors
 /// A package that cannot be loaded.
 pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
-    #[cfg(feature = "tract")]
-    args.trial.map(super::trial::bind).transpose()?;
+    let is_trial = args.trial.bind()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
-    #[cfg(feature = "tract")]
-    if let (Some(model), None) = (&args.model, args.trial) {
-        // Tract reads the whole net, whatever would run it.
-        super::trial::Trial::new(model, &["inspect"], &args.engine)?.with_tract().run(
-            &package,
-            size,
-            &|| false,
-        )?;
+    if let (Some(model), false) = (&args.model, is_trial) {
+        nets::try_inspect(model, &args.engine, &package, size)?;
     }
-    let net = engine::describe(&package, size, args.engine.choose()?)?;
+    let net = nets::describe(&package, size, args.engine.choose()?)?;
     if args.json {
         let inspection = Inspection {
             origin: &package.origin,

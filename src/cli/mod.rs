@@ -8,22 +8,19 @@ mod doctor;
 mod evaluate;
 mod inspect;
 mod interrupt;
+mod nets;
 mod profile;
 mod region;
 mod reports;
 mod segment;
 mod targets;
 mod terminal;
-#[cfg(feature = "tract")]
-mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use monet::engine::Choice;
-use monet::engine::int8::Kernel;
 use monet::package::{Package, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several \
@@ -112,56 +109,9 @@ fn package(model: Option<&Path>) -> Result<Package> {
 
 /// The package named, or the embedded one; an ONNX file without manifest too, for slices of this
 /// size or the file's own.
-#[cfg_attr(not(feature = "tract"), allow(unused_variables, reason = "only tract reads ONNX files"))]
 fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Package> {
-    match model {
-        #[cfg(feature = "tract")]
-        Some(path) if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) => {
-            Ok(monet::engine::bare(path, size)?)
-        }
-        _ => package(model),
-    }
-}
-
-/// The choice of engine and kernel, common to the commands that run nets.
-#[derive(Debug, clap::Args)]
-struct EngineArgs {
-    /// What runs the net: the int8 engine where the net is quantized and tract elsewhere, or tract
-    /// alone
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
-    engine: EngineName,
-    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod
-    /// or neon-i8mm; the fastest that the CPU has when not given
-    #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
-    kernel: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum EngineName {
-    Auto,
-    #[cfg(feature = "tract")]
-    Tract,
-}
-
-impl EngineArgs {
-    /// The same choice for another command line.
-    fn repeated(&self) -> Vec<String> {
-        let name = match self.engine {
-            EngineName::Auto => "auto",
-            #[cfg(feature = "tract")]
-            EngineName::Tract => "tract",
-        };
-        let kernel = self.kernel.iter().map(|kernel| format!("--kernel={kernel}"));
-        [format!("--engine={name}")].into_iter().chain(kernel).collect()
-    }
-
-    fn choose(&self) -> Result<Choice> {
-        Ok(match self.engine {
-            EngineName::Auto => Choice::Int8(Kernel::choose(self.kernel.as_deref())?),
-            #[cfg(feature = "tract")]
-            EngineName::Tract => Choice::Tract,
-        })
-    }
+    let bare = model.map(|path| nets::package_of_onnx(path, size)).transpose()?.flatten();
+    bare.map_or_else(|| package(model), Ok)
 }
 
 /// Height and width of a slice, as `256x256`.

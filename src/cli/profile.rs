@@ -14,7 +14,7 @@ use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
 use monet::text::plain;
 
-use super::{Outcome, reports, terminal};
+use super::{Outcome, nets, reports, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub(super) struct ProfileArgs {
     )]
     runs: u32,
     #[command(flatten)]
-    engine: super::EngineArgs,
+    engine: nets::EngineArgs,
     /// Hold the result against the budget of a target: a name that `monet targets` lists, or a TOML
     /// file of your own
     #[arg(long, value_name = "NAME|FILE.toml")]
@@ -89,10 +89,8 @@ pub(super) struct ProfileArgs {
     /// Segment one slice and say so: what a cold start times
     #[arg(long, hide = true)]
     first_slice: bool,
-    /// Do it as a trial, within these bounds
-    #[cfg(feature = "tract")]
-    #[arg(long, hide = true, value_parser = super::trial::parse)]
-    trial: Option<monet::engine::Needs>,
+    #[command(flatten)]
+    trial: nets::TrialArgs,
 }
 
 /// Runs the command.
@@ -105,12 +103,11 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     if args.desk.compare(args.html.as_deref(), args.force)? {
         return Ok(Outcome::Done);
     }
-    #[cfg(feature = "tract")]
-    args.trial.map(super::trial::bind).transpose()?;
+    args.trial.bind()?;
     let target = args.target.as_deref().map(Target::find).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     if args.first_slice {
-        profile::first_slice(&package, size(args, &package), args.engine.choose()?)?;
+        profile::first_slice(&package, &mut args.engine.choose()?, size(args, &package))?;
         terminal::print(&format!("{FIRST_SLICE}\n"))?;
         return Ok(Outcome::Done);
     }
@@ -146,32 +143,26 @@ fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
 fn profile(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     #[cfg(feature = "desk")]
     if let Some(target) = target.filter(|_| args.desk.predicts()) {
-        return args.desk.predict(package, target, args.threads, args.engine.kernel.as_deref());
+        return args.desk.predict(package, target, args.threads, args.engine.kernel());
     }
     measure(args, package, target)
 }
 
 fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     let size = size(args, package);
-    let engine = args.engine.choose()?;
-    #[cfg(feature = "tract")]
+    let mut engines = args.engine.choose()?;
     if let Some(model) = &args.model {
-        super::trial::Trial::new(model, super::trial::FIRST_SLICE, &args.engine)?.run(
-            package,
-            size,
-            &|| false,
-        )?;
+        nets::try_first_slice(model, &args.engine, package, size)?;
     }
     let settings = Settings {
         size,
         threads: args.threads.map_or_else(|| threads(target), usize::from),
         runs: args.runs as usize,
-        engine,
         slices: VOLUME_SLICES,
     };
     // Measured first: a package that cannot run is told once, by this process and not by those
     // started for the cold start.
-    let mut profile = profile::measure(package, &settings)?;
+    let mut profile = profile::measure(package, &mut engines, &settings)?;
     profile.start = Some(start(args, package, size)?);
     Ok(profile)
 }
@@ -185,7 +176,7 @@ fn threads(target: Option<&Target>) -> usize {
 /// Times first slices: of new processes, and of this one; the median of a few.
 fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Start> {
     const TIMINGS: usize = 5;
-    let engine = args.engine.choose()?;
+    let mut engines = args.engine.choose()?;
     let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
     command.args(["profile", "--first-slice", "--size", &format!("{}x{}", size[0], size[1])]);
     command.args(args.engine.repeated());
@@ -203,7 +194,7 @@ fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Star
             child.wait()?.success() && line.trim() == FIRST_SLICE,
             "cold start: the new process failed"
         );
-        *warm = profile::first_slice(package, size, engine)?;
+        *warm = profile::first_slice(package, &mut engines, size)?;
     }
     let median = |mut times: [f64; TIMINGS]| {
         times.sort_by(f64::total_cmp);

@@ -61,7 +61,7 @@ pub(super) struct SegmentArgs {
     #[command(flatten)]
     part: RegionArgs,
     #[command(flatten)]
-    pub(super) engine: super::EngineArgs,
+    pub(super) engine: super::nets::EngineArgs,
     /// Print nothing but errors
     #[arg(short, long)]
     pub(super) quiet: bool,

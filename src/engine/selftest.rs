@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
+use monet_core::Kernel;
 use serde::Serialize;
 
-use super::int8::Kernel;
-use super::{Engine, EngineError, QuantizedEngine};
+use super::quantized::QuantizedEngine;
+use super::{Engine, EngineError};
 use crate::package::{Package, sha256};
 
-/// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes and
-/// says what to put here.
+/// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes; its
+/// message is the new value.
 const LABELS: &str = "4ed4b2b4b8947b84511053b18958b5be6f21f154c2e04e2587628320a2c1dcdd";
 
 /// A kernel put to the test.
@@ -17,11 +18,11 @@ const LABELS: &str = "4ed4b2b4b8947b84511053b18958b5be6f21f154c2e04e2587628320a2
 pub struct KernelCheck {
     /// The kernel's name.
     pub kernel: &'static str,
-    /// SHA-256 of the labels that it gave.
+    /// SHA-256 of the labels that the kernel computed.
     pub labels_sha256: String,
-    /// Whether they are the ones that every kernel must give.
+    /// Whether the labels are those that every kernel must give.
     pub healthy: bool,
-    /// Time of that slice, the first of its kernel, milliseconds.
+    /// Milliseconds of the slice, which is the kernel's first.
     pub ms: f64,
 }
 
@@ -35,8 +36,7 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
     let size = [package.manifest.input.height, package.manifest.input.width];
     let input = slice(package.manifest.input.planes(), size);
     let check = |kernel: Kernel| {
-        let needs_tract = || EngineError::NeedsTract { origin: package.origin.clone() };
-        let mut engine = QuantizedEngine::new(&package, size, kernel)?.ok_or_else(needs_tract)?;
+        let mut engine = QuantizedEngine::new(&package, size, kernel)?;
         let mut labels = vec![0; size[0] * size[1]];
         let clock = Instant::now();
         engine.segment(&[&input], &mut labels)?;
@@ -53,7 +53,8 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
 }
 
 /// Two grey ellipses in brighter texture, the same in all planes, as large as the slices that the
-/// model knows. Whole numbers and one division, so that it is the same to the bit on every machine.
+/// model was trained on. Computed from integers and one division, so that every machine makes the
+/// same bits.
 fn slice(planes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
     let value = |i: usize| {
         let (y, x) = ((i / width) as i32, (i % width) as i32);
@@ -91,7 +92,7 @@ mod tests {
     fn the_labels_of_the_slice_are_more_than_background() {
         let package = Package::embedded();
         let size = [package.manifest.input.height, package.manifest.input.width];
-        let mut engine = QuantizedEngine::new(&package, size, Kernel::best()).unwrap().unwrap();
+        let mut engine = QuantizedEngine::new(&package, size, Kernel::best()).unwrap();
         let mut labels = vec![0; size[0] * size[1]];
         engine.segment(&[&slice(package.manifest.input.planes(), size)], &mut labels).unwrap();
         for class in 0..package.manifest.classes() {

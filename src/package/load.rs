@@ -160,18 +160,7 @@ impl Package {
         read(path, "an ONNX file (.onnx)", |_| MAX_MODEL)
     }
 
-    /// The package that the library carries: hippocampus in T1 MRI, int8.
-    #[cfg(feature = "tract")]
-    #[must_use]
-    pub fn embedded() -> Self {
-        let manifest = Manifest::parse(include_str!("../../models/hippocampus.int8.toml"))
-            .expect("the embedded manifest is checked by a test");
-        let onnx: &[u8] = include_bytes!("../../models/hippocampus.int8.onnx");
-        Self { manifest, net: Net::Onnx(onnx.into()), origin: "embedded".to_owned() }
-    }
-
     /// The package that the library carries, hippocampus in T1 MRI, int8, as a plan.
-    #[cfg(not(feature = "tract"))]
     #[must_use]
     pub fn embedded() -> Self {
         let plan: &[u8] = include_bytes!("../../models/hippocampus.plan");
@@ -220,11 +209,11 @@ mod tests {
         path
     }
 
-    #[cfg(feature = "tract")]
     #[test]
     fn the_embedded_package_is_whole() {
         let package = Package::embedded();
-        assert_eq!(sha256(package.net.bytes()), package.manifest.sha256);
+        assert!(matches!(package.net, Net::Plan(_)));
+        assert_eq!(package.manifest.name, "hippocampus");
     }
 
     #[test]

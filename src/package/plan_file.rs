@@ -8,7 +8,7 @@
 //! | 32 | SHA-256 of all that follows |
 //! | 4 | length of the manifest |
 //! | | the manifest, TOML in UTF-8, with name and SHA-256 of the ONNX file that was read |
-//! | | the net, to the end: [`int8::encode`](crate::engine::int8::encode) says how |
+//! | | the net, to the end: [`encode`](monet_core::encode) says how |
 //!
 //! The hash is checked before anything else is believed. Neither slice size nor kernel is settled
 //! here: a device plans for both when it starts, so that one file serves all. For MoNet that takes

@@ -20,7 +20,7 @@ use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneRea
 /// ```
 /// use std::sync::Arc;
 ///
-/// use monet::engine::int8::Kernel;
+/// use monet::core::Kernel;
 /// use monet::package::Package;
 /// use monet::pipeline::{self, Job, Model};
 /// use monet::volume::{

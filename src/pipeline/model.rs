@@ -4,25 +4,19 @@ use std::path::PathBuf;
 
 use super::{FileJob, PipelineError};
 use crate::atomic;
-use crate::engine::{self, Choice, Engine, EngineError};
+use crate::engine::{Engine, EngineFactory};
 use crate::package::Package;
 
 /// A package and the engines that are ready for it; kept between volumes of the same slice size.
 pub struct Model {
     pub(super) package: Package,
     workers: usize,
-    choice: Choice,
+    factory: Box<dyn EngineFactory>,
     pub(super) engines: Vec<Box<dyn Engine>>,
-    trial: Option<Box<Trial>>,
-    /// The size that the trial allowed last.
-    tried: Option<[usize; 2]>,
     /// Folders in which the last volume's outputs are: what killed processes left there is tidied
     /// up.
     tidy: Vec<PathBuf>,
 }
-
-/// Says whether a package's net may be planned for slices of a height and width.
-type Trial = dyn Fn(&Package, [usize; 2]) -> Result<(), EngineError> + Send;
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,30 +28,20 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A model that will run on `workers` threads (at least one), by this kernel where it is
-    /// quantized or by the engine chosen.
+    /// A model that will run on `workers` threads (at least one), on engines of this factory: a
+    /// [`Kernel`](monet_core::Kernel) for packages whose net is a plan.
+    ///
+    /// The factory is asked when the first volume of a slice size comes, and again after a volume
+    /// that failed. What it says against a net is then the volume's error.
     #[must_use]
-    pub fn new(package: Package, workers: usize, choice: impl Into<Choice>) -> Self {
+    pub fn new(package: Package, workers: usize, factory: impl EngineFactory + 'static) -> Self {
         Self {
             package,
             workers: workers.max(1),
-            choice: choice.into(),
+            factory: Box::new(factory),
             engines: Vec::new(),
-            trial: None,
-            tried: None,
             tidy: Vec::new(),
         }
-    }
-
-    /// Before the net is planned for a slice size that is new, `trial` says whether it may be; its
-    /// error is then the volume's. A program that must not end with a net that makes tract panic or
-    /// take all memory tries the net in another process here.
-    #[must_use]
-    pub fn with_trial(
-        self,
-        trial: impl Fn(&Package, [usize; 2]) -> Result<(), EngineError> + Send + 'static,
-    ) -> Self {
-        Self { trial: Some(Box::new(trial)), ..self }
     }
 
     /// Its package.
@@ -89,10 +73,6 @@ impl Model {
             return Ok(engines);
         }
         drop(engines);
-        if let Some(trial) = self.trial.as_ref().filter(|_| self.tried != Some(size)) {
-            trial(&self.package, size).map_err(PipelineError::Load)?;
-            self.tried = Some(size);
-        }
-        engine::engines(&self.package, size, self.workers, self.choice).map_err(PipelineError::Load)
+        self.factory.make(&self.package, size, self.workers).map_err(PipelineError::Load)
     }
 }

@@ -187,7 +187,9 @@ fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{EngineError, int8::Kernel};
+    use monet_core::Kernel;
+
+    use crate::engine::EngineError;
     use crate::package::Package;
 
     /// Panics, and tells whoever holds `alive` when it is dropped.

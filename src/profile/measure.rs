@@ -6,12 +6,13 @@
 
 use std::time::Instant;
 
+use monet_core::{Kernel, Plan, Size, StepInfo};
+
 use super::{
     FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume, system,
     unix_s,
 };
-use crate::engine::int8::{Kernel, Plan, Size, StepInfo};
-use crate::engine::{Choice, Engine, EngineError, QuantizedEngine, engines};
+use crate::engine::{Engine, EngineError, EngineFactory};
 use crate::package::Package;
 
 /// Slices run before anything is measured.
@@ -29,8 +30,6 @@ pub struct Settings {
     pub threads: usize,
     /// Slices on each thread.
     pub runs: usize,
-    /// What is to run the net.
-    pub engine: Choice,
     /// Slices of the volume whose time is told.
     pub slices: usize,
 }
@@ -69,10 +68,14 @@ fn histogram(seconds: &[f64]) -> Histogram {
 ///
 /// # Errors
 /// [`ProfileError::Engine`]
-pub fn measure(package: &Package, settings: &Settings) -> Result<Profile, ProfileError> {
-    let Settings { size, threads, runs, engine, slices } = *settings;
+pub fn measure(
+    package: &Package,
+    engines: &mut dyn EngineFactory,
+    settings: &Settings,
+) -> Result<Profile, ProfileError> {
+    let Settings { size, threads, runs, slices } = *settings;
     let (threads, runs) = (threads.max(1), runs.max(1));
-    let mut workers = engines(package, size, threads, engine)?;
+    let mut workers = engines.make(package, size, threads)?;
     let input = slice(package.manifest.input.planes(), size);
     let before = system::frequency_mhz();
     let clock = Instant::now();
@@ -99,8 +102,7 @@ pub fn measure(package: &Package, settings: &Settings) -> Result<Profile, Profil
     let mut seconds: Vec<f64> = all.into_iter().flat_map(|thread| thread.1).collect();
     let latency_ms = latency(&mut seconds);
 
-    let quantized = QuantizedEngine::chosen(package, size, engine)?;
-    let plan = quantized.as_ref().map(QuantizedEngine::plan);
+    let plan = workers[0].plan();
     let (macs, arena_bytes) = plan.map_or((0, 0), |plan| (plan.macs(), plan.arena_len()));
     // On a thread of its own, which alone is bound to a core.
     let (inside, peak_memory_bytes, peak_gmac_per_s, bandwidth) = std::thread::scope(|scope| {
@@ -159,13 +161,13 @@ pub fn measure(package: &Package, settings: &Settings) -> Result<Profile, Profil
 /// [`ProfileError::Engine`]
 pub fn first_slice(
     package: &Package,
+    engines: &mut dyn EngineFactory,
     size: [usize; 2],
-    engine: Choice,
 ) -> Result<f64, ProfileError> {
     let clock = Instant::now();
-    let mut engine = engines(package, size, 1, engine)?;
+    let mut workers = engines.make(package, size, 1)?;
     let mut labels = vec![0; size[0] * size[1]];
-    engine[0].segment(&[&slice(package.manifest.input.planes(), size)], &mut labels)?;
+    workers[0].segment(&[&slice(package.manifest.input.planes(), size)], &mut labels)?;
     std::hint::black_box(labels);
     Ok(clock.elapsed().as_secs_f64() * 1e3)
 }
@@ -207,7 +209,7 @@ fn steps(
     let (mut plain, mut observed) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
     for run in 0..WARM_UP + runs {
         let whole = Instant::now();
-        plan.run(&mut arena, &[input], &mut labels).map_err(|e| EngineError::Run(e.to_string()))?;
+        plan.run(&mut arena, &[input], &mut labels).map_err(EngineError::run)?;
         let first = whole.elapsed().as_secs_f64();
         let start = Instant::now();
         let mut clock = start;
@@ -216,7 +218,7 @@ fn steps(
             seconds[step].push((now - clock).as_secs_f64());
             clock = now;
         });
-        timed.map_err(|e| EngineError::Run(e.to_string()))?;
+        timed.map_err(EngineError::run)?;
         if run >= WARM_UP {
             plain.push(first);
             observed.push(start.elapsed().as_secs_f64());

@@ -274,15 +274,6 @@ pub enum ProfileError {
         /// Its version.
         found: String,
     },
-    /// The net is not run by the int8 engine.
-    #[error(
-        "{model}: tract runs this net, only quantized nets can be predicted; `monet inspect` says \
-         why"
-    )]
-    NotQuantized {
-        /// The package's name.
-        model: String,
-    },
     /// No cost of that kernel on that core is known.
     #[error(
         "target \"{target}\": no costs of kernel \"{kernel}\" on core \"{core}\"; there are \

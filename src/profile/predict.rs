@@ -6,14 +6,14 @@
 //! the one and the other; one that does not works while it loads ahead, and the longer counts. A
 //! prediction is labelled as one wherever it is shown, and carries its error bar.
 
+use monet_core::{Kernel, Plan, StepInfo};
 use serde::Deserialize;
 
 use super::{
     Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile,
     Volume, unix_s,
 };
-use crate::engine::QuantizedEngine;
-use crate::engine::int8::{Kernel, Plan, StepInfo};
+use crate::engine::quantized::QuantizedEngine;
 use crate::package::{Fit, FitRule, Package};
 use crate::targets::{Core, Target};
 
@@ -214,7 +214,7 @@ fn error_bar(target: &Target) -> (f64, String) {
     (percent, format!("an allowance, no measurement: this is {order}; {checked}"))
 }
 
-/// Predicts a package on a target.
+/// Predicts a package whose net is a plan on a target.
 ///
 /// # Errors
 /// [`ProfileError`]
@@ -232,10 +232,8 @@ pub fn predict(
         Fit::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
             .net_size();
     // Steps are alike on all kernels; this one every machine has.
-    let Some(engine) = QuantizedEngine::new(package, size, Kernel::Scalar)? else {
-        return Err(ProfileError::NotQuantized { model: package.manifest.name.clone() });
-    };
-    let plan = engine.plan();
+    let engine = QuantizedEngine::new(package, size, Kernel::Scalar)?;
+    let plan = engine.planned();
     let costs = Costs::find(target)?;
     let threads = question.threads.unwrap_or(target.core.count).clamp(1, target.core.count);
     let (steps, mut nearest_classes) = self::steps(plan, target, &costs, 1);

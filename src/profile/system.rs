@@ -6,26 +6,17 @@ use super::Bandwidth;
 use crate::targets::Machine;
 
 /// Binds the calling thread to one of the cores that it may use, counted from the last (the first
-/// serves most interrupts); whether that worked.
+/// serves most interrupts). Says whether that worked.
 #[cfg(target_os = "linux")]
 pub(super) fn pin(index: usize) -> bool {
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: a set of processors is a plain array of bits, for which zeros are valid.
-    let (mut allowed, mut own): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { std::mem::zeroed() };
-    // SAFETY: 0 is the calling thread, and `allowed` is as long as `size` says.
-    if unsafe { libc::sched_getaffinity(0, size, &raw mut allowed) } != 0 {
-        return false;
-    }
-    // SAFETY: the index is below the set's size.
-    let may = |&cpu: &usize| unsafe { libc::CPU_ISSET(cpu, &allowed) };
-    let Some(core) = (0..libc::CPU_SETSIZE as usize).rev().filter(may).nth(index) else {
-        return false;
-    };
-    // SAFETY: as above; the core is one of the set's.
-    unsafe {
-        libc::CPU_SET(core, &mut own);
-        libc::sched_setaffinity(0, size, &raw const own) == 0
-    }
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let Ok(allowed) = sched_getaffinity(None) else { return false };
+    let mut cores = (0..CpuSet::MAX_CPU).rev().filter(|core| allowed.is_set(*core));
+    let Some(core) = cores.nth(index) else { return false };
+    let mut own = CpuSet::new();
+    own.set(core);
+    sched_setaffinity(None, &own).is_ok()
 }
 
 /// Nothing is bound on other systems.

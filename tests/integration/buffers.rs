@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
 use monet::measure::json;
 use monet::package::Package;
 use monet::pipeline::{self, Document, FileJob, Job, Model};

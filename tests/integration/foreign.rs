@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use monet::engine::int8::Kernel;
-use monet::engine::{self, Choice, EngineError};
-use monet::package::{Net, Package};
+use monet::core::Kernel;
+use monet::engine::{EngineError, EngineFactory};
+use monet::onnx::{EngineChoice, package_from_onnx, to_plan};
+use monet::package::{Net, Package, plan_file};
 use monet_testing::judges;
 
 /// A net of the judge's, with the slices that it was run on.
@@ -53,7 +54,7 @@ fn read(folder: &Path, name: String, kind: String, numbers: &[usize]) -> Case {
     let reals = |ending: &str| -> Vec<f32> {
         bytes(ending).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     };
-    let package = engine::bare(&folder.join(format!("{name}.onnx")), Some([height, width]));
+    let package = package_from_onnx(&folder.join(format!("{name}.onnx")), Some([height, width]));
     Case {
         package: package.unwrap_or_else(|e| panic!("{name}: {e}")),
         size: [height, width],
@@ -68,8 +69,12 @@ fn read(folder: &Path, name: String, kind: String, numbers: &[usize]) -> Case {
 }
 
 impl Case {
-    fn run(&self, package: &Package, choice: impl Into<Choice>) -> Result<Vec<u8>, EngineError> {
-        let mut engine = engine::engines(package, self.size, 1, choice)?.remove(0);
+    fn run(
+        &self,
+        package: &Package,
+        choice: impl Into<EngineChoice>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let mut engine = choice.into().make(package, self.size, 1)?.remove(0);
         let mut labels = vec![0; self.labels.len()];
         let planes = self.input.chunks_exact(self.input.len() / self.slices);
         for (slice, labels) in planes.zip(labels.chunks_exact_mut(self.size[0] * self.size[1])) {
@@ -80,7 +85,8 @@ impl Case {
 
     /// Labels by the int8 engine, by tract alone, and of the plan.
     fn every_way(&self) -> Result<Vec<(&'static str, Vec<u8>)>, EngineError> {
-        let file = engine::compile(&self.package)?;
+        let plan = to_plan(&self.package)?;
+        let file = plan_file::seal(&plan.manifest, plan.net.bytes());
         // A plan file's manifest has no odd sizes; the net, which follows it there, has.
         let manifest = self.package.manifest.to_toml();
         let start =
@@ -89,7 +95,7 @@ impl Case {
         let compiled = Package { net: Net::Plan(net.to_vec().into()), ..self.package.clone() };
         Ok(vec![
             ("auto", self.run(&self.package, Kernel::best())?),
-            ("tract", self.run(&self.package, Choice::Tract)?),
+            ("tract", self.run(&self.package, EngineChoice::Tract)?),
             ("plan", self.run(&compiled, Kernel::best())?),
         ])
     }
@@ -171,7 +177,7 @@ fn tract_computes_every_operator_between_quantizers() {
     assert!(cases.len() > 100);
     let mut short = Vec::new();
     for case in cases {
-        for (engine, choice) in [("tract", Choice::Tract), ("auto", Kernel::best().into())] {
+        for (engine, choice) in [("tract", EngineChoice::Tract), ("auto", Kernel::best().into())] {
             let labels =
                 case.run(&case.package, choice).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let (equal, other) = (case.equal(&labels), case.sure_and_other(&labels));

@@ -3,9 +3,10 @@
 
 use std::error::Error;
 
-use monet::engine::int8::Kernel;
-use monet::engine::{self, Choice, EngineError, QuantizedEngine};
-use monet::package::Package;
+use monet::core::Kernel;
+use monet::engine::{EngineError, EngineFactory};
+use monet::onnx::{self, EngineChoice, package_from_onnx, to_plan};
+use monet::package::{self, Package, plan_file};
 use monet_testing::{
     Random,
     qdq::{self, Net},
@@ -19,14 +20,14 @@ fn bare(model: &pb::ModelProto) -> Result<Package, EngineError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.onnx");
     std::fs::write(&path, model.encode_to_vec()).unwrap();
-    engine::bare(&path, None)
+    package_from_onnx(&path, None)
 }
 
-fn labels(package: &Package, choice: impl Into<Choice>) -> Vec<u8> {
+fn labels(package: &Package, choice: impl Into<EngineChoice>) -> Vec<u8> {
     let mut random = Random(5);
     let input: Vec<f32> = (0..SIZE[0] * SIZE[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
     let mut labels = vec![0; input.len()];
-    let mut engine = engine::engines(package, SIZE, 1, choice).unwrap().remove(0);
+    let mut engine = choice.into().make(package, SIZE, 1).unwrap().remove(0);
     engine.segment(&[&input], &mut labels).unwrap();
     labels
 }
@@ -36,10 +37,11 @@ fn whole(model: &pb::ModelProto) -> Vec<u8> {
     let package = bare(model).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.plan");
-    std::fs::write(&path, engine::compile(&package).unwrap()).unwrap();
+    let made = to_plan(&package).unwrap();
+    std::fs::write(&path, plan_file::seal(&made.manifest, made.net.bytes())).unwrap();
     let own = labels(&package, Kernel::best());
     assert_eq!(labels(&Package::load(&path).unwrap(), Kernel::best()), own);
-    near(&labels(&package, Choice::Tract), &own);
+    near(&labels(&package, EngineChoice::Tract), &own);
     own
 }
 
@@ -109,12 +111,12 @@ fn weights_that_need_nine_bits_are_rounded_and_that_is_said() {
         }
     }
     let package = bare(&model).unwrap();
-    near(&labels(&package, Kernel::best()), &labels(&package, Choice::Tract));
-    let rounded = QuantizedEngine::import(&package).unwrap().rounded;
+    near(&labels(&package, Kernel::best()), &labels(&package, EngineChoice::Tract));
+    let rounded = onnx::import(&package).unwrap().rounded;
     assert_eq!(rounded.len(), 3, "{rounded:?}");
     assert!(rounded.iter().all(|what| what.contains("9-bit weights")), "{rounded:?}");
-    assert_eq!(engine::describe(&package, SIZE, Kernel::best()).unwrap().rounded, rounded);
-    engine::compile(&package).unwrap();
+    assert_eq!(onnx::describe(&package, SIZE, Kernel::best()).unwrap().rounded, rounded);
+    to_plan(&package).unwrap();
 }
 
 #[test]
@@ -198,7 +200,7 @@ fn a_softmax_that_is_quantized_inside_a_net_is_what_it_is_by_itself() {
         let x = net.conv(&x, 8, 4);
         let x = net.softmax(&x);
         let package = bare(&net.finish(&x)).unwrap();
-        [labels(&package, Choice::Tract), labels(&package, Kernel::best())]
+        [labels(&package, EngineChoice::Tract), labels(&package, Kernel::best())]
     };
     let [tract, own] = labels(true);
     near(&tract, &labels(false)[0]);
@@ -227,7 +229,7 @@ fn real_values_between_quantizers_are_quantized_and_a_plan_is_made() {
     let x = net.softmax(&x);
     let model = net.finish(&x);
     whole(&model);
-    let rounded = QuantizedEngine::import(&bare(&model).unwrap()).unwrap().rounded;
+    let rounded = onnx::import(&bare(&model).unwrap()).unwrap().rounded;
     assert_eq!(rounded.len(), 1, "the second alone has no quantizer: {rounded:?}");
 }
 
@@ -252,7 +254,7 @@ fn real_weights_between_quantizers_are_quantized_and_that_is_said() {
         });
     }
     near(&whole(&model), &whole(&usual()));
-    let rounded = QuantizedEngine::import(&bare(&model).unwrap()).unwrap().rounded;
+    let rounded = onnx::import(&bare(&model).unwrap()).unwrap().rounded;
     assert_eq!(
         rounded.iter().filter(|what| what.contains("its weights of 32 bits")).count(),
         3,
@@ -311,8 +313,8 @@ fn scales_of_input_channels_stay_with_tract() {
         }
     }
     let package = bare(&model).unwrap();
-    near(&labels(&package, Kernel::best()), &labels(&package, Choice::Tract));
-    let unfused = QuantizedEngine::import(&package).unwrap().unfused;
+    near(&labels(&package, Kernel::best()), &labels(&package, EngineChoice::Tract));
+    let unfused = onnx::import(&package).unwrap().unfused;
     assert!(
         unfused.iter().any(|node| node.reason.contains("not of output channels")),
         "{unfused:?}"
@@ -330,7 +332,9 @@ fn chains_and_heaps_without_a_quantizer_are_left_at_once() {
             x = step(&mut net, &x);
         }
         let x = net.softmax(&x);
-        monet::engine::int8::import(&net.finish(&x))
+        let net = net.finish(&x).encode_to_vec();
+        let package = Package { net: package::Net::Onnx(net.into()), ..bare(&usual()).unwrap() };
+        onnx::import(&package).unwrap()
     };
     let chain = of(|net, x| net.node("Clip", &[x, "low"], vec![]), 8000);
     assert!(chain.unfused.iter().any(|node| node.reason.contains("operators stand before")));

@@ -420,7 +420,7 @@ fn make_seeds() {
     save("volume", "packed.nii.gz", &nifti::gzip(&blob.bytes()));
     for seed in 0..6 {
         let (graph, _) = nets::any(&mut Random(seed));
-        let net = monet::engine::int8::encode(&graph).unwrap();
+        let net = monet::core::encode(&graph).unwrap();
         if net.len() < 6000 {
             let manifest = monet::package::Package::embedded().manifest;
             save(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
 use monet::package::Package;
 use monet::pipeline::{self, FileJob, Model, PipelineError};
 use monet::volume::{LabelSink, NiftiHeader, SliceSource, SourceOptions, VolumeError};

@@ -65,8 +65,6 @@ mod hostile_input;
 mod hostile_nets;
 #[cfg(feature = "tract")]
 mod parts;
-#[cfg(feature = "tract")]
-mod quantized;
 
 /// The command that is tested.
 const MONET: &str = env!("CARGO_BIN_EXE_monet");

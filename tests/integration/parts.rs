@@ -1,8 +1,9 @@
 //! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees
 //! with tract alone.
 
-use monet::engine::int8::{Kernel, Operation, import};
-use monet::engine::{self, Choice, EngineError};
+use monet::core::{Kernel, Operation};
+use monet::engine::{EngineError, EngineFactory};
+use monet::onnx::{self, EngineChoice, Import, package_from_onnx};
 use monet::package::Package;
 use monet_testing::{
     Random,
@@ -16,7 +17,11 @@ fn package(model: &pb::ModelProto) -> Package {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.onnx");
     std::fs::write(&path, model.encode_to_vec()).unwrap();
-    engine::bare(&path, None).unwrap()
+    package_from_onnx(&path, None).unwrap()
+}
+
+fn import(model: &pb::ModelProto) -> Import {
+    onnx::import(&package(model)).unwrap()
 }
 
 /// Runs the net as a package, and by tract alone: as many parts as expected, labels alike, all of
@@ -28,15 +33,15 @@ fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     let size = [package.manifest.input.height, package.manifest.input.width];
     assert_eq!(size, [24, 32]);
 
-    let run = |choice: Choice| {
+    let run = |mut choice: EngineChoice| {
         let mut random = Random(5);
         let input: Vec<f32> = (0..size[0] * size[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
         let mut labels = vec![0; input.len()];
-        let mut engine = engine::engines(&package, size, 2, choice).unwrap().pop().unwrap();
+        let mut engine = choice.make(&package, size, 2).unwrap().pop().unwrap();
         engine.segment(&[&input], &mut labels).unwrap();
         (engine.name(), labels)
     };
-    let (stock, expected) = run(Choice::Tract);
+    let (stock, expected) = run(EngineChoice::Tract);
     let (name, labels) = run(Kernel::best().into());
     assert_eq!(stock, "tract");
     assert_eq!(name, format!("tract with int8 {}", Kernel::best()));
@@ -53,7 +58,7 @@ fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     );
     assert!(equal * 100 >= labels.len() * 97, "{equal} of {} labels equal", labels.len());
 
-    let summary = engine::describe(&package, size, Kernel::best()).unwrap();
+    let summary = onnx::describe(&package, size, Kernel::best()).unwrap();
     assert_eq!(summary.engine.matches("a part by int8").count(), parts, "{}", summary.engine);
     let on = |runner: &str| summary.layers.iter().filter(|l| l.runs_on == runner).count();
     assert!(on("tract") > 0 && on(&format!("int8 {}", Kernel::best())) >= 2 * parts);
@@ -216,14 +221,14 @@ fn a_bare_file_must_say_what_its_slices_are() {
     let x = net.conv(&x, 1, 4);
     let mut model = net.finish(&x);
     save(&model);
-    let package = engine::bare(&path, Some([8, 12])).unwrap();
+    let package = package_from_onnx(&path, Some([8, 12])).unwrap();
     assert_eq!((package.manifest.input.height, package.manifest.input.width), (8, 12));
     assert_eq!((package.manifest.classes(), package.manifest.name.as_str()), (4, "net"));
     package.manifest.validate().unwrap();
 
     for size in [[0, 8], [8, 5000]] {
         assert!(matches!(
-            engine::bare(&path, Some(size)),
+            package_from_onnx(&path, Some(size)),
             Err(EngineError::Bare { what: "input", .. })
         ));
     }
@@ -236,12 +241,12 @@ fn a_bare_file_must_say_what_its_slices_are() {
         ..Default::default()
     });
     save(&model);
-    let error = engine::bare(&path, None).unwrap_err().to_string();
+    let error = package_from_onnx(&path, None).unwrap_err().to_string();
     assert!(error.contains("expected [n, channels, height, width]"), "{error}");
     std::fs::write(&path, b"no net").unwrap();
-    assert!(matches!(engine::bare(&path, None), Err(EngineError::Refused { .. })));
+    assert!(matches!(package_from_onnx(&path, None), Err(EngineError::Refused { .. })));
     assert!(matches!(
-        engine::bare(&folder.path().join("none.onnx"), None),
+        package_from_onnx(&folder.path().join("none.onnx"), None),
         Err(EngineError::File(_))
     ));
 }
@@ -255,7 +260,7 @@ fn weights_too_many_for_tract_to_fold_are_counted() {
     let x = net.conv(&x, 512, 4);
     let x = net.softmax(&x);
     let package = package(&net.finish(&x));
-    let summary = engine::describe(&package, [24, 32], Kernel::best()).unwrap();
+    let summary = onnx::describe(&package, [24, 32], Kernel::best()).unwrap();
     assert_eq!(summary.parameters, 9 * (256 + 256 * 512 + 512 * 4));
     assert!(summary.layers.iter().all(|layer| layer.op != "Cast"));
 }

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use monet::engine::compile;
-use monet::engine::int8::{self, Kernel, Plan, Size};
+use monet::core::{self, Kernel, Plan, Size};
+use monet::onnx::to_plan;
 use monet::package::{Net, Package, plan_file};
 use monet_testing::{nets, nifti::Nifti, skip, stderr, text};
 use proptest::prelude::*;
@@ -49,9 +49,12 @@ fn segment_refused(folder: &Path, model: &Path, expected: &[&str]) {
 }
 
 #[test]
-fn the_lean_builds_plan_is_the_embedded_package_compiled() {
-    let renew = "`monet compile --force -o models/hippocampus.plan` renews it";
-    assert!(compile(&Package::embedded()).unwrap() == embedded_plan(), "{renew}");
+fn the_embedded_plan_is_the_package_compiled() {
+    let renew = "`monet compile models/hippocampus.int8.toml --force -o models/hippocampus.plan`";
+    let compiled = to_plan(&Package::load(&models().join("hippocampus.int8.toml")).unwrap());
+    let compiled = compiled.unwrap();
+    let file = plan_file::seal(&compiled.manifest, compiled.net.bytes());
+    assert!(file == embedded_plan(), "{renew} renews it");
 }
 
 #[test]
@@ -129,15 +132,15 @@ fn whole_files_with_senseless_nets_are_refused() {
     fs::write(&path, plan_file::seal(&manifest, &net[..1000])).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "the net breaks off at byte"]);
 
-    let mut graph = int8::decode(&net).unwrap();
-    graph.output = int8::Output::Sigmoid { threshold: 0.5 };
-    fs::write(&path, plan_file::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
+    let mut graph = core::decode(&net).unwrap();
+    graph.output = core::Output::Sigmoid { threshold: 0.5 };
+    fs::write(&path, plan_file::seal(&manifest, &core::encode(&graph).unwrap())).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "signature", "do not belong together"]);
 
-    let mut graph = int8::decode(&net).unwrap();
-    let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else { panic!() };
+    let mut graph = core::decode(&net).unwrap();
+    let core::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else { panic!() };
     conv.scales[0] = f32::NAN;
-    fs::write(&path, plan_file::seal(&manifest, &int8::encode(&graph).unwrap())).unwrap();
+    fs::write(&path, plan_file::seal(&manifest, &core::encode(&graph).unwrap())).unwrap();
     segment_refused(folder.path(), &path, &["odd.plan", "cannot be planned", "scale NaN"]);
 }
 
@@ -146,13 +149,13 @@ fn whole_files_with_senseless_nets_are_refused() {
 fn sums_beyond_32_bits_are_refused() {
     for bias in [i32::MAX, i32::MIN] {
         let mut graph = nets::layer(64, 16, 1);
-        let int8::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else {
+        let core::Operation::Convolve { conv, .. } = &mut graph.nodes[0].operation else {
             panic!()
         };
         conv.bias[0] = bias;
         conv.weights.fill(if bias > 0 { -127 } else { 127 });
         let refused = Plan::new(&graph, Size::new(8, 8), Kernel::Scalar);
-        assert!(matches!(refused, Err(int8::PlanError::Requant { .. })), "{bias}");
+        assert!(matches!(refused, Err(core::PlanError::Requant { .. })), "{bias}");
     }
 }
 
@@ -161,7 +164,7 @@ fn sums_beyond_32_bits_are_refused() {
 fn every_flip_of_a_plan_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let graph = nets::layer(1, 1, 1);
-    let mut plan = plan_file::seal(&Package::embedded().manifest, &int8::encode(&graph).unwrap());
+    let mut plan = plan_file::seal(&Package::embedded().manifest, &core::encode(&graph).unwrap());
     let path = folder.path().join("flipped.plan");
     let load = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
@@ -230,13 +233,13 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (graph, [height, width]) = nets::any(&mut monet_testing::Random(seed));
-        let mut bytes = int8::encode(&graph).unwrap();
-        prop_assert_eq!(int8::decode(&bytes), Ok(graph));
+        let mut bytes = core::encode(&graph).unwrap();
+        prop_assert_eq!(core::decode(&bytes), Ok(graph));
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        let Ok(graph) = int8::decode(&bytes) else { return Ok(()) };
+        let Ok(graph) = core::decode(&bytes) else { return Ok(()) };
         for kernel in Kernel::available() {
             let Ok(plan) = Plan::new(&graph, Size::new(height, width), kernel) else { continue };
             // What a change makes large is planned and not run.

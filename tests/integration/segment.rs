@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
 use monet::package::Normalise;
 use monet_testing::{
     judges,

@@ -10,12 +10,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use monet::engine::int8::{self, Kernel, Plan, Size};
-use monet::engine::{self, Choice, EngineError, QuantizedEngine};
+use monet::core::{self, Kernel, Plan, Size};
+use monet::engine::{EngineError, EngineFactory};
+use monet::onnx::{self, EngineChoice};
 use monet::package::{Manifest, Net, Package};
-#[cfg(feature = "profiles")]
 use monet::profile::{self, Profile};
-#[cfg(feature = "profiles")]
 use monet::targets::Target;
 use monet::volume::{NiftiHeader, SliceSource, SourceOptions};
 
@@ -64,7 +63,7 @@ pub fn plan(bytes: &[u8]) {
         let length = u32::from_le_bytes([bytes[44], bytes[45], bytes[46], bytes[47]]) as usize;
         rest.get(length..).unwrap_or(rest)
     });
-    let Some(Ok(graph)) = net.map(int8::decode) else { return };
+    let Some(Ok(graph)) = net.map(core::decode) else { return };
     for kernel in [Kernel::Scalar, Kernel::best()] {
         let Ok(plan) = Plan::new(&graph, Size::new(12, 20), kernel) else { return };
         if plan.arena_len() as u64 > MOST || plan.macs() > MOST {
@@ -100,25 +99,28 @@ const SIZE: [usize; 2] = [8, 12];
 /// engine.
 pub fn onnx(bytes: &[u8]) {
     let package = package(bytes);
-    let _ = engine::needs(&package, SIZE, Choice::Tract);
-    let _ = QuantizedEngine::import(&package);
-    let _ = with_file(".onnx", bytes, |path| engine::bare(path, Some(SIZE)));
-    let _ = QuantizedEngine::new(&package, SIZE, Kernel::Scalar);
+    let _ = onnx::needs(&package, SIZE, EngineChoice::Tract);
+    let _ = onnx::import(&package);
+    let _ = with_file(".onnx", bytes, |path| onnx::package_from_onnx(path, Some(SIZE)));
+    if let Ok(plan) = onnx::to_plan(&package) {
+        let _ = Kernel::Scalar.make(&plan, SIZE, 1);
+    }
 }
 
 /// An ONNX file that the guard lets pass, through tract. A panic of tract's is an error of the
 /// library's, and a finding to a fuzzer.
 pub fn tract(bytes: &[u8]) {
-    let Ok(package) = with_file(".onnx", bytes, |path| engine::bare(path, Some(SIZE))) else {
+    let Ok(package) = with_file(".onnx", bytes, |path| onnx::package_from_onnx(path, Some(SIZE)))
+    else {
         return;
     };
-    for choice in [Choice::Tract, Choice::Int8(Kernel::Scalar)] {
-        let Ok(needs) = engine::needs(&package, SIZE, choice) else { return };
+    for mut choice in [EngineChoice::Tract, EngineChoice::Int8(Kernel::Scalar)] {
+        let Ok(needs) = onnx::needs(&package, SIZE, choice) else { return };
         // What is large is tried in another process by the command, and not run here.
         if needs.is_some_and(|needs| needs.seconds > 4 || needs.memory_bytes > 600 << 20) {
             return;
         }
-        match engine::engines(&package, SIZE, 1, choice) {
+        match choice.make(&package, SIZE, 1) {
             Ok(mut engines) => {
                 let planes =
                     vec![vec![0.5; SIZE[0] * SIZE[1]]; package.manifest.input.planes()].concat();
@@ -140,7 +142,6 @@ fn told(result: Result<(), EngineError>) {
 }
 
 /// A device profile.
-#[cfg(feature = "profiles")]
 pub fn target(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(target) = Target::parse(text, "target") else { return };
@@ -153,7 +154,6 @@ pub fn target(bytes: &[u8]) {
 }
 
 /// A profile, on its page and beside itself.
-#[cfg(feature = "profiles")]
 pub fn profile(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(profile) = Profile::parse(text, "profile") else { return };

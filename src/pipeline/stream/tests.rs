@@ -73,7 +73,7 @@ impl Engine for Net {
             match self.fault {
                 // With a text made on the way, where the source's and the writer's are literals.
                 Fault::EnginePanics => panic!("the net breaks at slice {}", self.at),
-                Fault::EngineFails => return Err(EngineError::Run("fails".to_owned())),
+                Fault::EngineFails => return Err(EngineError::run("fails")),
                 _ => {}
             }
         }

@@ -1,23 +1,24 @@
-//! What tract may take of memory and time for a net, for whoever lets it run in a process of its
-//! own first.
+//! Memory and time that tract may take for a net, for a caller that first runs the net in a process
+//! of its own.
 
-use super::{Choice, EngineError, guard, quantized, reading};
+use super::{EngineChoice, graph, guard, reading, refused};
+use crate::engine::EngineError;
 use crate::package::{Net, Package};
 
-/// Bytes of memory that a process takes before its net, and of what a net takes, for each byte of
-/// its file and each element that is needed at a time: tensors in single precision, and three
-/// copies of one in other orders.
+/// Bytes of memory: of a process before its net; for each byte of the net's file; for each element
+/// that is needed at a time. An element is in single precision and may have three copies in other
+/// orders.
 const MEMORY: [u64; 3] = [512 << 20, 8, 16];
 
-/// Seconds that any net may take, and bytes of a file and operations that a slow core does in one.
-/// Boards, and emulated ones the more, take their time to load the least net.
+/// Seconds that any net may take, and the bytes of a file and the operations that a slow core does
+/// in one second. Boards need long to load even a small net, and emulated boards longer.
 const TIME: [u64; 3] = if cfg!(target_arch = "x86_64") {
     [4, 5 << 20, 500_000_000]
 } else {
     [20, 1 << 20, 100_000_000]
 };
 
-/// Bounds that a net which is what it says it is does not reach.
+/// Bounds that an honest net does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// Bytes of address space of the process.
@@ -34,17 +35,17 @@ pub struct Needs {
 pub fn needs(
     package: &Package,
     size: [usize; 2],
-    choice: Choice,
+    choice: EngineChoice,
 ) -> Result<Option<Needs>, EngineError> {
     let Net::Onnx(onnx) = &package.net else { return Ok(None) };
-    if choice != Choice::Tract && quantized::graph(package)?.is_some() {
+    if choice != EngineChoice::Tract && graph(package)?.is_some() {
         return Ok(None);
     }
-    let refused = |source| EngineError::Refused { origin: package.origin.clone(), source };
-    let model = reading::read(onnx).map_err(refused)?;
+    let refused = refused(&package.origin);
+    let model = reading::read(onnx).map_err(&refused)?;
     let [height, width] = size;
-    let need = guard::fits(&model, [1, package.manifest.input.planes(), height, width])
-        .map_err(refused)?;
+    let input = [1, package.manifest.input.planes(), height, width];
+    let need = guard::fits(&model, input).map_err(&refused)?;
     let length = onnx.len() as u64;
     let [process, byte, element] = MEMORY;
     let [least, bytes, operations] = TIME;

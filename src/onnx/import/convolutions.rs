@@ -2,7 +2,7 @@
 
 use tract_onnx::pb;
 
-use super::super::super::onnx::{four, has, int, pair, text};
+use super::super::proto::{four, has, int, pair, text};
 use super::Importer;
 use super::values::{Pending, Value, holding};
 use monet_core::{Activation, Convolution, Quant, TensorId};

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tract_onnx::pb;
 
-use super::{EngineError, guard, reading};
+use super::{guard, reading, refused};
+use crate::engine::EngineError;
 use crate::package::{
     Colour, FitRule, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
 };
@@ -25,14 +26,14 @@ const LIMITS: [usize; 2] = [16, 4096];
 ///
 /// # Errors
 /// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
-pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineError> {
+pub fn package_from_onnx(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineError> {
     let onnx = Package::read_net(path)?;
     let origin = shown(path).to_string();
-    let refused = |source| EngineError::Refused { origin: origin.clone(), source };
+    let refused = refused(&origin);
     let wrong =
         |what, found, expected| EngineError::Bare { origin: origin.clone(), what, found, expected };
 
-    let model = reading::read(&onnx).map_err(refused)?;
+    let model = reading::read(&onnx).map_err(&refused)?;
     let (inputs, outputs) = model
         .graph
         .as_ref()
@@ -58,7 +59,7 @@ pub fn bare(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineErro
     if !bounded(channels, LIMITS[0]) || !bounded(height, LIMITS[1]) || !bounded(width, LIMITS[1]) {
         return Err(wrong("input", found, "at most 16 channels and 4096 pixels a side"));
     }
-    let need = guard::fits(&model, [1, channels, height, width]).map_err(refused)?;
+    let need = guard::fits(&model, [1, channels, height, width]).map_err(&refused)?;
     let classes = match need.output[..] {
         [1, classes @ 1..=256, h, w] if [h, w] == [height as u64, width as u64] => classes as usize,
         _ => {

@@ -3,8 +3,8 @@
 //!
 //! An ONNX file passes the library's guard before tract meets it. What the guard does not foresee
 //! may still make tract panic, which ends a program whose panics abort, ask for memory without end,
-//! or never come back. It then happens to the trial, and here becomes an error. Plans, the embedded
-//! package, and nets that the int8 engine takes as a whole do without: tract has no part in them.
+//! or never come back. It then happens to the trial, and here becomes an error. Plans and nets that
+//! the int8 engine takes as a whole are not tried: tract has no part in them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use monet::engine::{Choice, EngineError, Needs, needs};
+use monet::engine::EngineError;
+use monet::onnx::{EngineChoice, Needs, needs};
 use monet::package::Package;
 
 use super::EngineArgs;
@@ -35,7 +36,7 @@ pub(super) const FIRST_SLICE: &[&str] = &["profile", "--first-slice"];
 pub(super) struct Trial {
     model: PathBuf,
     command: Vec<String>,
-    choice: Choice,
+    choice: EngineChoice,
 }
 
 impl Trial {
@@ -47,7 +48,7 @@ impl Trial {
 
     /// As if tract ran all of the net, whatever runs it.
     pub(super) fn with_tract(self) -> Self {
-        Self { choice: Choice::Tract, ..self }
+        Self { choice: EngineChoice::Tract, ..self }
     }
 
     /// Runs it, where tract has a part in the net, until it ends or `stop` says so.

@@ -9,7 +9,7 @@
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
 
-use super::super::super::onnx::{argument, floats, int, integers};
+use super::super::proto::{argument, floats, int, integers};
 use super::values::{Value, Weights};
 use super::{Importer, described};
 

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 
-use super::int8::{QuantizedRegion, rewrite};
-use super::{Choice, Engine, EngineError, decide, guard, quantized, reading};
+use super::region::{QuantizedRegion, rewrite};
+use super::{EngineChoice, guard, import, load, reading, refused};
+use crate::engine::quantized::mismatch;
+use crate::engine::{Engine, EngineError};
 use crate::package::{Output, Package};
 
 /// A net in tract, planned for one slice size.
-pub struct StockEngine {
+pub(super) struct TractEngine {
     plan: Arc<TypedRunnableModel>,
     state: TypedSimpleState,
     output: Output,
@@ -24,37 +26,42 @@ pub struct StockEngine {
     size: [usize; 2],
 }
 
-impl std::fmt::Debug for StockEngine {
+impl std::fmt::Debug for TractEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StockEngine")
+        f.debug_struct("TractEngine")
             .field("channels", &self.channels)
             .field("size", &self.size)
             .finish()
     }
 }
 
-impl StockEngine {
+impl TractEngine {
     /// Plans a package's net for slices of this height and width.
     ///
     /// # Errors
     /// [`EngineError`] but [`EngineError::Run`]
-    pub fn new(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        package: &Package,
+        size: [usize; 2],
+        choice: EngineChoice,
+    ) -> Result<Self, EngineError> {
         contained(&package.origin, || Self::planned(package, size, choice))
     }
 
-    fn planned(package: &Package, size: [usize; 2], choice: Choice) -> Result<Self, EngineError> {
-        let load = |e: TractError| EngineError::Load {
-            origin: package.origin.clone(),
-            reason: format!("{e:#}"),
-        };
+    fn planned(
+        package: &Package,
+        size: [usize; 2],
+        choice: EngineChoice,
+    ) -> Result<Self, EngineError> {
+        let load = load(package);
         let model = rewritten(package, size, choice)?;
         let name = match regions(&model).next() {
             Some(region) => format!("tract with int8 {}", region.plan().kernel()),
             None => "tract".to_owned(),
         };
-        let model = model.into_optimized().map_err(load)?;
-        let plan = model.into_runnable().map_err(load)?;
-        let state = plan.spawn().map_err(load)?;
+        let model = model.into_optimized().map_err(&load)?;
+        let plan = model.into_runnable().map_err(&load)?;
+        let state = plan.spawn().map_err(&load)?;
         let manifest = &package.manifest;
         let origin = package.origin.clone();
         Ok(Self {
@@ -68,36 +75,42 @@ impl StockEngine {
         })
     }
 
-    /// A further engine with the same weights.
+    /// This engine and further ones with the same weights.
     ///
     /// # Errors
     /// [`EngineError::Run`], [`EngineError::Panicked`]
-    pub fn another(&self) -> Result<Self, EngineError> {
-        let state = contained(&self.origin, || {
-            self.plan.spawn().map_err(|e| EngineError::Run(format!("{e:#}")))
-        })?;
+    pub(super) fn copies(self, workers: usize) -> Result<Vec<Box<dyn Engine>>, EngineError> {
+        let copies: Vec<Self> = (1..workers).map(|_| self.copy()).collect::<Result<_, _>>()?;
+        Ok([self].into_iter().chain(copies).map(|engine| Box::new(engine) as _).collect())
+    }
+
+    fn copy(&self) -> Result<Self, EngineError> {
         Ok(Self {
             plan: self.plan.clone(),
-            state,
+            state: self.fresh_state()?,
             name: self.name.clone(),
             origin: self.origin.clone(),
             ..*self
         })
     }
 
-    /// Runs the net; a panic leaves the state as no further run may find it.
+    fn fresh_state(&self) -> Result<TypedSimpleState, EngineError> {
+        contained(&self.origin, || self.plan.spawn().map_err(EngineError::run))
+    }
+
+    /// Runs the net. A panic may leave the state half-way, so a fresh one takes its place.
     fn run(&mut self, input: Tensor) -> Result<TVec<TValue>, EngineError> {
         let ran = contained(&self.origin, || {
-            self.state.run(tvec!(input.into())).map_err(|e| EngineError::Run(format!("{e:#}")))
+            self.state.run(tvec!(input.into())).map_err(EngineError::run)
         });
         if matches!(ran, Err(EngineError::Panicked { .. })) {
-            self.state = self.another()?.state;
+            self.state = self.fresh_state()?;
         }
         ran
     }
 }
 
-impl Engine for StockEngine {
+impl Engine for TractEngine {
     fn size(&self) -> [usize; 2] {
         self.size
     }
@@ -107,15 +120,13 @@ impl Engine for StockEngine {
     }
 
     fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
-        let failed = |e: TractError| EngineError::Run(format!("{e:#}"));
         let [height, width] = self.size;
-        let tensor = Tensor::from_shape(&[1, self.channels, height, width], &input.concat())
-            .map_err(failed)?;
+        let shape = [1, self.channels, height, width];
+        let tensor = Tensor::from_shape(&shape, &input.concat()).map_err(EngineError::run)?;
         let outputs = self.run(tensor)?;
-        let view = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
-        let probabilities = view
-            .as_slice()
-            .ok_or_else(|| EngineError::Run("the output is not contiguous".into()))?;
+        let view = outputs[0].to_plain_array_view::<f32>().map_err(EngineError::run)?;
+        let probabilities =
+            view.as_slice().ok_or_else(|| EngineError::run("the output is not contiguous"))?;
         decide(self.output, probabilities, labels);
         Ok(())
     }
@@ -139,16 +150,11 @@ pub(super) fn contained<T>(
 pub(super) fn rewritten(
     package: &Package,
     size: [usize; 2],
-    choice: Choice,
+    choice: EngineChoice,
 ) -> Result<TypedModel, EngineError> {
-    let load = |e: TractError| EngineError::Load {
-        origin: package.origin.clone(),
-        reason: format!("{e:#}"),
-    };
     let mut model = typed(package, size)?;
-    if let Choice::Int8(kernel) = choice {
-        let regions = quantized::import(package)?.map_or_else(Vec::new, |import| import.regions);
-        rewrite(&mut model, &regions, kernel).map_err(load)?;
+    if let EngineChoice::Int8(kernel) = choice {
+        rewrite(&mut model, &import(package)?.regions, kernel).map_err(load(package))?;
     }
     Ok(model)
 }
@@ -164,45 +170,82 @@ pub(super) fn typed(
     package: &Package,
     [height, width]: [usize; 2],
 ) -> Result<TypedModel, EngineError> {
-    let load = |e: TractError| EngineError::Load {
-        origin: package.origin.clone(),
-        reason: format!("{e:#}"),
-    };
-    let manifest = &package.manifest;
+    let (load, refused) = (load(package), refused(&package.origin));
     let shape = |channels| [1, channels, height, width];
-    let mismatch = |what, found, expected| EngineError::Mismatch {
-        origin: package.origin.clone(),
-        what,
-        found,
-        expected,
-    };
-    let refused = |source| EngineError::Refused { origin: package.origin.clone(), source };
-    let mut proto = reading::read(package.net.bytes()).map_err(refused)?;
+    let mut proto = reading::read(package.net.bytes()).map_err(&refused)?;
     let graph = proto.graph.as_ref();
     let inputs = graph.map_or(0, |graph| guard::inputs(graph).len());
     let outputs = graph.map_or(0, |graph| graph.output.len());
     if inputs != 1 || outputs != 1 {
         return Err(mismatch(
+            package,
             "signature",
             format!("{inputs} input(s) and {outputs} output(s)"),
             "one of each".into(),
         ));
     }
-    let input = shape(manifest.input.planes());
-    guard::fits(&proto, input).map_err(refused)?;
+    let input = shape(package.manifest.input.planes());
+    guard::fits(&proto, input).map_err(&refused)?;
     guard::settle(&mut proto, input);
-    let model = tract_onnx::onnx().parse(&proto, None).map_err(load)?.model;
+    let model = tract_onnx::onnx().parse(&proto, None).map_err(&load)?.model;
     let mut model = model
         .with_input_fact(0, f32::fact(input).into())
         .and_then(|m| m.into_typed())
-        .map_err(load)?;
+        .map_err(&load)?;
     reading::keep_apart(&mut model);
-    let fact = model.output_fact(0).map_err(load)?;
-    let expected = shape(manifest.classes());
+    let fact = model.output_fact(0).map_err(&load)?;
+    let expected = shape(package.manifest.classes());
     let agrees = fact.datum_type == f32::datum_type()
         && fact.shape.as_concrete().is_some_and(|found| found == expected);
     if !agrees {
-        return Err(mismatch("output", format!("{fact:?}"), format!("{expected:?} of f32")));
+        return Err(mismatch(
+            package,
+            "output",
+            format!("{fact:?}"),
+            format!("{expected:?} of f32"),
+        ));
     }
     Ok(model)
+}
+
+/// Labels from probabilities `[classes, pixels]`.
+fn decide(output: Output, probabilities: &[f32], labels: &mut [u8]) {
+    let pixels = labels.len();
+    match output {
+        Output::Sigmoid { threshold } => {
+            for (label, p) in labels.iter_mut().zip(probabilities) {
+                *label = u8::from(*p > threshold);
+            }
+        }
+        Output::Argmax => {
+            for (i, label) in labels.iter_mut().enumerate() {
+                let classes = probabilities.iter().skip(i).step_by(pixels);
+                let best =
+                    (0u8..).zip(classes).fold((0, f32::NEG_INFINITY), |best, (class, &p)| {
+                        if p > best.1 { (class, p) } else { best }
+                    });
+                *label = best.0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_probable_class_wins_and_of_equals_the_first() {
+        let probabilities = [0.2, 0.4, 0.1, /**/ 0.5, 0.4, 0.1, /**/ 0.3, 0.2, 0.8];
+        let mut labels = [9; 3];
+        decide(Output::Argmax, &probabilities, &mut labels);
+        assert_eq!(labels, [1, 0, 2]);
+    }
+
+    #[test]
+    fn a_threshold_must_be_exceeded() {
+        let mut labels = [9; 3];
+        decide(Output::Sigmoid { threshold: 0.5 }, &[0.4, 0.5, 0.6], &mut labels);
+        assert_eq!(labels, [0, 0, 1]);
+    }
 }

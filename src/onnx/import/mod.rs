@@ -23,7 +23,7 @@ use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 
 use self::values::{Pending, Value};
-use super::super::onnx::{self, argument, float, int};
+use super::proto::{self, argument, float, int};
 use monet_core::{Activation, Node, Operation, Output, QuantGraph, TensorId};
 
 /// A node that the engine does not take over.
@@ -56,7 +56,7 @@ pub struct Region {
 
 impl Region {
     /// Name of the operator that stands in its place in tract.
-    pub fn operator(&self) -> String {
+    pub(super) fn operator(&self) -> String {
         format!("{}.quantized", self.output)
     }
 }
@@ -73,9 +73,9 @@ pub struct Import {
 }
 
 /// Finds the quantized parts of a file.
-pub fn import(model: &pb::ModelProto) -> Import {
+pub(super) fn import(model: &pb::ModelProto) -> Import {
     let Some(graph) = &model.graph else { return Import::default() };
-    let mut importer = Importer::new(graph, onnx::opset(model));
+    let mut importer = Importer::new(graph, proto::opset(model));
     let mut import = Import::default();
     let mut refused = Vec::new();
     for (i, node) in graph.node.iter().enumerate() {
@@ -174,7 +174,7 @@ impl<'a> Importer<'a> {
         Self {
             inner: inner.flat_map(|n| &n.input).map(String::as_str).collect(),
             quantizers: quantizers.filter_map(|n| Some((n.input.first()?.as_str(), n))).collect(),
-            constants: onnx::constants(graph),
+            constants: proto::constants(graph),
             readers,
             last_reader,
             opset,
@@ -338,7 +338,7 @@ impl<'a> Importer<'a> {
             .constants
             .get(name)
             .ok_or_else(|| format!("its input \"{name}\" is not constant"))?;
-        onnx::load(proto)
+        proto::load(proto)
     }
 
     /// Ends the quantized part.

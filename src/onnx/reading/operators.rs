@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb;
 
-use super::super::onnx::{argument, constants, floats, integers, load, optional};
+use super::super::proto::{argument, constants, floats, integers, load, optional};
 
 /// The domain of ONNX Runtime's own operators.
 const MICROSOFT: &str = "com.microsoft";

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tract_onnx::pb;
 
-use super::super::onnx::{constants, floats, int, integers, load, optional};
+use super::super::proto::{constants, floats, int, integers, load, optional};
 
 /// Replaces each such QuantizeLinear by its result.
 ///

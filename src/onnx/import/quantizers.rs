@@ -4,7 +4,7 @@
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
 
-use super::super::super::onnx::{argument, floats, integers};
+use super::super::proto::{argument, floats, integers};
 use super::values::{Pending, Value, holding};
 use super::{Importer, Outcome};
 use monet_core::requant::{self, table};

@@ -1,20 +1,19 @@
 //! The quantized part of a net as one operator of tract.
 //!
-//! [`rewrite`] puts one in the place of each part that [`import`](super::import()) recognised; the
+//! [`rewrite`] puts one in the place of each part that [`import`](super::import) recognised; the
 //! rest of the model is tract's. The plan is shared, each running state owns an arena.
 
 use std::sync::Arc;
 
+use monet_core::{Kernel, Plan, Size};
 use tract_onnx::tract_core::internal::*;
 
 use super::import::Region;
-use monet_core::Kernel;
-use monet_core::{Plan, Size};
 
 /// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the
 /// other of a batch.
 #[derive(Debug, Clone)]
-pub struct QuantizedRegion {
+pub(super) struct QuantizedRegion {
     plan: Arc<Plan<'static>>,
 }
 
@@ -28,7 +27,7 @@ impl Eq for QuantizedRegion {}
 
 impl QuantizedRegion {
     /// The plan that it runs.
-    pub fn plan(&self) -> &Plan<'static> {
+    pub(super) fn plan(&self) -> &Plan<'static> {
         &self.plan
     }
 }
@@ -108,7 +107,11 @@ impl TypedOp for QuantizedRegion {
 ///
 /// # Errors
 /// Where the model is not the imported file's, or no plan can be made for its size.
-pub fn rewrite(model: &mut TypedModel, regions: &[Region], kernel: Kernel) -> TractResult<()> {
+pub(super) fn rewrite(
+    model: &mut TypedModel,
+    regions: &[Region],
+    kernel: Kernel,
+) -> TractResult<()> {
     regions.iter().try_for_each(|region| replace(model, region, kernel))?;
     model.compact()
 }

@@ -11,7 +11,7 @@ use tract_onnx::pb;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
 
-use super::super::onnx::float;
+use super::super::proto::float;
 
 /// Says each Celu by an Elu: `alpha * elu(x / alpha)`.
 pub(super) fn spell_celu(graph: &mut pb::GraphProto) {
@@ -47,7 +47,7 @@ pub(super) fn spell_celu(graph: &mut pb::GraphProto) {
 }
 
 /// Puts [`Apart`] in the place of each of tract's own.
-pub(in crate::engine) fn keep_apart(model: &mut TypedModel) {
+pub(in crate::onnx) fn keep_apart(model: &mut TypedModel) {
     for node in &mut model.nodes {
         if let Some(op) = node.op_as::<DequantizeLinearF32>() {
             node.op = Box::new(Apart(op.clone()));

@@ -1,10 +1,13 @@
-//! The packages of this repository through the engine, against stock tract on the same file.
+//! The packages of this repository through the int8 engine, against tract alone on the same file.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use monet::engine::int8::{Kernel, Output, Plan, QuantizedRegion, Region, Size, import, rewrite};
+use monet_core::{Kernel, Output, Plan, Size};
 use tract_onnx::prelude::*;
+
+use super::import::{Region, import};
+use super::region::{QuantizedRegion, rewrite};
 
 /// The first of the candidates that exists in `models`.
 fn file(name: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use tract_onnx::pb;
 
-use super::super::super::onnx::{argument, float, floats, four, has, int, optional, pair, text};
+use super::super::proto::{argument, float, floats, four, has, int, optional, pair, text};
 use super::Importer;
 use super::values::{MOST_BESIDE, MOST_WAITING, Pending, Value, activate};
 use monet_core::{Activation, Operation, Pool};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tract_onnx::pb;
 
 use super::super::guard::{OnnxError, file, node};
-use super::super::onnx::{constants, has, int, ints, opset};
+use super::super::proto::{constants, has, int, ints, opset};
 use super::operators::is_known;
 
 /// Versions of the standard operators whose meaning is known here.
@@ -17,7 +17,7 @@ const STANDARD: &str =
     "give the file as it was before that tool optimized it, or quantize it in QDQ form";
 
 /// Whether a node takes its scales from the slice that it runs on, or works on counts of such.
-pub(in crate::engine) fn is_dynamic(node: &pb::NodeProto) -> bool {
+pub(in crate::onnx) fn is_dynamic(node: &pb::NodeProto) -> bool {
     matches!(
         &*node.op_type,
         "DynamicQuantizeLinear"
