@@ -13,14 +13,25 @@
 //!   whatever the file's; labels go back to the file's own grid.
 //! - **Errors, not panics.** Bad input is an error that says what was found, what was expected and
 //!   what to do. An ONNX file is checked whole before tract meets it, and a panic of tract's is an
-//!   error, too, where panics unwind; what remains is that tract might abort or not end, so whoever
-//!   takes ONNX files from anywhere tries them in another process, as the command does
-//!   ([`pipeline::Model::with_trial`], `engine::needs`).
+//!   error where panics unwind. Tract might still abort or never end: a program that takes ONNX
+//!   files from strangers tries them in another process first, as the command does (`onnx::needs`).
 //!
-//! Data takes one way: [`volume`] reads slices from a file or from any other
-//! [`volume::PlaneReader`], [`package`] prepares them for the net and brings
+//! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings
 //! labels back, [`engine`] runs the net, [`pipeline`] joins the three, [`measure`] says what came
-//! out.
+//! out. Beside it, [`profile`](mod@profile) times a net on this machine or predicts it for one of
+//! the [`targets`]. The int8 engine is a crate of its own; its types are at [`core`](monet_core),
+//! so that one dependency suffices.
+//!
+//! # Features
+//!
+//! Features add and never alter; each is on by default. Without any the crate is the library alone
+//! and takes nets as plans.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tract` | module `onnx`: packages whose net is an ONNX file, and plans made of them |
+//! | `cli` | the command `monet`; `lean` is another name for it |
+//! | `desk` | what a device has no use for: predictions and comparisons by the command |
 //!
 //! ```
 //! use std::sync::Arc;

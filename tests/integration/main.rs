@@ -5,8 +5,6 @@
 //!
 //! Modules that need ONNX files say so here; the others run in the lean build, too.
 
-#![cfg(feature = "cli")]
-
 use std::fs;
 use std::path::Path;
 use std::process::Output;

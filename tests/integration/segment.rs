@@ -256,7 +256,9 @@ fn tract_alone_is_an_outside_check() {
     let [ours, theirs, stats] =
         ["ours.nii", "theirs.nii", "s.json"].map(|name| folder.path().join(name));
     segment(&sample(), &ours, &[]);
-    segment(&sample(), &theirs, &["--engine", "tract", "--stats", text(&stats)]);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hippocampus.int8.toml");
+    let tract = ["--engine", "tract", "--model", text(&model), "--stats", text(&stats)];
+    segment(&sample(), &theirs, &tract);
     let report: serde_json::Value = serde_json::from_slice(&fs::read(&stats).unwrap()).unwrap();
     assert!(report["engine"].as_str().unwrap().starts_with("tract"), "{}", report["engine"]);
     let [ours, theirs] = [ours, theirs].map(|path| nifti::read(&path));
