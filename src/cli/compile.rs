@@ -1,9 +1,12 @@
-//! `monet compile`: a package as one plan file for devices.
+//! `monet compile`: a package as one file for devices, of any slice size and kernel or planned for
+//! one of each.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use monet::core::{Kernel, Size};
+use monet::engine;
 use monet::package::{Net, plan_file};
 use monet::text::shown;
 
@@ -13,9 +16,13 @@ const EXAMPLES: &str = "\
 Examples:
   monet compile -o hippocampus.plan
   monet compile models/bench/monet-256.int8.toml -o bench.plan
+  monet compile --for neon-dotprod --size 48x48 -o hippocampus.image
   monet segment scan.nii.gz -o mask.nii.gz --model hippocampus.plan";
 
-/// Turn a package into one plan file, which the lean build runs, too
+/// Turn a package into one file, which the lean build runs, too
+///
+/// The plan file serves slices of any size and every kernel: the device plans when it starts. With
+/// `--for` the file is the plan itself, which the device proves and runs where it lies.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CompileArgs {
@@ -23,9 +30,16 @@ pub(super) struct CompileArgs {
     /// already
     #[arg(value_name = "PACKAGE.toml")]
     package: Option<PathBuf>,
-    /// Plan file to write
+    /// File to write
     #[arg(short, long, value_name = "FILE.plan")]
     output: PathBuf,
+    /// Plan now, for this kernel, which need not be this machine's
+    #[arg(long = "for", value_name = "KERNEL")]
+    kernel: Option<Kernel>,
+    /// Height and width of the net's slices to plan for; those that the net was trained on when not
+    /// given. A volume that needs others is refused with the size that it needs
+    #[arg(long, value_name = "HxW", requires = "kernel")]
+    size: Option<Size>,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -39,19 +53,28 @@ pub(super) struct CompileArgs {
 pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     let model = args.package.as_deref();
     let package = super::package(model)?;
+    let planned = matches!(package.net, Net::Image(_));
+    ensure!(!planned, "{}: is planned already, for one kernel and one size", package.origin);
     let is_plan = matches!(package.net, Net::Plan(_));
-    ensure!(model.is_none() || !is_plan, "{}: is a plan already", package.origin);
+    let again = is_plan && model.is_some() && args.kernel.is_none();
+    ensure!(!again, "{}: is a plan already; --for plans it for a kernel", package.origin);
     ensure!(
         !reports::is_stdout(&args.output),
         "a plan goes to a file, not to standard output: -o FILE.plan"
     );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
     let package = nets::to_plan(&package)?;
-    let file = plan_file::seal(&package.manifest, package.net.bytes());
+    let [height, width] = package.size();
+    let size = args.size.unwrap_or(Size::new(height, width));
+    let file = match args.kernel {
+        None => plan_file::seal(&package.manifest, package.net.bytes()),
+        Some(kernel) => engine::compile(&package, size, kernel)?.bytes().to_vec(),
+    };
     let output = shown(&args.output);
     plan_file::write(&args.output, &file, args.force)
         .with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
-    terminal::print(&format!("{output}: {name} {version}, {} bytes\n", file.len()))?;
+    let what = args.kernel.map_or(String::new(), |kernel| format!(" for {kernel} at {size}"));
+    terminal::print(&format!("{output}: {name} {version}{what}, {} bytes\n", file.len()))?;
     Ok(Outcome::Done)
 }

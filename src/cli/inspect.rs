@@ -52,7 +52,7 @@ struct Inspection<'a> {
 pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
     let is_trial = args.trial.bind()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
-    let size = args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width]);
+    let size = args.size.unwrap_or(package.size());
     if let (Some(model), false) = (&args.model, is_trial) {
         nets::try_inspect(model, &args.engine, &package, size)?;
     }

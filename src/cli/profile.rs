@@ -136,7 +136,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
 
 /// Height and width of the slices.
 fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
-    args.size.unwrap_or([package.manifest.input.height, package.manifest.input.width])
+    args.size.unwrap_or(package.size())
 }
 
 /// Measured; predicted where that is asked for.

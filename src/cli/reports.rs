@@ -50,7 +50,7 @@ pub(super) fn files_of(model: Option<&Path>, package: &Package) -> Vec<PathBuf> 
     let Some(path) = model else { return Vec::new() };
     match package.net {
         Net::Onnx(_) => vec![path.to_owned(), path.with_file_name(&package.manifest.model)],
-        Net::Plan(_) => vec![path.to_owned()],
+        Net::Plan(_) | Net::Image(_) => vec![path.to_owned()],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use monet_core::{KernelError, PlanError, WireError};
+use monet_core::{Kernel, KernelError, PlanError, Size, WireError};
 
 use crate::package::PackageError;
 
@@ -91,6 +91,21 @@ pub enum EngineError {
         origin: String,
         /// Why not.
         source: PlanError,
+    },
+    /// The package is an image, which is planned for slices of another size.
+    #[error(
+        "{origin}: is planned for slices of {found}, and these need {expected}: compile it with \
+         `--for {kernel} --size {expected}`"
+    )]
+    Planned {
+        /// Where the package came from.
+        origin: String,
+        /// Height and width that the image is for.
+        found: Size,
+        /// Height and width of the net's slices here.
+        expected: Size,
+        /// The image's kernel.
+        kernel: Kernel,
     },
     /// The net is an ONNX file and the factory takes plans alone.
     #[error(

@@ -7,6 +7,7 @@
 //!
 //! This module does not know volumes, intensities, files or ONNX.
 
+mod compile;
 pub(crate) mod describe;
 mod error;
 pub(crate) mod quantized;
@@ -14,6 +15,7 @@ mod selftest;
 
 use monet_core::{Kernel, Plan};
 
+pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
 pub use error::{Cause, EngineError};
 pub use selftest::{KernelCheck, self_test};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use monet_core::{Kernel, Plan, QuantGraph, Size, decode};
+use monet_core::{Image, Kernel, Plan, QuantGraph, Size, decode};
 
 use super::{Engine, EngineError};
 use crate::package::{Manifest, Net, Output, Package};
@@ -16,30 +16,21 @@ pub(crate) struct QuantizedEngine {
 }
 
 impl QuantizedEngine {
-    /// Plans the net of a plan file for slices of this height and width.
+    /// Plans the net of a plan file for slices of this height and width. An image is planned
+    /// already, for its own kernel.
     ///
     /// # Errors
     /// [`EngineError::NeedsPlan`], [`EngineError::Plan`], [`EngineError::Mismatch`],
-    /// [`EngineError::Unplannable`]
+    /// [`EngineError::Unplannable`], [`EngineError::Planned`], [`EngineError::Kernel`]
     pub(crate) fn new(
         package: &Package,
         size: [usize; 2],
         kernel: Kernel,
     ) -> Result<Self, EngineError> {
-        let origin = || package.origin.clone();
-        let Net::Plan(net) = &package.net else {
-            return Err(EngineError::NeedsPlan { origin: origin() });
-        };
-        let mut graph =
-            decode(net).map_err(|source| EngineError::Plan { origin: origin(), source })?;
-        if !fits(&mut graph, &package.manifest) {
-            let told = |channels, output| format!("{channels} channels to {output}");
-            let found = told(channels(&graph), format!("{:?}", graph.output));
-            let manifest = &package.manifest;
-            let expected = told(manifest.input.planes(), format!("{:?}", manifest.output));
-            return Err(mismatch(package, "signature", found, expected));
+        if let Net::Image(image) = &package.net {
+            return Self::of_image(package, image, size);
         }
-        Self::of_graph(package, &graph, size, kernel)
+        Self::of_graph(package, &graph_of(package)?, size, kernel)
     }
 
     /// Plans a package's net, given as the graph that [`fits`] its manifest.
@@ -52,16 +43,41 @@ impl QuantizedEngine {
         size: [usize; 2],
         kernel: Kernel,
     ) -> Result<Self, EngineError> {
+        let size = Size::new(size[0], size[1]);
         let unplannable =
             |source| EngineError::Unplannable { origin: package.origin.clone(), source };
-        let plan = Plan::new(graph, Size::new(size[0], size[1]), kernel).map_err(unplannable)?;
+        let plan = Plan::new(graph, size, kernel).map_err(unplannable)?;
+        Self::of_plan(package, plan, size)
+    }
+
+    /// Runs an image, which must be for this size and for a kernel of this CPU.
+    fn of_image(
+        package: &Package,
+        image: &Image<'static>,
+        size: [usize; 2],
+    ) -> Result<Self, EngineError> {
+        let (expected, found) = (Size::new(size[0], size[1]), image.size());
+        if found != expected {
+            let (origin, kernel) = (package.origin.clone(), image.kernel());
+            return Err(EngineError::Planned { origin, found, expected, kernel });
+        }
+        let planes = package.manifest.input.planes();
+        if image.channels() != planes || !means(image.output(), package.manifest.output) {
+            let found = format!("{} channels to {:?}", image.channels(), image.output());
+            let expected = format!("{planes} channels to {:?}", package.manifest.output);
+            return Err(mismatch(package, "signature", found, expected));
+        }
+        Self::of_plan(package, Plan::try_from(image.clone())?, expected)
+    }
+
+    fn of_plan(package: &Package, plan: Plan<'static>, size: Size) -> Result<Self, EngineError> {
         let classes = package.manifest.classes();
-        if plan.output_size() != Size::new(size[0], size[1]) || plan.classes() != classes {
+        if plan.output_size() != size || plan.classes() != classes {
             let found = format!("{} x {}", plan.classes(), plan.output_size());
-            return Err(mismatch(package, "output", found, format!("{classes} x {size:?}")));
+            return Err(mismatch(package, "output", found, format!("{classes} x {size}")));
         }
         let arena = vec![0; plan.arena_len()];
-        Ok(Self { plan: Arc::new(plan), arena, size })
+        Ok(Self { plan: Arc::new(plan), arena, size: [size.height, size.width] })
     }
 
     /// The plan that runs the net.
@@ -106,18 +122,43 @@ pub(crate) fn mismatch(
     EngineError::Mismatch { origin: package.origin.clone(), what, found, expected }
 }
 
-/// Whether a net has the manifest's input and kind of output; gives the net the manifest's
-/// threshold.
-pub(crate) fn fits(graph: &mut QuantGraph, manifest: &Manifest) -> bool {
-    let output = match (manifest.output, &mut graph.output) {
+/// The net of a plan file, with the manifest's threshold.
+pub(crate) fn graph_of(package: &Package) -> Result<QuantGraph, EngineError> {
+    let origin = || package.origin.clone();
+    let Net::Plan(net) = &package.net else {
+        return Err(EngineError::NeedsPlan { origin: origin() });
+    };
+    let mut graph = decode(net).map_err(|source| EngineError::Plan { origin: origin(), source })?;
+    if fits(&mut graph, &package.manifest) {
+        return Ok(graph);
+    }
+    let told = |channels, output| format!("{channels} channels to {output}");
+    let found = told(channels(&graph), format!("{:?}", graph.output));
+    let manifest = &package.manifest;
+    let expected = told(manifest.input.planes(), format!("{:?}", manifest.output));
+    Err(mismatch(package, "signature", found, expected))
+}
+
+/// Whether logits mean what the manifest says.
+fn means(output: monet_core::Output, manifest: Output) -> bool {
+    match (manifest, output) {
         (Output::Sigmoid { threshold }, monet_core::Output::Sigmoid { threshold: own }) => {
-            *own = threshold;
-            true
+            own == threshold
         }
         (Output::Argmax, monet_core::Output::Softmax | monet_core::Output::Identity) => true,
         _ => false,
-    };
-    output && channels(graph) == manifest.input.planes()
+    }
+}
+
+/// Whether a net has the manifest's input and kind of output; gives the net the manifest's
+/// threshold.
+pub(crate) fn fits(graph: &mut QuantGraph, manifest: &Manifest) -> bool {
+    if let (Output::Sigmoid { threshold }, monet_core::Output::Sigmoid { threshold: own }) =
+        (manifest.output, &mut graph.output)
+    {
+        *own = threshold;
+    }
+    means(graph.output, manifest.output) && channels(graph) == manifest.input.planes()
 }
 
 /// Channels of a net's input.

@@ -24,7 +24,7 @@ pub fn describe(
 ) -> Result<Summary, EngineError> {
     let choice = choice.into();
     let int8 = int8(package, size, choice)?;
-    if let (Net::Plan(_), Some(engine)) = (&package.net, &int8) {
+    if let (Net::Plan(_) | Net::Image(_), Some(engine)) = (&package.net, &int8) {
         return Ok(Summary::of_plan(engine));
     }
     let (engine, layers) =

@@ -80,10 +80,10 @@ fn int8(
     choice: EngineChoice,
 ) -> Result<Option<QuantizedEngine>, EngineError> {
     match (&package.net, choice) {
-        (Net::Plan(_), EngineChoice::Int8(kernel)) => {
+        (Net::Plan(_) | Net::Image(_), EngineChoice::Int8(kernel)) => {
             QuantizedEngine::new(package, size, kernel).map(Some)
         }
-        (Net::Plan(_), EngineChoice::Tract) => {
+        (Net::Plan(_) | Net::Image(_), EngineChoice::Tract) => {
             let reason = "tract cannot run a plan: give the package that it was compiled from";
             Err(load(package)(reason))
         }

@@ -15,7 +15,7 @@ use crate::package::{Net, Package};
 /// # Errors
 /// [`EngineError::NotWhole`] for other nets; [`EngineError`] for files that cannot be used at all.
 pub fn to_plan(package: &Package) -> Result<Package, EngineError> {
-    if let Net::Plan(_) = package.net {
+    if let Net::Plan(_) | Net::Image(_) = package.net {
         return Ok(package.clone());
     }
     let not_whole = |reason| EngineError::NotWhole { origin: package.origin.clone(), reason };

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use monet_core::{Buffer, Image};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -30,13 +31,15 @@ pub struct Package {
     pub origin: String,
 }
 
-/// A net as bytes, in one of the two forms that it comes in.
+/// A net as bytes, in one of the forms that it comes in.
 #[derive(Debug, Clone)]
 pub enum Net {
     /// The ONNX file.
     Onnx(Cow<'static, [u8]>),
-    /// The net of a [plan file](super::plan_file).
+    /// The net of a [plan file](super::plan_file), for any slice size and kernel.
     Plan(Cow<'static, [u8]>),
+    /// A plan for one slice size and one kernel, executed where it lies.
+    Image(Image<'static>),
 }
 
 impl Net {
@@ -45,6 +48,7 @@ impl Net {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Onnx(bytes) | Self::Plan(bytes) => bytes,
+            Self::Image(image) => image.bytes(),
         }
     }
 }
@@ -122,8 +126,12 @@ impl Package {
     /// [`PackageError`]
     pub fn load(path: &Path) -> Result<Self, PackageError> {
         let bytes = read(path, "a model manifest (.toml) or a plan", |start| {
-            if plan_file::is_plan(start) { MAX_MODEL } else { MAX_MANIFEST }
+            let net = plan_file::is_plan(start) || Image::is_image(start);
+            if net { MAX_MODEL } else { MAX_MANIFEST }
         })?;
+        if Image::is_image(&bytes) {
+            return Self::from_image(path, &bytes);
+        }
         if plan_file::is_plan(&bytes) {
             return Self::from_plan(path, bytes.into());
         }
@@ -137,6 +145,27 @@ impl Package {
             return Err(PackageError::Hash { path: onnx_path, found, expected: manifest.sha256 });
         }
         Ok(Self { manifest, net: Net::Onnx(onnx.into()), origin: shown(path).to_string() })
+    }
+
+    /// The package in an image's bytes, which came from `path`.
+    fn from_image(path: &Path, file: &[u8]) -> Result<Self, PackageError> {
+        let refuse = |source| PackageError::Plan { path: path.to_owned(), source };
+        let image = Image::from_buffer(Buffer::from(file)).map_err(|e| refuse(e.into()))?;
+        if *Sha256::digest(image.digested()) != *image.sha256() {
+            return Err(refuse(PlanFileError::Hash));
+        }
+        let manifest = parse(path, &String::from_utf8_lossy(image.attachment()))?;
+        Ok(Self { manifest, net: Net::Image(image), origin: shown(path).to_string() })
+    }
+
+    /// Height and width of the slices that the net is planned for, where it is an image; else of
+    /// those that it was trained on.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        match &self.net {
+            Net::Image(image) => [image.size().height, image.size().width],
+            Net::Onnx(_) | Net::Plan(_) => [self.manifest.input.height, self.manifest.input.width],
+        }
     }
 
     /// The package in a plan file's bytes, which came from `path`.

@@ -18,6 +18,7 @@
 use std::io;
 use std::path::Path;
 
+use monet_core::ImageError;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -34,7 +35,7 @@ const HASH: usize = MAGIC.len() + 4;
 const CONTENT: usize = HASH + 32;
 
 /// Why a plan file is refused.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum PlanFileError {
     /// Made by another version of this library.
@@ -58,6 +59,9 @@ pub enum PlanFileError {
          again"
     )]
     Hash,
+    /// It is an image, and not a valid one.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The hash is right and the manifest is not where it should be.
     #[error("the plan's manifest is said to have {length} bytes, and {found} follow")]
     Manifest {

@@ -50,7 +50,7 @@ mod placement;
 mod volume_damage;
 mod volumes;
 
-// Nets: those of other tools, and damaged ones.
+// Nets: those of other tools, planned ones and damaged ones.
 #[cfg(feature = "tract")]
 mod foreign;
 #[cfg(feature = "tract")]
@@ -61,6 +61,7 @@ mod fuzz;
 mod hostile_input;
 #[cfg(feature = "tract")]
 mod hostile_nets;
+mod images;
 #[cfg(feature = "tract")]
 mod parts;
 

@@ -1,0 +1,26 @@
+//! A package as an image: planned beforehand, for one slice size and one kernel.
+
+use monet_core::{Image, Kernel, Size};
+use sha2::{Digest, Sha256};
+
+use super::EngineError;
+use super::quantized::graph_of;
+use crate::package::Package;
+
+/// Plans a package whose net is a plan file's. The image holds the manifest and its SHA-256, so that
+/// its bytes are a file that [`Package::load`] reads. The kernel need not be this CPU's.
+///
+/// # Errors
+/// [`EngineError::NeedsPlan`], [`EngineError::Plan`], [`EngineError::Mismatch`],
+/// [`EngineError::Unplannable`]
+pub fn compile(
+    package: &Package,
+    size: Size,
+    kernel: Kernel,
+) -> Result<Image<'static>, EngineError> {
+    let manifest = package.manifest.to_toml();
+    let image = Image::compile(&graph_of(package)?, size, kernel, manifest.as_bytes())
+        .map_err(|source| EngineError::Unplannable { origin: package.origin.clone(), source })?;
+    let sha256 = Sha256::digest(image.digested());
+    Ok(image.sealed(sha256.into()))
+}

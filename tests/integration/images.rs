@@ -1,0 +1,76 @@
+//! Images, the plans that `monet compile --for` makes beforehand: the same labels as planned at
+//! load, and one clear error for each that does not fit or is damaged.
+
+use std::fs;
+use std::path::Path;
+
+use monet::core::Kernel;
+use monet_testing::{stderr, text};
+
+use crate::monet;
+
+const SAMPLE: &str = "models/sample/mni152-hippocampus.nii.gz";
+
+fn compile(folder: &Path, kernel: Kernel, more: &[&str]) -> std::path::PathBuf {
+    let image = folder.join(format!("{kernel}.image"));
+    let args = ["compile", "--for", kernel.name(), "-o", text(&image)];
+    let ran = monet(&[&args[..], more].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    image
+}
+
+fn segment(folder: &Path, model: &[&str]) -> std::process::Output {
+    let output = folder.join("mask.nii");
+    let args = ["segment", SAMPLE, "-o", text(&output), "--force"];
+    monet(&[&args[..], model].concat())
+}
+
+/// The height and width of the sample's slices in the net, as the refusal of another size says.
+fn needed(folder: &Path) -> String {
+    let image = compile(folder, Kernel::Scalar, &["--size", "16x24", "--force"]);
+    let ran = segment(folder, &["--model", text(&image)]);
+    let message = stderr(&ran);
+    assert_eq!(ran.status.code(), Some(1), "{message}");
+    assert!(message.contains("is planned for slices of 16x24"), "{message}");
+    let (_, size) = message.split_once("--size ").expect("the size that would fit");
+    size.trim_end().trim_end_matches('`').to_owned()
+}
+
+#[test]
+fn an_image_of_each_kernel_gives_the_labels_of_the_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = needed(folder.path());
+    assert!(segment(folder.path(), &[]).status.success());
+    let want = fs::read(folder.path().join("mask.nii")).unwrap();
+    for kernel in Kernel::ALL {
+        let image = compile(folder.path(), kernel, &["--size", &size, "--force"]);
+        let ran = segment(folder.path(), &["--model", text(&image)]);
+        if kernel.is_available() {
+            assert!(ran.status.success(), "{kernel}: {}", stderr(&ran));
+            assert!(fs::read(folder.path().join("mask.nii")).unwrap() == want, "{kernel}");
+        } else {
+            let message = stderr(&ran);
+            assert!(message.contains("this CPU cannot run the kernel"), "{kernel}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_image_is_refused_and_so_is_one_to_be_planned_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = compile(folder.path(), Kernel::Scalar, &[]);
+    let again = folder.path().join("again.plan");
+    let ran = monet(&["compile", text(&image), "-o", text(&again)]);
+    assert!(stderr(&ran).contains("is planned already"), "{}", stderr(&ran));
+    let whole = fs::read(&image).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&image, &damaged).unwrap();
+        let ran = segment(folder.path(), &["--model", text(&image)]);
+        assert_eq!(ran.status.code(), Some(1), "byte {at}: {}", stderr(&ran));
+    }
+    fs::write(&image, &whole[..whole.len() / 2]).unwrap();
+    let ran = segment(folder.path(), &["--model", text(&image)]);
+    assert!(stderr(&ran).contains("its header says"), "{}", stderr(&ran));
+}
