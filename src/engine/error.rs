@@ -31,7 +31,8 @@ pub enum EngineError {
     },
     /// The engine panicked on the net. The panic ended inside the engine.
     #[error(
-        "{origin}: tract failed on this net: {reason}: the file is damaged, or made in a way that tract does not take"
+        "{origin}: tract failed on this net: {reason}: the file is damaged, or made in a way that \
+         tract does not take"
     )]
     Panicked {
         /// Where the package came from.
@@ -49,7 +50,8 @@ pub enum EngineError {
     },
     /// The net's input or output is not what the manifest says.
     #[error(
-        "{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do not belong together"
+        "{origin}: the net's {what} is {found}, the manifest says {expected}: file and manifest do \
+         not belong together"
     )]
     Mismatch {
         /// Where the package came from.
@@ -109,7 +111,8 @@ pub enum EngineError {
     },
     /// The net is an ONNX file and the factory takes plans alone.
     #[error(
-        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet compile` of the full build"
+        "{origin}: is an ONNX package, and this build runs plans alone: make one of it with `monet \
+         compile` of the full build"
     )]
     NeedsPlan {
         /// Where the package came from.
@@ -117,7 +120,8 @@ pub enum EngineError {
     },
     /// The int8 engine does not take the whole net, so no plan can be made of it.
     #[error(
-        "{origin}: no plan can be made of a net that the int8 engine does not take as a whole: {reason}"
+        "{origin}: no plan can be made of a net that the int8 engine does not take as a whole: \
+         {reason}"
     )]
     NotWhole {
         /// Where the package came from.

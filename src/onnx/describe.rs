@@ -37,8 +37,8 @@ pub fn describe(
     })
 }
 
-/// What runs an ONNX file, and its nodes; steps where the int8 engine stands among tract's
-/// operators.
+/// The engine of an ONNX file in words, and the file's nodes as layers. A part that the int8 engine
+/// runs among tract's operators contributes the steps of its plan.
 fn nodes(
     package: &Package,
     size: [usize; 2],
@@ -64,8 +64,8 @@ fn nodes(
     };
     let model = model.into_decluttered().map_err(&load)?;
     let mut layers = Vec::new();
-    // Weights beyond a size are not folded by tract: what makes them of constants alone is no
-    // layer.
+    // Tract leaves large weights unfolded: a node that reads constants alone makes a weight and is
+    // no layer.
     let mut constant = vec![false; model.nodes.len()];
     for id in model.eval_order().map_err(&load)? {
         let node = model.node(id);
@@ -99,10 +99,9 @@ fn layer(
         .sum();
     let macs = match &*node.op.name() {
         "Conv" | "EinSum" => counted,
-        // tract counts nothing for a transposed convolution, whose every input value meets each of
-        // its channel's weights.
+        // Tract counts nothing for a transposed convolution.
         "Deconv" => transposed_macs(&inputs),
-        // The polynomials of activations, which tract counts as well, are no products with weights.
+        // Tract also counts the polynomials of activations. Those are no products with weights.
         _ => 0,
     };
     Ok(Layer {
@@ -115,7 +114,8 @@ fn layer(
     })
 }
 
-/// Multiply-accumulates of a transposed convolution of one group: input pixels times weights.
+/// Multiply-accumulates of a transposed convolution of one group: every input pixel meets every
+/// weight of its channel.
 fn transposed_macs(inputs: &[&TypedFact]) -> u64 {
     let pixels = inputs[0].shape.as_concrete().map_or(0, |s| s.iter().skip(2).product::<usize>());
     inputs.get(1).map_or(0, |weights| pixels as u64 * volume(weights) as u64)

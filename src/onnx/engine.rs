@@ -1,8 +1,8 @@
-//! The net run by tract: as it comes, or with its quantized parts as operators of the int8 engine.
+//! Runs a net in tract: as the file has it, or with its quantized parts as operators of the int8
+//! engine.
 //!
-//! Tract meets only what the [`guard`] let pass. Where it panics none the less, the panic ends here
-//! as an error; a build whose panics abort cannot do that, and a caller that must live on tries the
-//! net in another process first.
+//! The [`guard`] checks every file before tract reads it. Tract may panic all the same; where
+//! panics unwind, [`contained`] makes an error of the panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Engine for TractEngine {
     }
 }
 
-/// Makes an error of a panic of tract, where panics unwind.
+/// Does work in tract and makes an error of its panic, where panics unwind.
 pub(super) fn contained<T>(
     origin: &str,
     work: impl FnOnce() -> Result<T, EngineError>,

@@ -1,6 +1,7 @@
-//! A package made of an ONNX file alone, to measure and look at a net that has no manifest.
+//! Makes a package of an ONNX file alone, so that a net without manifest can be measured and
+//! described.
 //!
-//! Shapes come from the file, everything else is a stated default.
+//! The file says the shapes. [`package_from_onnx`] states the defaults for everything else.
 
 use std::path::Path;
 
@@ -14,15 +15,16 @@ use crate::package::{
 use crate::text::shown;
 use crate::volume::Orientation;
 
-/// Largest number of channels and side of a slice.
+/// Most channels, and the longest side of a slice.
 const LIMITS: [usize; 2] = [16, 4096];
 
 /// Reads an ONNX file without manifest, for slices of this height and width or, where `None`, of
 /// the file's own.
 ///
-/// Its input must be `[n, channels, height, width]`, its output `[n, classes, height, width]`. One
-/// class is taken for a sigmoid with a threshold of 0.5, several for a softmax. Slices are in RAS
-/// orientation, intensities from 0 to 1 taken as they are, sizes resized.
+/// - The input must be `[n, channels, height, width]`, the output `[n, classes, height, width]`.
+/// - One class means a sigmoid with a threshold of 0.5, several mean a softmax.
+/// - Slices are in RAS orientation and resized to the net's size.
+/// - Intensities from 0 to 1 reach the net unchanged.
 ///
 /// # Errors
 /// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
@@ -71,7 +73,7 @@ pub fn package_from_onnx(path: &Path, size: Option<[usize; 2]>) -> Result<Packag
     Ok(Package { manifest, net: Net::Onnx(onnx.into()), origin })
 }
 
-/// What a file says of an input's shape; none where a size is left open or is no number.
+/// The shape that a file states for an input: `None` for a size that is open or no number.
 fn sides(input: &pb::ValueInfoProto) -> Vec<Option<usize>> {
     use pb::tensor_shape_proto::dimension::Value::DimValue;
     let Some(pb::type_proto::Value::TensorType(tensor)) =

@@ -1,5 +1,5 @@
-//! Inputs, attributes and constants of ONNX nodes as Rust values. What nodes mean is not known
-//! here.
+//! Inputs, attributes and constants of ONNX nodes as Rust values. This module does not know what
+//! any operator means.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,7 @@ use tract_onnx::pb;
 use tract_onnx::prelude::Tensor;
 use tract_onnx::tensor::load_tensor;
 
-/// The tensors that a graph holds under their names: its initializers and what its Constant nodes
-/// make.
+/// The constants of a graph by name: its initializers and the results of its Constant nodes.
 pub(super) fn constants(graph: &pb::GraphProto) -> HashMap<&str, &pb::TensorProto> {
     let held = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");

@@ -1,7 +1,7 @@
-//! The quantized part of a net as one operator of tract.
+//! A quantized part of a net as one operator of tract.
 //!
-//! [`rewrite`] puts one in the place of each part that [`import`](super::import) recognised; the
-//! rest of the model is tract's. The plan is shared, each running state owns an arena.
+//! [`rewrite`] replaces each part that [`import`](super::import) found by a [`QuantizedRegion`].
+//! Tract runs the rest of the model. Running states share the plan, and each owns an arena.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tract_onnx::tract_core::internal::*;
 
 use super::import::Region;
 
-/// A [`Plan`] as an operator: real values in, probabilities or logits out, one slice after the
-/// other of a batch.
+/// A [`Plan`] as an operator. It reads real values and makes probabilities or logits, slice by
+/// slice of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct QuantizedRegion {
     plan: Arc<Plan<'static>>,

@@ -1,8 +1,9 @@
 //! Measures a net on this machine: how long a slice takes and where the time goes.
 //!
-//! Warm-up first, then a number of slices one by one on every thread, each thread on a core of its
-//! own. Steps are timed by the int8 engine's own hook; the slices whose latency is reported are run
-//! without it, and what the hook costs is reported too.
+//! 1. Every thread, on a core of its own, runs a few slices to warm up.
+//! 2. Every thread runs slices one by one. Their latency is reported.
+//! 3. One thread runs more slices with the int8 engine's hook, which times the steps. Every other
+//!    slice goes without the hook, so that the cost of the hook is known and reported.
 
 use std::time::Instant;
 
@@ -34,8 +35,8 @@ pub struct Settings {
     pub slices: usize,
 }
 
-/// The distribution of these times in seconds, of which there is at least one; percentiles by
-/// nearest rank. Sorts them.
+/// The distribution of one or more times in seconds, which it sorts. Percentiles are by nearest
+/// rank.
 fn latency(seconds: &mut [f64]) -> Latency {
     seconds.sort_by(f64::total_cmp);
     let at = |part: f64| seconds[(part * (seconds.len() - 1) as f64).round() as usize] * 1e3;
@@ -51,7 +52,7 @@ fn latency(seconds: &mut [f64]) -> Latency {
     }
 }
 
-/// Of sorted times; the last bin takes the slowest.
+/// The histogram of sorted times. The last bin includes the slowest.
 fn histogram(seconds: &[f64]) -> Histogram {
     let low_ms = seconds[0] * 1e3;
     let spread = seconds[seconds.len() - 1] * 1e3 - low_ms;
@@ -104,12 +105,12 @@ pub fn measure(
 
     let plan = workers[0].plan();
     let (macs, arena_bytes) = plan.map_or((0, 0), |plan| (plan.macs(), plan.arena_len()));
-    // On a thread of its own, which alone is bound to a core.
+    // On a thread of its own, so that the caller's is not bound to a core.
     let (inside, peak_memory_bytes, peak_gmac_per_s, bandwidth) = std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             system::pin(0);
             let inside = plan.map(|plan| steps(plan, &input, runs)).transpose()?;
-            // Before the bandwidth's buffers, which are no part of the work.
+            // Taken before `bandwidth` allocates its buffers, which are no part of the work.
             let memory = crate::measure::peak_memory();
             let peak = plan.map_or(0.0, |plan| peak(plan.kernel()));
             Ok::<_, EngineError>((inside, memory, peak, system::bandwidth()))
@@ -154,8 +155,8 @@ pub fn measure(
     })
 }
 
-/// Loads and plans a package and segments one slice: what a process does until its first labels.
-/// Returns the milliseconds.
+/// Plans a package's net and segments one slice, which is what a process does until its first
+/// labels. Returns the milliseconds.
 ///
 /// # Errors
 /// [`ProfileError::Engine`]
@@ -197,7 +198,8 @@ fn latencies(engine: &mut dyn Engine, input: &[f32], runs: usize) -> Result<Vec<
     Ok(seconds)
 }
 
-/// The steps' times, and what taking them costs: slices with and without take turns.
+/// The times of the steps, and the cost of timing them: slices with and without the hook take
+/// turns.
 fn steps(
     plan: &Plan,
     input: &[f32],

@@ -1,9 +1,15 @@
 //! Latency of a net on a board: measured here, or predicted for one that is not at hand.
 //!
-//! A [`Profile`] is the one form for both; its JSON is versioned. [`measure`](measure()) makes one
-//! of this machine, [`predict`](predict()) of a [`Target`](crate::targets::Target) that need not be
-//! there; [`Verdict`] holds either against a target's budget, [`diff`](diff()) two against each
-//! other, [`page`](page()) and [`csv`](csv()) show one, [`diff_page`] two, [`history_page`] many.
+//! A [`Profile`] is the one form for both. Its JSON has a version.
+//!
+//! | function | does |
+//! |---|---|
+//! | [`measure`](measure()) | times a net on this machine |
+//! | [`predict`](predict()) | predicts a net on a [`Target`](crate::targets::Target) |
+//! | [`Verdict::new`] | compares a profile with a target's budget |
+//! | [`diff`](diff()) | compares two profiles |
+//! | [`page`](page()), [`csv`](csv()) | show one profile |
+//! | [`diff_page`], [`history_page`] | show two, many |
 
 mod compared;
 mod diff;
@@ -31,13 +37,13 @@ use crate::engine::EngineError;
 /// Version of the JSON that a [`Profile`] becomes.
 pub const FORMAT: u32 = 2;
 
-/// Whether somebody looked at a clock.
+/// Measured or predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Timed on the machine that it names.
     Measured,
-    /// Computed, for a machine that nobody looked at.
+    /// Computed for a machine that is not at hand.
     Predicted,
 }
 
@@ -87,7 +93,7 @@ pub struct Profile {
     pub slices_per_s: f64,
     /// Multiply-accumulates of a slice; 0 where tract ran the net.
     pub macs: u64,
-    /// Of the median slice.
+    /// Multiply-accumulates a second of the median slice, in billions.
     pub gmac_per_s: f64,
     /// What the kernel's instruction reaches on registers alone, on one core; 0 where tract ran the
     /// net.
@@ -176,12 +182,11 @@ pub struct StepProfile {
     pub kind: String,
     /// Channels, height and width of its result.
     pub shape: [usize; 3],
-    /// Least and median time, milliseconds.
+    /// Shortest time, milliseconds.
     pub min_ms: f64,
-    /// See `min_ms`.
+    /// Median time, milliseconds.
     pub median_ms: f64,
-    /// Of a prediction, what of `median_ms` is waiting for memory; 0 of a measurement, which cannot
-    /// tell.
+    /// The part of `median_ms` that a prediction takes for waiting for memory; 0 in a measurement.
     pub memory_ms: f64,
     /// Multiply-accumulates.
     pub macs: u64,
@@ -230,7 +235,7 @@ pub struct Prediction {
     pub error_percent: f64,
     /// Where the error bar comes from.
     pub basis: String,
-    /// Classes of steps that the table has not: the nearest class's cost was taken.
+    /// Classes of steps that the table lacks. The nearest class's cost stands for theirs.
     pub nearest_classes: Vec<String>,
     /// Percent of a slice's time in steps of these classes, which the error bar does not cover.
     #[serde(default)]
@@ -293,7 +298,7 @@ pub enum ProfileError {
 }
 
 impl Profile {
-    /// What it is of, in a line.
+    /// The profile in one line: model, engine, machine.
     #[must_use]
     pub fn told(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("an unnamed processor");
@@ -345,7 +350,7 @@ impl Profile {
     }
 }
 
-/// Whether a text in it has control characters, which a terminal or a log would act on.
+/// Whether a text of the profile has control characters, which a terminal or a log would obey.
 fn has_control(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => !crate::text::is_plain(text),

@@ -1,10 +1,17 @@
-//! How long a net would take on a board that is not at hand.
+//! Predicts how long a net takes on a board that is not at hand.
 //!
-//! Time of a step = cycles of its class, from `targets/predictions.toml` (the executed instructions
-//! through llvm-mca's model of the core, see `tools/predict`), over the clock, and its bytes over
-//! the speed of the level of memory that holds the arena. A core that executes in order waits for
-//! the one and the other; one that does not works while it loads ahead, and the longer counts. A
-//! prediction is labelled as one wherever it is shown, and carries its error bar.
+//! For each step of the plan:
+//!
+//! ```text
+//! compute      = cycles of the step's class / clock
+//! memory       = bytes of the step / speed of the level of memory that holds the arena
+//! in order     : time = compute + memory
+//! out of order : time = max(compute, memory), since loads overlap with work
+//! ```
+//!
+//! The cycles come from `targets/predictions.toml`: `tools/predict` runs the executed instructions
+//! through llvm-mca's model of the core. Every prediction is labelled as one and carries its error
+//! bar.
 
 use monet_core::{Kernel, Plan, StepInfo};
 use serde::Deserialize;
@@ -17,10 +24,10 @@ use crate::engine::quantized::QuantizedEngine;
 use crate::package::{Fit, FitRule, Package};
 use crate::targets::{Core, Target};
 
-/// What the tool found.
+/// Cycles by class of step, kernel and core, as `tools/predict` found them.
 const TABLE: &str = include_str!("../../targets/predictions.toml");
 
-/// A machine on which the method was held against a clock.
+/// A machine on which somebody compared the method with a clock.
 #[derive(Debug)]
 struct Checked {
     core: &'static str,
@@ -50,34 +57,32 @@ const CHECKED: [Checked; 4] = [
     checked("znver5", "avx2", "AMD EPYC 9005", 6.0, 17.0),
     checked("znver5", "avx-vnni", "AMD EPYC 9005", 2.0, 17.0),
 ];
-/// Percent for the cores on which nobody could check: an allowance, no measurement.
+/// Error bar, in percent, of cores on which nobody could check. An allowance, no measurement.
 const UNCHECKED_PERCENT: f64 = 35.0;
-/// The same for cores that execute in order, whose waiting for caches the model does not see.
+/// The same for cores that execute in order: the model does not see their waits for caches.
 const IN_ORDER_PERCENT: f64 = 50.0;
 /// The same for a core whose model is that of a larger one, narrowed (STAND_INS in
 /// `tools/predict`).
 const NARROWED: (&str, f64) = ("gracemont", 50.0);
 
-/// Bytes that a core copies per cycle from the second and the third cache; assumed.
+/// Bytes that a core copies a cycle from the second and the third cache. Assumed.
 const CACHE_BYTES: [f64; 2] = [16.0, 8.0];
 /// The same for cores that execute in order.
 const IN_ORDER_CACHE_BYTES: [f64; 2] = [8.0, 4.0];
-/// Share of the memory bus that one core keeps busy, and the gigabytes a second that it reaches at
-/// most; assumed.
+/// Share of the memory bus that one core uses, and the most gigabytes a second that it reaches.
+/// Assumed.
 const ONE_CORE: (f64, f64) = (0.4, 12.0);
 /// The most of a core that executes in order.
 const IN_ORDER_GB_S: f64 = 3.0;
 /// Share of the bus that all cores together reach; assumed.
 const ALL_CORES: f64 = 0.7;
 
-/// Cycles per voxel of reading (uncompressed NIfTI, int16), preparing, restoring and writing
-/// (gzip), on the Zen 3 of [`CHECKED`]: the stages that `monet segment --stats` told of a
-/// 512x512x300 volume by the bench net. That net is untrained and its labels are noise, here in
-/// blocks of four voxels; noise of every voxel takes gzip twice as long (350 cycles on Zen 5,
-/// `tools/scaling`), labels of an organ much less.
+/// Cycles a voxel of reading (uncompressed NIfTI, int16), preparing, restoring and writing (gzip)
+/// on the Zen 3 of [`CHECKED`]. `monet segment --stats` measured them on a 512x512x300 volume with
+/// the bench net. That net is untrained: its labels are noise in blocks of four voxels. Gzip takes
+/// longer for noise of single voxels, and much less for labels of an organ.
 const STAGES: [f64; 4] = [9.8, 5.8, 2.7, 141.0];
-/// How many times as many cycles smaller cores need for such code: out of order and in order;
-/// assumed.
+/// Factor by which smaller cores need more cycles for such code: out of order, in order. Assumed.
 const SMALLER: [f64; 2] = [1.5, 3.0];
 
 /// What is asked.
@@ -135,7 +140,8 @@ impl Costs {
         Ok(Self(own))
     }
 
-    /// Cycles of a step, and whether its own class is known.
+    /// Cycles of a step, and whether the table has the step's own class; otherwise those of the
+    /// nearest class.
     fn cycles(&self, step: &StepInfo) -> (f64, bool) {
         let [outputs, height, width] = step.shape.map(|n| n as u64);
         let depth = step.macs / (outputs * height * width).max(1);
@@ -156,7 +162,7 @@ impl Costs {
     }
 }
 
-/// Gigabytes a second of each level of a target's memory, for one of `threads` busy cores.
+/// Speed of each level of a target's memory in GB/s, for one core while `threads` are busy.
 fn bandwidth(target: &Target, threads: usize) -> Vec<Bandwidth> {
     let core = &target.core;
     let per_cycle = if core.in_order { IN_ORDER_CACHE_BYTES } else { CACHE_BYTES };
@@ -231,7 +237,7 @@ pub fn predict(
     let size =
         Fit::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
             .net_size();
-    // Steps are alike on all kernels; this one every machine has.
+    // All kernels have the same steps, and every machine has this kernel.
     let engine = QuantizedEngine::new(package, size, Kernel::Scalar)?;
     let plan = engine.planned();
     let costs = Costs::find(target)?;
@@ -292,7 +298,7 @@ pub fn predict(
     })
 }
 
-/// The steps with `threads` busy cores, and the classes that the table has not.
+/// The steps while `threads` cores are busy, and the classes that the table lacks.
 fn steps(
     plan: &Plan,
     target: &Target,
@@ -334,8 +340,8 @@ fn steps(
     (steps.collect(), unknown)
 }
 
-/// The pipeline of a volume: one thread reads, one writes, `threads` prepare, infer and restore;
-/// the slowest of them sets the pace, and no more work is done at once than there are cores.
+/// The time of a volume: one thread reads, one writes, `threads` prepare, infer and restore. The
+/// slowest of them sets the pace, unless the work of all exceeds what the cores can do.
 fn volume(
     core: &Core,
     [width, height, slices]: [usize; 3],

@@ -30,8 +30,9 @@ pub struct Check {
 }
 
 impl Verdict {
-    /// Of a profile against a target. A promise must hold for the slow slices: the 99th percentile
-    /// of a measurement and the upper end of a prediction's error bar are what counts.
+    /// Compares a profile with a target. A promise must hold for slow slices too, so the demands
+    /// are on the 99th percentile of a measurement and on the upper end of a prediction's error
+    /// bar.
     #[must_use]
     pub fn new(profile: &Profile, target: &Target) -> Self {
         let bar = 1.0 + profile.prediction.as_ref().map_or(0.0, |p| p.error_percent / 100.0);
@@ -44,7 +45,7 @@ impl Verdict {
             Kind::Predicted => "budget.slice_ms, upper end of the error bar",
         };
         check(slice, profile.latency_ms.p99 * bar, target.budget.slice_ms);
-        // The budget's volume, whatever the profile's.
+        // The budget is for its own number of slices, not for the profile's.
         let volume =
             profile.volume.total_s * VOLUME_SLICES as f64 / profile.volume.slices.max(1) as f64;
         check(

@@ -1,7 +1,7 @@
-//! The machine that this runs on, seen as a profile sees a board, and which profile it is nearest
-//! to.
+//! Describes the machine that this runs on as a target describes a board, and finds the nearest
+//! target.
 //!
-//! What the system does not tell stays unknown and counts neither for nor against a profile.
+//! What the system does not tell stays unknown, and counts neither for nor against a target.
 
 use std::path::Path;
 
@@ -111,8 +111,8 @@ impl Machine {
             kernel: best_kernel(arch, &features),
             features,
             cores,
-            // What `/proc/cpuinfo` tells is the frequency right now, in a virtual machine often
-            // that of the counter of time.
+            // `/proc/cpuinfo` tells the frequency of the moment; in a virtual machine, often that
+            // of the time-stamp counter.
             clock_mhz: None,
             caches: None,
             memory_mb: memory.map(|kb| kb / 1024),
@@ -149,7 +149,7 @@ impl Machine {
                 .filter(|p| p.2 < p.1)
                 .for_each(|(what, wanted, found)| lack(what, &wanted, &found));
         }
-        // What firmware keeps for itself is no lack.
+        // Firmware keeps some memory for itself; that is no lack.
         if let Some(mb) = self.memory_mb.filter(|&mb| mb * 10 < t.memory.size_mb * 8) {
             lack("memory.size_mb", &t.memory.size_mb, &mb);
         }
@@ -182,8 +182,8 @@ pub fn nearest<'a>(machine: &Machine, targets: &'a [Target]) -> Option<&'a Targe
         .min_by(|a, b| machine.distance(a).total_cmp(&machine.distance(b)))
 }
 
-/// The name of an x86 processor; where a hypervisor hides which one it is, as in "AMD EPYC", with
-/// the numbers that tell.
+/// The name of an x86 processor. Where a hypervisor hides the model, as in "AMD EPYC", family and
+/// model numbers follow.
 fn identified(name: String, field: &impl Fn(&[&str]) -> Option<String>) -> String {
     match (field(&["cpu family"]), field(&["model"])) {
         (Some(family), Some(model)) if !name.contains(|c: char| c.is_ascii_digit()) => {

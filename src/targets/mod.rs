@@ -1,8 +1,8 @@
-//! Device profiles: what is known of a board before it is at hand, and what is asked of it.
+//! Boards: what a data sheet says of a board, and what is demanded of it.
 //!
-//! A profile is a TOML file of the folder `targets`, embedded here, or one of the user's own. Every
-//! figure is checked when it is read: a profile that contradicts itself is an error that names the
-//! field. [`Machine`] is the same view of the machine that this runs on.
+//! A [`Target`] is a TOML file of the folder `targets`, embedded here, or one of the user's own.
+//! Reading checks every figure: a file that contradicts itself is an error that names the field.
+//! [`Machine`] describes the machine that this runs on in the same terms.
 
 mod check;
 mod machine;
@@ -51,7 +51,7 @@ pub const EMBEDDED: [(&str, &str); 12] = embedded![
 pub struct Target {
     /// Version of the form, [`FORMAT`].
     pub format: u32,
-    /// By which users choose it: small letters, digits and hyphens.
+    /// The name by which users choose the target: small letters, digits and hyphens.
     pub name: String,
     /// What it is, for people.
     pub board: String,
@@ -87,7 +87,7 @@ pub struct Core {
     pub in_order: bool,
     /// How many there are.
     pub count: usize,
-    /// Megahertz that it holds.
+    /// Frequency in megahertz that the core sustains.
     pub clock_mhz: f64,
 }
 
@@ -107,9 +107,9 @@ pub struct Caches {
 pub struct Memory {
     /// Megabytes.
     pub size_mb: u64,
-    /// Most that the process may have resident, megabytes.
+    /// Most memory that the process may have resident, megabytes.
     pub ceiling_mb: u64,
-    /// Of its bus, gigabytes a second.
+    /// Bandwidth of the bus, gigabytes a second.
     pub bandwidth_gb_s: f64,
     /// Where the bandwidth comes from.
     pub source: String,

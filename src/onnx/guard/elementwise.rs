@@ -1,10 +1,10 @@
-//! Operators whose result has a shape of their inputs': functions of an element, sums and products,
-//! normalisations, reductions.
+//! Operators whose result has the shape of an input, or a shape broadcast from the inputs:
+//! functions of an element, sums and products, normalisations, reductions.
 
 use super::attributes::axis;
 use super::shapes::{Call, Fact, Made};
 
-/// Of one value.
+/// A function of one value.
 type Function = fn(f64) -> f64;
 
 /// The first operand's shape.
@@ -48,7 +48,7 @@ pub(super) fn along(call: &Call) -> Result<Made, String> {
     let input = call.operand(0)?;
     let default =
         if call.opset < 13 && call.attributes.0.op_type != "LpNormalization" { 1 } else { -1 };
-    // One axis less than a tensor without any is none.
+    // A tensor without axes has none to lose.
     call.attributes.axis("axis", if input.rank() == 1 { -1 } else { default }, input.rank())?;
     Made::one(Fact::new(input.shape.clone())?, 4)
 }

@@ -1,16 +1,16 @@
-//! Operators that rearrange a tensor, cut or join tensors, or tell and compute sizes.
+//! Operators that rearrange a tensor, cut or join tensors, or read and compute sizes.
 
 use super::attributes::axis;
 use super::elementwise::common;
 use super::shapes::{self, Call, Fact, Made};
 use super::tensors::{MAX_FOLLOWED, MAX_RANK};
 
-/// The given shape, with the values of the first operand, which stay in their order.
+/// The first operand in another shape. Values keep their order.
 fn reordered(input: &Fact, shape: Vec<u64>) -> Result<Made, String> {
     Made::one(Fact::new(shape)?.with(input.values.clone(), input.whole), 1)
 }
 
-/// A shape as values tell it.
+/// A shape given as values.
 fn asked(values: &[i64]) -> Result<Vec<u64>, String> {
     if values.len() > MAX_RANK {
         return Err(format!(
@@ -45,11 +45,11 @@ pub(super) fn slice(call: &Call) -> Result<Made, String> {
     Made::one(Fact::new(shape)?.with(values, input.whole), 1)
 }
 
-/// How many elements of so many a slice has, and the first of them.
+/// Number of elements that a slice takes of an axis of this length, and the first of them.
 fn picked(length: u64, start: i64, end: i64, step: i64) -> Result<(u64, i64), String> {
     let n = i64::try_from(length).map_err(|e| e.to_string())?;
     let counted = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
-    // Backwards, the end that lies before all is -1.
+    // Stepping backwards, -1 is the end before the first element.
     let [low, high] = if step > 0 { [0, n] } else { [-1, n - 1] };
     let (start, end) =
         (counted(start).clamp(low.max(0), high.max(0)), counted(end).clamp(low, high));

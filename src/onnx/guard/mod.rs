@@ -1,12 +1,15 @@
-//! What an ONNX file must be before anything is made of it.
+//! Checks an ONNX file before tract or the importer reads it.
 //!
-//! A file may be damaged or made to harm, and the library that reads it takes it for well meant: it
-//! allocates what a shape claims, computes what a node asks for, and panics at what it did not
-//! foresee. So a file passes here first. [`read`] checks all that does not depend on a slice's
-//! size: the bytes' nesting and number, names, operators, types, initialisers; it leaves the nodes
-//! in an order in which each comes after what it reads. [`fits`] follows the shape of every tensor
-//! through the net for one slice and bounds their memory and work. Knows ONNX alone, neither tract
-//! nor the int8 engine.
+//! A file may be damaged or hostile. Tract trusts it: tract allocates what a shape claims, computes
+//! what a node asks for, and panics at what it does not foresee.
+//!
+//! - [`read`] checks what does not depend on a slice's size: number and nesting of messages, names,
+//!   operators, types, initialisers. It also sorts the nodes, so that each comes after those that
+//!   it reads.
+//! - [`fits`] follows the shape of every tensor through the net for one slice, and bounds memory
+//!   and work.
+//!
+//! The guard knows ONNX alone, neither what tract does with it nor the int8 engine.
 
 mod attributes;
 mod elementwise;
@@ -85,7 +88,7 @@ pub(super) fn node(node: &pb::NodeProto, found: impl Into<String>) -> OnnxError 
     OnnxError::Node { node: short(name), op: short(&node.op_type), found: found.into() }
 }
 
-/// A name that a message can hold.
+/// A name, cut to a length that a message can hold.
 fn short(name: &str) -> String {
     const MOST: usize = 80;
     match name.char_indices().nth(MOST) {
@@ -111,8 +114,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<pb::ModelProto, OnnxError> {
     Ok(model)
 }
 
-/// Replaces what a file says of the shapes of its tensors, which is not checked and may be
-/// expressions, by the input's alone.
+/// Removes every shape that a file states, and states the input's. The guard does not check stated
+/// shapes, and they may be expressions.
 pub(super) fn settle(model: &mut pb::ModelProto, input: [usize; 4]) {
     let Some(graph) = &mut model.graph else { return };
     let name = inputs(graph).first().map(|input| input.name.clone());
@@ -173,7 +176,7 @@ fn opset(model: &pb::ModelProto) -> i64 {
     model.opset_import.iter().find(standard).map_or(0, |set| set.version)
 }
 
-/// What a node must be in any net.
+/// Checks what holds of a node in any net.
 fn check_node(node: &pb::NodeProto) -> Result<(), String> {
     if super::reading::is_dynamic(node) {
         return Err(
@@ -228,7 +231,7 @@ fn check_node(node: &pb::NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-/// Each tensor is made once.
+/// Checks that each tensor is made once, and that each tensor that is read is made.
 fn check_names(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     let mut made = HashSet::new();
     for initializer in &graph.initializer {
@@ -273,7 +276,7 @@ fn check_names(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     }
 }
 
-/// The scales of quantized tensors are positive constants.
+/// Checks that the scales of quantized tensors are positive constants.
 fn check_scales(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     let inline = graph.node.iter().filter(|own| own.op_type == "Constant").filter_map(|own| {
         let value = own.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
@@ -306,8 +309,8 @@ fn check_scales(graph: &pb::GraphProto) -> Result<(), OnnxError> {
     Ok(())
 }
 
-/// Puts each node behind those whose results it reads, and keeps the order where that is so
-/// already.
+/// Sorts nodes so that each comes after those that it reads. A file that is in such an order keeps
+/// its own.
 fn sort(graph: &mut pb::GraphProto) -> Result<(), OnnxError> {
     let makers: HashMap<&str, usize> = (graph.node.iter().enumerate())
         .flat_map(|(i, node)| node.output.iter().map(move |name| (name.as_str(), i)))
@@ -319,7 +322,7 @@ fn sort(graph: &mut pb::GraphProto) -> Result<(), OnnxError> {
         })
         .collect();
     let mut order = Vec::with_capacity(needs.len());
-    // Of each node: not seen, waiting for what it reads, placed.
+    // State of each node: 0 not seen, 1 waiting for what it reads, 2 placed.
     let mut state = vec![0u8; needs.len()];
     for first in 0..needs.len() {
         let mut stack = vec![(first, 0)];

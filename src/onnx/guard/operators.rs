@@ -1,14 +1,17 @@
-//! The operators that a net may have: which rule gives the shape of what each makes, which of its
+//! The operators that a net may have: for each, the rule for the shape of its result, and which
 //! inputs are tensors of the net and which are scales.
 //!
-//! Those of ONNX that segmenting nets are made of, and those in which ONNX Runtime writes quantized
-//! nets. Not taken: operators that run a graph of their own (`If`, `Loop`, `Scan`), that repeat
-//! (`LSTM`), that draw random numbers, or whose result has a size that only values tell (`NonZero`,
-//! `Compress`, `NonMaxSuppression`).
+//! The list holds the operators of ONNX that segmenting nets use, and those in which ONNX Runtime
+//! writes quantized nets. It leaves out operators that
+//!
+//! - run a graph of their own (`If`, `Loop`, `Scan`),
+//! - repeat (`LSTM`),
+//! - draw random numbers,
+//! - make a result whose size depends on values (`NonZero`, `Compress`, `NonMaxSuppression`).
 
 use tract_onnx::pb;
 
-/// How the shape of a result follows.
+/// The rule for the shape of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// The first operand's shape.
@@ -72,7 +75,7 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// Of a node; none where it is not taken.
+    /// The operator of a node; `None` where the list does not have it.
     pub(super) fn of(node: &pb::NodeProto) -> Option<Self> {
         match node.domain.as_str() {
             "" | "ai.onnx" => standard(&node.op_type).or_else(|| of_runtime(&node.op_type)),
@@ -158,7 +161,7 @@ fn standard(name: &str) -> Option<Operator> {
     })
 }
 
-/// Those of ONNX Runtime's own, in which its `quantize_static` writes and its optimizer fuses.
+/// ONNX Runtime's own operators: its `quantize_static` writes them, its optimizer fuses into them.
 fn of_runtime(name: &str) -> Option<Operator> {
     let quantized = |rule, operands, scales, inputs| Operator {
         operands: Some(operands),

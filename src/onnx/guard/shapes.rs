@@ -1,9 +1,8 @@
-//! Follows the shape of every tensor through a net for one slice, and with it what memory and work
-//! the net asks for.
+//! Follows the shape of every tensor through a net for one slice, and adds up the memory and work
+//! that the net needs.
 //!
-//! Where a size is computed by the net itself (`Shape`, `Gather`, `Concat` before a `Reshape`), the
-//! few values that it is made of are followed, too. A size that cannot be known this way is
-//! refused.
+//! A net may compute a size itself (`Shape`, `Gather`, `Concat` before a `Reshape`). The guard then
+//! follows the few values that make up the size, and refuses a size that they do not settle.
 
 use std::collections::HashMap;
 
@@ -14,23 +13,22 @@ use super::operators::{Operator, Rule};
 use super::tensors::{self, MAX_FOLLOWED, MAX_RANK};
 use super::{OnnxError, elementwise, file, layout, node, opset, tensor, windows};
 
-/// Most elements alive at a time, whatever the slice: as many as this, and as many more for each of
-/// its pixels.
+/// Most elements alive at a time: this many, plus this many for each pixel of the slice.
 const MAX_ALIVE: [u64; 3] = [1 << 29, 1 << 24, 1 << 10];
 
-/// Most multiplications and other operations for a slice, whatever its size: as many as this, and
-/// as many more for each of its pixels.
+/// Most multiplications and other operations: this many, plus this many for each pixel of the
+/// slice.
 const MAX_WORK: [u64; 3] = [1 << 43, 1 << 28, 1 << 22];
 
-/// Most elements of constants that a file does not hold but makes, beside four for each that it
-/// holds.
+/// Most elements of constants that the net computes: this many, plus four for each element that the
+/// file holds.
 const MAX_MADE: u64 = 1 << 20;
 
 /// What is known of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fact {
     pub(super) shape: Vec<u64>,
-    /// Its values, where they are few and known.
+    /// The values, where they are few and known.
     pub(super) values: Option<Vec<f64>>,
     /// Whether its values are whole numbers by type.
     pub(super) whole: bool,
@@ -58,7 +56,7 @@ impl Fact {
         }
     }
 
-    /// With values, where they are as few as are followed.
+    /// Adds values, where they are few enough to be followed.
     pub(super) fn with(self, values: Option<Vec<f64>>, whole: bool) -> Self {
         let few = |values: &Vec<f64>| {
             values.len() <= MAX_FOLLOWED && elements(&self.shape) == Ok(values.len() as u64)
@@ -139,7 +137,7 @@ impl<'a> Call<'a> {
 
     /// The values of an input that a size depends on, as whole numbers.
     pub(super) fn wholes(&self, i: usize) -> Result<Vec<i64>, String> {
-        // What lies beyond saturates, as an end far beyond any tensor's is meant.
+        // Exporters write huge numbers for "to the end": these saturate.
         self.values(i)?
             .iter()
             .map(|v| {
@@ -159,10 +157,10 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a net asks for to run on one slice.
+/// What a net needs to run on one slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Need {
-    /// Shape of its result.
+    /// Shape of the result.
     pub(in super::super) output: Vec<u64>,
     /// Most elements alive at a time, with all constants.
     pub(in super::super) elements: u64,
@@ -170,7 +168,7 @@ pub(in super::super) struct Need {
     pub(in super::super) work: u64,
 }
 
-/// What a checked model asks for to run on one slice of `[1, channels, height, width]`.
+/// What a checked model needs to run on one slice of `[1, channels, height, width]`.
 ///
 /// # Errors
 /// [`OnnxError`] where a node cannot take what it is given, or the net asks for more than any
@@ -260,7 +258,7 @@ impl<'a> Walk<'a> {
         Ok(made)
     }
 
-    /// Takes note of it, and sees that it is not too much.
+    /// Records a node's result, and refuses a net that needs too much.
     fn keep(&mut self, at: usize, node: &'a pb::NodeProto, made: Made) -> Result<(), String> {
         let Made { outputs, work } = made;
         for (name, fact) in node.output.iter().zip(outputs) {
@@ -309,7 +307,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Lets go of what this node is the last to read, or nobody reads.
+    /// Frees tensors that this node is the last to read, and results that nobody reads.
     fn release(&mut self, at: usize, node: &'a pb::NodeProto) {
         let mut gone: Vec<&str> =
             node.input.iter().chain(&node.output).map(String::as_str).collect();

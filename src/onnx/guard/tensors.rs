@@ -61,7 +61,7 @@ fn layout(tensor: &pb::TensorProto) -> Result<(u64, usize), String> {
         DataType::Int32 => (4, tensor.int32_data.len()),
         DataType::Int8 | DataType::Uint8 | DataType::Bool => (1, tensor.int32_data.len()),
         DataType::Int16 | DataType::Uint16 => (2, tensor.int32_data.len()),
-        // Their lists are not read; raw bytes are.
+        // Tract reads these types from raw bytes alone.
         DataType::Uint32 => (4, 0),
         DataType::Uint64 => (8, 0),
         other => {
@@ -85,7 +85,7 @@ pub(super) fn elements(dims: &[i64]) -> Result<u64, String> {
     product.ok_or_else(|| format!("its shape is {dims:?}, more elements than can be counted"))
 }
 
-/// A single infinity may be a bound; among weights it is damage, as NaN is everywhere.
+/// NaN is damage everywhere. Infinity is damage among weights; a single infinity may be a bound.
 fn finite(tensor: &pb::TensorProto, elements: u64) -> Result<(), String> {
     let bad = |value: f64| value.is_nan() || (value.is_infinite() && elements > 1);
     let single = |bytes: &[u8]| bytes.try_into().map(f32::from_le_bytes).unwrap_or(f32::NAN);
@@ -114,7 +114,7 @@ pub(super) fn is_whole(data_type: i32) -> bool {
     !matches!(DataType::try_from(data_type), Ok(DataType::Float | DataType::Double))
 }
 
-/// The values of a tensor that was checked and is not of many.
+/// The values of a checked tensor, where they are few enough to be followed.
 pub(super) fn values(tensor: &pb::TensorProto) -> Option<Vec<f64>> {
     let count = elements(&tensor.dims).ok()?;
     if count > MAX_FOLLOWED as u64 { None } else { all(tensor) }

@@ -15,7 +15,7 @@ struct Window {
     dilations: Vec<u64>,
     /// Borders before and behind; none where they follow from the size of the result.
     borders: Option<Vec<[u64; 2]>>,
-    /// Borders make up for what the window takes.
+    /// Borders are such that the window keeps the tensor's size.
     same: bool,
 }
 
@@ -72,7 +72,7 @@ fn image<'a>(call: &Call<'a>) -> Result<(&'a Fact, u64, u64, &'a [u64]), String>
     }
 }
 
-/// The window of a node with weights: theirs, with which what it says must agree.
+/// The window of a node with weights. The weights give its size; attributes must agree.
 fn weighted(call: &Call, weights: &Fact, axes: usize) -> Result<Window, String> {
     if weights.rank() != axes + 2 {
         return Err(format!("its weights have shape {:?} for {axes} axes", weights.shape));
@@ -211,7 +211,7 @@ pub(super) fn resize(call: &Call) -> Result<Made, String> {
     if sizes.is_some() && given(factors) {
         return Err("it has both sizes and factors".into());
     }
-    // Older operator sets want all of these, empty where they do not count.
+    // Older operator sets demand all these inputs, and leave unused ones empty.
     if (11..13).contains(&call.opset) && (1..3).any(|i| call.maybe(i).is_none()) {
         return Err(
             "it leaves out its region or its factors: give empty ones, or export with operator set \
@@ -246,7 +246,7 @@ fn counted(found: usize, axes: usize) -> Result<(), String> {
     }
 }
 
-/// A new length, which no interpolation should make so much larger.
+/// Checks the length that a resize makes of another.
 fn resized(length: u64, size: f64) -> Result<u64, String> {
     let most = length as f64 * MAX_FACTOR;
     if (1.0..=most).contains(&size) {
@@ -255,7 +255,7 @@ fn resized(length: u64, size: f64) -> Result<u64, String> {
     Err(format!("it makes {size} of {length} elements, expected 1 to {most}"))
 }
 
-/// As a resize, by factors that older operator sets have as an attribute.
+/// An upsampling of older operator sets: a resize whose factors are an attribute or an input.
 pub(super) fn upsample(call: &Call) -> Result<Made, String> {
     let input = call.operand(0)?;
     let factors: Vec<f64> = match call.attributes.floats("scales")? {

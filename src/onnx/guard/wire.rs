@@ -1,9 +1,9 @@
-//! A first walk over the bytes of an ONNX file: how many messages it holds, how deep they nest and
-//! how much memory its numbers take, before any of them becomes a value.
+//! A first walk over the bytes of an ONNX file, before any of them becomes a value. It bounds the
+//! number of messages, their nesting, and the memory of the numbers.
 //!
-//! In protobuf two bytes can stand for a message of hundreds, and one byte for a number of eight,
-//! so that a file's length bounds nothing. Knows which fields of `onnx.proto` (IR version 13) hold
-//! messages and numbers; what they mean is not known here.
+//! The length of a file bounds none of these: in protobuf two bytes can become a message of
+//! hundreds, and one byte a number of eight. This module knows which fields of `onnx.proto` (IR
+//! version 13) hold messages and numbers, but not what they mean.
 
 /// Most messages, strings and lists of a file.
 const MAX_FIELDS: usize = 1 << 18;
@@ -30,14 +30,14 @@ enum Message {
     Function,
     Training,
     Annotation,
-    /// One without messages in it.
+    /// A message without messages in it.
     Flat,
 }
 
 /// What a field of a message is.
 enum Content {
     Message(Message),
-    /// Integers, of so many bytes each once they are read.
+    /// Integers, each of this many bytes in memory.
     Integers(usize),
     Other,
 }

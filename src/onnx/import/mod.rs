@@ -1,14 +1,20 @@
 //! Reads the quantized parts of an ONNX file into [`QuantGraph`]s.
 //!
-//! Walks the nodes in their order and recognises the QDQ form: a real-valued operation between
-//! DequantizeLinear and QuantizeLinear becomes an integer one. Files of this project's trainer and
-//! of ONNX Runtime's `quantize_static` both pass. What has no QuantizeLinear of its own, because
-//! the next operation takes real values as well, waits for one, or is quantized in the range that
-//! it can reach; what is rounded so, and the file does not round, is listed. A part has one input
-//! and one output: it opens with a QuantizeLinear and closes at a sigmoid or softmax, or before a
-//! node that is not recognised, at the last tensor through which all goes that comes later. What
-//! lies outside is named with its reason and stays with stock tract. Shapes of slices are not known
-//! here, nor is how tract runs the result.
+//! The importer walks the nodes in order and recognises the QDQ form: a real-valued operation
+//! between DequantizeLinear and QuantizeLinear becomes an integer one. Both this project's trainer
+//! and ONNX Runtime's `quantize_static` write that form.
+//!
+//! - A *count* is a quantized value: an 8-bit integer that stands for
+//!   `(count - zero point) * scale`.
+//! - A result without a QuantizeLinear of its own *waits* for the next one. Where a reader takes
+//!   real values instead, the importer quantizes the result in the range that it can reach.
+//!   [`Import::rounded`] lists what is rounded so although the file does not round it.
+//! - A part ([`Region`]) has one input and one output. It begins at a QuantizeLinear.
+//! - A part ends at a sigmoid or softmax. Before an unknown operator it ends at the last tensor
+//!   that is the only connection to everything after it.
+//! - [`Import::unfused`] names each node outside, with the reason.
+//!
+//! This module does not know the size of slices, nor how tract runs the rest.
 
 mod convolutions;
 mod operators;
@@ -101,13 +107,13 @@ pub(super) fn import(model: &pb::ModelProto) -> Import {
     import
 }
 
-/// Where a part can end: nothing made before this tensor is read after it.
+/// A tensor at which a part can end: no later node reads an earlier tensor.
 #[derive(Debug, Clone, Copy)]
 struct Cut<'a> {
     name: &'a str,
     /// The node that makes it.
     node: usize,
-    /// Nodes and tensors of the graph up to it.
+    /// Number of nodes and tensors of the graph up to it.
     len: [usize; 2],
 }
 
@@ -116,28 +122,29 @@ struct Importer<'a> {
     readers: HashMap<&'a str, usize>,
     /// The last node that reads a tensor; none after a result of the file.
     last_reader: HashMap<&'a str, usize>,
-    /// Tensors that a part goes on with.
+    /// Tensors that an operator of [`CONTINUES`] reads.
     inner: HashSet<&'a str>,
     /// The first QuantizeLinear of each tensor that has one.
     quantizers: HashMap<&'a str, &'a pb::NodeProto>,
     opset: i64,
-    /// Of the part that is open, and of all weights.
+    /// Tensors of the open part, and all weights.
     values: HashMap<&'a str, Value>,
-    /// Counts of tensors of the part whose value waits.
+    /// Waiting tensors of the part that were quantized for a reader of real values.
     settled: HashMap<&'a str, Vec<TensorId>>,
     /// What the part rounds that the file does not.
     rounded: Vec<String>,
     graph: QuantGraph,
     input: Option<&'a str>,
     output: Option<&'a str>,
-    /// Nodes of the file that it consists of.
+    /// Nodes of the file that the open part consists of.
     nodes: Vec<usize>,
-    /// The last node that reads any of its tensors.
+    /// The last node that reads any tensor of the open part.
     reach: usize,
     cut: Option<Cut<'a>>,
 }
 
-/// Operators with which a part goes on.
+/// Operators that a part can contain. A sigmoid whose result one of these reads does not end the
+/// part.
 const CONTINUES: [&str; 13] = [
     "QuantizeLinear",
     "Conv",
@@ -251,11 +258,11 @@ impl<'a> Importer<'a> {
         }
         let [output] = &node.output[..] else { return Err("has not exactly one output".into()) };
         match node.op_type.as_str() {
-            // One with which the part goes on weighs something inside the net.
+            // A sigmoid that an operator of the part reads is a gate inside the net, not its end.
             "Sigmoid" if !self.inner.contains(output.as_str()) => {
                 self.head(index, node, output, Output::Sigmoid { threshold: 0.5 })?
             }
-            // Before opset 13 one softmax is of all channels and pixels.
+            // Before opset 13 a softmax normalises over all channels and pixels together.
             "Softmax" if matches!(int(node, "axis", -1), 1 | -3) && self.opset >= 13 => {
                 self.head(index, node, output, Output::Softmax)?
             }
@@ -285,7 +292,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// Notes what a node makes, and whether the part could end there.
+    /// Records a node's result, and whether the part could end there.
     fn keep(&mut self, node: usize, name: &'a str, value: Value) {
         if !matches!(value, Value::Weights(_)) {
             let ends = match &value {
@@ -315,7 +322,7 @@ impl<'a> Importer<'a> {
         self.readers.get(name) == Some(&1)
     }
 
-    /// The i-th input as real values of counts; what waits to be quantized is quantized.
+    /// The i-th input as real values of quantized tensors. A waiting input is quantized now.
     fn reals(&mut self, node: &'a pb::NodeProto, i: usize) -> Result<Vec<TensorId>, String> {
         let name = argument(node, i)?;
         match self.value(node, i)?.clone() {
@@ -390,7 +397,7 @@ fn empty() -> QuantGraph {
     QuantGraph { tensors: Vec::new(), nodes: Vec::new(), output: Output::Identity }
 }
 
-/// Whether it multiplies, which is what makes a part worth taking.
+/// Whether a node multiplies by weights. A part without such a node is not worth an engine.
 fn convolves(node: &Node) -> bool {
     matches!(
         node.operation,

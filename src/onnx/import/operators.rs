@@ -1,5 +1,5 @@
-//! What stands between quantizers beside convolutions: activations, sums and products,
-//! concatenations, maxima, limits.
+//! The operators between quantizers that are no convolutions: activations, sums and products,
+//! concatenations, pools, limits.
 
 use tract_onnx::pb;
 
@@ -42,7 +42,7 @@ impl<'a> Importer<'a> {
         Ok(Value::Pending(pending))
     }
 
-    /// One number's function of each real value of the i-th input.
+    /// Applies a function of one number to each real value of the i-th input.
     fn through(
         &mut self,
         node: &'a pb::NodeProto,
@@ -74,7 +74,7 @@ impl<'a> Importer<'a> {
     pub(super) fn scale(&mut self, node: &'a pb::NodeProto) -> Result<Value, String> {
         let inputs = [self.real(node, 0)?, self.real(node, 1)?];
         match inputs.map(|s| self.channels(s)) {
-            // Channels of the part's input that no convolution has read yet are not known.
+            // The part's input has an unknown number of channels until a convolution reads it.
             [n, 1] if n > 0 => Ok(Value::Pending(Pending::Scale(inputs))),
             [1, n] if n > 0 => Ok(Value::Pending(Pending::Scale([inputs[1], inputs[0]]))),
             _ => Err("only the product with a tensor of a single channel is supported".into()),
@@ -121,7 +121,7 @@ impl<'a> Importer<'a> {
         };
         match self.value(node, 0)?.clone() {
             Value::Pending(Pending::Curve(source, values)) if values.is_sorted() => {
-                // The largest count has the largest value.
+                // Counts keep the order of the values: the largest count is the largest value.
                 let quant = self.graph.tensors[source.0].quant;
                 let output = self.graph.tensor(self.channels(source), quant);
                 self.graph.push(
@@ -174,8 +174,8 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The i-th input, which waits for its QuantizeLinear or is the part's, between two real
-    /// values.
+    /// Clamps the i-th input between two real values. The input waits for its QuantizeLinear, or is
+    /// the part's input.
     fn clamp(
         &mut self,
         node: &'a pb::NodeProto,
@@ -200,7 +200,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// What one more operator waits behind.
+/// A waiting value as the input of one more waiting operator.
 fn boxed(pending: Pending) -> Result<Box<Pending>, String> {
     if pending.depth() < MOST_WAITING {
         Ok(Box::new(pending))

@@ -1,5 +1,4 @@
-//! QuantizeLinear and DequantizeLinear: where real values become counts, and counts real values
-//! again.
+//! QuantizeLinear and DequantizeLinear: real values become counts, and counts real values again.
 
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
@@ -11,7 +10,7 @@ use monet_core::requant::{self, table};
 use monet_core::{Operation, Output, Quant, QuantGraph, TensorId};
 
 impl<'a> Importer<'a> {
-    /// Scale and zero point of an activation. Signed counts are moved to unsigned ones.
+    /// Scale and zero point of an activation. Signed counts become unsigned ones by adding 128.
     fn quant(&self, node: &'a pb::NodeProto) -> Result<Quant, String> {
         let scales = floats(&self.constant(node, 1)?)?;
         let zero_point = if node.input.len() > 2 {
@@ -59,8 +58,9 @@ impl<'a> Importer<'a> {
         Ok(Value::Counts(sources))
     }
 
-    /// Counts of what waits, for its readers that are no quantizers or several: as the first
-    /// quantizer that reads it says, or in the range that it can reach.
+    /// Quantizes a waiting tensor that has several readers, or one that is no quantizer. The first
+    /// quantizer that reads the tensor gives the quantization; without one, the range that the
+    /// tensor can reach.
     pub(super) fn settled(
         &mut self,
         name: &'a str,
@@ -183,7 +183,7 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// Counts through a table to counts of `quant`; the same tensor where that changes nothing.
+    /// Maps counts by a table to counts of `quant`. A table that changes nothing adds no node.
     fn lookup(&mut self, name: &str, input: TensorId, table: [u8; 256], quant: Quant) -> TensorId {
         let same = (0..=255u8).zip(&table).all(|(i, entry)| i == *entry);
         if same && self.graph.tensors[input.0].quant == quant {

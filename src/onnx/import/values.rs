@@ -1,10 +1,10 @@
-//! What a tensor of the file is for the engine, and how far its real values can reach.
+//! What the importer knows of a tensor of the file, and the range of its real values.
 
 use super::Importer;
 use monet_core::requant;
 use monet_core::{Activation, Convolution, Pool, Quant, TensorId};
 
-/// What a tensor of the file is for the engine.
+/// What the importer knows of a tensor of the file.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     /// Integer tensors side by side: a QuantizeLinear's result.
@@ -42,22 +42,21 @@ pub(super) enum Pending {
     Pool(Box<Pending>, Pool),
     /// A real value for each count of a tensor.
     Curve(TensorId, Box<[f32; 256]>),
-    /// Several side by side, none of them of this kind.
+    /// Several concatenated, none of them a `Concat` itself.
     Concat(Vec<Pending>),
-    /// Of what waits, or of the part's input, nothing below the first and above the second real
-    /// value.
+    /// A waiting value, or the part's input where `None`, clamped between two real values.
     Clamp(Option<Box<Pending>>, [f32; 2]),
 }
 
-/// Operators that wait one behind another at most, so that nothing follows a long chain of them
-/// again and again.
+/// Longest chain of waiting operators. Each operator walks the chain before it, so an unbounded
+/// chain takes quadratic time.
 pub(super) const MOST_WAITING: usize = 8;
 
-/// Tensors side by side at most.
+/// Most tensors in a concatenation.
 pub(super) const MOST_BESIDE: usize = 16;
 
 impl Pending {
-    /// How many operators wait, one behind another.
+    /// Length of the chain of waiting operators.
     pub(super) fn depth(&self) -> usize {
         match self {
             Self::Pool(inner, _) | Self::Clamp(Some(inner), _) => 1 + inner.depth(),
@@ -65,7 +64,7 @@ impl Pending {
         }
     }
 
-    /// Whether it can be quantized more than once at no loss.
+    /// Whether a table makes it of counts, so that quantizing it again loses nothing.
     pub(super) fn is_curve(&self) -> bool {
         match self {
             Self::Curve(..) => true,
@@ -74,7 +73,7 @@ impl Pending {
         }
     }
 
-    /// As it is, through a function of one number; only of curves.
+    /// Applies a function to each value of a curve; `None` for what is no curve.
     pub(super) fn through(self, f: &impl Fn(f32) -> f32) -> Option<Self> {
         match self {
             Self::Curve(source, mut values) => {
@@ -91,7 +90,7 @@ impl Pending {
     }
 }
 
-/// The quantization that holds these real values, and 0.
+/// The quantization whose range holds these two real values and 0.
 pub(super) fn holding([low, high]: [f32; 2]) -> Option<Quant> {
     let (low, high) = (-low.min(0.0), high.max(0.0));
     let scale = (low + high) / 255.0;
@@ -113,8 +112,7 @@ impl Importer<'_> {
         [0, u8::MAX].map(|count| (f32::from(count) - f32::from(zero_point)) * scale)
     }
 
-    /// Least and largest real value of what waits; none where nothing but a QuantizeLinear could
-    /// tell.
+    /// Least and largest real value of a waiting tensor; `None` where only a QuantizeLinear tells.
     pub(super) fn range(&self, pending: &Pending) -> Option<[f32; 2]> {
         let bounds = |values: &[f32]| {
             let least = values.iter().copied().fold(f32::INFINITY, f32::min);
@@ -142,7 +140,7 @@ impl Importer<'_> {
     }
 }
 
-/// What an activation makes of a real value.
+/// Applies an activation to a real value.
 pub(super) fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::Linear => x,

@@ -1,10 +1,10 @@
-//! Constants of convolutions as the engine has them: weights of 8 signed bits with a scale for each
-//! output channel, biases in units of the sums.
+//! Weights and biases of convolutions in the int8 engine's form: signed 8-bit weights with a scale
+//! for each output channel, biases in units of the sums.
 //!
-//! Counts with a zero point take nine bits without it. Where those of an output channel do not fit
-//! in eight, and where weights are real numbers, they are rounded to 127 steps on either side, so
-//! that a weight is off by half of that channel's largest over 127 at most. All other counts are
-//! taken as they are.
+//! - Weights that fit in 8 bits after subtracting their zero point are taken unchanged.
+//! - An output channel whose weights then need 9 bits, or whose weights are real numbers, is
+//!   rounded to 127 steps on either side of 0. The error of a weight is at most half a step, that
+//!   is, the channel's largest weight / 254.
 
 use tract_onnx::pb;
 use tract_onnx::prelude::DatumType;
@@ -127,7 +127,7 @@ fn real_counts(reals: Vec<f32>, shape: &[usize], axis: usize) -> Weights {
     for (i, value) in reals.iter().enumerate() {
         scales[channel(i)] = scales[channel(i)].max(value.abs() / 127.0);
     }
-    // A channel of zeros has any scale.
+    // Any scale serves a channel of zeros.
     scales.iter_mut().filter(|scale| **scale == 0.0).for_each(|scale| *scale = 1.0);
     let values = reals
         .iter()
@@ -146,8 +146,7 @@ fn output_first(values: &[i32], [cout, cin, window]: [usize; 3], transposed: boo
     (0..cout).flat_map(of).copied().collect()
 }
 
-/// Counts as 8 signed bits; those of channels that need more are rounded. Says of how many
-/// channels.
+/// Weights as 8 signed bits, and the number of channels that had to be rounded.
 fn narrow(values: Vec<i32>, mut scales: Vec<f32>) -> Result<(Vec<i8>, Vec<f32>, usize), String> {
     let mut bytes = Vec::with_capacity(values.len());
     let mut rounded = 0;

@@ -1,5 +1,5 @@
-//! Real-valued constants that a QuantizeLinear turns into counts, as counts: weights of nets that
-//! were trained quantized come so.
+//! Quantizes real-valued constants that a QuantizeLinear of the net would quantize. Nets that were
+//! trained quantized write their weights so.
 
 use std::collections::HashSet;
 
@@ -57,7 +57,7 @@ fn counts(
     let count = |(i, value): (usize, &f32)| {
         let channel = i / inner % along;
         let (scale, zero) = (scales[channel % scales.len()], zeros[channel % zeros.len()]);
-        // The cast of a number without sign to one with keeps its lowest 8 bits.
+        // Casting u8 to i8 keeps the 8 bits.
         ((value / scale).round_ties_even() + zero as f32).clamp(limits[0], limits[1]) as i32 as u8
     };
     Ok(pb::TensorProto {

@@ -1,11 +1,11 @@
-//! What tract 0.23.9 computes wrongly, said otherwise or kept from it.
+//! Works around two faults of tract 0.23.9.
 //!
-//! Its Celu is right for an alpha of 1 alone. And it turns whatever it takes for an elementwise
-//! chain between a DequantizeLinear and a QuantizeLinear into a table of 256 counts, which it fills
-//! by running the chain on 256 values at once. A softmax counts as elementwise there, and its table
-//! says probability 1 for everything; so would any operator whose result has its input's axes.
-//! Where the counts before and after differ in sign, the table is shuffled as well. Behind the
-//! DequantizeLinear here no such chain begins.
+//! - Tract's Celu is right for an alpha of 1 only. [`spell_celu`] writes each Celu as an Elu.
+//! - Tract replaces an elementwise chain between a DequantizeLinear and a QuantizeLinear by a table
+//!   of 256 counts, and fills the table by running the chain on all 256 values at once. Tract takes
+//!   a softmax for elementwise there, whose table then says probability 1 everywhere. Where the
+//!   counts before and after differ in sign, the table is also shuffled. [`keep_apart`] replaces
+//!   DequantizeLinear by an operator at which tract begins no chain.
 
 use tract_onnx::pb;
 use tract_onnx::tract_core::internal::*;
@@ -13,7 +13,7 @@ use tract_onnx::tract_core::ops::quant::DequantizeLinearF32;
 
 use super::super::proto::float;
 
-/// Says each Celu by an Elu: `alpha * elu(x / alpha)`.
+/// Writes each Celu as an Elu: `alpha * elu(x / alpha)`.
 pub(super) fn spell_celu(graph: &mut pb::GraphProto) {
     for node in std::mem::take(&mut graph.node) {
         let alpha = float(&node, "alpha", 1.0);

@@ -1,10 +1,14 @@
-//! From the bytes of an ONNX file to the one form in which the importer and tract read it.
+//! Reads the bytes of an ONNX file into the one form that the importer and tract take.
 //!
-//! ONNX has several ways to say the same quantized net. What would not be computed rightly is
-//! [refused](refuse) by name; the rest is brought into one form: [operators on counts](operators)
-//! become real-valued ones between DequantizeLinear and QuantizeLinear, constants that are
-//! quantized become [counts](fold), and what says nothing of labels is [taken away](tidy). What
-//! tract itself computes wrongly is [mended](mend).
+//! ONNX has several ways to write the same quantized net. In order:
+//!
+//! 1. [`guard`] checks the file.
+//! 2. [`refuse`] refuses, by name, what would be computed wrongly.
+//! 3. [`operators`] turns operators on counts into real-valued ones between DequantizeLinear and
+//!    QuantizeLinear.
+//! 4. [`fold`] quantizes constants that the net itself would quantize.
+//! 5. [`mend`] rewrites what tract computes wrongly.
+//! 6. [`tidy`] removes what does not change labels.
 
 mod fold;
 mod mend;

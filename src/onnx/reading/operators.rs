@@ -1,8 +1,8 @@
-//! Operators that compute on counts (ONNX Runtime's QOperator form) as real-valued ones between
-//! DequantizeLinear and QuantizeLinear.
+//! Rewrites operators that compute on counts (ONNX Runtime's QOperator form) as real-valued ones
+//! between DequantizeLinear and QuantizeLinear.
 //!
-//! That is what their specification says they compute. The importer makes integer arithmetic of it
-//! again.
+//! The specification defines the operators in this way. The importer turns the result into integer
+//! arithmetic again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,7 @@ pub(super) fn is_known(node: &pb::NodeProto) -> bool {
         || node.domain == MICROSOFT && (rounding || node.op_type == "Gelu")
 }
 
-/// Where an operator on counts has its inputs and its output's quantization.
+/// Which inputs of an operator on counts are what.
 struct Form {
     /// The real-valued operator.
     op: &'static str,
@@ -95,7 +95,7 @@ struct Separator {
     names: HashSet<String>,
     nodes: Vec<pb::NodeProto>,
     biases: Vec<pb::TensorProto>,
-    /// Of tensors of counts.
+    /// Quantizations of tensors of counts.
     scales: HashMap<String, Scale>,
     /// Real values of counts, by the counts and their scale.
     reals: HashMap<(String, Scale), String>,
@@ -113,7 +113,7 @@ impl Separator {
                     self.scales.insert(node.output[0].clone(), scale(&node, 1)?);
                 }
             }
-            // Standard operators that take counts as they are.
+            // Standard operators that work on counts unchanged.
             "MaxPool" | "AveragePool" | "GlobalAveragePool" | "Resize" | "Upsample" => {
                 if let [output] = &node.output[..]
                     && let Some(own) = self.scales.get(argument(&node, 0)?).cloned()
@@ -139,7 +139,7 @@ impl Separator {
     fn operator(&mut self, node: &pb::NodeProto, form: &Form) -> Result<(), String> {
         let mut input = Vec::new();
         for &at in &form.inputs {
-            // Weights have a scale for each output channel, which stands first.
+            // Weights have a scale for each output channel; the output channel is the first axis.
             let axis = (form.op == "Conv" && at == 3).then_some(0);
             input.push(self.dequantize(argument(node, at)?, &scale(node, at + 1)?, axis));
         }

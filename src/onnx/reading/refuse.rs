@@ -1,5 +1,5 @@
-//! What is refused by name: nets that are well-formed, and would be computed wrongly or not as
-//! their file says.
+//! Refuses, by name, nets that are well-formed but would be computed wrongly or not as their file
+//! says.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ use super::operators::is_known;
 /// Versions of the standard operators whose meaning is known here.
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
 
-/// What to do about a net whose operators are another tool's own.
+/// Advice for a net with operators of another tool's own.
 const STANDARD: &str =
     "give the file as it was before that tool optimized it, or quantize it in QDQ form";
 
-/// Whether a node takes its scales from the slice that it runs on, or works on counts of such.
+/// Whether a node computes its scales from the slice, or works on counts of such a node.
 pub(in crate::onnx) fn is_dynamic(node: &pb::NodeProto) -> bool {
     matches!(
         &*node.op_type,
@@ -52,8 +52,8 @@ pub(super) fn check(model: &pb::ModelProto) -> Result<(), OnnxError> {
     Ok(())
 }
 
-/// Operators of other tools, and attributes that change what an operator computes and that tract
-/// passes over.
+/// Refuses operators of other tools, and attributes that tract ignores although they change what an
+/// operator computes.
 fn check_operator(node: &pb::NodeProto) -> Result<(), String> {
     if !is_known(node) {
         return Err(format!(
@@ -84,8 +84,8 @@ fn check_operator(node: &pb::NodeProto) -> Result<(), String> {
     }
 }
 
-/// Counts are of 8 bits, those of biases of 32, and one scale is for a whole tensor or for a
-/// channel of it.
+/// Checks quantized tensors: counts have 8 bits, biases 32, and a scale belongs to a whole tensor
+/// or to one channel.
 fn check_counts(
     node: &pb::NodeProto,
     constants: &HashMap<&str, &pb::TensorProto>,
@@ -97,7 +97,7 @@ fn check_counts(
     if int(node, "block_size", 0) != 0 {
         return Err(format!("it has scales per block: {EIGHT}"));
     }
-    // Of a quantizer, what it makes; of its counterpart, what it reads.
+    // The counts are a QuantizeLinear's result, or a DequantizeLinear's input.
     let counts = if node.op_type == "QuantizeLinear" { &[2][..] } else { &[0, 2] };
     let types = counts.iter().filter_map(|&i| constants.get(node.input.get(i)?.as_str()));
     let types = types.map(|tensor| i64::from(tensor.data_type));

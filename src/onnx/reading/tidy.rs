@@ -1,4 +1,5 @@
-//! Takes away what says nothing of labels, and what keeps tract from a net that it could take.
+//! Removes nodes that do not change labels, and statements that would make tract refuse a net that
+//! it can run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +7,7 @@ use tract_onnx::pb;
 
 /// Tidies a net.
 pub(super) fn tidy(graph: &mut pb::GraphProto) {
-    // Written for a batch of n, these contradict the batch of one that tract is asked for.
+    // Shapes stated for a batch of n contradict the batch of one that tract runs.
     graph.value_info.clear();
     let nests =
         |n: &pb::NodeProto| n.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
@@ -19,13 +20,13 @@ pub(super) fn tidy(graph: &mut pb::GraphProto) {
     drop_unread(graph);
 }
 
-/// Lets what reads the result of a node that changes nothing read that node's input.
+/// Bypasses nodes that change nothing: their readers read their input instead.
 fn pass_by(graph: &mut pb::GraphProto) {
     let inputs: HashSet<&str> = graph.input.iter().map(|v| v.name.as_str()).collect();
     let outputs: HashSet<&str> = graph.output.iter().map(|v| v.name.as_str()).collect();
     let mut origin: HashMap<String, String> = HashMap::new();
     for node in &graph.node {
-        // A dropout's third input says that the net is being trained.
+        // A dropout with a third input is in training mode and does change its input.
         let idle = node.op_type == "Identity" || node.op_type == "Dropout" && node.input.len() < 3;
         if let (true, Some(input), [output]) = (idle, node.input.first(), &node.output[..]) {
             let input = origin.get(input).unwrap_or(input);
@@ -42,8 +43,8 @@ fn pass_by(graph: &mut pb::GraphProto) {
     }
 }
 
-/// Ends a net at its last softmax or sigmoid where nothing but rounding follows: labels are settled
-/// before that.
+/// Ends a net at its last softmax or sigmoid where only rounding follows. Rounding does not change
+/// labels.
 fn end_at_probabilities(graph: &mut pb::GraphProto) {
     let makers: HashMap<&str, &pb::NodeProto> =
         graph.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
@@ -70,7 +71,7 @@ fn end_at_probabilities(graph: &mut pb::GraphProto) {
     }
 }
 
-/// Drops nodes on which no result depends.
+/// Drops nodes that no result depends on.
 fn drop_unread(graph: &mut pb::GraphProto) {
     let makers: HashMap<&str, usize> = (graph.node.iter().enumerate())
         .flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i)))
