@@ -16,6 +16,11 @@ use serde::Serialize;
 
 use super::{Outcome, terminal};
 
+const EXAMPLES: &str = "\
+Examples:
+  monet doctor
+  monet doctor --json";
+
 /// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every
 /// kernel
 ///
@@ -24,6 +29,7 @@ use super::{Outcome, terminal};
 /// left in the current folder. Such files do no harm: the next run that writes to the folder tidies
 /// up (after a day, where they are another machine's or older than this one's start).
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]

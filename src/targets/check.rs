@@ -191,7 +191,7 @@ mod tests {
     fn every_embedded_profile_is_valid_and_named_as_its_file() {
         for (name, text) in EMBEDDED {
             let target = Target::parse(text, name).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!(target.name, name);
+            assert_eq!(target.name, *name);
             assert_eq!(best_kernel(target.arch(), &target.features), target.kernel, "{name}");
         }
     }

@@ -4,6 +4,7 @@
 //! What the system does not tell stays unknown, and counts neither for nor against a target.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -16,22 +17,27 @@ const FEATURE: f64 = 3.0;
 /// Distance of a profile of another core, where the core's name is known.
 const CORE: f64 = 4.0;
 
-/// Names of Arm's cores by their part number in `/proc/cpuinfo` (Main ID Register, Arm's own
-/// parts).
-const PARTS: [(&str, &str); 12] = [
+/// Names of those of Arm's cores that no board of `targets` has, by their part number in
+/// `/proc/cpuinfo` (Main ID Register, Arm's own parts).
+const PARTS: [(&str, &str); 6] = [
     ("0xc07", "Cortex-A7"),
-    ("0xc09", "Cortex-A9"),
     ("0xc0f", "Cortex-A15"),
-    ("0xd03", "Cortex-A53"),
     ("0xd05", "Cortex-A55"),
     ("0xd07", "Cortex-A57"),
-    ("0xd08", "Cortex-A72"),
     ("0xd09", "Cortex-A73"),
-    ("0xd0b", "Cortex-A76"),
-    ("0xd0c", "Neoverse N1"),
     ("0xd41", "Cortex-A78"),
-    ("0xd42", "Cortex-A78AE"),
 ];
+
+/// Part numbers and names of Arm's cores: those of the boards, and the others.
+fn parts() -> &'static [(String, String)] {
+    static ALL: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let boards = Target::all().into_iter().map(|target| target.core);
+        let named = boards.filter_map(|core| Some((core.part?, core.name)));
+        let others = PARTS.iter().map(|(part, name)| ((*part).into(), (*name).into()));
+        named.chain(others).collect()
+    })
+}
 
 /// What the system tells of a machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,8 +104,8 @@ impl Machine {
             .collect();
         features.sort_by_key(|f| FEATURES.iter().position(|known| known == f));
         let core = field(&["CPU part"])
-            .and_then(|part| PARTS.iter().find(|p| p.0 == part))
-            .map(|p| p.1.into());
+            .and_then(|part| parts().iter().find(|known| known.0 == part))
+            .map(|known| known.1.clone());
         let memory = meminfo.lines().find_map(|line| {
             line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
         });
@@ -163,7 +169,7 @@ impl Machine {
             .iter()
             .filter(|f| self.features.iter().any(|o| o == *f) != t.features.iter().any(|o| o == *f))
             .count();
-        let core = self.cpu.as_deref().filter(|cpu| PARTS.iter().any(|p| p.1 == *cpu));
+        let core = self.cpu.as_deref().filter(|cpu| parts().iter().any(|p| p.1 == *cpu));
         let mut sum = FEATURE * differ as f64 + ratio(self.cores as f64, t.core.count as f64);
         sum += if core.is_some_and(|core| core != t.core.name) { CORE } else { 0.0 };
         sum += self.clock_mhz.map_or(0.0, |mhz| ratio(mhz, t.core.clock_mhz));

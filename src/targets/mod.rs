@@ -23,27 +23,9 @@ pub const FORMAT: u32 = 1;
 /// Slices of the volume whose time is in the budget.
 pub const VOLUME_SLICES: usize = 150;
 
-macro_rules! embedded {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../../targets/", $name, ".toml")))),*]
-    };
-}
-
-/// Names and texts of the profiles that the library brings, small boards first.
-pub const EMBEDDED: [(&str, &str); 12] = embedded![
-    "armv7-cortex-a9",
-    "raspberry-pi-3",
-    "imx8m-plus",
-    "raspberry-pi-4",
-    "raspberry-pi-5",
-    "jetson-orin-nano",
-    "neoverse-n1",
-    "x86-64-v2",
-    "intel-n100",
-    "x86-64-v3",
-    "avx512-vnni",
-    "epyc-zen5",
-];
+/// Names and texts of the profiles that the library brings, in alphabetical order: every file of the
+/// folder `targets`, as `build.rs` finds them.
+pub const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/targets.rs"));
 
 /// A device profile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +63,9 @@ pub struct Target {
 pub struct Core {
     /// The core's name.
     pub name: String,
+    /// The core's number as Linux shows it in `/proc/cpuinfo`, where it does: `CPU part` of Arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Its scheduling model in LLVM, or the nearest.
     pub model: String,
     /// Whether it executes in program order: such a core waits for memory.
@@ -144,7 +129,7 @@ pub enum TargetError {
     /// No embedded profile has this name.
     #[error(
         "no target is called \"{name}\"; known are {}; a file of your own ends in .toml",
-        EMBEDDED.map(|(name, _)| name).join(", ")
+        EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     )]
     Unknown {
         /// What was asked for.
@@ -202,7 +187,7 @@ impl Target {
         }
     }
 
-    /// All embedded profiles.
+    /// All embedded profiles, the slowest boards first.
     ///
     /// # Panics
     /// Never with the profiles of this crate: a test reads them all.
@@ -211,7 +196,9 @@ impl Target {
         let parse = |(name, text): &(&str, &str)| {
             Self::parse(text, name).expect("the embedded profiles are valid, as a test shows")
         };
-        EMBEDDED.iter().map(parse).collect()
+        let mut all: Vec<_> = EMBEDDED.iter().map(parse).collect();
+        all.sort_by(|a, b| b.budget.slice_ms.total_cmp(&a.budget.slice_ms));
+        all
     }
 
     /// A profile from TOML; `origin` is for errors.

@@ -202,21 +202,70 @@ fn files_without_end_are_refused() {
 
 #[test]
 fn targets_are_listed_shown_and_detected() {
-    let list = monet(&["targets"]);
-    assert!(String::from_utf8_lossy(&list.stdout).contains("raspberry-pi-4"));
-    let all: serde_json::Value =
-        serde_json::from_slice(&monet(&["targets", "--json"]).stdout).unwrap();
-    assert_eq!(all.as_array().map(Vec::len), Some(monet::targets::EMBEDDED.len()));
-    let one = monet(&["targets", "raspberry-pi-4"]);
-    assert!(String::from_utf8_lossy(&one.stdout).contains("Cortex-A72"));
-    let found: serde_json::Value =
-        serde_json::from_slice(&monet(&["targets", "--detect", "--json"]).stdout).unwrap();
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = monet(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // The files of the folder are what there is.
+    let folder = fs::read_dir(monet_testing::root().join("targets")).unwrap();
+    let mut boards: Vec<String> = folder
+        .filter_map(|file| {
+            file.unwrap()
+                .file_name()
+                .into_string()
+                .unwrap()
+                .strip_suffix(".toml")
+                .map(str::to_owned)
+        })
+        .filter(|name| name != "predictions")
+        .collect();
+    boards.sort();
+    let list = String::from_utf8(monet(&["targets"]).stdout).unwrap();
+    let all = json(&["targets", "--json"]);
+    let mut listed: Vec<&str> =
+        all.as_array().unwrap().iter().map(|board| board["name"].as_str().unwrap()).collect();
+    let slice_ms = |board: &serde_json::Value| board["budget"]["slice_ms"].as_f64().unwrap();
+    let all = all.as_array().unwrap();
+    assert!(all.windows(2).all(|two| slice_ms(&two[0]) >= slice_ms(&two[1])), "slowest first");
+    listed.sort_unstable();
+    assert_eq!(listed, boards);
+    for board in &boards {
+        assert!(list.contains(board.as_str()), "{board} is not in {list}");
+        let one = monet(&["targets", board]);
+        assert!(one.status.success() && !one.stdout.is_empty(), "{board}: {}", stderr(&one));
+    }
+    let one = json(&["targets", "raspberry-pi-4", "--json"]);
+    assert_eq!(one["core"]["name"], "Cortex-A72");
+    assert_eq!(one["kernel"], "neon");
+
+    // What is nearest has this machine's architecture, and its own profile is nearer than none.
+    let found = json(&["targets", "--detect", "--json"]);
     assert_eq!(found["machine"]["arch"], std::env::consts::ARCH);
-    assert!(found["nearest"].is_string());
+    let nearest = found["nearest"].as_str().unwrap();
+    let nearest = all.iter().find(|board| board["name"] == nearest).expect("it is listed");
+    let triple = nearest["triple"].as_str().unwrap();
+    assert_eq!(triple.split('-').next(), Some(std::env::consts::ARCH));
+    let known = |board: &serde_json::Value| board["core"]["name"] == found["machine"]["cpu"];
+    if all.iter().any(known) {
+        assert!(known(nearest), "another core is nearer than this machine's own: {nearest}");
+    }
 }
 
 #[test]
-fn the_page_opens_in_a_browser_offline() {
+fn the_page_asks_for_nothing_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("p.html");
+    let output = monet(&["profile", "--runs", "2", "--html", text(&html)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = fs::read_to_string(&html).unwrap();
+    for asks in ["http:", "https:", "src=", "href=", "url(", "@import", "<link", "<iframe"] {
+        assert!(!page.contains(asks), "{asks:?} in {page}");
+    }
+}
+
+#[test]
+fn the_page_opens_in_a_browser_without_network() {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let runs = |name: &&str| {
         Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success())
@@ -233,6 +282,7 @@ fn the_page_opens_in_a_browser_offline() {
     let data = format!("--user-data-dir={}", text(folder.path()));
     let dom = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &data])
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND")
         .arg(format!("file://{}", text(&html)))
         .output()
         .unwrap();

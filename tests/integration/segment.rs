@@ -350,11 +350,36 @@ fn evaluate_and_inspect_speak_to_people_and_machines() {
 }
 
 #[test]
-fn every_command_has_help_with_an_example() {
-    for command in ["segment", "evaluate", "inspect", "profile"] {
+fn every_command_has_help_and_examples_that_are_right() {
+    let help = String::from_utf8(monet(&["--help"]).stdout).unwrap();
+    let commands =
+        help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let commands: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(commands.contains(&"segment") && commands.contains(&"doctor"), "{help}");
+    for command in commands {
         let help = monet(&[command, "--help"]);
         assert!(help.status.success());
-        assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:\n  monet"), "{command}");
+        let help = String::from_utf8(help.stdout).unwrap();
+        let examples =
+            help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{command}: {help}"));
+        let examples: Vec<&str> =
+            examples.lines().map_while(|line| line.strip_prefix("  monet ")).collect();
+        assert!(!examples.is_empty(), "{command}: {help}");
+        for example in examples {
+            assert!(example.starts_with(command), "{command}: {example}");
+            // Each option of an example is one that the command has.
+            let options = example.split('#').next().unwrap().split_whitespace();
+            for option in options.filter(|word| word.starts_with("--")) {
+                assert!(
+                    help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                    "{example}: {option}"
+                );
+            }
+        }
     }
 }
 

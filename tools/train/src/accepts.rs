@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use monet::package::{Accepts, Limits};
-use monet::volume::{AxisMap, Geometry, Orientation, NiftiHeader};
+use monet::volume::{AxisMap, Geometry, NiftiHeader, Orientation};
 
 use crate::dataset::{self, Fold, Split};
 
@@ -30,8 +30,8 @@ pub fn of(data: &Path, fold: Option<Fold>, orientation: Orientation) -> Result<O
     let grids = dataset::split(&pairs, Split::Train, fold)?
         .iter()
         .map(|pair| {
-            let header = NiftiHeader::read(&pair.image)
-                .with_context(|| format!("subject {}", pair.name))?;
+            let header =
+                NiftiHeader::read(&pair.image).with_context(|| format!("subject {}", pair.name))?;
             let grid = header.grid.geometry();
             Ok(grid.oriented(AxisMap::between(grid.affine.orientation(), orientation)))
         })

@@ -115,7 +115,10 @@ pub(crate) struct Row<'a> {
     pub(crate) weights: Weights<'a>,
     /// Whether one of the weights is -128.
     #[cfg_attr(
-        not(any(target_arch = "aarch64", target_arch = "arm")),
+        not(any(
+            target_arch = "aarch64",
+            all(target_arch = "arm", target_os = "linux", feature = "std")
+        )),
         expect(dead_code, reason = "only the NEON kernels read it")
     )]
     pub(crate) lowest: bool,

@@ -1,7 +1,7 @@
 //! Writes the man pages and the completions of bash, zsh and fish into a folder, as packages carry
-//! them: `cargo run --example manual -- FOLDER`.
+//! them: `cargo run -p manual -- FOLDER`.
 
-#[path = "../src/cli/mod.rs"]
+#[path = "../../../src/cli/mod.rs"]
 #[allow(dead_code, reason = "the arguments alone are looked at")]
 mod cli;
 

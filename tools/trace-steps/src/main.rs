@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use monet::core::{Kernel, Plan, Size};
+use monet_core::{Kernel, Plan, Size};
 use monet_testing::nets;
 
 /// The marker; its address is what counts.
