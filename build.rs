@@ -13,8 +13,8 @@ fn main() {
     boards();
 }
 
-/// Writes the names and texts of the profiles in `targets` as Rust, for `src/targets/mod.rs`: a file
-/// there is all that a board takes.
+/// Writes the names and texts of the profiles in `targets` as Rust, for `src/targets/mod.rs`: a
+/// file there is all that a board takes.
 fn boards() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo tells where the package is");
     let folder = Path::new(&root).join("targets");

@@ -23,8 +23,8 @@ pub const FORMAT: u32 = 1;
 /// Slices of the volume whose time is in the budget.
 pub const VOLUME_SLICES: usize = 150;
 
-/// Names and texts of the profiles that the library brings, in alphabetical order: every file of the
-/// folder `targets`, as `build.rs` finds them.
+/// Names and texts of the profiles that the library brings, in alphabetical order: every file of
+/// the folder `targets`, as `build.rs` finds them.
 pub const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/targets.rs"));
 
 /// A device profile.

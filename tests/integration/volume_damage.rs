@@ -151,10 +151,8 @@ fn a_spool_that_cannot_be_is_an_error_that_names_the_folder() {
     let spool_dir = Some(folder.path().join("absent"));
     let options = SourceOptions { spool_dir: spool_dir.clone(), ..SourceOptions::default() };
     let error = SliceSource::open(&path, &options).unwrap_err();
-    assert!(
-        matches!(&error, VolumeError::Spool(SpoolError { path, .. }) if Some(path) == spool_dir.as_ref()),
-        "{error}"
-    );
+    let VolumeError::Spool(SpoolError { path: named, .. }) = &error else { panic!("{error}") };
+    assert_eq!(Some(named), spool_dir.as_ref());
     let source = SliceSource::open(&path, &SourceOptions::default()).unwrap();
     let output = folder.path().join("out.nii");
     let error = LabelSink::create(&output, &source, false, spool_dir.as_deref()).unwrap_err();
