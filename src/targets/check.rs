@@ -1,48 +1,57 @@
 //! What must hold between the fields of a profile.
 
+use std::sync::OnceLock;
+
+use monet_core::Kernel;
+
 use super::{FORMAT, Target, TargetError};
 use crate::text::is_plain;
 
-/// The kernels: their names, where they can be, and what they need of the CPU.
-const KERNELS: [(&str, &[&str], &[&str]); 8] = [
-    ("scalar", &["x86_64", "aarch64", "armv7"], &[]),
-    ("sse4.1", &["x86_64"], &["ssse3", "sse4_1"]),
-    ("avx2", &["x86_64"], &["avx2"]),
-    ("avx-vnni", &["x86_64"], &["avx2", "avx_vnni"]),
-    ("avx512-vnni", &["x86_64"], &["avx512f", "avx512bw", "avx512_vnni"]),
-    // Linux calls the same instructions asimd on aarch64.
-    ("neon", &["aarch64", "armv7"], &[]),
-    ("neon-dotprod", &["aarch64"], &["asimddp"]),
-    ("neon-i8mm", &["aarch64"], &["i8mm"]),
-];
+/// A feature of the CPU as Linux names it in `/proc/cpuinfo`; `feature` is the Rust compiler's name.
+fn linux_name(architecture: &str, feature: &'static str) -> &'static str {
+    match (architecture, feature) {
+        (_, "sse4.1") => "sse4_1",
+        (_, "avxvnni") => "avx_vnni",
+        (_, "avx512vnni") => "avx512_vnni",
+        ("aarch64", "neon") => "asimd",
+        (_, "dotprod") => "asimddp",
+        _ => feature,
+    }
+}
 
-/// The features that some kernel looks for.
-pub(super) const FEATURES: [&str; 12] = [
-    "ssse3",
-    "sse4_1",
-    "avx2",
-    "avx_vnni",
-    "avx512f",
-    "avx512bw",
-    "avx512_vnni",
-    "neon",
-    "asimd",
-    "asimddp",
-    "i8mm",
-    "sve",
-];
+/// The Rust compiler's name of the architecture that a triple begins with.
+fn architecture(arch: &str) -> &str {
+    if arch == "armv7" { "arm" } else { arch }
+}
+
+/// What a kernel needs of a CPU of this architecture; none where the architecture lacks the kernel.
+fn needs(kernel: Kernel, arch: &str) -> Option<Vec<&'static str>> {
+    let arch = architecture(arch);
+    let has = kernel.architectures().contains(&arch);
+    has.then(|| kernel.needs().iter().map(|feature| linux_name(arch, feature)).collect())
+}
+
+/// The features that some kernel looks for, and `sve`, in the order of kernels.
+pub(super) fn features() -> &'static [&'static str] {
+    static ALL: OnceLock<Vec<&str>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut all: Vec<&str> = Vec::new();
+        for kernel in Kernel::ALL {
+            for arch in kernel.architectures() {
+                let wanted = needs(kernel, arch).unwrap_or_default();
+                all.extend(wanted.into_iter().filter(|f| !all.contains(f)).collect::<Vec<_>>());
+            }
+        }
+        all.push("sve");
+        all
+    })
+}
 
 /// The fastest kernel that an architecture with these features can have.
 pub(super) fn best_kernel(arch: &str, features: &[String]) -> &'static str {
     let has = |wanted: &&str| features.iter().any(|f| f == wanted);
-    let vector = |name: &str| match name {
-        "neon" => has(&if arch == "aarch64" { "asimd" } else { "neon" }),
-        _ => true,
-    };
-    let found = KERNELS.iter().rev().find(|(name, archs, needs)| {
-        archs.contains(&arch) && needs.iter().all(has) && vector(name)
-    });
-    found.map_or("scalar", |k| k.0)
+    let runs = |kernel: &Kernel| needs(*kernel, arch).is_some_and(|all| all.iter().all(has));
+    Kernel::ALL.into_iter().rev().find(runs).map_or("scalar", Kernel::name)
 }
 
 /// Checks the kernel of a profile.
@@ -89,8 +98,8 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
         let found = format!("\"{}\"", t.triple);
         return fault("triple", &found, "one that begins with x86_64-, aarch64- or armv7-".into());
     }
-    if let Some(unknown) = t.features.iter().find(|f| !FEATURES.contains(&f.as_str())) {
-        let expected = format!("only features that kernels look for: {}", FEATURES.join(", "));
+    if let Some(unknown) = t.features.iter().find(|f| !features().contains(&f.as_str())) {
+        let expected = format!("only features that kernels look for: {}", features().join(", "));
         return fault("features", &format!("\"{unknown}\""), expected);
     }
     kernel_of(t, origin)?;
@@ -118,13 +127,14 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
 
 /// Whether the profile's CPU can have a kernel; otherwise what would be expected.
 fn kernel(t: &Target, name: &str) -> Result<(), String> {
-    let Some((_, archs, needs)) = KERNELS.iter().find(|k| k.0 == name) else {
-        return Err(format!("one of {}", KERNELS.map(|k| k.0).join(", ")));
+    let Some(kernel) = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name) else {
+        return Err(format!("one of {}", Kernel::ALL.map(Kernel::name).join(", ")));
     };
-    if !archs.contains(&t.arch()) {
-        let can: Vec<_> = KERNELS.iter().filter(|k| k.1.contains(&t.arch())).map(|k| k.0).collect();
+    let Some(needs) = needs(kernel, t.arch()) else {
+        let can = Kernel::ALL.into_iter().filter(|kernel| needs(*kernel, t.arch()).is_some());
+        let can: Vec<_> = can.map(Kernel::name).collect();
         return Err(format!("one that the triple's {} can have: {}", t.arch(), can.join(", ")));
-    }
+    };
     match needs.iter().find(|need| !t.features.iter().any(|f| f == *need)) {
         Some(lacking) => Err(format!("a kernel that the features allow: this one needs {lacking}")),
         None => Ok(()),

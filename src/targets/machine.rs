@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use super::check::{FEATURES, best_kernel};
+use super::check::{best_kernel, features as known_features};
 use super::{Caches, Target};
 
 /// Distance of a profile for each feature that one side has and the other lacks, in doublings of a
@@ -97,12 +97,12 @@ impl Machine {
             cpuinfo.lines().find_map(value)
         };
         let listed = field(&["flags", "Features"]).unwrap_or_default();
-        let mut features: Vec<String> = FEATURES
+        let mut features: Vec<String> = known_features()
             .iter()
             .filter(|f| listed.split_whitespace().any(|l| l == **f))
             .map(|f| (*f).into())
             .collect();
-        features.sort_by_key(|f| FEATURES.iter().position(|known| known == f));
+        features.sort_by_key(|f| known_features().iter().position(|known| known == f));
         let core = field(&["CPU part"])
             .and_then(|part| parts().iter().find(|known| known.0 == part))
             .map(|known| known.1.clone());
@@ -165,7 +165,7 @@ impl Machine {
     /// How unlike a profile the machine is, in doublings.
     fn distance(&self, t: &Target) -> f64 {
         let ratio = |a: f64, b: f64| if a > 0.0 && b > 0.0 { (a / b).log2().abs() } else { 1.0 };
-        let differ = FEATURES
+        let differ = known_features()
             .iter()
             .filter(|f| self.features.iter().any(|o| o == *f) != t.features.iter().any(|o| o == *f))
             .count();

@@ -101,12 +101,7 @@ impl Range {
     /// Nothing seen.
     pub(super) const NONE: Self = Self { least: [f32::INFINITY; 8], most: [f32::NEG_INFINITY; 8] };
 
-<<<<<<< HEAD
     /// Looks at values. Those that are not finite must be NaN, as [`Decoder::decode`] makes them.
-=======
-    /// Takes in values of which those that are not finite are NaN, as [`Decoder::decode`] makes
-    /// them.
->>>>>>> 96163b9 (wip)
     pub(super) fn add(&mut self, values: &[f32]) {
         // NaN changes neither end, since no comparison with it holds.
         let take = |least: &mut f32, most: &mut f32, value: f32| {
