@@ -7,7 +7,8 @@ use monet_core::Kernel;
 use super::{FORMAT, Target, TargetError};
 use crate::text::is_plain;
 
-/// A feature of the CPU as Linux names it in `/proc/cpuinfo`; `feature` is the Rust compiler's name.
+/// A feature of the CPU as Linux names it in `/proc/cpuinfo`; `feature` is the Rust compiler's
+/// name.
 fn linux_name(architecture: &str, feature: &'static str) -> &'static str {
     match (architecture, feature) {
         (_, "sse4.1") => "sse4_1",
