@@ -28,11 +28,12 @@ use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneRea
 /// };
 ///
 /// // 40 × 50 × 30 voxels of 1 mm, of which the first axis runs to the right, the second to
-/// anterior // and the third to superior. let rows = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0],
-/// [0.0, 0.0, 1.0, 0.0]]; let geometry = Geometry::new([40, 50, 30], Affine(rows)); let grid =
-/// Grid::new("a volume in memory", geometry, VoxelType::I16, ByteOrder::Little)?; let voxels:
-/// Vec<u8> = (0..40 * 50 * 30).flat_map(|i| (i as i16 % 997).to_le_bytes()).collect(); let mut
-/// labels = vec![0; 40 * 50 * 30];
+/// // anterior and the third to superior.
+/// let rows = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]];
+/// let geometry = Geometry::new([40, 50, 30], Affine(rows));
+/// let grid = Grid::new("a volume in memory", geometry, VoxelType::I16, ByteOrder::Little)?;
+/// let voxels: Vec<u8> = (0..40 * 50 * 30).flat_map(|i| (i as i16 % 997).to_le_bytes()).collect();
+/// let mut labels = vec![0; 40 * 50 * 30];
 ///
 /// let writer = LabelBuffer::new("labels in memory", &grid, &mut labels)?;
 /// let reader = BufferReader::new(grid, voxels)?;

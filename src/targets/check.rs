@@ -7,29 +7,9 @@ use monet_core::Kernel;
 use super::{FORMAT, Target, TargetError};
 use crate::text::is_plain;
 
-/// A feature of the CPU as Linux names it in `/proc/cpuinfo`; `feature` is the Rust compiler's
-/// name.
-fn linux_name(architecture: &str, feature: &'static str) -> &'static str {
-    match (architecture, feature) {
-        (_, "sse4.1") => "sse4_1",
-        (_, "avxvnni") => "avx_vnni",
-        (_, "avx512vnni") => "avx512_vnni",
-        ("aarch64", "neon") => "asimd",
-        (_, "dotprod") => "asimddp",
-        _ => feature,
-    }
-}
-
-/// The Rust compiler's name of the architecture that a triple begins with.
-fn architecture(arch: &str) -> &str {
-    if arch == "armv7" { "arm" } else { arch }
-}
-
 /// What a kernel needs of a CPU of this architecture; none where the architecture lacks the kernel.
-fn needs(kernel: Kernel, arch: &str) -> Option<Vec<&'static str>> {
-    let arch = architecture(arch);
-    let has = kernel.architectures().contains(&arch);
-    has.then(|| kernel.needs().iter().map(|feature| linux_name(arch, feature)).collect())
+fn needs(kernel: Kernel, arch: &str) -> Option<&'static [&'static str]> {
+    kernel.cpus().iter().find(|cpu| cpu.0 == arch).map(|cpu| cpu.1)
 }
 
 /// The features that some kernel looks for, and `sve`, in the order of kernels.
@@ -37,13 +17,12 @@ pub(super) fn features() -> &'static [&'static str] {
     static ALL: OnceLock<Vec<&str>> = OnceLock::new();
     ALL.get_or_init(|| {
         let mut all: Vec<&str> = Vec::new();
-        for kernel in Kernel::ALL {
-            for arch in kernel.architectures() {
-                let wanted = needs(kernel, arch).unwrap_or_default();
-                all.extend(wanted.into_iter().filter(|f| !all.contains(f)).collect::<Vec<_>>());
+        let wanted = Kernel::ALL.into_iter().flat_map(|kernel| kernel.cpus()).flat_map(|cpu| cpu.1);
+        for feature in wanted.chain(&["sve"]) {
+            if !all.contains(feature) {
+                all.push(feature);
             }
         }
-        all.push("sve");
         all
     })
 }
@@ -131,12 +110,12 @@ fn kernel(t: &Target, name: &str) -> Result<(), String> {
     let Some(kernel) = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name) else {
         return Err(format!("one of {}", Kernel::ALL.map(Kernel::name).join(", ")));
     };
-    let Some(needs) = needs(kernel, t.arch()) else {
+    let Some(wanted) = needs(kernel, t.arch()) else {
         let can = Kernel::ALL.into_iter().filter(|kernel| needs(*kernel, t.arch()).is_some());
         let can: Vec<_> = can.map(Kernel::name).collect();
         return Err(format!("one that the triple's {} can have: {}", t.arch(), can.join(", ")));
     };
-    match needs.iter().find(|need| !t.features.iter().any(|f| f == *need)) {
+    match wanted.iter().find(|need| !t.features.iter().any(|f| f == *need)) {
         Some(lacking) => Err(format!("a kernel that the features allow: this one needs {lacking}")),
         None => Ok(()),
     }

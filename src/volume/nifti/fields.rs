@@ -76,8 +76,8 @@ pub(in crate::volume) struct Fields {
 }
 
 impl Fields {
-    /// Reads a header from its [`Version::header_len`] bytes, with the crate `nifti` where it is one
-    /// of version 1. Nothing is allocated from what a header claims.
+    /// Reads a header from its [`Version::header_len`] bytes, with the crate `nifti` where it is
+    /// one of version 1. Nothing is allocated from what a header claims.
     ///
     /// # Errors
     /// What `nifti` says of a version 1 header.
