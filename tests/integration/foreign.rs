@@ -1,8 +1,8 @@
 //! Nets that ONNX Runtime quantized, by every engine, against ONNX Runtime on the same file.
 //!
-//! The judge, `judge_nets.py`, makes the nets and says which labels they stand for. It needs a
-//! Python with onnx and onnxruntime, which `MONET_PYTHON` names. `MONET_NETS` is the number of
-//! random nets.
+//! The judge, `judges/nets.py` of `monet-testing`, makes the nets and says which labels they stand
+//! for. It needs a Python with onnx and onnxruntime, which `MONET_PYTHON` names. `MONET_NETS` is
+//! the number of random nets.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 """Outside judges of where headers place volumes: nibabel and SimpleITK (ITK, with nifti_clib inside).
 
-Usage: judge_headers.py LIST, each line: path, whether SimpleITK is asked (tab-separated; it hangs on a sform that is not
+Usage: headers.py LIST, each line: path, whether SimpleITK is asked (tab-separated; it hangs on a sform that is not
 finite). Prints a line of JSON for each: the affine that nibabel takes, that of nibabel's
 qform, and SimpleITK's, as three rows in RAS; null where a judge refuses the file or gives numbers that are not finite.
 nibabel leaves lengths in the file's unit, SimpleITK gives millimetres.

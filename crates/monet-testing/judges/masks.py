@@ -1,6 +1,6 @@
 """Outside judge of whole segmentations: onnxruntime, nibabel and numpy do what monet does, written independently of it.
 
-Usage: judge_masks.py NET.onnx IMAGES LABELS MASKS. Fails below 99.9 % equal voxels, or where Dice differ by 0.001.
+Usage: masks.py NET.onnx IMAGES LABELS MASKS. Fails below 99.9 % equal voxels, or where Dice differ by 0.001.
 """
 import pathlib
 import sys

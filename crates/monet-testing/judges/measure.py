@@ -1,6 +1,6 @@
 """Outside judge of Dice, Hausdorff distances and volumes: nibabel, numpy and scipy score the same files, written independently of monet.
 
-Usage: judge_measure.py PRED_DIR TRUTH_DIR SCORES.json, the JSON being that of `monet evaluate --json`. Surfaces come from a
+Usage: measure.py PRED_DIR TRUTH_DIR SCORES.json, the JSON being that of `monet evaluate --json`. Surfaces come from a
 binary erosion and distances from a k-d tree of points in world mm; the largest is scipy's own `directed_hausdorff` both ways. Where axes are
 perpendicular, HD95 is taken by MedPy's formula as well: a distance transform of the one border, read at the other's voxels, both ways
 stacked. Fails where a score differs by more than rounding, or is defined for one side only.

@@ -1,9 +1,9 @@
 """An outside judge of nets that other tools quantized: ONNX Runtime quantizes nets of three kinds in the ways that its users choose, and
 says which labels each file stands for.
 
-Usage: judge_nets.py OUT foreign MODEL.onnx VOLUME.nii.gz   the model, quantized in nine ways
-       judge_nets.py OUT random COUNT SEED                  small U-Nets and MoNets with random weights
-       judge_nets.py OUT operators SEED                     one operator between a DequantizeLinear and a QuantizeLinear
+Usage: nets.py OUT foreign MODEL.onnx VOLUME.nii.gz   the model, quantized in nine ways
+       nets.py OUT random COUNT SEED                  small U-Nets and MoNets with random weights
+       nets.py OUT operators SEED                     one operator between a DequantizeLinear and a QuantizeLinear
 
 Of each net: NAME.onnx, NAME.input (f32, slices × channels × height × width), NAME.labels (u8, of the file), NAME.float (u8, of the
 net before it was quantized), NAME.margin (f32, how much more probable the label is than the next). Prints a line for each net:

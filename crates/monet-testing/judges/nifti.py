@@ -1,6 +1,6 @@
 """Outside judge of the volume reader and writer: nibabel must see the same voxels, placement and labels.
 
-Usage: judge_nifti.py LIST, each line: image, label volume, weighted sum of voxels in RAS, affine in RAS (tab-separated).
+Usage: nifti.py LIST, each line: image, label volume, weighted sum of voxels in RAS, affine in RAS (tab-separated).
 """
 import ast
 import sys

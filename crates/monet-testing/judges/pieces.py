@@ -1,6 +1,6 @@
 """Outside judge of the largest piece: scipy labels the pieces of one mask, of which another must hold the largest and nothing else.
 
-Usage: judge_pieces.py ALL.nii LARGEST.nii. Prints how many pieces there were.
+Usage: pieces.py ALL.nii LARGEST.nii. Prints how many pieces there were.
 """
 import sys
 
