@@ -7,8 +7,8 @@ use super::EngineError;
 use super::quantized::graph_of;
 use crate::package::Package;
 
-/// Plans a package whose net is a plan file's. The image holds the manifest and its SHA-256, so that
-/// its bytes are a file that [`Package::load`] reads. The kernel need not be this CPU's.
+/// Plans a package whose net is a plan file's. The image holds the manifest and its SHA-256, so
+/// that its bytes are a file that [`Package::load`] reads. The kernel need not be this CPU's.
 ///
 /// # Errors
 /// [`EngineError::NeedsPlan`], [`EngineError::Plan`], [`EngineError::Mismatch`],
