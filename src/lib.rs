@@ -55,6 +55,7 @@
 
 pub mod atomic;
 pub mod engine;
+mod host;
 pub mod measure;
 #[cfg(feature = "tract")]
 pub mod onnx;

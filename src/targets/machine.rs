@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::check::{best_kernel, features as known_features};
 use super::{Caches, Target};
+use crate::host::Host;
 
 /// Distance of a profile for each feature that one side has and the other lacks, in doublings of a
 /// size.
@@ -76,9 +77,8 @@ impl Machine {
     #[must_use]
     pub fn detect() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let arch = if cfg!(target_arch = "arm") { "armv7" } else { std::env::consts::ARCH };
-        let mut machine = Self::of(arch, cores, &read("/proc/cpuinfo"), &read("/proc/meminfo"));
+        let mut machine = Self::of(arch, Host::cores(), &Host::this());
         machine.caches = caches(Path::new("/sys/devices/system/cpu/cpu0/cache"));
         let fastest = read("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
         if let Ok(khz) = fastest.trim().parse::<f64>() {
@@ -87,28 +87,15 @@ impl Machine {
         machine
     }
 
-    /// From the texts of `/proc/cpuinfo` and `/proc/meminfo`.
-    fn of(arch: &str, cores: usize, cpuinfo: &str, meminfo: &str) -> Self {
-        let field = |names: &[&str]| {
-            let value = |line: &str| {
-                let (name, value) = line.split_once(':')?;
-                names.contains(&name.trim()).then(|| value.trim().to_owned())
-            };
-            cpuinfo.lines().find_map(value)
-        };
-        let listed = field(&["flags", "Features"]).unwrap_or_default();
-        let mut features: Vec<String> = known_features()
-            .iter()
-            .filter(|f| listed.split_whitespace().any(|l| l == **f))
-            .map(|f| (*f).into())
-            .collect();
-        features.sort_by_key(|f| known_features().iter().position(|known| known == f));
+    /// The machine that a host describes.
+    fn of(arch: &str, cores: usize, host: &Host) -> Self {
+        let field = |keys: &[&str]| host.cpu(keys).map(str::to_owned);
+        let told: Vec<&str> = host.features().collect();
+        let known = known_features().iter().filter(|feature| told.contains(feature));
+        let features: Vec<String> = known.map(|feature| (*feature).to_owned()).collect();
         let core = field(&["CPU part"])
             .and_then(|part| parts().iter().find(|known| known.0 == part))
             .map(|known| known.1.clone());
-        let memory = meminfo.lines().find_map(|line| {
-            line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-        });
         Self {
             arch: arch.into(),
             cpu: core
@@ -121,7 +108,7 @@ impl Machine {
             // of the time-stamp counter.
             clock_mhz: None,
             caches: None,
-            memory_mb: memory.map(|kb| kb / 1024),
+            memory_mb: host.memory("MemTotal").map(|bytes| bytes >> 20),
         }
     }
 
@@ -230,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_board_is_nearest_to_its_own_profile_and_says_what_it_lacks() {
-        let machine = Machine::of("aarch64", 4, PI4, "MemTotal:        948304 kB\n");
+        let machine = Machine::of("aarch64", 4, &Host::of(PI4, "MemTotal:        948304 kB\n"));
         assert_eq!((machine.cpu.as_deref(), machine.kernel), (Some("Cortex-A72"), "neon"));
         let all = Target::all();
         assert_eq!(nearest(&machine, &all).expect("one").name, "raspberry-pi-4");
@@ -248,7 +235,7 @@ mod tests {
             let cpuinfo = format!(
                 "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: {name}\ncpu MHz\t\t: 2596.0\n"
             );
-            Machine::of("x86_64", 1, &cpuinfo, "")
+            Machine::of("x86_64", 1, &Host::of(&cpuinfo, ""))
         };
         assert_eq!(of("AMD EPYC").cpu.as_deref(), Some("AMD EPYC (family 26, model 2)"));
         assert_eq!(of("AMD EPYC 9575F").cpu.as_deref(), Some("AMD EPYC 9575F"));
@@ -277,6 +264,6 @@ mod tests {
 
     #[test]
     fn no_profile_is_near_to_an_unknown_architecture() {
-        assert_eq!(nearest(&Machine::of("riscv64", 1, "", ""), &Target::all()), None);
+        assert_eq!(nearest(&Machine::of("riscv64", 1, &Host::of("", "")), &Target::all()), None);
     }
 }
