@@ -19,7 +19,7 @@
 //! Data takes one way: [`volume`] reads slices, [`package`] prepares them for the net and brings
 //! labels back, [`engine`] runs the net, [`pipeline`] joins the three, [`measure`] says what came
 //! out. Beside it, [`profile`](mod@profile) times a net on this machine or predicts it for one of
-//! the [`targets`]. The int8 engine is a crate of its own; its types are at [`core`](monet_core),
+//! the [`targets`]. The int8 engine is a crate of its own; its types are at [`core`],
 //! so that one dependency suffices.
 //!
 //! # Features

@@ -41,7 +41,7 @@ use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneRea
 /// let mut model = Model::new(Package::embedded(), 1, Kernel::best());
 /// let report = pipeline::segment(&mut model, job, &Arc::default(), &mut |_, _| {})?;
 ///
-/// assert_eq!(report.slices, 30);
+/// assert_eq!(report.slices, 50); // coronal: the net's slices lie along the second axis
 /// let found: u64 = report.labels.iter().map(|label| label.voxels).sum();
 /// assert_eq!(found, labels.iter().filter(|label| **label > 0).count() as u64);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

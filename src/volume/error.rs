@@ -84,8 +84,7 @@ pub enum VolumeError {
         /// What happened to it.
         found: &'static str,
     },
-    /// Reading ended because [`SourceOptions::interrupted`](super::SourceOptions::interrupted) said
-    /// so.
+    /// The caller interrupted the reading.
     #[error("{}: interrupted", shown(path))]
     Interrupted {
         /// The volume.
