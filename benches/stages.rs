@@ -17,10 +17,9 @@ fn stages(c: &mut Criterion) {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models/sample/mni152-hippocampus.nii.gz");
     let mut source =
         SliceSource::open(&sample, &SourceOptions::default()).expect("the sample is committed");
-    let [width, height, slices] = source.geometry().size;
+    let (size, slices) = (source.geometry().slice_size(), source.geometry().size[2]);
     let mut slice = vec![0.0; source.slice_len()];
-    let pixels = width * height;
-    let fit = Fit::new(&package.manifest, 1, [width, height], [1.0, 1.0]).expect("the sample fits");
+    let fit = Fit::new(&package.manifest, 1, size, [1.0, 1.0]).expect("the sample fits");
 
     let mut volume = c.benchmark_group("sample volume");
     volume.throughput(Throughput::Elements(slices as u64));
@@ -43,21 +42,22 @@ fn stages(c: &mut Criterion) {
 
     let mut one = c.benchmark_group("one slice");
     one.throughput(Throughput::Elements(1));
-    one.bench_function("normalise", |b| b.iter(|| intensity.apply(black_box(&mut slice), pixels)));
+    one.bench_function("normalise", |b| {
+        b.iter(|| intensity.apply(black_box(&mut slice), size.area()))
+    });
     let mut input = vec![0.0; fit.slice_len()];
     one.bench_function("fit", |b| b.iter(|| fit.prepare(black_box(&slice), &mut input)));
     // The same slice on either side does for timing.
     let input = input.repeat(fit.net_len() / fit.slice_len());
-    let [net_height, net_width] = fit.net_size();
-    let mut labels = vec![0; net_height * net_width];
-    let mut engines =
-        Kernel::best().make(&package, fit.net_size(), 1).expect("the embedded net loads");
+    let net = fit.net_size();
+    let mut labels = vec![0; net.area()];
+    let mut engines = Kernel::best().make(&package, net, 1).expect("the embedded net loads");
     one.bench_function("infer", |b| {
         b.iter(|| {
             engines[0].segment(black_box(&[&input]), &mut labels).expect("the embedded net runs")
         });
     });
-    let mut restored = vec![0; width * height];
+    let mut restored = vec![0; size.area()];
     one.bench_function("restore", |b| b.iter(|| fit.restore(black_box(&labels), &mut restored)));
     one.finish();
 }

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use monet::engine::int8::Kernel;
+use monet::core::Kernel;
 use monet::package::Package;
 use monet::pipeline::{self, Document, Job, Model};
 use monet::volume::{BufferReader, Grid, LabelBuffer, NiftiReader, PlaneReader, Scaling};

@@ -63,6 +63,7 @@ pub mod package;
 pub mod paths;
 pub mod pipeline;
 pub mod profile;
+mod size;
 pub mod targets;
 pub mod text;
 mod unfinished;
@@ -70,4 +71,5 @@ pub mod volume;
 mod whole;
 
 pub use monet_core as core;
+pub use monet_core::Size;
 pub use unfinished::abandon_outputs;

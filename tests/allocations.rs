@@ -4,6 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{Engine, EngineError, EngineFactory};
 use monet::measure::{LabelStats, Preview};
@@ -39,22 +40,22 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Makes the engines of a volume.
-type Engines = fn([usize; 2], usize) -> Vec<Box<dyn Engine>>;
+type Engines = fn(Size, usize) -> Vec<Box<dyn Engine>>;
 
 /// The embedded package's own.
-fn embedded(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {
+fn embedded(size: Size, workers: usize) -> Vec<Box<dyn Engine>> {
     Kernel::best().make(&Package::embedded(), size, workers).unwrap()
 }
 
-fn brighter(size: [usize; 2], workers: usize) -> Vec<Box<dyn Engine>> {
+fn brighter(size: Size, workers: usize) -> Vec<Box<dyn Engine>> {
     (0..workers).map(|_| Box::new(Brighter(size)) as _).collect()
 }
 
 /// A net that allocates nothing: what it is measured with is not what is measured.
-struct Brighter([usize; 2]);
+struct Brighter(Size);
 
 impl Engine for Brighter {
-    fn size(&self) -> [usize; 2] {
+    fn size(&self) -> Size {
         self.0
     }
     fn name(&self) -> String {
@@ -76,7 +77,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     let mut source = SliceSource::open(&input, &options).unwrap();
     let geometry = *source.geometry();
     let manifest: Manifest = Package::embedded().manifest;
-    let fit = Fit::new(&manifest, 1, [geometry.size[0], geometry.size[1]], [1.0, 1.0]).unwrap();
+    let fit = Fit::new(&manifest, 1, geometry.slice_size(), [1.0, 1.0]).unwrap();
     let mut stats = IntensityStats::new(manifest.normalise, 1);
     let mut slice = vec![0.0; source.slice_len()];
     while stats.wants_pass() {

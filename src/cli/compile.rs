@@ -64,8 +64,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
     let package = nets::to_plan(&package)?;
-    let [height, width] = package.size();
-    let size = args.size.unwrap_or(Size::new(height, width));
+    let size = args.size.unwrap_or(package.size());
     let file = match args.kernel {
         None => plan_file::seal(&package.manifest, package.net.bytes()),
         Some(kernel) => engine::compile(&package, size, kernel)?.bytes().to_vec(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use monet::Size;
 use monet::package::Package;
 use monet::profile::{self, Change, Kind, Profile, Question};
 use monet::targets::{Target, VOLUME_SLICES};
@@ -15,7 +16,7 @@ use monet::text::shown;
 use super::{nets, reports, terminal};
 
 pub(super) const EXAMPLES: &str = "  monet profile models/bench/monet-256.int8.toml --target \
-    raspberry-pi-4 --predict --volume 512x512x300 --html page.html
+    raspberry-pi-4 --predict --volume-size 512x512x300 --html page.html
   monet profile --diff before.json after.json --html diff.html
   monet profile --history benches/runs --step slice --html history.html
 ";
@@ -26,9 +27,12 @@ pub(super) struct DeskArgs {
     /// Predict for the target instead of measuring here
     #[arg(long, requires = "target", conflicts_with = "size")]
     predict: bool,
-    /// Width, height and slices of the volume to predict
-    #[arg(long, value_name = "WxHxN", value_parser = parse_volume, requires = "predict")]
-    volume: Option<[usize; 3]>,
+    /// Height, width and slices of the volume to predict
+    #[arg(long, value_name = "HxWxN", value_parser = parse_volume, requires = "predict")]
+    volume_size: Option<(Size, usize)>,
+    /// What `--volume-size` was called when its width came first
+    #[arg(long, hide = true, value_parser = refuse_volume)]
+    volume: Option<String>,
     /// Compare two profiles, step by step; with --html as a page too
     #[arg(
         long,
@@ -87,8 +91,8 @@ impl DeskArgs {
         kernel: Option<&str>,
     ) -> Result<Profile> {
         let input = &package.manifest.input;
-        let volume = self.volume.unwrap_or([input.width, input.height, VOLUME_SLICES]);
-        let question = Question { volume, threads: threads.map(usize::from) };
+        let (size, slices) = self.volume_size.unwrap_or((input.size(), VOLUME_SLICES));
+        let question = Question { size, slices, threads: threads.map(usize::from) };
         let target = match kernel {
             Some(kernel) => target.clone().with_kernel(kernel)?,
             None => target.clone(),
@@ -98,18 +102,22 @@ impl DeskArgs {
     }
 }
 
-/// Width, height and slices, as `512x512x300`.
-fn parse_volume(text: &str) -> Result<[usize; 3]> {
-    let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
-    match numbers[..] {
-        [w, h, n]
-            if [w, h].iter().all(|side| (1..=16_384).contains(side))
-                && (1..=1_000_000).contains(&n) =>
-        {
-            Ok([w, h, n])
-        }
-        _ => bail!("expected WxHxN, as in 512x512x300: sides of 1 to 16384, 1 to 1000000 slices"),
-    }
+/// Height, width and slices, as `512x384x300`.
+fn parse_volume(text: &str) -> Result<(Size, usize)> {
+    let parsed = text.rsplit_once('x').and_then(|(size, slices)| {
+        Some((size.parse::<Size>().ok()?, slices.parse::<usize>().ok()?))
+    });
+    let fits = |(size, slices): &(Size, usize)| {
+        size.height.max(size.width) <= 16_384 && (1..=1_000_000).contains(slices)
+    };
+    parsed
+        .filter(fits)
+        .context("expected HxWxN, as in 512x384x300: sides of 1 to 16384, 1 to 1000000 slices")
+}
+
+/// Nobody's script goes on with sides that have changed places.
+fn refuse_volume(_: &str) -> Result<String> {
+    bail!("it took WxHxN and is --volume-size HxWxN now: write the height first, as in --size")
 }
 
 fn difference(a: &Profile, b: &Profile) -> String {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use monet::Size;
 use monet::engine::Summary;
 use monet::package::{Manifest, Package};
 use monet::text::plain;
@@ -27,7 +28,7 @@ pub(super) struct InspectArgs {
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
-    size: Option<[usize; 2]>,
+    size: Option<Size>,
     #[command(flatten)]
     engine: nets::EngineArgs,
     /// Print JSON
@@ -113,13 +114,13 @@ fn text(package: &Package, net: &Summary) -> String {
             format!("{} {} {:.4} ± {:.4} ({})", m.name, m.label, m.mean, m.std, m.split),
         );
     }
-    let [height, width] = net.size;
     line(
         "net",
         format!(
-            "{} parameters, {:.1} million multiply-accumulates at {height}x{width}",
+            "{} parameters, {:.1} million multiply-accumulates at {}",
             net.parameters,
-            net.macs as f64 / 1e6
+            net.macs as f64 / 1e6,
+            net.size
         ),
     );
     out += &format!("engine   {}\n", plain(&net.engine));

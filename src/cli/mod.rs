@@ -19,8 +19,9 @@ mod terminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use monet::Size;
 use monet::package::{Package, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several \
@@ -109,16 +110,18 @@ fn package(model: Option<&Path>) -> Result<Package> {
 
 /// The package named, or the embedded one; an ONNX file without manifest too, for slices of this
 /// size or the file's own.
-fn package_or_net(model: Option<&Path>, size: Option<[usize; 2]>) -> Result<Package> {
+fn package_or_net(model: Option<&Path>, size: Option<Size>) -> Result<Package> {
     let bare = model.map(|path| nets::package_of_onnx(path, size)).transpose()?.flatten();
     bare.map_or_else(|| package(model), Ok)
 }
 
-/// Height and width of a slice, as `256x256`.
-fn parse_size(text: &str) -> Result<[usize; 2]> {
-    let (height, width) = text.split_once('x').context("expected HxW, as in 256x256")?;
-    let size = [height.parse()?, width.parse()?];
+/// Height and width of a slice, as `256x192`.
+fn parse_size(text: &str) -> Result<Size> {
+    let size: Size = text.parse()?;
     let fits = |side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP);
-    ensure!(size.iter().all(fits), "expected two multiples of {SIZE_STEP} up to 4096");
+    ensure!(
+        [size.height, size.width].iter().all(fits),
+        "expected two multiples of {SIZE_STEP} up to 4096"
+    );
     Ok(size)
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use monet::Size;
 use monet::package::Package;
 use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
@@ -49,7 +50,7 @@ pub(super) struct ProfileArgs {
     model: Option<PathBuf>,
     /// Height and width of the slices; the package's own when not given
     #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
-    size: Option<[usize; 2]>,
+    size: Option<Size>,
     /// Threads, each with slices of its own; without it as many as the target has cores and this
     /// machine can run, 1 without a target
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -135,7 +136,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
 }
 
 /// Height and width of the slices.
-fn size(args: &ProfileArgs, package: &Package) -> [usize; 2] {
+fn size(args: &ProfileArgs, package: &Package) -> Size {
     args.size.unwrap_or(package.size())
 }
 
@@ -174,11 +175,11 @@ fn threads(target: Option<&Target>) -> usize {
 }
 
 /// Times first slices: of new processes, and of this one; the median of a few.
-fn start(args: &ProfileArgs, package: &Package, size: [usize; 2]) -> Result<Start> {
+fn start(args: &ProfileArgs, package: &Package, size: Size) -> Result<Start> {
     const TIMINGS: usize = 5;
     let mut engines = args.engine.choose()?;
     let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
-    command.args(["profile", "--first-slice", "--size", &format!("{}x{}", size[0], size[1])]);
+    command.args(["profile", "--first-slice", "--size", &size.to_string()]);
     command.args(args.engine.repeated());
     command.args(args.model.as_deref()).stdout(Stdio::piped());
     let (mut cold, mut warm) = ([0.0; TIMINGS], [0.0; TIMINGS]);
@@ -247,11 +248,11 @@ fn table(p: &Profile) -> String {
 
 /// What stands above the steps.
 fn summary(p: &Profile) -> String {
-    let [height, width] = p.size;
     let l = p.latency_ms;
     let mut out = format!(
-        "{} at {height}x{width} by {} on {} thread(s) of {}\n",
+        "{} at {} by {} on {} thread(s) of {}\n",
         plain(&p.model),
+        p.size,
         plain(&p.engine),
         p.threads,
         p.cpu.as_deref().unwrap_or("an unnamed processor")

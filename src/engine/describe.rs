@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::quantized::QuantizedEngine;
 use super::{Engine, EngineError};
+use crate::Size;
 use crate::package::Package;
 
 /// One operation.
@@ -29,7 +30,8 @@ pub struct Layer {
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// Height and width that the figures hold for.
-    pub size: [usize; 2],
+    #[serde(with = "crate::size")]
+    pub size: Size,
     /// The engine that runs the net as a whole.
     pub engine: String,
     /// Nodes that the int8 engine did not take over, each with its operator and reason.
@@ -53,7 +55,7 @@ impl Summary {
     }
 
     /// A summary whose totals are those of the layers.
-    pub(crate) fn new(size: [usize; 2], engine: String, layers: Vec<Layer>) -> Self {
+    pub(crate) fn new(size: Size, engine: String, layers: Vec<Layer>) -> Self {
         Self {
             size,
             engine,
@@ -70,11 +72,7 @@ impl Summary {
 ///
 /// # Errors
 /// [`EngineError`] but [`EngineError::Run`]
-pub fn describe(
-    package: &Package,
-    size: [usize; 2],
-    kernel: Kernel,
-) -> Result<Summary, EngineError> {
+pub fn describe(package: &Package, size: Size, kernel: Kernel) -> Result<Summary, EngineError> {
     let engine = QuantizedEngine::new(package, size, kernel)?;
     Ok(Summary::of_plan(&engine))
 }

@@ -21,12 +21,13 @@ pub use error::{Cause, EngineError};
 pub use selftest::{KernelCheck, self_test};
 
 use self::quantized::QuantizedEngine;
+use crate::Size;
 use crate::package::Package;
 
 /// Turns a prepared slice into labels; each worker thread owns one.
 pub trait Engine: Send {
     /// Height and width of the slices that the engine takes.
-    fn size(&self) -> [usize; 2];
+    fn size(&self) -> Size;
 
     /// The engine's name for reports: `int8 avx512-vnni`.
     fn name(&self) -> String;
@@ -56,7 +57,7 @@ pub trait EngineFactory: Send {
     fn make(
         &mut self,
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         workers: usize,
     ) -> Result<Vec<Box<dyn Engine>>, EngineError>;
 }
@@ -66,7 +67,7 @@ impl EngineFactory for Kernel {
     fn make(
         &mut self,
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         workers: usize,
     ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         Ok(QuantizedEngine::new(package, size, *self)?.copies(workers))

@@ -12,7 +12,7 @@ use crate::package::{Manifest, Net, Output, Package};
 pub(crate) struct QuantizedEngine {
     plan: Arc<Plan<'static>>,
     arena: Vec<u8>,
-    size: [usize; 2],
+    size: Size,
 }
 
 impl QuantizedEngine {
@@ -22,11 +22,7 @@ impl QuantizedEngine {
     /// # Errors
     /// [`EngineError::NeedsPlan`], [`EngineError::Plan`], [`EngineError::Mismatch`],
     /// [`EngineError::Unplannable`], [`EngineError::Planned`], [`EngineError::Kernel`]
-    pub(crate) fn new(
-        package: &Package,
-        size: [usize; 2],
-        kernel: Kernel,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn new(package: &Package, size: Size, kernel: Kernel) -> Result<Self, EngineError> {
         if let Net::Image(image) = &package.net {
             return Self::of_image(package, image, size);
         }
@@ -40,10 +36,9 @@ impl QuantizedEngine {
     pub(crate) fn of_graph(
         package: &Package,
         graph: &QuantGraph,
-        size: [usize; 2],
+        size: Size,
         kernel: Kernel,
     ) -> Result<Self, EngineError> {
-        let size = Size::new(size[0], size[1]);
         let unplannable =
             |source| EngineError::Unplannable { origin: package.origin.clone(), source };
         let plan = Plan::new(graph, size, kernel).map_err(unplannable)?;
@@ -54,9 +49,9 @@ impl QuantizedEngine {
     fn of_image(
         package: &Package,
         image: &Image<'static>,
-        size: [usize; 2],
+        size: Size,
     ) -> Result<Self, EngineError> {
-        let (expected, found) = (Size::new(size[0], size[1]), image.size());
+        let (expected, found) = (size, image.size());
         if found != expected {
             let (origin, kernel) = (package.origin.clone(), image.kernel());
             return Err(EngineError::Planned { origin, found, expected, kernel });
@@ -77,7 +72,7 @@ impl QuantizedEngine {
             return Err(mismatch(package, "output", found, format!("{classes} x {size}")));
         }
         let arena = vec![0; plan.arena_len()];
-        Ok(Self { plan: Arc::new(plan), arena, size: [size.height, size.width] })
+        Ok(Self { plan: Arc::new(plan), arena, size })
     }
 
     /// The plan that runs the net.
@@ -95,7 +90,7 @@ impl QuantizedEngine {
 }
 
 impl Engine for QuantizedEngine {
-    fn size(&self) -> [usize; 2] {
+    fn size(&self) -> Size {
         self.size
     }
 

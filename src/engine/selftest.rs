@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::quantized::QuantizedEngine;
 use super::{Engine, EngineError};
+use crate::Size;
 use crate::package::{Package, sha256};
 
 /// SHA-256 of the embedded model's labels for [`slice`]. A test fails when the model changes; its
@@ -33,11 +34,11 @@ pub struct KernelCheck {
 /// [`EngineError`] where the model cannot be run at all.
 pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
     let package = Package::embedded();
-    let size = [package.manifest.input.height, package.manifest.input.width];
+    let size = package.manifest.input.size();
     let input = slice(package.manifest.input.planes(), size);
     let check = |kernel: Kernel| {
         let mut engine = QuantizedEngine::new(&package, size, kernel)?;
-        let mut labels = vec![0; size[0] * size[1]];
+        let mut labels = vec![0; size.area()];
         let clock = Instant::now();
         engine.segment(&[&input], &mut labels)?;
         let ms = clock.elapsed().as_secs_f64() * 1e3;
@@ -55,7 +56,7 @@ pub fn self_test() -> Result<Vec<KernelCheck>, EngineError> {
 /// Two grey ellipses in brighter texture, the same in all planes, as large as the slices that the
 /// model was trained on. Computed from integers and one division, so that every machine makes the
 /// same bits.
-fn slice(planes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+fn slice(planes: usize, Size { height, width }: Size) -> Vec<f32> {
     let value = |i: usize| {
         let (y, x) = ((i / width) as i32, (i % width) as i32);
         let (dy, dx) = (y - height as i32 / 2, x - width as i32 / 2);
@@ -91,9 +92,9 @@ mod tests {
     #[test]
     fn the_labels_of_the_slice_are_more_than_background() {
         let package = Package::embedded();
-        let size = [package.manifest.input.height, package.manifest.input.width];
+        let size = package.manifest.input.size();
         let mut engine = QuantizedEngine::new(&package, size, Kernel::best()).unwrap();
-        let mut labels = vec![0; size[0] * size[1]];
+        let mut labels = vec![0; size.area()];
         engine.segment(&[&slice(package.manifest.input.planes(), size)], &mut labels).unwrap();
         for class in 0..package.manifest.classes() {
             let count = labels.iter().filter(|label| usize::from(**label) == class).count();

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::internal::Cost;
 use super::engine::{contained, regions, rewritten, typed};
 use super::region::QuantizedRegion;
 use super::{EngineChoice, import, int8, load};
+use crate::Size;
 use crate::engine::describe::{outline, step};
 use crate::engine::quantized::QuantizedEngine;
 use crate::engine::{Engine, EngineError, Layer, Summary};
@@ -19,7 +20,7 @@ use crate::package::{Net, Package};
 /// [`EngineError`] but [`EngineError::Run`]
 pub fn describe(
     package: &Package,
-    size: [usize; 2],
+    size: Size,
     choice: impl Into<EngineChoice>,
 ) -> Result<Summary, EngineError> {
     let choice = choice.into();
@@ -41,7 +42,7 @@ pub fn describe(
 /// runs among tract's operators contributes the steps of its plan.
 fn nodes(
     package: &Package,
-    size: [usize; 2],
+    size: Size,
     choice: EngineChoice,
     int8: Option<&QuantizedEngine>,
 ) -> Result<(String, Vec<Layer>), EngineError> {

@@ -11,6 +11,7 @@ use tract_onnx::prelude::*;
 
 use super::region::{QuantizedRegion, rewrite};
 use super::{EngineChoice, guard, import, load, reading, refused};
+use crate::Size;
 use crate::engine::quantized::mismatch;
 use crate::engine::{Engine, EngineError};
 use crate::package::{Output, Package};
@@ -23,7 +24,7 @@ pub(super) struct TractEngine {
     name: String,
     origin: String,
     channels: usize,
-    size: [usize; 2],
+    size: Size,
 }
 
 impl std::fmt::Debug for TractEngine {
@@ -42,17 +43,13 @@ impl TractEngine {
     /// [`EngineError`] but [`EngineError::Run`]
     pub(super) fn new(
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         choice: EngineChoice,
     ) -> Result<Self, EngineError> {
         contained(&package.origin, || Self::planned(package, size, choice))
     }
 
-    fn planned(
-        package: &Package,
-        size: [usize; 2],
-        choice: EngineChoice,
-    ) -> Result<Self, EngineError> {
+    fn planned(package: &Package, size: Size, choice: EngineChoice) -> Result<Self, EngineError> {
         let load = load(package);
         let model = rewritten(package, size, choice)?;
         let name = match regions(&model).next() {
@@ -111,7 +108,7 @@ impl TractEngine {
 }
 
 impl Engine for TractEngine {
-    fn size(&self) -> [usize; 2] {
+    fn size(&self) -> Size {
         self.size
     }
 
@@ -120,7 +117,7 @@ impl Engine for TractEngine {
     }
 
     fn segment(&mut self, input: &[&[f32]], labels: &mut [u8]) -> Result<(), EngineError> {
-        let [height, width] = self.size;
+        let Size { height, width } = self.size;
         let shape = [1, self.channels, height, width];
         let tensor = Tensor::from_shape(&shape, &input.concat()).map_err(EngineError::run)?;
         let outputs = self.run(tensor)?;
@@ -149,7 +146,7 @@ pub(super) fn contained<T>(
 /// chosen.
 pub(super) fn rewritten(
     package: &Package,
-    size: [usize; 2],
+    size: Size,
     choice: EngineChoice,
 ) -> Result<TypedModel, EngineError> {
     let mut model = typed(package, size)?;
@@ -168,7 +165,7 @@ pub(super) fn regions(model: &TypedModel) -> impl Iterator<Item = &QuantizedRegi
 /// against the manifest.
 pub(super) fn typed(
     package: &Package,
-    [height, width]: [usize; 2],
+    Size { height, width }: Size,
 ) -> Result<TypedModel, EngineError> {
     let (load, refused) = (load(package), refused(&package.origin));
     let shape = |channels| [1, channels, height, width];

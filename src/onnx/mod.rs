@@ -38,6 +38,7 @@ pub use self::package::package_from_onnx;
 pub use self::plan::to_plan;
 
 use self::engine::TractEngine;
+use crate::Size;
 use crate::engine::quantized::{self, QuantizedEngine};
 use crate::engine::{Cause, Engine, EngineError, EngineFactory};
 use crate::package::{Net, Package};
@@ -63,7 +64,7 @@ impl EngineFactory for EngineChoice {
     fn make(
         &mut self,
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         workers: usize,
     ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         match int8(package, size, *self)? {
@@ -76,7 +77,7 @@ impl EngineFactory for EngineChoice {
 /// The int8 engine, where it runs the whole net; `None` where tract has a part in that.
 fn int8(
     package: &Package,
-    size: [usize; 2],
+    size: Size,
     choice: EngineChoice,
 ) -> Result<Option<QuantizedEngine>, EngineError> {
     match (&package.net, choice) {

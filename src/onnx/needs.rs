@@ -2,6 +2,7 @@
 //! of its own.
 
 use super::{EngineChoice, graph, guard, reading, refused};
+use crate::Size;
 use crate::engine::EngineError;
 use crate::package::{Net, Package};
 
@@ -34,7 +35,7 @@ pub struct Needs {
 /// [`EngineError::Refused`]
 pub fn needs(
     package: &Package,
-    size: [usize; 2],
+    size: Size,
     choice: EngineChoice,
 ) -> Result<Option<Needs>, EngineError> {
     let Net::Onnx(onnx) = &package.net else { return Ok(None) };
@@ -43,7 +44,7 @@ pub fn needs(
     }
     let refused = refused(&package.origin);
     let model = reading::read(onnx).map_err(&refused)?;
-    let [height, width] = size;
+    let Size { height, width } = size;
     let input = [1, package.manifest.input.planes(), height, width];
     let need = guard::fits(&model, input).map_err(&refused)?;
     let length = onnx.len() as u64;

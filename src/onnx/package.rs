@@ -8,6 +8,7 @@ use std::path::Path;
 use tract_onnx::pb;
 
 use super::{guard, reading, refused};
+use crate::Size;
 use crate::engine::EngineError;
 use crate::package::{
     Colour, FitRule, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
@@ -28,7 +29,7 @@ const LIMITS: [usize; 2] = [16, 4096];
 ///
 /// # Errors
 /// [`EngineError::File`], [`EngineError::Refused`], [`EngineError::Bare`]
-pub fn package_from_onnx(path: &Path, size: Option<[usize; 2]>) -> Result<Package, EngineError> {
+pub fn package_from_onnx(path: &Path, size: Option<Size>) -> Result<Package, EngineError> {
     let onnx = Package::read_net(path)?;
     let origin = shown(path).to_string();
     let refused = refused(&origin);
@@ -54,7 +55,8 @@ pub fn package_from_onnx(path: &Path, size: Option<[usize; 2]>) -> Result<Packag
             "[n, channels, height, width] with a number of channels",
         ));
     };
-    let Some([height, width]) = size.or(h.zip(w).map(|(h, w)| [h, w])) else {
+    let own = h.zip(w).map(|(height, width)| Size { height, width });
+    let Some(Size { height, width }) = size.or(own) else {
         return Err(wrong("input", found, "a height and width: give them as --size HxW"));
     };
     let bounded = |n: usize, limit: usize| (1..=limit).contains(&n);

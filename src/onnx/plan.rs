@@ -19,8 +19,7 @@ pub fn to_plan(package: &Package) -> Result<Package, EngineError> {
         return Ok(package.clone());
     }
     let not_whole = |reason| EngineError::NotWhole { origin: package.origin.clone(), reason };
-    let input = &package.manifest.input;
-    let size = [input.height, input.width];
+    let size = package.manifest.input.size();
     let Some(graph) = graph(package)? else {
         // A file that nothing can run is refused as such.
         needs(package, size, EngineChoice::Tract)?;

@@ -4,6 +4,7 @@
 //! the slice resampled to the package's spacing and padded around its centre. Images are sampled
 //! linearly, labels by nearest neighbour; where the grids coincide both are plain copies.
 
+use crate::Size;
 use thiserror::Error;
 
 use super::normalise::BACKGROUND;
@@ -19,14 +20,14 @@ const SAME_SPACING: f64 = 0.01;
 pub enum FitError {
     /// Larger than the package's ceiling.
     #[error(
-        "a slice of {size:?} pixels (width, height; at the package's spacing) is larger than the \
+        "a slice of {size} pixels (height x width, at the package's spacing) is larger than the \
          package's ceiling of {ceiling}: \
          raise `input.ceiling` in the manifest, if the device has the memory, or resample the \
          volume"
     )]
     TooLarge {
-        /// Width and height at the package's spacing.
-        size: [usize; 2],
+        /// At the package's spacing.
+        size: Size,
         /// The manifest's `input.ceiling`.
         ceiling: usize,
     },
@@ -43,12 +44,12 @@ pub enum FitError {
     },
     /// The slice has no pixels or no spacing.
     #[error(
-        "a slice of {size:?} pixels at {spacing:?} mm cannot be resampled: sizes and spacings must \
+        "a slice of {size} pixels (height x width) at {spacing:?} mm cannot be resampled: sizes and spacings must \
          be positive"
     )]
     Degenerate {
-        /// Width and height.
-        size: [usize; 2],
+        /// Of the slice.
+        size: Size,
         /// Millimetres along width and height.
         spacing: [f64; 2],
     },
@@ -66,45 +67,50 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Plans for slices of so many `channels`, of `size` (width, height) pixels and `spacing` mm.
+    /// Plans for slices of so many `channels`, of `size` pixels with `spacing` millimetres along their
+    /// width and height.
     ///
     /// # Errors
     /// [`FitError`]
     pub fn new(
         manifest: &Manifest,
         channels: usize,
-        size: [usize; 2],
+        size: Size,
         spacing: [f64; 2],
     ) -> Result<Self, FitError> {
         let input = &manifest.input;
         if channels != input.channels {
             return Err(FitError::Channels { found: channels, expected: input.channels });
         }
-        if size.contains(&0) || !spacing.iter().all(|s| *s > 0.0 && s.is_finite()) {
+        if size.area() == 0 || !spacing.iter().all(|s| *s > 0.0 && s.is_finite()) {
             return Err(FitError::Degenerate { size, spacing });
         }
-        let least = [input.width, input.height];
+        // Along width and height, as spacings are.
+        let (source, least) = ([size.width, size.height], [input.width, input.height]);
         let [x, y] = match manifest.fit {
-            FitRule::Resize => [0, 1].map(|i| Axis::resized(size[i], least[i])),
+            FitRule::Resize => [0, 1].map(|i| Axis::resized(source[i], least[i])),
             FitRule::Pad { spacing: wanted } => {
-                let scaled = [0, 1].map(|i| scaled_length(size[i], spacing[i], wanted[i]));
+                let scaled = [0, 1].map(|i| scaled_length(source[i], spacing[i], wanted[i]));
                 if scaled.iter().any(|&length| length > input.ceiling) {
-                    return Err(FitError::TooLarge { size: scaled, ceiling: input.ceiling });
+                    let size = Size { height: scaled[1], width: scaled[0] };
+                    return Err(FitError::TooLarge { size, ceiling: input.ceiling });
                 }
-                [0, 1].map(|i| Axis::padded(size[i], scaled[i], least[i], input.step))
+                [0, 1].map(|i| Axis::padded(source[i], scaled[i], least[i], input.step))
             }
         };
-        if x.net > input.ceiling || y.net > input.ceiling {
-            return Err(FitError::TooLarge { size: [x.net, y.net], ceiling: input.ceiling });
+        let fit = Self { channels, slices: 2 * input.neighbours + 1, x, y };
+        let Size { height, width } = fit.net_size();
+        if width.max(height) > input.ceiling {
+            return Err(FitError::TooLarge { size: fit.net_size(), ceiling: input.ceiling });
         }
-        Ok(Self { channels, slices: 2 * input.neighbours + 1, x, y })
+        Ok(fit)
     }
 
-    /// Height and width of the net's input for these slices: multiples of the manifest's
+    /// Size of the net's input for these slices: multiples of the manifest's
     /// `input.step`.
     #[must_use]
-    pub fn net_size(&self) -> [usize; 2] {
-        [self.y.net, self.x.net]
+    pub fn net_size(&self) -> Size {
+        Size { height: self.y.net, width: self.x.net }
     }
 
     /// Number of values that a slice becomes: channels × height × width of the net.
@@ -284,14 +290,15 @@ mod tests {
     use super::super::manifest::tests::example;
     use super::*;
 
-    fn plan(size: [usize; 2], spacing: [f64; 2]) -> Result<Fit, FitError> {
-        Fit::new(&example(), 1, size, spacing)
+    /// For slices of a width and height, as spacings are.
+    fn plan([width, height]: [usize; 2], spacing: [f64; 2]) -> Result<Fit, FitError> {
+        Fit::new(&example(), 1, Size { height, width }, spacing)
     }
 
     #[test]
     fn a_small_slice_is_padded_around_its_centre() {
         let plan = plan([2, 2], [1.0, 1.0]).unwrap();
-        assert_eq!(plan.net_size(), [48, 64]);
+        assert_eq!(plan.net_size(), Size::new(48, 64));
         let mut net = vec![9.0; plan.net_len()];
         plan.prepare(&[1.0, 2.0, 3.0, 4.0], &mut net);
         assert_eq!(
@@ -303,25 +310,28 @@ mod tests {
 
     #[test]
     fn a_larger_slice_is_planned_larger_and_never_cropped() {
-        assert_eq!(plan([101, 50], [1.0, 1.0]).unwrap().net_size(), [52, 104]);
+        assert_eq!(plan([101, 50], [1.0, 1.0]).unwrap().net_size(), Size::new(52, 104));
     }
 
     #[test]
     fn a_larger_slice_is_planned_in_the_net_s_own_steps() {
         let mut manifest = example();
         manifest.input.step = 16;
-        assert_eq!(Fit::new(&manifest, 1, [101, 50], [1.0; 2]).unwrap().net_size(), [64, 112]);
+        assert_eq!(
+            Fit::new(&manifest, 1, Size::new(50, 101), [1.0; 2]).unwrap().net_size(),
+            Size::new(64, 112)
+        );
     }
 
     #[test]
     fn a_slice_above_the_ceiling_is_refused() {
         let error = plan([200, 40], [2.0, 1.0]).unwrap_err();
-        assert_eq!(error, FitError::TooLarge { size: [400, 40], ceiling: 256 });
+        assert_eq!(error, FitError::TooLarge { size: Size::new(40, 400), ceiling: 256 });
     }
 
     #[test]
     fn channels_must_agree() {
-        let error = Fit::new(&example(), 4, [9, 9], [1.0; 2]).unwrap_err();
+        let error = Fit::new(&example(), 4, Size::new(9, 9), [1.0; 2]).unwrap_err();
         assert_eq!(error, FitError::Channels { found: 4, expected: 1 });
     }
 
@@ -352,7 +362,7 @@ mod tests {
         ) {
             let mut manifest = example();
             manifest.input.ceiling = 1024;
-            let plan = Fit::new(&manifest, 1, [w, h], [fine, fine]).unwrap();
+            let plan = Fit::new(&manifest, 1, Size::new(h, w), [fine, fine]).unwrap();
             let label = |i: usize| (seed.rotate_left(i as u32) % 3) as u8;
             let labels: Vec<u8> = (0..w * h).map(label).collect();
             let mut net = vec![0; plan.net_len()];
@@ -371,7 +381,7 @@ mod tests {
         ) {
             let mut manifest = example();
             manifest.input.channels = 2;
-            let plan = Fit::new(&manifest, 2, [w, h], spacing.into()).unwrap();
+            let plan = Fit::new(&manifest, 2, Size::new(h, w), spacing.into()).unwrap();
             let slice: Vec<f32> = (0..2 * w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
             let mut expected = vec![BACKGROUND; plan.slice_len()];
             for (channel, plane) in slice.chunks_exact(w * h).enumerate() {
@@ -403,7 +413,7 @@ mod tests {
             if resize {
                 manifest.fit = FitRule::Resize;
             }
-            let plan = Fit::new(&manifest, 1, [w, h], [spacing.0, spacing.1]).unwrap();
+            let plan = Fit::new(&manifest, 1, Size::new(h, w), [spacing.0, spacing.1]).unwrap();
             let slice: Vec<f32> = (0..w * h).map(|i| (i * 7919 % 101) as f32 / 100.0).collect();
             let mut net = vec![0.0; plan.net_len()];
             plan.prepare(&slice, &mut net);

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::plan_file::{self, PlanFileError};
 use super::{Manifest, ManifestError};
+use crate::Size;
 use crate::text::shown;
 use crate::whole;
 
@@ -158,13 +159,13 @@ impl Package {
         Ok(Self { manifest, net: Net::Image(image), origin: shown(path).to_string() })
     }
 
-    /// Height and width of the slices that the net is planned for, where it is an image; else of
+    /// Size of the slices that the net is planned for, where it is an image; else of
     /// those that it was trained on.
     #[must_use]
-    pub fn size(&self) -> [usize; 2] {
+    pub fn size(&self) -> Size {
         match &self.net {
-            Net::Image(image) => [image.size().height, image.size().width],
-            Net::Onnx(_) | Net::Plan(_) => [self.manifest.input.height, self.manifest.input.width],
+            Net::Image(image) => image.size(),
+            Net::Onnx(_) | Net::Plan(_) => self.manifest.input.size(),
         }
     }
 

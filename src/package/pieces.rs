@@ -19,6 +19,7 @@
 //! Voxels are connected where they share a face, as in `scipy.ndimage.label`. Of two pieces of
 //! equal size, the one that ended first in the order of the slices is kept.
 
+use crate::Size;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
 /// Bytes of a run's group in its store.
@@ -83,10 +84,10 @@ struct Piece {
 }
 
 impl<S: Read + Write + Seek> Pieces<S> {
-    /// For slices of `width` × `height`, with a thumbnail of so many bytes each; the labels in
+    /// For slices of a size, with a thumbnail of so many bytes each; the labels in
     /// `values` are limited to their largest piece.
     pub fn new(
-        [width, height]: [usize; 2],
+        Size { height, width }: Size,
         thumbnail: usize,
         values: &[u8],
         records: S,
@@ -240,18 +241,18 @@ impl<S: Read> Kept<S> {
     }
 }
 
-/// Clears all but the largest piece of each of `values` in a volume in memory, slices of `width` ×
-/// `height` after one another.
+/// Clears all but the largest piece of each of `values` in a volume in memory, slices of this size after
+/// one another.
 ///
 /// # Errors
 /// Never: both stores are in memory.
-pub fn keep_largest(volume: &mut [u8], size: [usize; 2], values: &[u8]) -> io::Result<()> {
+pub fn keep_largest(volume: &mut [u8], size: Size, values: &[u8]) -> io::Result<()> {
     if values.is_empty() {
         return Ok(());
     }
     let [records, numbers] = [0, 1].map(|_| Cursor::new(Vec::new()));
     let mut pieces = Pieces::new(size, 0, values, records, numbers);
-    let plane = (size[0] * size[1]).max(1);
+    let plane = size.area().max(1);
     for (index, labels) in volume.chunks_exact(plane).enumerate() {
         pieces.push(index, labels, &[])?;
     }
@@ -357,7 +358,7 @@ mod tests {
     use super::*;
 
     /// The same by flooding the volume from every voxel.
-    fn flooded([w, h]: [usize; 2], volume: &[u8], values: &[u8]) -> Vec<u8> {
+    fn flooded(Size { height: h, width: w }: Size, volume: &[u8], values: &[u8]) -> Vec<u8> {
         let (plane, mut piece_of, mut pieces) = (w * h, vec![usize::MAX; volume.len()], Vec::new());
         for start in 0..volume.len() {
             if !values.contains(&volume[start]) || piece_of[start] != usize::MAX {
@@ -402,7 +403,7 @@ mod tests {
         out
     }
 
-    fn kept(size: [usize; 2], volume: &[u8], values: &[u8]) -> Vec<u8> {
+    fn kept(size: Size, volume: &[u8], values: &[u8]) -> Vec<u8> {
         let mut volume = volume.to_vec();
         keep_largest(&mut volume, size, values).unwrap();
         volume
@@ -424,17 +425,25 @@ mod tests {
             (["00111", "10001", "11101"], ["00111", "00001", "00001"]),
         ];
         for (picture, expected) in pictures {
-            assert_eq!(kept([5, 1], &volume(&picture), &[1]), volume(&expected), "{picture:?}");
+            assert_eq!(
+                kept(Size::new(1, 5), &volume(&picture), &[1]),
+                volume(&expected),
+                "{picture:?}"
+            );
             let [picture, expected] =
                 [picture, expected].map(|[first, second, third]| [third, second, first]);
-            assert_eq!(kept([5, 1], &volume(&picture), &[1]), volume(&expected), "{picture:?}");
+            assert_eq!(
+                kept(Size::new(1, 5), &volume(&picture), &[1]),
+                volume(&expected),
+                "{picture:?}"
+            );
         }
     }
 
     #[test]
     fn a_slice_comes_back_with_its_index_and_its_thumbnail() {
         let [records, numbers] = [0, 1].map(|_| Cursor::new(Vec::new()));
-        let mut pieces = Pieces::new([2, 1], 3, &[1], records, numbers);
+        let mut pieces = Pieces::new(Size::new(1, 2), 3, &[1], records, numbers);
         pieces.push(1, &[1, 0], b"one").unwrap();
         pieces.push(0, &[1, 2], b"two").unwrap();
         let mut out = pieces.settle().unwrap();
@@ -458,8 +467,8 @@ mod tests {
             let volume: Vec<u8> = seed.iter().map(label).collect();
             let volume = &volume[..volume.len() / plane * plane];
             let values: &[u8] = if both { &[2, 1] } else { &[1] };
-            let found = kept([w, h], volume, values);
-            prop_assert_eq!(found, flooded([w, h], volume, values));
+            let found = kept(Size::new(h, w), volume, values);
+            prop_assert_eq!(found, flooded(Size::new(h, w), volume, values));
         }
     }
 }

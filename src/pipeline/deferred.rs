@@ -37,12 +37,12 @@ impl DeferredSlices {
             return Ok(None);
         }
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
-        let [width, height, _] = geometry.size;
+        let size = geometry.slice_size();
         let thumbnail = subsampling.map_or(0, |subsampling| subsampling.len());
         let file = || tempfile::tempfile_in(&folder).map_err(|source| failed(&folder, source));
         Ok(Some(Self {
-            pieces: Pieces::new([width, height], thumbnail, &values, file()?, file()?),
-            labels: vec![0; width * height],
+            pieces: Pieces::new(size, thumbnail, &values, file()?, file()?),
+            labels: vec![0; size.area()],
             thumbnail: vec![0; thumbnail],
             folder,
         }))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{FileJob, PipelineError};
+use crate::Size;
 use crate::atomic;
 use crate::engine::{Engine, EngineFactory};
 use crate::package::Package;
@@ -66,7 +67,7 @@ impl Model {
     /// half-way.
     pub(super) fn take_engines(
         &mut self,
-        size: [usize; 2],
+        size: Size,
     ) -> Result<Vec<Box<dyn Engine>>, PipelineError> {
         let engines = std::mem::take(&mut self.engines);
         if engines.first().is_some_and(|engine| engine.size() == size) {

@@ -11,7 +11,7 @@ use super::{FileJob, Job, Model, ModelReport, PipelineError, Report};
 use crate::engine::Engine;
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{Fit, Intensity, IntensityStats, IntensityWarning, Manifest};
-use crate::volume::{Geometry, SliceSource, SourceOptions};
+use crate::volume::{SliceSource, SourceOptions};
 
 /// Segments a volume in a file. All outputs are written or none ([`crate::atomic`] says how); the
 /// label volume is the last to appear.
@@ -83,8 +83,9 @@ pub fn segment(
 
 /// How a slice is brought to the net's size.
 fn fit(manifest: &Manifest, source: &SliceSource) -> Result<Fit, PipelineError> {
-    let Geometry { size, spacing, .. } = *source.geometry();
-    Fit::new(manifest, source.channels(), [size[0], size[1]], [spacing[0], spacing[1]])
+    let geometry = source.geometry();
+    let [x, y, _] = geometry.spacing;
+    Fit::new(manifest, source.channels(), geometry.slice_size(), [x, y])
         .map_err(|e| PipelineError::Fit { path: source.grid().name().to_owned(), source: e })
 }
 
@@ -187,16 +188,17 @@ fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Size;
     use monet_core::Kernel;
 
     use crate::engine::EngineError;
     use crate::package::Package;
 
     /// Panics, and tells whoever holds `alive` when it is dropped.
-    struct Breaks([usize; 2], #[expect(dead_code, reason = "counts its owners")] Arc<()>);
+    struct Breaks(Size, #[expect(dead_code, reason = "counts its owners")] Arc<()>);
 
     impl Engine for Breaks {
-        fn size(&self) -> [usize; 2] {
+        fn size(&self) -> Size {
             self.0
         }
 

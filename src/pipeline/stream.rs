@@ -31,6 +31,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use super::PipelineError;
 use super::queue::Queue;
 use super::window::Window;
+use crate::Size;
 use crate::engine::{Engine, EngineError};
 use crate::measure::{Clock, Stage, StageTimes, Subsampling};
 use crate::package::{Fit, Intensity, MAX_NEIGHBOURS};
@@ -101,7 +102,7 @@ struct Lane {
 impl Lane {
     fn new(preparation: &Preparation) -> Self {
         let lane = Self { free: Queue::new(), filled: Queue::new(), done: Queue::new() };
-        let [height, width] = preparation.fit.net_size();
+        let Size { height, width } = preparation.fit.net_size();
         for _ in 0..DEPTH {
             lane.free.push(Box::new(Slot {
                 index: 0,

@@ -26,7 +26,7 @@ const BINS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Height and width of the slices.
-    pub size: [usize; 2],
+    pub size: Size,
     /// Threads, each with slices of its own.
     pub threads: usize,
     /// Slices on each thread.
@@ -163,18 +163,18 @@ pub fn measure(
 pub fn first_slice(
     package: &Package,
     engines: &mut dyn EngineFactory,
-    size: [usize; 2],
+    size: Size,
 ) -> Result<f64, ProfileError> {
     let clock = Instant::now();
     let mut workers = engines.make(package, size, 1)?;
-    let mut labels = vec![0; size[0] * size[1]];
+    let mut labels = vec![0; size.area()];
     workers[0].segment(&[&slice(package.manifest.input.planes(), size)], &mut labels)?;
     std::hint::black_box(labels);
     Ok(clock.elapsed().as_secs_f64() * 1e3)
 }
 
 /// Something like a slice: smooth blobs between 0 and 1.
-fn slice(channels: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+fn slice(channels: usize, Size { height, width }: Size) -> Vec<f32> {
     let value = |i: usize| {
         let (y, x) = ((i / width % height) as f32, (i % width) as f32);
         (0.5 + 0.4 * (y * 0.11).sin() * (x * 0.07 + 1.0).cos() + 0.1 * (x * 0.9).sin())
@@ -185,7 +185,7 @@ fn slice(channels: usize, [height, width]: [usize; 2]) -> Vec<f32> {
 
 /// Seconds of each slice.
 fn latencies(engine: &mut dyn Engine, input: &[f32], runs: usize) -> Result<Vec<f64>, EngineError> {
-    let [height, width] = engine.size();
+    let Size { height, width } = engine.size();
     let mut labels = vec![0; height * width];
     let mut seconds = Vec::with_capacity(runs);
     for run in 0..WARM_UP + runs {

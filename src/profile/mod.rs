@@ -32,6 +32,7 @@ pub use page::page;
 pub use predict::{Question, predict};
 pub use verdict::{Check, Verdict};
 
+use crate::Size;
 use crate::engine::EngineError;
 
 /// Version of the JSON that a [`Profile`] becomes.
@@ -78,7 +79,8 @@ pub struct Profile {
     /// The device profile that it was made for.
     pub target: Option<String>,
     /// Height and width of the slices.
-    pub size: [usize; 2],
+    #[serde(with = "crate::size")]
+    pub size: Size,
     /// Threads.
     pub threads: usize,
     /// Whether each thread was bound to a core of its own.
@@ -433,7 +435,7 @@ pub(crate) mod tests {
             kernel: Some("scalar".into()),
             cpu: Some("none".into()),
             target: None,
-            size: [64, 64],
+            size: Size::new(64, 64),
             threads: 1,
             pinned: true,
             runs: 9,

@@ -71,11 +71,10 @@ fn head(p: &Profile) -> String {
     let total = p.volume.total_s;
     let mut answer = format!("{} slices in {}", p.volume.slices, duration(total));
     let mut notes = format!(
-        "{} on {}: {}x{} at the net, {}, {} thread{}, {}.",
+        "{} on {}: {} at the net, {}, {} thread{}, {}.",
         p.model,
         place(p),
-        p.size[0],
-        p.size[1],
+        p.size,
         p.engine,
         p.threads,
         if p.threads == 1 { "" } else { "s" },

@@ -20,6 +20,7 @@ use super::{
     Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile,
     Volume, unix_s,
 };
+use crate::Size;
 use crate::engine::quantized::QuantizedEngine;
 use crate::package::{Fit, FitRule, Package};
 use crate::targets::{Core, Target};
@@ -88,8 +89,10 @@ const SMALLER: [f64; 2] = [1.5, 3.0];
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
-    /// Width, height and slices of the volume.
-    pub volume: [usize; 3],
+    /// Of the volume's slices.
+    pub size: Size,
+    /// Slices of the volume.
+    pub slices: usize,
     /// Threads; all of the target's cores when `None`.
     pub threads: Option<usize>,
 }
@@ -229,14 +232,12 @@ pub fn predict(
     target: &Target,
     question: &Question,
 ) -> Result<Profile, ProfileError> {
-    let [width, height, slices] = question.volume;
     let spacing = match package.manifest.fit {
         FitRule::Pad { spacing } => spacing,
         FitRule::Resize => [1.0, 1.0],
     };
-    let size =
-        Fit::new(&package.manifest, package.manifest.input.channels, [width, height], spacing)?
-            .net_size();
+    let channels = package.manifest.input.channels;
+    let size = Fit::new(&package.manifest, channels, question.size, spacing)?.net_size();
     // All kernels have the same steps, and every machine has this kernel.
     let engine = QuantizedEngine::new(package, size, Kernel::Scalar)?;
     let plan = engine.planned();
@@ -286,7 +287,7 @@ pub fn predict(
         peak_memory_bytes: None,
         overhead: None,
         steps,
-        volume: volume(&target.core, [width, height, slices], threads, shared_ms),
+        volume: volume(&target.core, question, threads, shared_ms),
         prediction: Some(Prediction {
             core: target.core.model.clone(),
             error_percent,
@@ -342,13 +343,9 @@ fn steps(
 
 /// The time of a volume: one thread reads, one writes, `threads` prepare, infer and restore. The
 /// slowest of them sets the pace, unless the work of all exceeds what the cores can do.
-fn volume(
-    core: &Core,
-    [width, height, slices]: [usize; 3],
-    threads: usize,
-    slice_ms: f64,
-) -> Volume {
-    let voxels = (width * height * slices) as f64;
+fn volume(core: &Core, question: &Question, threads: usize, slice_ms: f64) -> Volume {
+    let slices = question.slices;
+    let voxels = (question.size.area() * slices) as f64;
     let more = match (core.in_order, core.model.starts_with("znver")) {
         (true, _) => SMALLER[1],
         (false, true) => 1.0,
@@ -397,16 +394,16 @@ mod tests {
     fn more_slices_larger_slices_and_a_slower_clock_take_longer() {
         let package = Package::embedded();
         let mut board = target("x86-64-v3");
-        let total = |board: &Target, volume| {
-            let question = Question { volume, threads: Some(1) };
+        let total = |board: &Target, side, slices| {
+            let question = Question { size: Size::new(side, side), slices, threads: Some(1) };
             predict(&package, board, &question).expect("a prediction").volume.total_s
         };
-        let base = total(&board, [64, 64, 100]);
-        assert!((total(&board, [64, 64, 200]) / base - 2.0).abs() < 1e-9);
-        let larger = total(&board, [128, 128, 100]) / base;
+        let base = total(&board, 64, 100);
+        assert!((total(&board, 64, 200) / base - 2.0).abs() < 1e-9);
+        let larger = total(&board, 128, 100) / base;
         assert!(larger > 3.5, "{larger}");
         board.core.clock_mhz /= 2.0;
-        assert!(total(&board, [64, 64, 100]) > base * 1.9);
+        assert!(total(&board, 64, 100) > base * 1.9);
     }
 
     #[test]

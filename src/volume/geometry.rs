@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::error::VolumeWarning;
+use crate::Size;
 
 /// A grid is sheared where two of its axes are more than so many degrees from perpendicular. An
 /// affine that was rounded to 32 bits is off by 1e-5.
@@ -176,6 +177,13 @@ impl Geometry {
     #[must_use]
     pub fn new(size: [usize; 3], affine: Affine) -> Self {
         Self { size, spacing: affine.spacing(), affine }
+    }
+
+    /// Size of a slice in the model's orientation.
+    #[must_use]
+    pub fn slice_size(&self) -> Size {
+        let [width, height, _] = self.size;
+        Size { height, width }
     }
 
     /// Volume of a voxel in millilitres, right for sheared grids too.

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{EngineError, EngineFactory};
 use monet::onnx::{EngineChoice, package_from_onnx, to_plan};
@@ -19,7 +20,7 @@ struct Case {
     name: String,
     kind: String,
     package: Package,
-    size: [usize; 2],
+    size: Size,
     /// Planar slices, one after the other.
     input: Vec<f32>,
     slices: usize,
@@ -50,14 +51,15 @@ fn judge(python: &Path, folder: &Path, args: &[&str]) -> Vec<Case> {
 
 fn read(folder: &Path, name: String, kind: String, numbers: &[usize]) -> Case {
     let &[_, height, width, slices] = numbers else { panic!("{name}: {numbers:?}") };
+    let size = Size { height, width };
     let bytes = |ending: &str| fs::read(folder.join(format!("{name}.{ending}"))).unwrap();
     let reals = |ending: &str| -> Vec<f32> {
         bytes(ending).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     };
-    let package = package_from_onnx(&folder.join(format!("{name}.onnx")), Some([height, width]));
+    let package = package_from_onnx(&folder.join(format!("{name}.onnx")), Some(size));
     Case {
         package: package.unwrap_or_else(|e| panic!("{name}: {e}")),
-        size: [height, width],
+        size,
         input: reals("input"),
         slices,
         labels: bytes("labels"),
@@ -77,7 +79,7 @@ impl Case {
         let mut engine = choice.into().make(package, self.size, 1)?.remove(0);
         let mut labels = vec![0; self.labels.len()];
         let planes = self.input.chunks_exact(self.input.len() / self.slices);
-        for (slice, labels) in planes.zip(labels.chunks_exact_mut(self.size[0] * self.size[1])) {
+        for (slice, labels) in planes.zip(labels.chunks_exact_mut(self.size.area())) {
             engine.segment(&[slice], labels)?;
         }
         Ok(labels)

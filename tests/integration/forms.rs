@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{EngineError, EngineFactory};
 use monet::onnx::{self, EngineChoice, package_from_onnx, to_plan};
@@ -14,7 +15,7 @@ use monet_testing::{
 use prost::Message;
 use tract_onnx::pb;
 
-const SIZE: [usize; 2] = [24, 32];
+const SIZE: Size = Size::new(24, 32);
 
 fn bare(model: &pb::ModelProto) -> Result<Package, EngineError> {
     let folder = tempfile::tempdir().unwrap();
@@ -25,7 +26,7 @@ fn bare(model: &pb::ModelProto) -> Result<Package, EngineError> {
 
 fn labels(package: &Package, choice: impl Into<EngineChoice>) -> Vec<u8> {
     let mut random = Random(5);
-    let input: Vec<f32> = (0..SIZE[0] * SIZE[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
+    let input: Vec<f32> = (0..SIZE.area()).map(|_| 4.0 * random.unit() - 1.0).collect();
     let mut labels = vec![0; input.len()];
     let mut engine = choice.into().make(package, SIZE, 1).unwrap().remove(0);
     engine.segment(&[&input], &mut labels).unwrap();

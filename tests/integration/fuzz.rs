@@ -437,7 +437,8 @@ fn make_seeds() {
         save("target", name, &fs::read(root.join("targets").join(name)).unwrap());
     }
     let target = monet::targets::Target::find("raspberry-pi-4").unwrap();
-    let question = monet::profile::Question { volume: [64, 64, 20], threads: None };
+    let question =
+        monet::profile::Question { size: monet::Size::new(64, 64), slices: 20, threads: None };
     let mut predicted =
         monet::profile::predict(&monet::package::Package::embedded(), &target, &question).unwrap();
     predicted.steps.truncate(4);

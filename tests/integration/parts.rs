@@ -1,6 +1,7 @@
 //! Nets of which the int8 engine takes a part only: the rest runs in tract, and the whole agrees
 //! with tract alone.
 
+use monet::Size;
 use monet::core::{Kernel, Operation};
 use monet::engine::{EngineError, EngineFactory};
 use monet::onnx::{self, EngineChoice, Import, package_from_onnx};
@@ -30,12 +31,12 @@ fn check(model: &pb::ModelProto, parts: usize, stays: &[&str]) {
     let import = import(model);
     assert_eq!(import.regions.len(), parts, "{:?}", import.unfused);
     let package = package(model);
-    let size = [package.manifest.input.height, package.manifest.input.width];
-    assert_eq!(size, [24, 32]);
+    let size = package.manifest.input.size();
+    assert_eq!(size, Size::new(24, 32));
 
     let run = |mut choice: EngineChoice| {
         let mut random = Random(5);
-        let input: Vec<f32> = (0..size[0] * size[1]).map(|_| 4.0 * random.unit() - 1.0).collect();
+        let input: Vec<f32> = (0..size.area()).map(|_| 4.0 * random.unit() - 1.0).collect();
         let mut labels = vec![0; input.len()];
         let mut engine = choice.make(&package, size, 2).unwrap().pop().unwrap();
         engine.segment(&[&input], &mut labels).unwrap();
@@ -221,14 +222,14 @@ fn a_bare_file_must_say_what_its_slices_are() {
     let x = net.conv(&x, 1, 4);
     let mut model = net.finish(&x);
     save(&model);
-    let package = package_from_onnx(&path, Some([8, 12])).unwrap();
+    let package = package_from_onnx(&path, Some(Size::new(8, 12))).unwrap();
     assert_eq!((package.manifest.input.height, package.manifest.input.width), (8, 12));
     assert_eq!((package.manifest.classes(), package.manifest.name.as_str()), (4, "net"));
     package.manifest.validate().unwrap();
 
     for size in [[0, 8], [8, 5000]] {
         assert!(matches!(
-            package_from_onnx(&path, Some(size)),
+            package_from_onnx(&path, Some(Size::new(size[0], size[1]))),
             Err(EngineError::Bare { what: "input", .. })
         ));
     }
@@ -260,7 +261,7 @@ fn weights_too_many_for_tract_to_fold_are_counted() {
     let x = net.conv(&x, 512, 4);
     let x = net.softmax(&x);
     let package = package(&net.finish(&x));
-    let summary = onnx::describe(&package, [24, 32], Kernel::best()).unwrap();
+    let summary = onnx::describe(&package, Size::new(24, 32), Kernel::best()).unwrap();
     assert_eq!(summary.parameters, 9 * (256 + 256 * 512 + 512 * 4));
     assert!(summary.layers.iter().all(|layer| layer.op != "Cast"));
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use monet::Size;
 use monet::profile::Profile;
 use monet_testing::{skip, stderr, text};
 
@@ -82,7 +83,7 @@ fn a_prediction_is_labelled_everywhere_and_needs_no_such_machine() {
         "--target",
         "x86-64-v3",
         "--predict",
-        "--volume",
+        "--volume-size",
         "512x512x300",
         "--json",
         text(&json),
@@ -94,7 +95,7 @@ fn a_prediction_is_labelled_everywhere_and_needs_no_such_machine() {
     let json = fs::read_to_string(&json).unwrap();
     assert!(json.contains("\"kind\": \"predicted\""));
     let p = Profile::parse(&json, "p.json").unwrap();
-    assert_eq!((p.volume.slices, p.size), (300, [256, 256]));
+    assert_eq!((p.volume.slices, p.size), (300, Size::new(256, 256)));
     assert!(p.prediction.is_some_and(|q| q.error_percent >= 5.0
         && q.nearest_classes.is_empty()
         && q.nearest_percent == 0.0));
@@ -172,8 +173,14 @@ fn bad_input_is_one_error_that_names_the_field() {
     fs::write(&old, "{ \"format\": 2 }").unwrap();
     fails(&["profile", "--diff", text(&old), text(&new)], "missing field `kind`");
     fails(&["profile", "--history", text(folder.path())], "missing field `kind`");
-    let usage = monet(&["profile", "--target", "x86-64-v3", "--predict", "--volume", "512x512"]);
+    let usage =
+        monet(&["profile", "--target", "x86-64-v3", "--predict", "--volume-size", "512x512"]);
     assert_eq!(usage.status.code(), Some(2));
+    // Its width came first: nobody is to be answered for a volume that lies on its side.
+    let renamed =
+        monet(&["profile", "--target", "x86-64-v3", "--predict", "--volume", "512x384x300"]);
+    assert_eq!(renamed.status.code(), Some(2));
+    assert!(stderr(&renamed).contains("--volume-size HxWxN"), "{}", stderr(&renamed));
 }
 
 /// A command that must fail, print nothing, and say this.

@@ -93,7 +93,7 @@ fn package(onnx: &[u8]) -> Package {
     package
 }
 
-const SIZE: [usize; 2] = [8, 12];
+const SIZE: Size = Size::new(8, 12);
 
 /// An ONNX file as far as this library's own code reads it: the guard, the importer, the int8
 /// engine.
@@ -122,9 +122,8 @@ pub fn tract(bytes: &[u8]) {
         }
         match choice.make(&package, SIZE, 1) {
             Ok(mut engines) => {
-                let planes =
-                    vec![vec![0.5; SIZE[0] * SIZE[1]]; package.manifest.input.planes()].concat();
-                let mut labels = vec![0; SIZE[0] * SIZE[1]];
+                let planes = vec![vec![0.5; SIZE.area()]; package.manifest.input.planes()].concat();
+                let mut labels = vec![0; SIZE.area()];
                 told(engines[0].segment(&[&planes], &mut labels));
             }
             Err(error) => told(Err(error)),
@@ -146,7 +145,7 @@ pub fn target(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(target) = Target::parse(text, "target") else { return };
     let _ = (target.arch(), target.cache_bytes(), target.peak_gmac_per_s(&target.kernel));
-    let question = profile::Question { volume: [64, 64, 20], threads: None };
+    let question = profile::Question { size: Size::new(64, 64), slices: 20, threads: None };
     if let Ok(predicted) = profile::predict(&Package::embedded(), &target, &question) {
         let _ = profile::Verdict::new(&predicted, &target);
         let _ = profile::page(&predicted);

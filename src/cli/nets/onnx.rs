@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{Engine, EngineError, EngineFactory};
 use monet::onnx::{EngineChoice, Needs};
@@ -51,10 +52,7 @@ impl TrialArgs {
 ///
 /// # Errors
 /// [`EngineError`]
-pub(in crate::cli) fn package_of_onnx(
-    path: &Path,
-    size: Option<[usize; 2]>,
-) -> Result<Option<Package>> {
+pub(in crate::cli) fn package_of_onnx(path: &Path, size: Option<Size>) -> Result<Option<Package>> {
     let onnx = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
     Ok(onnx.then(|| monet::onnx::package_from_onnx(path, size)).transpose()?)
 }
@@ -68,7 +66,7 @@ pub(in crate::cli) fn try_inspect(
     model: &Path,
     args: &EngineArgs,
     package: &Package,
-    size: [usize; 2],
+    size: Size,
 ) -> Result<()> {
     let trial = Trial::new(model, &["inspect"], args)?.with_tract();
     Ok(trial.run(package, size, &|| false)?)
@@ -82,7 +80,7 @@ pub(in crate::cli) fn try_first_slice(
     model: &Path,
     args: &EngineArgs,
     package: &Package,
-    size: [usize; 2],
+    size: Size,
 ) -> Result<()> {
     Ok(Trial::new(model, trial::FIRST_SLICE, args)?.run(package, size, &|| false)?)
 }
@@ -106,7 +104,7 @@ pub(in crate::cli) struct TriedFirst {
     trial: Option<Trial>,
     stop: Box<dyn Fn() -> bool + Send>,
     /// The size of the last trial that passed.
-    passed: Option<[usize; 2]>,
+    passed: Option<Size>,
     choice: Choice,
 }
 
@@ -114,7 +112,7 @@ impl EngineFactory for TriedFirst {
     fn make(
         &mut self,
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         workers: usize,
     ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         if let Some(trial) = self.trial.as_ref().filter(|_| self.passed != Some(size)) {

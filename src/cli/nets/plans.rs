@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use monet::Size;
 use monet::core::Kernel;
 use monet::package::{Net, Package};
 
@@ -38,7 +39,7 @@ impl TrialArgs {
 
 /// Makes nothing: an ONNX file is refused as no package.
 #[allow(clippy::unnecessary_wraps, reason = "it can fail with tract")]
-pub(in crate::cli) fn package_of_onnx(_: &Path, _: Option<[usize; 2]>) -> Result<Option<Package>> {
+pub(in crate::cli) fn package_of_onnx(_: &Path, _: Option<Size>) -> Result<Option<Package>> {
     Ok(None)
 }
 
@@ -56,12 +57,7 @@ pub(in crate::cli) fn to_plan(package: &Package) -> Result<Package> {
 
 /// Tries nothing.
 #[allow(clippy::unnecessary_wraps, reason = "it can fail with tract")]
-pub(in crate::cli) fn try_inspect(
-    _: &Path,
-    _: &EngineArgs,
-    _: &Package,
-    _: [usize; 2],
-) -> Result<()> {
+pub(in crate::cli) fn try_inspect(_: &Path, _: &EngineArgs, _: &Package, _: Size) -> Result<()> {
     Ok(())
 }
 
@@ -71,7 +67,7 @@ pub(in crate::cli) fn try_first_slice(
     _: &Path,
     _: &EngineArgs,
     _: &Package,
-    _: [usize; 2],
+    _: Size,
 ) -> Result<()> {
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use monet::Size;
 use monet::engine::EngineError;
 use monet::onnx::{EngineChoice, Needs, needs};
 use monet::package::Package;
@@ -58,7 +59,7 @@ impl Trial {
     pub(super) fn run(
         &self,
         package: &Package,
-        size: [usize; 2],
+        size: Size,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), EngineError> {
         let Some(needs) = needs(package, size, self.choice)? else { return Ok(()) };
@@ -70,16 +71,11 @@ impl Trial {
         })
     }
 
-    fn ended(
-        &self,
-        [height, width]: [usize; 2],
-        needs: Needs,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<()> {
+    fn ended(&self, size: Size, needs: Needs, stop: &dyn Fn() -> bool) -> Result<()> {
         let program = std::env::current_exe().context("the path of this program")?;
         let mut child = Command::new(program)
             .args(&self.command)
-            .arg(format!("--size={height}x{width}"))
+            .arg(format!("--size={size}"))
             .arg(format!("--trial={}:{}", needs.memory_bytes, needs.seconds))
             .arg("--")
             .arg(&self.model)

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SIZE_STEP;
+use crate::Size;
 use crate::package::Colour;
 
 /// Size of the net's input.
@@ -15,8 +16,8 @@ pub struct Input {
     pub height: usize,
     /// Modalities, stored as the fourth dimension of the file.
     pub channels: usize,
-    /// Slices on either side that the net sees beside each slice; its planes are those of the
-    /// lowest slice first, and beyond the volume's ends the last slice stands again.
+    /// Neighbours on either side of a slice that the net sees with it. The net takes the planes of
+    /// the lowest slice first; at the ends of the volume the first or last slice is repeated.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub neighbours: usize,
     /// Largest width and height for which a larger slice is planned instead of being refused.
@@ -29,6 +30,12 @@ pub struct Input {
 }
 
 impl Input {
+    /// Height and width: the least size at which the net runs.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size { height: self.height, width: self.width }
+    }
+
     /// Planes of the net's input: all channels of a slice and its neighbours.
     #[must_use]
     pub fn planes(&self) -> usize {

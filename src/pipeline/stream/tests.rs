@@ -52,13 +52,13 @@ impl Slices for Source {
 /// Labels every voxel with its slice's number, counted from 1; the input's value tells which slice
 /// it is.
 struct Net {
-    size: [usize; 2],
+    size: Size,
     fault: Fault,
     at: usize,
 }
 
 impl Engine for Net {
-    fn size(&self) -> [usize; 2] {
+    fn size(&self) -> Size {
         self.size
     }
 
@@ -92,7 +92,7 @@ fn streamed(
     at: usize,
     workers: usize,
 ) -> (Result<Result<(), PipelineError>, String>, Vec<u8>) {
-    let fit = Fit::new(&manifest(), 1, [SIDE, SIDE], [1.0, 1.0]).unwrap();
+    let fit = Fit::new(&manifest(), 1, Size::new(SIDE, SIDE), [1.0, 1.0]).unwrap();
     let intensity =
         IntensityStats::new(Normalise::Window { low: 0.0, high: SLICES as f32 }, 1).finish();
     let net = |_| Box::new(Net { size: fit.net_size(), fault, at }) as Box<dyn Engine>;

@@ -2,6 +2,7 @@
 //! labels more often.
 
 use anyhow::{Result, ensure};
+use monet::Size;
 use monet::package::Manifest;
 use tch::{Device, Kind, Tensor};
 
@@ -64,7 +65,7 @@ impl Slices {
     }
 
     fn add(&mut self, subject: &Subject, device: Device) {
-        let [height, width] = subject.net_size();
+        let Size { height, width } = subject.net_size();
         let first = self.images.len();
         for (z, labels) in subject.net_labels.chunks_exact(height * width).enumerate() {
             if labels.iter().any(|&v| v > 0) {

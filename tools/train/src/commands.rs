@@ -81,7 +81,7 @@ impl Export {
         let (package, net) = trained(&self.run, Device::Cpu)?;
         let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
-        let error = export::verify(&net, &bytes, [package.input.height, package.input.width])?;
+        let error = export::verify(&net, &bytes, package.input.size())?;
         println!(
             "{}: {} bytes, differs from the network by at most {error:.1e}",
             self.out.display(),

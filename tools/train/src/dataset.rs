@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
+use monet::Size;
 use monet::package::{Fit, IntensityStats, Label, Manifest};
 use monet::volume::{Geometry, SliceSource, SourceOptions};
 use serde::{Deserialize, Serialize};
@@ -228,7 +229,7 @@ pub struct Subject {
 impl Subject {
     /// Height and width of its slices at the net's size.
     #[must_use]
-    pub fn net_size(&self) -> [usize; 2] {
+    pub fn net_size(&self) -> Size {
         self.fit.net_size()
     }
 
@@ -393,13 +394,9 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         truth.size,
         label.channels()
     );
-    let [width, height, slices] = geometry.size;
-    let fit = Fit::new(
-        package,
-        image.channels(),
-        [width, height],
-        [geometry.spacing[0], geometry.spacing[1]],
-    )?;
+    let (size, slices) = (geometry.slice_size(), geometry.size[2]);
+    let [x, y, _] = geometry.spacing;
+    let fit = Fit::new(package, image.channels(), size, [x, y])?;
     let mut voxels = image.read_all()?;
     let slice_len = image.slice_len();
     let mut stats = IntensityStats::new(package.normalise, image.channels());
@@ -415,19 +412,19 @@ fn read(pair: &Pair, package: &Manifest) -> Result<Subject> {
         "its label volume is empty: leave it out of dataset.json"
     );
 
-    let [net_height, net_width] = fit.net_size();
-    let mut net_labels = vec![0; slices * net_height * net_width];
-    intensity.apply(&mut voxels, width * height);
+    let net_size = fit.net_size();
+    let mut net_labels = vec![0; slices * net_size.area()];
+    intensity.apply(&mut voxels, size.area());
     let mut net = vec![0.0f32; slices * fit.slice_len()];
     for (slice, out) in voxels.chunks_exact(slice_len).zip(net.chunks_exact_mut(fit.slice_len())) {
         fit.prepare(slice, out);
     }
     for (slice, out) in
-        labels.chunks_exact(width * height).zip(net_labels.chunks_exact_mut(net_height * net_width))
+        labels.chunks_exact(size.area()).zip(net_labels.chunks_exact_mut(net_size.area()))
     {
         fit.prepare_labels(slice, out);
     }
-    let shape = [slices, package.input.channels, net_height, net_width].map(|n| n as i64);
+    let shape = [slices, package.input.channels, net_size.height, net_size.width].map(|n| n as i64);
     let net = Tensor::from_slice(&net).reshape(shape);
     let neighbours = package.input.neighbours;
     Ok(Subject { name: pair.name.clone(), geometry, fit, net, neighbours, net_labels, labels })
@@ -473,7 +470,7 @@ pub(crate) mod tests {
         Subject {
             name: "s".into(),
             geometry: Geometry::new([width, height, slices], unit),
-            fit: Fit::new(package, channels, [width, height], [1.0, 1.0]).unwrap(),
+            fit: Fit::new(package, channels, Size { height, width }, [1.0, 1.0]).unwrap(),
             net,
             neighbours: package.input.neighbours,
             net_labels: labels.clone(),

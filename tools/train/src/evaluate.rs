@@ -70,22 +70,21 @@ pub fn segment(
     device: Device,
     predict: &Predict,
 ) -> Result<Vec<u8>> {
-    let [height, width] = subject.net_size();
+    let net_plane = subject.net_size().area();
     let threshold = threshold(package);
-    let plane = subject.geometry.size[0] * subject.geometry.size[1];
+    let size = subject.geometry.slice_size();
     let mut labels = vec![0; subject.labels.len()];
-    let mut slices = labels.chunks_exact_mut(plane);
+    let mut slices = labels.chunks_exact_mut(size.area());
     for x in subject.batches(device) {
         let y = no_grad(|| predict(&x))?;
         let net_labels = Vec::<u8>::try_from(
             net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu),
         )?;
-        for (from, to) in net_labels.chunks_exact(height * width).zip(&mut slices) {
+        for (from, to) in net_labels.chunks_exact(net_plane).zip(&mut slices) {
             subject.fit.restore(from, to);
         }
     }
-    let [width, height, _] = subject.geometry.size;
-    pieces::keep_largest(&mut labels, [width, height], &package.largest())?;
+    pieces::keep_largest(&mut labels, size, &package.largest())?;
     Ok(labels)
 }
 

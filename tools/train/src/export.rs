@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use monet::Size;
 use prost::Message;
 use tch::{Device, Kind, Tensor};
 
@@ -425,10 +426,10 @@ pub fn write(model: &Model, path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Where it is above 1e-4, or the file cannot be run.
-pub fn verify(net: &Net, bytes: &[u8], size: [usize; 2]) -> Result<f64> {
+pub fn verify(net: &Net, bytes: &[u8], size: Size) -> Result<f64> {
     let device = net.device();
     tch::manual_seed(0);
-    let shape = [4, net.topology.channels as i64, size[0] as i64, size[1] as i64];
+    let shape = [4, net.topology.channels as i64, size.height as i64, size.width as i64];
     let x = Tensor::rand(shape, (Kind::Float, device));
     let expected = tch::no_grad(|| net::probabilities(&net.forward(&x, Pass::Inference)));
     let found = Interpreter::new(bytes, device)?.run(&x)?;
@@ -488,7 +489,7 @@ mod tests {
         for (arch, classes) in every() {
             let net = of(arch, classes);
             let model = build(&net.topology, &fold(&net).unwrap(), None, "").unwrap();
-            assert!(verify(&net, &model.encode_to_vec(), [32, 48]).unwrap() < TOLERANCE);
+            assert!(verify(&net, &model.encode_to_vec(), Size::new(32, 48)).unwrap() < TOLERANCE);
         }
     }
 
@@ -496,7 +497,7 @@ mod tests {
     fn a_file_of_other_weights_is_refused() {
         let (net, other) = (net(3), Net::new(Topology::monet(2, 3, 4), Device::Cpu));
         let model = build(&other.topology, &fold(&other).unwrap(), None, "").unwrap();
-        let error = verify(&net, &model.encode_to_vec(), [16, 24]).unwrap_err().to_string();
+        let error = verify(&net, &model.encode_to_vec(), Size::new(16, 24)).unwrap_err().to_string();
         assert!(error.contains("differs from the network"), "{error}");
     }
 

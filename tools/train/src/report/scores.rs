@@ -236,7 +236,7 @@ mod tests {
         let subject = Subject {
             name: "s".into(),
             geometry,
-            fit: Fit::new(&package, 1, [4, 4], [1.0, 1.0]).unwrap(),
+            fit: Fit::new(&package, 1, monet::Size::new(4, 4), [1.0, 1.0]).unwrap(),
             net: tch::Tensor::new(),
             neighbours: 0,
             net_labels: vec![],
