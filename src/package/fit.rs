@@ -44,8 +44,8 @@ pub enum FitError {
     },
     /// The slice has no pixels or no spacing.
     #[error(
-        "a slice of {size} pixels (height x width) at {spacing:?} mm cannot be resampled: sizes and spacings must \
-         be positive"
+        "a slice of {size} pixels (height x width) at {spacing:?} mm cannot be resampled: sizes \
+         and spacings must be positive"
     )]
     Degenerate {
         /// Of the slice.
@@ -67,8 +67,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Plans for slices of so many `channels`, of `size` pixels with `spacing` millimetres along their
-    /// width and height.
+    /// Plans for slices of so many `channels`, of `size` pixels with `spacing` millimetres along
+    /// their width and height.
     ///
     /// # Errors
     /// [`FitError`]

@@ -241,8 +241,8 @@ impl<S: Read> Kept<S> {
     }
 }
 
-/// Clears all but the largest piece of each of `values` in a volume in memory, slices of this size after
-/// one another.
+/// Clears all but the largest piece of each of `values` in a volume in memory, slices of this size
+/// after one another.
 ///
 /// # Errors
 /// Never: both stores are in memory.

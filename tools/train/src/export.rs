@@ -497,7 +497,8 @@ mod tests {
     fn a_file_of_other_weights_is_refused() {
         let (net, other) = (net(3), Net::new(Topology::monet(2, 3, 4), Device::Cpu));
         let model = build(&other.topology, &fold(&other).unwrap(), None, "").unwrap();
-        let error = verify(&net, &model.encode_to_vec(), Size::new(16, 24)).unwrap_err().to_string();
+        let error = verify(&net, &model.encode_to_vec(), Size::new(16, 24));
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("differs from the network"), "{error}");
     }
 
