@@ -4,16 +4,17 @@
 //! The buffer is filled from the sample here. Elsewhere it comes from a scanner, a network, or a
 //! caller in C: the library asks for a grid, and for its voxels plane after plane.
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use monet::core::Kernel;
 use monet::package::Package;
 use monet::pipeline::{self, Document, Job, Model};
-use monet::volume::{BufferReader, Grid, LabelBuffer, NiftiReader, PlaneReader, Scaling};
+use monet::volume::{
+    BufferReader, Grid, LabelBuffer, NiftiReader, PlaneReader, Scaling, VolumeError,
+};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (grid, voxels, scalings) = load(Path::new("models/sample/mni152-hippocampus.nii.gz"))?;
     println!("{:?} voxels of {:?}, {} bytes", grid.size(), grid.voxel_type(), voxels.len());
 
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A volume's grid, its stored voxels, and the scaling of each of its planes.
-fn load(path: &Path) -> Result<(Grid, Vec<u8>, Vec<Scaling>), Box<dyn Error>> {
+fn load(path: &Path) -> Result<(Grid, Vec<u8>, Vec<Scaling>), VolumeError> {
     let mut file = NiftiReader::open(path, None)?;
     let grid = file.grid().clone();
     let mut voxels = vec![0; grid.planes() * grid.plane_bytes()];
