@@ -16,8 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   monet compile -o hippocampus.plan
   monet compile models/bench/monet-256.int8.toml -o bench.plan
-  monet compile --for neon-dotprod --size 48x48 -o hippocampus.image
-  monet segment scan.nii.gz -o mask.nii.gz --model hippocampus.plan";
+  monet compile --for neon-dotprod --size 48x48 -o hippocampus.image";
 
 /// Turn a package into one file, which the lean build runs, too
 ///

@@ -103,6 +103,7 @@ fn wait(child: &mut Child, limit: Duration, stop: &dyn Fn() -> bool) -> Result<E
     let mut pause = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait()? {
+            ensure!(!(was_told_to_end(status) && soon(stop)), "interrupted");
             return Ok(status);
         }
         let stopped = stop();
@@ -115,6 +116,31 @@ fn wait(child: &mut Child, limit: Duration, stop: &dyn Fn() -> bool) -> Result<E
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// Whether a process was ended by a signal that people and systems send, often to a command and the
+/// processes that it has started at once.
+#[cfg(target_os = "linux")]
+fn was_told_to_end(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+
+    matches!(status.signal(), Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn was_told_to_end(_: ExitStatus) -> bool {
+    false
+}
+
+/// Whether this process is told to stop, too, within the second that its own signal may take.
+fn soon(stop: &dyn Fn() -> bool) -> bool {
+    (0..50).any(|_| {
+        let stopped = stop();
+        if !stopped {
+            thread::sleep(Duration::from_millis(20));
+        }
+        stopped
+    })
 }
 
 fn judge(status: ExitStatus, said: &str, needs: Needs) -> Result<()> {
