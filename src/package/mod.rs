@@ -3,8 +3,8 @@
 //! A package is an ONNX file and a TOML manifest beside it, or both in one [plan file](plan_file).
 //! This module reads and checks packages. It turns intensities into what the net was trained on
 //! ([`normalise`]), brings slices to the net's size and back ([`fit`]), and keeps the largest piece
-//! of a label ([`pieces`]). It neither reads volumes nor runs nets. Training and device share it, so
-//! that both prepare a slice with the same code.
+//! of a label ([`pieces`]). It neither reads volumes nor runs nets. Training and device share it,
+//! so that both prepare a slice with the same code.
 
 mod accepts;
 mod colour;

@@ -92,8 +92,10 @@ impl Drop for Running {
     }
 }
 
+/// Starts the command with signals as a person's shell leaves them: a test that runs in the
+/// background of a script has the signal of Ctrl-C ignored, and so would the command.
 fn start(args: &[&str]) -> Running {
-    Running::spawn(Command::new(MONET).args(args))
+    Running::spawn(Command::new("env").arg("--default-signal=INT,TERM,HUP").arg(MONET).args(args))
 }
 
 /// Waits until something is so.
