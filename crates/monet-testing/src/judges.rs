@@ -1,7 +1,7 @@
 //! What nobody here wrote and results are compared with: other readers, other runtimes, real data.
 //!
 //! A judge is a Python program in `judges/` beside this crate's sources. Each function here calls
-//! [`skip`](crate::skip) where the machine lacks what it looks for.
+//! [`skip`] where the machine lacks what it looks for.
 
 use std::env;
 use std::path::PathBuf;

@@ -10,17 +10,17 @@
 //!           its memory, taps, weights
 //! ```
 
-/// Whether the CPU has an instruction set: with `std` the program asks the CPU, without it the
-/// target that the compiler builds for decides.
+/// Whether the CPU has all of these instruction sets: with `std` the program asks the CPU, without
+/// it the target that the compiler builds for decides.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! detected {
-    ($feature:tt) => {{
+    ($($feature:tt),+) => {{
         #[cfg(all(feature = "std", target_arch = "x86_64"))]
-        let has = std::arch::is_x86_feature_detected!($feature);
+        let has = $(std::arch::is_x86_feature_detected!($feature))&&+;
         #[cfg(all(feature = "std", target_arch = "aarch64"))]
-        let has = std::arch::is_aarch64_feature_detected!($feature);
+        let has = $(std::arch::is_aarch64_feature_detected!($feature))&&+;
         #[cfg(not(feature = "std"))]
-        let has = cfg!(target_feature = $feature);
+        let has = cfg!(all($(target_feature = $feature),+));
         has
     }};
 }

@@ -43,7 +43,7 @@ const VECTOR: usize = BLOCK * GROUP;
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    detected!("avx512f") && detected!("avx512bw") && detected!("avx512vnni")
+    detected!("avx512f", "avx512bw", "avx512vnni")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

@@ -19,7 +19,7 @@ const VECTOR: usize = BLOCK * GROUP;
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    detected!("avx2") && detected!("avxvnni")
+    detected!("avx2", "avxvnni")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).

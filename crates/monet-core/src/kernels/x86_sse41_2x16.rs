@@ -20,7 +20,7 @@ use super::{BLOCK, CheckedRow, Destination, GROUP, Row};
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
-    detected!("sse4.1") && detected!("ssse3")
+    detected!("sse4.1", "ssse3")
 }
 
 /// See [`Kernel::spin`](super::Kernel::spin).
