@@ -252,11 +252,11 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
             };
             (depth * wide(channels), view.kernel.packing().bytes(), panel)
         }
-        taps @ (2 | 3) => {
+        2 | 3 => {
             let inputs = inputs.count();
             let chunks = tiles(view, step, phase, inputs)?;
             let points = wide(winograd::POINTS * chunks * BLOCK) * wide(channels);
-            ensure(view.kernel.has_tiles() && taps <= 3, "the kernel has no tiles")?;
+            ensure(view.kernel.has_tiles(), "the kernel has no tiles")?;
             ensure(step.result == result::COUNTS, "tiles make counts alone")?;
             (points, 2, wide(winograd::scratch_len(chunks)))
         }
@@ -329,13 +329,13 @@ fn destination(view: &View, step: &Step, phase: &Phase) -> Proof {
     let whole = phase.origin == [0, 0] && phase.out_step == [1, 1] && step.phases[1] == 1;
     ensure(whole && step.residual == NONE, "real values are made in more than one phase")?;
     ensure(step.row[1] as usize == width * channels * 4, "its row has another length")?;
-    let (made, expected) = match step.result {
-        result::LOGITS => (logits(view), [height, width]),
-        result::SIGMOIDS => (shape(&grid(view, step.output)?), [height, width]),
+    let made = match step.result {
+        result::LOGITS => logits(view),
+        result::SIGMOIDS => shape(&grid(view, step.output)?),
         _ => return Err("its sums become nothing known"),
     };
     let blocks = made[0].next_multiple_of(BLOCK) == channels;
-    ensure(blocks && made[1..] == expected, "it makes another size than its output has")
+    ensure(blocks && made[1..] == [height, width], "it makes another size than its output has")
 }
 
 /// Whether all pixels that a phase fills lie in a tensor, whole blocks of them.

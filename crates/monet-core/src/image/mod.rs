@@ -162,13 +162,12 @@ impl<'a> Image<'a> {
 
     /// Height and width of the labels.
     pub fn output_size(&self) -> Size {
-        let [_, height, width] = self.view().header.output;
-        Size::new(height as usize, width as usize)
+        self.view().output_size()
     }
 
     /// Channels of the probabilities.
     pub fn classes(&self) -> usize {
-        self.view().header.output[0] as usize
+        self.view().classes()
     }
 
     /// How logits become labels.

@@ -143,6 +143,20 @@ pub(crate) struct Tensor {
 unsafe impl Record for Tensor {}
 
 impl Tensor {
+    /// A tensor that has its place.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn new(grid: &Grid) -> Self {
+        Self {
+            size: grid.size.map(|n| n as u32),
+            channels: grid.channels as u32,
+            step: grid.step as u32,
+            halo: grid.halo.map(|n| n as u32),
+            offset: grid.offset as u32,
+            scale: grid.quant.scale,
+            zero_point: grid.quant.zero_point.into(),
+        }
+    }
+
     /// The tensor in the machine's own numbers.
     pub(crate) fn grid(&self) -> Grid {
         Grid {
@@ -219,8 +233,8 @@ unsafe impl Record for Step {}
 impl Step {
     /// The rules of an addition.
     pub(crate) fn sum(&self) -> Sum {
-        let [first, second, offset, round, zero_point, ..] = self.words.map(|n| n as i16);
-        Sum { first, second, offset, round, zero_point }
+        let [a, b, c, d, e, ..] = self.words;
+        sum([a, b, c, d, e])
     }
 
     /// The rules of a product.
@@ -240,10 +254,22 @@ impl Step {
     }
 }
 
+/// The rules of a sum, of the five numbers in a [`Step`] or a [`Stage`].
+fn sum(numbers: [i32; 5]) -> Sum {
+    let [first, second, offset, round, zero_point] = numbers.map(|n| n as i16);
+    Sum { first, second, offset, round, zero_point }
+}
+
+/// The five numbers that [`sum`] takes.
+#[cfg(feature = "alloc")]
+fn sum_numbers(sum: &Sum) -> [i32; 5] {
+    let Sum { first, second, offset, round, zero_point } = *sum;
+    [first, second, offset, round, zero_point].map(i32::from)
+}
+
 #[cfg(feature = "alloc")]
 pub(crate) fn sum_words(sum: &Sum) -> [i32; 8] {
-    let [a, b, c, d, e] =
-        [sum.first, sum.second, sum.offset, sum.round, sum.zero_point].map(i32::from);
+    let [a, b, c, d, e] = sum_numbers(sum);
     [a, b, c, d, e, 0, 0, 0]
 }
 
@@ -348,7 +374,6 @@ impl Stage {
             one: one as i16,
             depth: depth as i16,
         };
-        let [first, second, offset, round, zero_point] = self.sum.map(|n| n as i16);
         Rules {
             curve: match self.curve {
                 0 => Curve::Linear,
@@ -357,7 +382,7 @@ impl Stage {
             },
             round: self.round as i16,
             zero_point: self.zero_point as i16,
-            sum: (self.has_sum != 0).then_some(Sum { first, second, offset, round, zero_point }),
+            sum: (self.has_sum != 0).then(|| sum(self.sum)),
         }
     }
 
@@ -372,16 +397,13 @@ impl Stage {
                 (2, [a, b, c, squarings as i32, one, depth])
             }
         };
-        let sum = rules.sum.map_or([0; 5], |s| {
-            [s.first, s.second, s.offset, s.round, s.zero_point].map(i32::from)
-        });
         Self {
             curve,
             elu,
             round: rules.round.into(),
             zero_point: rules.zero_point.into(),
             has_sum: rules.sum.is_some().into(),
-            sum,
+            sum: rules.sum.as_ref().map_or([0; 5], sum_numbers),
             scales,
         }
     }

@@ -1,7 +1,8 @@
 //! An image seen as the records that it holds.
 
-use super::super::kernels::Kernel;
+use super::super::kernels::{BLOCK, Kernel};
 use super::super::requant::Requantize;
+use super::super::size::Size;
 use super::super::types::Output;
 use super::error::SectionName;
 use super::record::{Feed, Header, NONE, Phase, Record, Section, Stage, Step, Tensor, view};
@@ -125,7 +126,7 @@ impl<'a> View<'a> {
 
     /// A phase's biases, in whole blocks.
     pub(crate) fn bias_of(&self, phase: &Phase) -> &'a [i32] {
-        &self.bias[phase.bias as usize..][..phase.blocks as usize * super::super::kernels::BLOCK]
+        &self.bias[phase.bias as usize..][..phase.blocks as usize * BLOCK]
     }
 
     /// A phase's weights, as bytes.
@@ -137,8 +138,19 @@ impl<'a> View<'a> {
     /// The rules and scales of a convolution.
     pub(crate) fn stage_of(&self, step: &Step, blocks: usize) -> Requantize<'a> {
         let stage = &self.stages[step.stage as usize];
-        let len = blocks * super::super::kernels::BLOCK;
+        let len = blocks * BLOCK;
         Requantize { scales: &self.scales[stage.scales as usize..][..len], rules: stage.rules() }
+    }
+
+    /// Height and width of the logits.
+    pub(crate) fn output_size(&self) -> Size {
+        let [_, height, width] = self.header.output;
+        Size::new(height as usize, width as usize)
+    }
+
+    /// Channels of the logits.
+    pub(crate) fn classes(&self) -> usize {
+        self.header.output[0] as usize
     }
 
     /// What logits mean.

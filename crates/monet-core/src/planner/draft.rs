@@ -18,12 +18,13 @@ use super::super::image::record::{
     self, Feed, Header, NONE, Phase, Section, Stage, Step, Tensor, kind, result,
 };
 use super::super::image::{ALIGN, MAGIC, VERSION};
-use super::super::kernels::{BLOCK, GROUP, Kernel, pack, winograd};
+use super::super::kernels::{BLOCK, GROUP, Kernel};
 use super::super::requant::{Product, Rules, Sum, logit};
 use super::super::size::Size;
 use super::super::types::{Activation, Output, Quant};
 use super::fuse::Fused;
 use super::layout::Layout;
+use super::order::{Chunk, Order, TileChannel};
 use super::shapes::{Shapes, convolution};
 use super::taps::{OutputPhase, TapGrid, output_phases, tap_grids};
 use super::{ARENA_LIMIT, GROUP_ROWS, PlanError, fault, least_common_multiple};
@@ -45,37 +46,6 @@ pub(super) struct Draft<'a> {
     orders: Vec<(&'a Convolution, Order)>,
     /// Bytes of the weights of all phases so far.
     weights: usize,
-}
-
-/// The order in which a kernel reads the weights of a phase.
-enum Order {
-    /// Row by row: chunk after chunk.
-    Rows(Vec<Chunk>),
-    /// Tile by tile: for each stored channel of the tiles' feeds, what it is.
-    Tiles { taps: usize, channels: Vec<TileChannel> },
-}
-
-/// Up to 16 channels of an input under one tap. Channels are numbered over all inputs of the
-/// convolution.
-struct Chunk {
-    /// Number of the first channel.
-    first: usize,
-    /// Number of the input's last channel plus one; what lies beyond is padding.
-    end: usize,
-    /// The tap's index in the window.
-    tap: usize,
-    /// Groups of 4 channels, padding included.
-    groups: usize,
-}
-
-/// A stored channel of a tile's feeds.
-#[derive(Clone, Copy)]
-struct TileChannel {
-    /// The channel's number over all inputs of the convolution; `None` for padding.
-    input: Option<usize>,
-    /// For each place of a window of 3×3: the index in the convolution's own window; `None` for
-    /// places outside a window of 2×2.
-    taps: [Option<usize>; 9],
 }
 
 /// A step without tensors, to fill in.
@@ -326,14 +296,11 @@ impl<'a> Draft<'a> {
             Some(taps) => self.tiles(&mut phase, &taps, conv, inputs),
             None => self.rows(&mut phase, outputs, conv, inputs),
         };
-        let (places, width, offset) = match &order {
-            Order::Rows(chunks) => {
-                let groups: usize = chunks.iter().map(|chunk| chunk.groups).sum();
-                (groups * GROUP, self.kernel.packing().bytes(), self.kernel.offset())
-            }
-            Order::Tiles { channels, .. } => (winograd::POINTS * channels.len(), 2, 0),
+        let len = order.len(self.kernel.packing(), phase.blocks as usize);
+        let offset = match order {
+            Order::Rows(_) => self.kernel.offset(),
+            Order::Tiles { .. } => 0,
         };
-        let len = places as u64 * width * u64::from(phase.blocks) * BLOCK as u64;
         let start = self.weights.next_multiple_of(ALIGN);
         if start as u64 + len > ARENA_LIMIT as u64 {
             return Err(PlanError::Long(start as u64 + len));
@@ -440,13 +407,13 @@ impl<'a> Draft<'a> {
         output: [usize; 3],
         meaning: Output,
         layout: &Layout,
-    ) -> Result<Header, PlanError> {
+    ) -> Header {
         let (meaning, threshold) = match meaning {
             Output::Sigmoid { threshold } => (0, [threshold, logit(threshold)]),
             Output::Softmax => (1, [0.0; 2]),
             Output::Identity => (2, [0.0; 2]),
         };
-        Ok(Header {
+        Header {
             magic: MAGIC,
             version: VERSION,
             length: 0,
@@ -459,7 +426,7 @@ impl<'a> Draft<'a> {
             arena: layout.arena_len as u32,
             reserved: 0,
             sections: [[0; 2]; 12],
-        })
+        }
     }
 
     /// Makes the image: header, tables and weights, each section at a multiple of [`ALIGN`].
@@ -468,7 +435,7 @@ impl<'a> Draft<'a> {
         mut header: Header,
         attachment: &[u8],
     ) -> Result<Buffer, PlanError> {
-        let tensors: Vec<Tensor> = self.grids.iter().map(tensor).collect();
+        let tensors: Vec<Tensor> = self.grids.iter().map(Tensor::new).collect();
         let mut end = size_of::<Header>() as u64;
         for section in Section::ALL {
             let len = match section {
@@ -522,53 +489,8 @@ impl<'a> Draft<'a> {
         for (phase, (conv, order)) in self.phases.iter_mut().zip(&self.orders) {
             let [start, len] = phase.weights.map(|n| n as usize);
             let out = &mut weights[start..start + len];
-            let blocks = phase.blocks as usize;
-            let window = conv.kernel[0] * conv.kernel[1];
-            let cin = conv.weights.len() / conv.cout / window;
-            match order {
-                Order::Rows(chunks) => {
-                    let groups: Vec<usize> = chunks.iter().map(|chunk| chunk.groups).collect();
-                    let weight = |output: usize, chunk: usize, channel: usize| {
-                        let Chunk { first, end, tap, .. } = chunks[chunk];
-                        let input = first + channel;
-                        if output < conv.cout && input < end {
-                            conv.weights[(output * cin + input) * window + tap]
-                        } else {
-                            0
-                        }
-                    };
-                    let packing = self.kernel.packing();
-                    phase.lowest = pack(packing, blocks, &groups, weight, out).into();
-                }
-                Order::Tiles { taps, channels } => {
-                    let weights = |output: usize, channel: usize| {
-                        let mut taken = [0; 9];
-                        let TileChannel { input, taps } = channels[channel];
-                        if let Some(input) = input
-                            && output < conv.cout
-                        {
-                            let own = &conv.weights[(output * cin + input) * window..][..window];
-                            for (value, tap) in taken.iter_mut().zip(taps) {
-                                *value = tap.map_or(0, |at| own[at]);
-                            }
-                        }
-                        taken
-                    };
-                    winograd::transform(*taps, channels.len(), weights, out);
-                }
-            }
+            let lowest = order.pack(conv, self.kernel.packing(), phase.blocks as usize, out);
+            phase.lowest = lowest.into();
         }
-    }
-}
-
-fn tensor(grid: &Grid) -> Tensor {
-    Tensor {
-        size: grid.size.map(|n| n as u32),
-        channels: grid.channels as u32,
-        step: grid.step as u32,
-        halo: grid.halo.map(|n| n as u32),
-        offset: grid.offset as u32,
-        scale: grid.quant.scale,
-        zero_point: grid.quant.zero_point.into(),
     }
 }

@@ -5,7 +5,8 @@
 //! 1. `fuse`: which additions become part of a convolution,
 //! 2. `shapes`: how large each tensor is, and how wide its border of zero points,
 //! 3. `layout`, with `arena` and `overlay`: where each tensor lies in the arena,
-//! 4. `draft`, with `taps`: the steps, and the weights in the order in which the kernel reads them.
+//! 4. `draft`, with `taps` and `order`: the steps, and the weights in the order in which the kernel
+//!    reads them.
 //!
 //! Planning allocates and may fail. Running, in [`run`](super::run), does neither.
 
@@ -13,6 +14,7 @@ mod arena;
 mod draft;
 mod fuse;
 mod layout;
+mod order;
 mod overlay;
 mod shapes;
 mod taps;
@@ -115,7 +117,7 @@ impl Image<'static> {
             draft.node(node, &shapes, layout.ranges[i].clone(), shapes.outputs[i])?;
         }
         let header = draft.header(size, [classes, made[0], made[1]], graph.output, &layout);
-        let image = draft.finish(header?, attachment)?;
+        let image = draft.finish(header, attachment)?;
         Ok(Image::from_buffer(image)?)
     }
 }

@@ -1,0 +1,181 @@
+//! Runs a convolution: hands its rows, or rows of tiles, to the kernel, phase by phase.
+
+use core::ops::Range;
+
+use super::super::grid::Grid;
+use super::super::image::Taps;
+use super::super::image::record::{NONE, Phase, Step, result, view};
+use super::super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
+use super::super::kernels::{BLOCK, Destination, Feed, GROUP, Packing, Row, Weights};
+use super::super::requant::Requantize;
+use super::logits::Sink;
+use super::plain::{border, squash};
+use super::{Run, range};
+
+/// What running a convolution needs to know of it.
+struct Layer<'a> {
+    step: &'a Step,
+    stage: Requantize<'a>,
+    inputs: [Grid; 2],
+    /// How many of `inputs` are used: 1 or 2.
+    count: usize,
+    /// The tensor that is filled; `None` for logits.
+    output: Option<Grid>,
+    residual: Option<Grid>,
+    /// The step's scratch memory in the arena.
+    scratch: Range<usize>,
+    /// The step's row of real values in the arena.
+    row: Range<usize>,
+}
+
+impl Layer<'_> {
+    /// Where the sums of row `y` of a phase go.
+    fn destination(&self, phase: &Phase, y: usize) -> Destination<'_> {
+        let ([top, left], [down, across]) = (pair(phase.origin), pair(phase.out_step));
+        let place = |grid: &Grid| [grid.at(top + y * down, left), across * grid.step];
+        match (self.step.result, &self.output) {
+            (result::COUNTS, Some(output)) => {
+                let [start, step] = place(output);
+                let residual = self.residual.as_ref().map_or([0, 0], place);
+                Destination::Quantized { stage: &self.stage, start, step, residual }
+            }
+            _ => Destination::Float { stage: &self.stage, start: self.row.start },
+        }
+    }
+}
+
+impl Run<'_> {
+    pub(super) fn convolve(&self, arena: &mut [u8], step: &Step, sink: &mut Sink) {
+        let phases = self.view.phases_of(step);
+        let first = self.grid(step.inputs[0]);
+        let some = |tensor: u32| (tensor != NONE).then(|| self.grid(tensor));
+        let second = some(step.inputs[1]);
+        let layer = Layer {
+            step,
+            stage: self.view.stage_of(step, phases[0].blocks as usize),
+            inputs: [first, second.unwrap_or(first)],
+            count: 1 + usize::from(second.is_some()),
+            output: some(step.output),
+            residual: some(step.residual),
+            scratch: range(step.scratch),
+            row: range(step.row),
+        };
+        let rows = phases.iter().map(|phase| phase.size[0] as usize).max().unwrap_or(0);
+        let span = step.span as usize;
+        // All phases of a few rows come before the next rows. The planner counts on this where the
+        // result overlays an input, and all phases but the first find their input in the cache.
+        for top in (0..rows).step_by(span) {
+            for phase in phases {
+                let rows = top..(top + span).min(phase.size[0] as usize);
+                self.rows(arena, &layer, phase, rows, sink);
+            }
+        }
+        if let Some(output) = &layer.output {
+            border(arena, output);
+        }
+    }
+
+    /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
+    fn rows(
+        &self,
+        arena: &mut [u8],
+        layer: &Layer,
+        phase: &Phase,
+        range: Range<usize>,
+        sink: &mut Sink,
+    ) {
+        if phase.tile_taps > 0 {
+            let down = phase.dilation[0] as usize;
+            for span in range.clone().step_by(phase.granularity()) {
+                for y in span..(span + down).min(range.end) {
+                    self.strip(arena, layer, phase, y);
+                }
+            }
+            return;
+        }
+        for y in range {
+            self.row(arena, layer, phase, y);
+            match (layer.step.result, &layer.output) {
+                (result::LOGITS, _) => self.head.decide(&arena[layer.row.clone()], y, sink),
+                (result::SIGMOIDS, Some(output)) => squash(arena, &layer.row, output, y),
+                _ => {}
+            }
+        }
+    }
+
+    /// Computes row `y` of a phase.
+    fn row(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
+        let [down, across] = pair(phase.in_step);
+        let feed = |i: usize| {
+            let grid = &layer.inputs[i];
+            let taps = if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE };
+            // Without taps nothing is read, and the place under a pixel may lie outside the tensor.
+            let none = taps.offsets().is_empty();
+            Feed {
+                start: if none { 0 } else { grid.at(y * down, 0) },
+                step: if none { 0 } else { across * grid.step },
+                taps,
+                groups: grid.step.min(BLOCK) / GROUP,
+                chunks: grid.step.div_ceil(BLOCK),
+            }
+        };
+        let bytes = self.view.weights_of(phase);
+        let weights = match self.view.kernel.packing() {
+            Packing::Words => view(bytes).map(Weights::Words),
+            Packing::Bytes | Packing::Pairs | Packing::Eights => view(bytes).map(Weights::Bytes),
+        };
+        let row = Row {
+            width: phase.size[1] as usize,
+            feeds: [feed(0), feed(1)],
+            inputs: layer.count,
+            weights: weights.expect("a valid image aligns its weights and holds all of them"),
+            lowest: phase.lowest != 0,
+            bias: self.view.bias_of(phase),
+            destination: layer.destination(phase, y),
+            scratch: &layer.scratch,
+        };
+        self.view.kernel.convolve(row.check(arena));
+    }
+
+    /// Computes the row of tiles whose first output row is `y`.
+    fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
+        let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
+        let taps = phase.tile_taps as usize;
+        let inputs = self.view.feeds_of(phase);
+        let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
+        for (feed, input) in feeds.iter_mut().zip(inputs) {
+            let grid = &layer.inputs[input.input as usize];
+            let [top, left] = pair(input.first);
+            // A tile at the lower edge also computes rows past the tensor. Their input rows are
+            // clamped to the last one stored; those results are discarded.
+            let row = |i: usize| (top + (y + i * down) * in_step[0]).min(grid.rows() - 1);
+            let columns = grid.row() / grid.step - left;
+            *feed = StripFeed {
+                rows: [0, 1, 2, 3].map(|i| grid.offset + row(i) * grid.row() + left * grid.step),
+                step: in_step[1] * grid.step,
+                channels: grid.step,
+                columns: columns.div_ceil(in_step[1]),
+            };
+        }
+        let high = tile(taps)[0];
+        let rows = (phase.size[0] as usize - y).div_ceil(down).min(high);
+        let targets = [0, 1, 2].map(|i| layer.destination(phase, y + i.min(rows - 1) * down));
+        let strip = Strip {
+            width: phase.size[1] as usize,
+            taps,
+            dilation: across,
+            feeds: &feeds[..inputs.len()],
+            weights: view(self.view.weights_of(phase))
+                .expect("a valid image aligns its weights and holds all of them"),
+            bias: self.view.bias_of(phase),
+            targets: &targets[..rows],
+            scratch: &layer.scratch,
+        };
+        self.view.kernel.convolve_strip(strip.check(arena));
+    }
+}
+
+/// A pair of 32-bit numbers as `usize`.
+fn pair(numbers: [u32; 2]) -> [usize; 2] {
+    numbers.map(|n| n as usize)
+}

@@ -1,0 +1,135 @@
+//! The steps that are no convolutions: plain loops over tensors in the arena.
+
+use core::ops::Range;
+
+use super::super::grid::Grid;
+use super::super::kernels::BLOCK;
+use super::super::requant::{Product, Sum, quantize, sigmoid};
+use super::super::types::Pool;
+use super::logits::real;
+
+/// Fills the input tensor with the counts of the input's real values.
+pub(super) fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[&[f32]]) {
+    let [height, width] = grid.size;
+    for (c, plane) in input.iter().flat_map(|part| part.chunks_exact(height * width)).enumerate() {
+        for (y, values) in plane.chunks_exact(width).enumerate() {
+            let start = grid.at(y, 0);
+            let row = &mut arena[start..start + width * grid.step];
+            for (pixel, &value) in row.chunks_exact_mut(grid.step).zip(values) {
+                pixel[c] = quantize(value, grid.quant);
+            }
+        }
+    }
+}
+
+/// Fills the border with the zero point.
+pub(super) fn border(arena: &mut [u8], grid: &Grid) {
+    let zero = grid.quant.zero_point;
+    let (row, [top, left, bottom, right]) = (grid.row(), grid.halo);
+    let memory = &mut arena[grid.offset..grid.offset + grid.len()];
+    memory[..top * row].fill(zero);
+    let end = memory.len();
+    memory[end - bottom * row..].fill(zero);
+    if left + right > 0 {
+        for line in memory[top * row..end - bottom * row].chunks_exact_mut(row) {
+            line[..left * grid.step].fill(zero);
+            line[row - right * grid.step..].fill(zero);
+        }
+    }
+}
+
+/// The sum of two tensors.
+pub(super) fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, sum: &Sum) {
+    let zero_point = i16::from(inputs[0].quant.zero_point);
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let [a, b, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
+            for c in 0..output.channels {
+                arena[o + c] = sum.apply(i16::from(arena[a + c]) - zero_point, arena[b + c]);
+            }
+        }
+    }
+}
+
+/// The product of all channels of the first tensor with the only channel of the second, pixel by
+/// pixel.
+pub(super) fn scale(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, product: &Product) {
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let [i, mask, o] = [inputs[0].at(y, x), inputs[1].at(y, x), output.at(y, x)];
+            let mask = arena[mask];
+            // Through a block of its own: the compiler then knows that source and result do not
+            // overlap.
+            for c in (0..output.channels).step_by(BLOCK) {
+                let len = (output.channels - c).min(BLOCK);
+                let mut counts = [0; BLOCK];
+                counts[..len].copy_from_slice(&arena[i + c..][..len]);
+                counts = counts.map(|count| product.apply(count, mask));
+                arena[o + c..][..len].copy_from_slice(&counts[..len]);
+            }
+        }
+    }
+}
+
+/// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
+/// pixel of these is padded to whole blocks.
+pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) {
+    let pixel = output.channels.next_multiple_of(BLOCK) * 4;
+    for x in 0..output.size[1] {
+        let (from, to) = (row.start + x * pixel, output.at(y, x));
+        for c in 0..output.channels {
+            arena[to + c] = quantize(sigmoid(real(&arena[from..], c)), output.quant);
+        }
+    }
+}
+
+/// The table's count for each count of a tensor.
+pub(super) fn lookup(arena: &mut [u8], input: &Grid, output: &Grid, table: &[u8; 256]) {
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let (i, o) = (input.at(y, x), output.at(y, x));
+            for c in 0..output.channels {
+                arena[o + c] = table[usize::from(arena[i + c])];
+            }
+        }
+    }
+}
+
+/// The largest count of each window of a tensor.
+pub(super) fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, pool: &Pool) {
+    // The rows or columns of a window, without those in the border.
+    let clip = |o: usize, axis: usize| {
+        let start = o * pool.stride[axis];
+        start.saturating_sub(pool.pads[axis])
+            ..(start + pool.kernel[axis]).saturating_sub(pool.pads[axis]).min(input.size[axis])
+    };
+    for y in 0..output.size[0] {
+        for x in 0..output.size[1] {
+            let o = output.at(y, x);
+            arena[o..o + output.channels].fill(0);
+            for iy in clip(y, 0) {
+                for ix in clip(x, 1) {
+                    let i = input.at(iy, ix);
+                    for c in 0..output.channels {
+                        arena[o + c] = arena[o + c].max(arena[i + c]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the real values of row `y` of a tensor to `scratch` as logits, each pixel padded to whole
+/// blocks.
+pub(super) fn dequantize(arena: &mut [u8], input: &Grid, y: usize, scratch: &Range<usize>) {
+    let quant = input.quant;
+    let pixel = input.channels.next_multiple_of(BLOCK) * 4;
+    for x in 0..input.size[1] {
+        for c in 0..input.channels {
+            let count = arena[input.at(y, x) + c];
+            let value = (f32::from(count) - f32::from(quant.zero_point)) * quant.scale;
+            let at = scratch.start + x * pixel + c * 4;
+            arena[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+}
