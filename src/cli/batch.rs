@@ -31,7 +31,8 @@ fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
     let path = args.model.as_deref();
     let package = super::package(path)?;
     let interrupted = interrupted.clone();
-    let factory = nets::factory(path, &args.engine, move || interrupted.load(Ordering::Relaxed))?;
+    let stop = move || interrupted.load(Ordering::Relaxed);
+    let factory = nets::factory(path, &args.engine, &package, stop)?;
     Ok(Model::new(package, args.threads.into(), factory))
 }
 

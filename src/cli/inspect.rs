@@ -57,7 +57,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Outcome> {
     if let (Some(model), false) = (&args.model, is_trial) {
         nets::try_inspect(model, &args.engine, &package, size)?;
     }
-    let net = nets::describe(&package, size, args.engine.choose()?)?;
+    let net = nets::describe(&package, size, args.engine.choose(&package)?)?;
     if args.json {
         let inspection = Inspection {
             origin: &package.origin,

@@ -108,7 +108,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     let target = args.target.as_deref().map(Target::find).transpose()?;
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     if args.first_slice {
-        profile::first_slice(&package, &mut args.engine.choose()?, size(args, &package))?;
+        profile::first_slice(&package, &mut args.engine.choose(&package)?, size(args, &package))?;
         terminal::print(&format!("{FIRST_SLICE}\n"))?;
         return Ok(Outcome::Done);
     }
@@ -151,7 +151,7 @@ fn profile(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Re
 
 fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     let size = size(args, package);
-    let mut engines = args.engine.choose()?;
+    let mut engines = args.engine.choose(package)?;
     if let Some(model) = &args.model {
         nets::try_first_slice(model, &args.engine, package, size)?;
     }
@@ -177,7 +177,7 @@ fn threads(target: Option<&Target>) -> usize {
 /// Times first slices: of new processes, and of this one; the median of a few.
 fn start(args: &ProfileArgs, package: &Package, size: Size) -> Result<Start> {
     const TIMINGS: usize = 5;
-    let mut engines = args.engine.choose()?;
+    let mut engines = args.engine.choose(package)?;
     let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
     command.args(["profile", "--first-slice", "--size", &size.to_string()]);
     command.args(args.engine.repeated());

@@ -1,7 +1,5 @@
 //! A net that the int8 engine runs alone.
 
-use std::sync::Arc;
-
 use monet_core::{Image, Kernel, Plan, QuantGraph, Size, decode};
 
 use super::{Engine, EngineError};
@@ -10,9 +8,8 @@ use crate::package::{Manifest, Net, Output, Package};
 /// A wholly quantized net, planned for one slice size. Copies share the plan.
 #[derive(Debug)]
 pub(crate) struct QuantizedEngine {
-    plan: Arc<Plan<'static>>,
+    plan: Plan<'static>,
     arena: Vec<u8>,
-    size: Size,
 }
 
 impl QuantizedEngine {
@@ -56,11 +53,9 @@ impl QuantizedEngine {
             let (origin, kernel) = (package.origin.clone(), image.kernel());
             return Err(EngineError::Planned { origin, found, expected, kernel });
         }
-        let planes = package.manifest.input.planes();
-        if image.channels() != planes || !means(image.output(), package.manifest.output) {
-            let found = format!("{} channels to {:?}", image.channels(), image.output());
-            let expected = format!("{planes} channels to {:?}", package.manifest.output);
-            return Err(mismatch(package, "signature", found, expected));
+        let manifest = &package.manifest;
+        if image.channels() != manifest.input.planes() || !means(image.output(), manifest.output) {
+            return Err(signature(package, image.channels(), image.output()));
         }
         Self::of_plan(package, Plan::try_from(image.clone())?, expected)
     }
@@ -72,7 +67,7 @@ impl QuantizedEngine {
             return Err(mismatch(package, "output", found, format!("{classes} x {size}")));
         }
         let arena = vec![0; plan.arena_len()];
-        Ok(Self { plan: Arc::new(plan), arena, size })
+        Ok(Self { plan, arena })
     }
 
     /// The plan that runs the net.
@@ -83,7 +78,7 @@ impl QuantizedEngine {
     /// This engine and further ones with the same weights, each with an arena of its own.
     pub(crate) fn copies(self, workers: usize) -> Vec<Box<dyn Engine>> {
         let arena = self.arena.len();
-        let copy = |_| Self { plan: self.plan.clone(), arena: vec![0; arena], size: self.size };
+        let copy = |_| Self { plan: self.plan.clone(), arena: vec![0; arena] };
         let copies: Vec<Self> = (1..workers).map(copy).collect();
         [self].into_iter().chain(copies).map(|engine| Box::new(engine) as _).collect()
     }
@@ -91,7 +86,7 @@ impl QuantizedEngine {
 
 impl Engine for QuantizedEngine {
     fn size(&self) -> Size {
-        self.size
+        self.plan.size()
     }
 
     fn name(&self) -> String {
@@ -127,11 +122,15 @@ pub(crate) fn graph_of(package: &Package) -> Result<QuantGraph, EngineError> {
     if fits(&mut graph, &package.manifest) {
         return Ok(graph);
     }
-    let told = |channels, output| format!("{channels} channels to {output}");
-    let found = told(channels(&graph), format!("{:?}", graph.output));
+    Err(signature(package, channels(&graph), graph.output))
+}
+
+/// The error for a net whose channels or meaning of logits are not the manifest's.
+fn signature(package: &Package, channels: usize, output: monet_core::Output) -> EngineError {
     let manifest = &package.manifest;
-    let expected = told(manifest.input.planes(), format!("{:?}", manifest.output));
-    Err(mismatch(package, "signature", found, expected))
+    let found = format!("{channels} channels to {output:?}");
+    let expected = format!("{} channels to {:?}", manifest.input.planes(), manifest.output);
+    mismatch(package, "signature", found, expected)
 }
 
 /// Whether logits mean what the manifest says.

@@ -76,12 +76,12 @@ impl Machine {
     /// This machine.
     #[must_use]
     pub fn detect() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let arch = if cfg!(target_arch = "arm") { "armv7" } else { std::env::consts::ARCH };
         let mut machine = Self::of(arch, Host::cores(), &Host::this());
         machine.caches = caches(Path::new("/sys/devices/system/cpu/cpu0/cache"));
-        let fastest = read("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
-        if let Ok(khz) = fastest.trim().parse::<f64>() {
+        let fastest = Path::new("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
+        if let Ok(khz) = std::fs::read_to_string(fastest).unwrap_or_default().trim().parse::<f64>()
+        {
             machine.clock_mhz = Some(khz / 1e3);
         }
         machine

@@ -9,8 +9,10 @@ mod plans;
 #[cfg(feature = "tract")]
 mod trial;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use monet::core::Kernel;
+use monet::package::{Net, Package};
 
 #[cfg(feature = "tract")]
 use self::onnx as build;
@@ -28,10 +30,18 @@ pub(super) struct EngineArgs {
     /// alone
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: build::EngineName,
-    /// Kernel of the int8 engine: scalar; sse4.1, avx2, avx-vnni or avx512-vnni; neon, neon-dotprod
-    /// or neon-i8mm; the fastest that the CPU has when not given
-    #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL")]
+    /// Kernel of the int8 engine
+    #[arg(long, value_name = "KERNEL", env = "MONET_KERNEL", help = kernels())]
     kernel: Option<String>,
+}
+
+/// The help of `--kernel`.
+fn kernels() -> String {
+    let names = Kernel::ALL.map(Kernel::name).join(", ");
+    format!(
+        "Kernel of the int8 engine, of {names}; when not given the fastest that the CPU has, or \
+         the one that the plan was made for"
+    )
 }
 
 impl EngineArgs {
@@ -48,11 +58,20 @@ impl EngineArgs {
         self.kernel.as_deref()
     }
 
-    /// The factory of the engines.
+    /// The factory of a package's engines.
     ///
     /// # Errors
-    /// A kernel that the CPU has not.
-    pub(super) fn choose(&self) -> Result<Choice> {
+    /// A kernel that the CPU has not, or for which the package was not planned.
+    pub(super) fn choose(&self, package: &Package) -> Result<Choice> {
+        if let (Some(name), Net::Image(image)) = (self.kernel(), &package.net) {
+            ensure!(
+                name == image.kernel().name(),
+                "{}: is planned for the kernel {}, and --kernel asks for {name}: leave it away, or \
+                 plan for {name} with `monet compile --for {name}`",
+                package.origin,
+                image.kernel()
+            );
+        }
         self.engine.choose(self.kernel())
     }
 }

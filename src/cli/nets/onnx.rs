@@ -68,7 +68,7 @@ pub(in crate::cli) fn try_inspect(
     package: &Package,
     size: Size,
 ) -> Result<()> {
-    let trial = Trial::new(model, &["inspect"], args)?.with_tract();
+    let trial = Trial::new(model, &["inspect"], args, package)?.with_tract();
     Ok(trial.run(package, size, &|| false)?)
 }
 
@@ -82,21 +82,23 @@ pub(in crate::cli) fn try_first_slice(
     package: &Package,
     size: Size,
 ) -> Result<()> {
-    Ok(Trial::new(model, trial::FIRST_SLICE, args)?.run(package, size, &|| false)?)
+    Ok(Trial::new(model, trial::FIRST_SLICE, args, package)?.run(package, size, &|| false)?)
 }
 
 /// The factory of a model's engines. A model of the user's is tried in another process, which ends
 /// when `stop` says so, before this process plans it for a new size.
 ///
 /// # Errors
-/// A kernel that the CPU has not.
+/// As [`EngineArgs::choose`]
 pub(in crate::cli) fn factory(
     model: Option<&Path>,
     args: &EngineArgs,
+    package: &Package,
     stop: impl Fn() -> bool + Send + 'static,
 ) -> Result<TriedFirst> {
-    let trial = model.map(|model| Trial::new(model, trial::FIRST_SLICE, args)).transpose()?;
-    Ok(TriedFirst { trial, stop: Box::new(stop), passed: None, choice: args.choose()? })
+    let trial = model.map(|model| Trial::new(model, trial::FIRST_SLICE, args, package));
+    let (trial, choice) = (trial.transpose()?, args.choose(package)?);
+    Ok(TriedFirst { trial, stop: Box::new(stop), passed: None, choice })
 }
 
 /// Tries a net before it makes the net's engines.

@@ -75,11 +75,12 @@ pub(in crate::cli) fn try_first_slice(
 /// The factory of a model's engines.
 ///
 /// # Errors
-/// A kernel that the CPU has not.
+/// As [`EngineArgs::choose`]
 pub(in crate::cli) fn factory(
     _: Option<&Path>,
     args: &EngineArgs,
+    package: &Package,
     _: impl Fn() -> bool + Send + 'static,
 ) -> Result<Choice> {
-    args.choose()
+    args.choose(package)
 }

@@ -42,9 +42,17 @@ pub(super) struct Trial {
 
 impl Trial {
     /// One that does what `command` does, with the same engine.
-    pub(super) fn new(model: &Path, command: &[&str], engine: &EngineArgs) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`EngineArgs::choose`]
+    pub(super) fn new(
+        model: &Path,
+        command: &[&str],
+        engine: &EngineArgs,
+        package: &Package,
+    ) -> Result<Self> {
         let command = command.iter().map(ToString::to_string).chain(engine.repeated()).collect();
-        Ok(Self { model: model.to_owned(), command, choice: engine.choose()? })
+        Ok(Self { model: model.to_owned(), command, choice: engine.choose(package)? })
     }
 
     /// As if tract ran all of the net, whatever runs it.
@@ -73,7 +81,11 @@ impl Trial {
 
     fn ended(&self, size: Size, needs: Needs, stop: &dyn Fn() -> bool) -> Result<()> {
         let program = std::env::current_exe().context("the path of this program")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // Signals to this process's group are for this process alone, which ends its trial.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .args(&self.command)
             .arg(format!("--size={size}"))
             .arg(format!("--trial={}:{}", needs.memory_bytes, needs.seconds))
@@ -103,7 +115,6 @@ fn wait(child: &mut Child, limit: Duration, stop: &dyn Fn() -> bool) -> Result<E
     let mut pause = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait()? {
-            ensure!(!(was_told_to_end(status) && soon(stop)), "interrupted");
             return Ok(status);
         }
         let stopped = stop();
@@ -116,31 +127,6 @@ fn wait(child: &mut Child, limit: Duration, stop: &dyn Fn() -> bool) -> Result<E
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
-}
-
-/// Whether a process was ended by a signal that people and systems send, often to a command and the
-/// processes that it has started at once.
-#[cfg(target_os = "linux")]
-fn was_told_to_end(status: ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt;
-
-    matches!(status.signal(), Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn was_told_to_end(_: ExitStatus) -> bool {
-    false
-}
-
-/// Whether this process is told to stop, too, within the second that its own signal may take.
-fn soon(stop: &dyn Fn() -> bool) -> bool {
-    (0..50).any(|_| {
-        let stopped = stop();
-        if !stopped {
-            thread::sleep(Duration::from_millis(20));
-        }
-        stopped
-    })
 }
 
 fn judge(status: ExitStatus, said: &str, needs: Needs) -> Result<()> {
