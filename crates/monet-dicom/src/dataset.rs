@@ -220,12 +220,20 @@ impl Dataset {
 
     /// Adds an element of unsigned 16-bit numbers.
     pub fn put_u16(&mut self, tag: Tag, numbers: &[u16]) {
-        self.put_bytes(tag, b"US", numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());
+        self.put_bytes(
+            tag,
+            b"US",
+            numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>(),
+        );
     }
 
     /// Adds an element of unsigned 32-bit numbers.
     pub fn put_u32(&mut self, tag: Tag, numbers: &[u32]) {
-        self.put_bytes(tag, b"UL", numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>());
+        self.put_bytes(
+            tag,
+            b"UL",
+            numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>(),
+        );
     }
 
     /// Adds a sequence.

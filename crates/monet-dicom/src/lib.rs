@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dataset;
+pub mod series;
 pub mod tags;
 pub mod uid;
 
