@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::IntensityReport;
 use crate::package::Label;
 use crate::volume::Geometry;
 
@@ -25,6 +26,9 @@ pub struct LabelReport {
     pub bounding_box_mm: Option<[[f64; 2]; 3]>,
     /// First and last slice.
     pub slices: Option<[usize; 2]>,
+    /// Intensities of its voxels, where they were measured and there is a voxel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intensity: Option<IntensityReport>,
 }
 
 impl LabelReport {
@@ -103,6 +107,7 @@ impl LabelStats {
                     bounding_box: some.then_some(ranges),
                     bounding_box_mm: some.then(|| extent_mm(&self.geometry, ranges)),
                     slices: some.then_some(ranges[2]),
+                    intensity: None,
                 }
             })
             .collect()
@@ -154,13 +159,7 @@ mod tests {
     fn a_box_of_voxels_is_reported_as_it_lies() {
         let affine = Affine([[2.0, 0.0, 0.0, -10.0], [0.0, 1.0, 0.0, 5.0], [0.0, 0.0, 3.0, 0.0]]);
         let geometry = Geometry::new([4, 3, 5], affine);
-        let label = |value, name: &str| Label {
-            value,
-            name: name.into(),
-            colour: Colour([0; 3]),
-            from: vec![],
-            largest: false,
-        };
+        let label = |value, name: &str| Label::new(value, name, Colour([0; 3]));
         let mut stats = LabelStats::new(&geometry, &[label(1, "one"), label(2, "two")]);
         for slice in [3, 2] {
             stats.add(slice, &[0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 0]);

@@ -7,6 +7,7 @@
 
 mod canvas;
 mod grid;
+mod intensities;
 mod label_volume;
 mod labels;
 mod machine;
@@ -17,6 +18,7 @@ mod score;
 mod surface;
 mod timing;
 
+pub use intensities::{Intensities, IntensityReport};
 pub use label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 pub use labels::{LabelReport, LabelStats};
 pub use machine::Machine;

@@ -407,8 +407,7 @@ mod tests {
     #[test]
     fn a_label_on_the_patient_s_right_is_outlined_on_the_left() {
         let colour = Colour([255, 0, 0]);
-        let labels =
-            [Label { value: 1, name: "spot".into(), colour, from: vec![], largest: false }];
+        let labels = [Label::new(1, "spot", colour)];
         let mut preview = Preview::new(&geometry([32, 32, 1]), &labels);
         let mut marked = vec![0; 32 * 32];
         // High x is the patient's right in RAS, high y anterior.

@@ -99,13 +99,7 @@ fn manifest(
 ) -> Manifest {
     let text =
         |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let label = |value: u8| Label {
-        value,
-        name: format!("label {value}"),
-        colour: Colour([255, 107, 53]),
-        from: Vec::new(),
-        largest: false,
-    };
+    let label = |value: u8| Label::new(value, format!("label {value}"), Colour([255, 107, 53]));
     let last = u8::try_from(classes.max(2) - 1).unwrap_or(u8::MAX);
     Manifest {
         format: crate::package::FORMAT,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::manifest::{ManifestError, refuse};
+use crate::text::is_plain;
 use crate::volume::{Geometry, Orientation};
 
 /// How far beyond a limit a figure may lie, as a part of it: spacings are stored in 32 bits, and
@@ -27,6 +28,9 @@ pub struct Accepts {
     /// files do not tell; there it is shown, and not checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
+    /// Rules for the text of a DICOM series; all of them hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<SeriesRule>,
     /// Millimetres that the volume reaches along each axis: voxels times spacing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extent: Option<[Limits<f64>; 3]>,
@@ -38,10 +42,90 @@ pub struct Accepts {
     pub slices: Option<Limits<usize>>,
 }
 
+/// A rule for the text of a DICOM series: the attribute contains one of some words, or none of
+/// others. Letters count as equal in both cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesRule {
+    /// What is looked at.
+    pub attribute: SeriesText,
+    /// It contains one of these, unless there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any: Vec<String>,
+    /// It contains none of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub none: Vec<String>,
+}
+
+/// Text that describes a DICOM series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeriesText {
+    /// Image Type (0008,0008), its values divided by `\\`.
+    ImageType,
+    /// Body Part Examined (0018,0015).
+    BodyPart,
+    /// Series Description (0008,103E).
+    Description,
+}
+
+impl SeriesText {
+    /// Its name in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ImageType => "image type",
+            Self::BodyPart => "body part",
+            Self::Description => "description",
+        }
+    }
+}
+
+impl SeriesRule {
+    /// Whether a text keeps the rule.
+    fn holds(&self, text: &str) -> bool {
+        let text = text.to_ascii_lowercase();
+        let contains = |word: &String| text.contains(&word.to_ascii_lowercase());
+        (self.any.is_empty() || self.any.iter().any(contains)) && !self.none.iter().any(contains)
+    }
+
+    /// What the rule expects, in words.
+    fn expects(&self) -> String {
+        let list = |words: &[String]| words.join(" or ");
+        match (self.any.is_empty(), self.none.is_empty()) {
+            (false, true) => list(&self.any),
+            (true, _) => format!("not {}", list(&self.none)),
+            (false, false) => format!("{} and not {}", list(&self.any), list(&self.none)),
+        }
+    }
+}
+
+/// What a DICOM series says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesTexts<'a> {
+    /// Modality.
+    pub modality: &'a str,
+    /// Image Type, its values divided by `\\`.
+    pub image_type: &'a str,
+    /// Body Part Examined.
+    pub body_part: &'a str,
+    /// Series Description.
+    pub description: &'a str,
+}
+
 /// A limit that a volume does not keep.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Beyond {
+    /// See [`Accepts::modality`] and [`Accepts::series`].
+    #[error("{what} {found:?}, expected {expected}")]
+    Series {
+        /// Which text.
+        what: &'static str,
+        /// Of the series.
+        found: String,
+        /// Of the package.
+        expected: String,
+    },
     /// See [`Accepts::extent`].
     #[error("{found:.1} mm {axis}, expected {} to {} mm", limits[0], limits[1])]
     Extent {
@@ -101,6 +185,28 @@ impl Accepts {
         all
     }
 
+    /// The limits that what a DICOM series says of itself does not keep.
+    #[must_use]
+    pub fn beyond_texts(&self, series: SeriesTexts<'_>) -> Vec<Beyond> {
+        let mut all = Vec::new();
+        if !self.modality.is_empty() && !self.modality.iter().any(|m| m == series.modality) {
+            let (found, expected) = (series.modality.to_owned(), self.modality.join(" or "));
+            all.push(Beyond::Series { what: "modality", found, expected });
+        }
+        for rule in &self.series {
+            let text = match rule.attribute {
+                SeriesText::ImageType => series.image_type,
+                SeriesText::BodyPart => series.body_part,
+                SeriesText::Description => series.description,
+            };
+            if !rule.holds(text) {
+                let (what, found) = (rule.attribute.name(), text.to_owned());
+                all.push(Beyond::Series { what, found, expected: rule.expects() });
+            }
+        }
+        all
+    }
+
     /// The limits as a person reads them, with the axes' directions in an orientation; nothing
     /// where there is none.
     #[must_use]
@@ -112,12 +218,18 @@ impl Accepts {
             format!("{what}, mm: {}", each.join(", "))
         };
         let modality = (!self.modality.is_empty()).then(|| {
-            format!("modality: {} (NIfTI does not tell: not checked)", self.modality.join(" or "))
+            format!(
+                "modality: {} (not checked for NIfTI, which does not tell)",
+                self.modality.join(" or ")
+            )
         });
         let extent = self.extent.as_ref().map(|limits| each("extent", limits));
         let spacing = self.spacing.as_ref().map(|limits| each("spacing", limits));
         let slices = self.slices.map(|[least, most]| format!("slices: {least} to {most}"));
-        [modality, extent, spacing, slices].into_iter().flatten().collect()
+        let rules =
+            self.series.iter().map(|rule| format!("{}: {}", rule.attribute.name(), rule.expects()));
+        let limits = [extent, spacing, slices].into_iter().flatten();
+        modality.into_iter().chain(rules).chain(limits).collect()
     }
 
     /// Checks what the types do not.
@@ -130,6 +242,16 @@ impl Accepts {
                 "accepts.modality",
                 format!("{bad:?}"),
                 "codes as DICOM has them, such as CT or MR",
+            );
+        }
+        let words = |rule: &SeriesRule| rule.any.iter().chain(&rule.none).cloned().collect();
+        let word = |word: &String| (1..=64).contains(&word.len()) && is_plain(word);
+        let good = |words: &Vec<String>| !words.is_empty() && words.iter().all(word);
+        if let Some(bad) = self.series.iter().map(words).find(|words| !good(words)) {
+            return refuse(
+                "accepts.series",
+                format!("{bad:?}"),
+                "words of 1 to 64 characters in `any` or `none`",
             );
         }
         let lengths =
@@ -181,6 +303,7 @@ mod tests {
     fn accepts() -> Accepts {
         Accepts {
             modality: vec!["MR".into()],
+            series: vec![],
             extent: Some([[20.0, 60.0], [30.0, 70.0], [40.0, 80.0]]),
             spacing: Some([[0.5, 2.0]; 3]),
             slices: Some([20, 90]),
@@ -226,11 +349,50 @@ mod tests {
     }
 
     #[test]
+    fn what_a_series_says_is_held_against_the_rules() {
+        let rule = |attribute, any: &[&str], none: &[&str]| SeriesRule {
+            attribute,
+            any: any.iter().map(ToString::to_string).collect(),
+            none: none.iter().map(ToString::to_string).collect(),
+        };
+        let accepts = Accepts {
+            series: vec![
+                rule(SeriesText::Description, &["t1", "mprage"], &["post"]),
+                rule(SeriesText::ImageType, &[], &["DERIVED"]),
+            ],
+            ..accepts()
+        };
+        let series = SeriesTexts {
+            modality: "MR",
+            image_type: "ORIGINAL\\PRIMARY",
+            body_part: "",
+            description: "Sag MPRAGE",
+        };
+        assert_eq!(accepts.beyond_texts(series), []);
+        let other = SeriesTexts {
+            modality: "CT",
+            image_type: "DERIVED",
+            description: "T1 post contrast",
+            ..series
+        };
+        let told: Vec<String> =
+            accepts.beyond_texts(other).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "modality \"CT\", expected MR",
+                "description \"T1 post contrast\", expected t1 or mprage and not post",
+                "image type \"DERIVED\", expected not DERIVED",
+            ]
+        );
+    }
+
+    #[test]
     fn limits_are_described_along_their_axes() {
         assert_eq!(
             accepts().describe("RSA".parse().unwrap()),
             [
-                "modality: MR (NIfTI does not tell: not checked)",
+                "modality: MR (not checked for NIfTI, which does not tell)",
                 "extent, mm: 20 to 60 from left to right, 30 to 70 from bottom to top, 40 to 80 \
                  from back to front",
                 "spacing, mm: 0.5 to 2 from left to right, 0.5 to 2 from bottom to top, 0.5 to 2 \

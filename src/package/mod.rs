@@ -7,6 +7,7 @@
 //! so that both prepare a slice with the same code.
 
 mod accepts;
+mod codes;
 mod colour;
 mod doubt;
 pub mod fit;
@@ -18,7 +19,8 @@ pub mod plan_file;
 mod ranks;
 pub mod table;
 
-pub use accepts::{Accepts, Beyond, Limits};
+pub use accepts::{Accepts, Beyond, Limits, SeriesRule, SeriesText, SeriesTexts};
+pub use codes::{Code, Codes};
 pub use colour::Colour;
 pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{Fit, FitError};

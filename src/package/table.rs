@@ -89,13 +89,7 @@ mod tests {
     use super::*;
 
     fn labels() -> Vec<Label> {
-        let label = |value, name: &str, colour| Label {
-            value,
-            name: name.into(),
-            colour: Colour(colour),
-            from: vec![],
-            largest: false,
-        };
+        let label = |value, name: &str, colour| Label::new(value, name, Colour(colour));
         vec![label(1, "anterior", [230, 25, 75]), label(7, "a<b> & \"c\"\u{1b}", [0, 255, 51])]
     }
 

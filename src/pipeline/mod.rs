@@ -8,6 +8,7 @@
 
 mod deferred;
 mod doubtful;
+mod intensities;
 mod job;
 mod model;
 mod outputs;

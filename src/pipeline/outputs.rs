@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::deferred::DeferredSlices;
+use super::intensities::KeptLabels;
 use super::job::{Complete, Document};
 use super::stream::Labelled;
 use super::{PipelineError, Report};
@@ -41,6 +42,8 @@ struct Settled<'a> {
     sink: LabelSink<'a>,
     stats: LabelStats,
     preview: Option<Preview>,
+    /// The labels once more, where intensities are measured.
+    kept: Option<KeptLabels>,
     /// Where the slices lie in the whole volume: reports and pictures give indices of that.
     part: VoxelBox,
 }
@@ -49,6 +52,9 @@ impl Settled<'_> {
     fn push(&mut self, Labelled { index, labels, thumbnail }: Labelled) -> Result<(), OutputError> {
         self.sink.push(labels)?;
         self.stats.add(index, labels);
+        if let Some(kept) = &mut self.kept {
+            kept.push(labels)?;
+        }
         if let Some(preview) = &mut self.preview {
             preview.add(index + self.part.first[2], thumbnail, labels);
         }
@@ -72,6 +78,7 @@ impl<'a> Outputs<'a> {
             sink: LabelSink::new(labels, source, folder)?,
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: picture,
+            kept: stats.as_ref().map(|_| KeptLabels::new(folder)).transpose()?,
             part,
         };
         let deferred = DeferredSlices::new(manifest, geometry, subsampling, folder)?;
@@ -107,11 +114,21 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Each label's figures, in indices of the whole volume.
-    pub(super) fn labels(&self) -> Vec<LabelReport> {
+    /// Each label's figures, in indices of the whole volume. Reads the volume once more where a
+    /// report wants intensities.
+    pub(super) fn labels(
+        &mut self,
+        source: &mut SliceSource,
+        manifest: &Manifest,
+        interrupted: &AtomicBool,
+    ) -> Result<Vec<LabelReport>, PipelineError> {
         let mut labels = self.settled.stats.finish();
         labels.iter_mut().for_each(|label| label.shift(self.settled.part.first));
-        labels
+        if let Some(kept) = self.settled.kept.take() {
+            let measured = kept.measure(source, &manifest.labels, interrupted)?;
+            labels.iter_mut().for_each(|label| label.intensity = measured.of(label.value));
+        }
+        Ok(labels)
     }
 
     /// Completes the picture, if one is wanted.

@@ -70,7 +70,7 @@ pub fn segment(
     let stages = run(&mut source, preparation, &mut engines, &mut outputs, interrupted, progress)?;
     model.engines = engines;
 
-    let labels = outputs.labels();
+    let labels = outputs.labels(&mut source, &manifest, interrupted)?;
     outputs.draw(&labels)?;
     let wall_s = clock.elapsed().as_secs_f64();
     let ran = Ran { threads, engine, wall_s, before_s, stages };

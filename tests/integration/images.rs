@@ -56,6 +56,17 @@ fn an_image_of_each_kernel_gives_the_labels_of_the_package() {
 }
 
 #[test]
+fn a_kernel_other_than_the_images_own_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = compile(folder.path(), Kernel::Scalar, &[]);
+    let best = Kernel::best();
+    let ran = segment(folder.path(), &["--model", text(&image), "--kernel", best.name()]);
+    let message = stderr(&ran);
+    assert_eq!(ran.status.code(), Some(1), "{message}");
+    assert!(message.contains(&format!("`monet compile --for {best}`")), "{message}");
+}
+
+#[test]
 fn a_damaged_image_is_refused_and_so_is_one_to_be_planned_again() {
     let folder = tempfile::tempdir().unwrap();
     let image = compile(folder.path(), Kernel::Scalar, &[]);

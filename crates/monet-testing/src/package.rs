@@ -26,13 +26,7 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         normalise,
         fit: FitRule::Pad { spacing: [1.0, 1.0] },
         output: Output::Sigmoid { threshold: 0.5 },
-        labels: vec![Label {
-            value: 1,
-            name: "bright".into(),
-            colour: Colour([255, 200, 0]),
-            from: vec![],
-            largest: false,
-        }],
+        labels: vec![Label::new(1, "bright", Colour([255, 200, 0]))],
         data: None,
         metrics: vec![],
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use super::{FORMAT, FitRule, Input, Label, Manifest, Normalise, Output};
-use crate::package::Accepts;
+use crate::package::{Accepts, Codes};
 use crate::text::is_plain;
 
 /// A net's height and width are multiples of this at least: MoNet halves the slice twice and
@@ -78,6 +78,10 @@ impl Manifest {
         self.validate_text()?;
         self.validate_input()?;
         self.accepts.as_ref().map_or(Ok(()), Accepts::validate)?;
+        self.labels
+            .iter()
+            .filter_map(|label| label.codes.as_ref())
+            .try_for_each(Codes::validate)?;
         self.validate_normalise()?;
         self.validate_labels()
     }

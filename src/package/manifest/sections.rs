@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SIZE_STEP;
 use crate::Size;
-use crate::package::Colour;
+use crate::package::{Codes, Colour};
 
 /// Size of the net's input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,9 +144,18 @@ pub struct Label {
     /// labels in a temporary file beside the output until the last slice has passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub largest: bool,
+    /// What it is, in the codes of DICOM objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Codes>,
 }
 
 impl Label {
+    /// A label of one value, with all its pieces and without codes.
+    #[must_use]
+    pub fn new(value: u8, name: impl Into<String>, colour: Colour) -> Self {
+        Self { value, name: name.into(), colour, from: Vec::new(), largest: false, codes: None }
+    }
+
     /// The values that mean this label in the label volumes of its training data.
     #[must_use]
     pub fn sources(&self) -> &[u8] {

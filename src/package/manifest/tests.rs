@@ -15,6 +15,7 @@ pub(crate) fn example() -> Manifest {
         orientation: Orientation::default(),
         input: Input { width: 64, height: 48, channels: 1, neighbours: 0, ceiling: 256, step: 4 },
         accepts: Some(Accepts {
+            series: vec![],
             modality: vec!["MR".into()],
             extent: Some([[20.0, 60.0]; 3]),
             spacing: None,
@@ -24,20 +25,8 @@ pub(crate) fn example() -> Manifest {
         fit: FitRule::Pad { spacing: [1.0, 1.0] },
         output: Output::Argmax,
         labels: vec![
-            Label {
-                value: 1,
-                name: "anterior".into(),
-                colour: Colour([230, 25, 75]),
-                from: vec![],
-                largest: false,
-            },
-            Label {
-                value: 2,
-                name: "posterior".into(),
-                colour: Colour([60, 180, 75]),
-                from: vec![],
-                largest: false,
-            },
+            Label::new(1, "anterior", Colour([230, 25, 75])),
+            Label::new(2, "posterior", Colour([60, 180, 75])),
         ],
         data: None,
         metrics: Vec::new(),
