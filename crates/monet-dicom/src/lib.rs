@@ -12,8 +12,11 @@
 #![forbid(unsafe_code)]
 
 pub mod dataset;
+pub mod objects;
 pub mod series;
 pub mod tags;
 pub mod uid;
+pub mod valid;
+pub mod write;
 
 pub use dataset::{Dataset, Element, Tag, Value, Vr};

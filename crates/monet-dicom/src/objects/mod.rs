@@ -1,0 +1,35 @@
+//! What a segmentation becomes: DICOM objects that say where they come from.
+//!
+//! ```text
+//!             ┌─ SegWriter ──────── binary segmentation: a frame a slice and segment, one bit a pixel
+//!  Context    ├─ LabelmapWriter ─── label map segmentation: a frame a slice, one byte a pixel
+//!  planes     │
+//!             ├─ report::write ──── measurement report (TID 1500) on the segments
+//!             └─ capture::write ─── a picture
+//! ```
+//!
+//! The first three take one plane of labels after the other, in the order of the context's
+//! slices, and keep what is encoded in a spool, a temporary file, because a DICOM file says how
+//! much there is before it says what. Their memory does not depend on how many slices there are,
+//! but for some bytes a slice.
+//!
+//! Nothing here asks the clock or the machine: equal contexts and planes give equal bytes.
+//! [`masks`] is the way back, from objects to planes of labels.
+
+mod codes;
+mod colour;
+mod context;
+mod error;
+mod groups;
+mod header;
+mod labelmap;
+mod origin;
+mod seg;
+mod segment;
+mod text;
+
+pub use codes::Code;
+pub use context::{Algorithm, Context, Kind, Segment, Slice, Source};
+pub use error::{ObjectError, Warning};
+pub use labelmap::LabelmapWriter;
+pub use seg::SegWriter;

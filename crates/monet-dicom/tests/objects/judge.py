@@ -1,0 +1,251 @@
+"""Judges objects with programs that others wrote; ends with an error where one finds fault.
+
+    judge.py dump FOLDER          says what a series' slices are, for the test to build objects
+    judge.py seg FOLDER...        FOLDER holds seg.dcm and what the test expects of it
+    judge.py labelmap FOLDER...   labelmap.dcm
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import numpy
+import pydicom
+
+class Fault(Exception):
+    """Why an object is not right."""
+
+
+def fail(why):
+    raise Fault(why)
+
+
+def check(condition, why):
+    if not condition:
+        fail(why)
+
+
+class Expected:
+    """What a test expects: labels, slices, segments."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.size = [int(n) for n in (self.folder / "size").read_text().split()]
+        labels = numpy.frombuffer((self.folder / "labels").read_bytes(), numpy.uint8)
+        self.labels = labels.reshape(self.size)
+        lines = (self.folder / "slices").read_text().splitlines()
+        self.slices = [line.split("\t") for line in lines]
+        lines = (self.folder / "segments").read_text(encoding="utf-8").splitlines()
+        self.segments = [line.split("\t") for line in lines]
+        self.values = [int(value) for value, _ in self.segments]
+
+    def numbers(self, field):
+        texts = [line[field].replace("\\\\", "\\") for line in self.slices]
+        return [[float(n) for n in text.split("\\")] for text in texts]
+
+    def is_sheared(self):
+        """Whether slices are shifted against each other: by a tilted gantry."""
+        positions, orientation = numpy.array(self.numbers(3)), numpy.array(self.numbers(4))[0]
+        shift = numpy.ptp(positions @ orientation.reshape([2, 3]).T, axis=0)
+        return shift.max() > 0.01
+
+    def points(self, slice_, row, column):
+        """Places in the patient, of arrays of indices."""
+        position = numpy.array(self.numbers(3))[slice_]
+        orientation = numpy.array(self.numbers(4))[slice_]
+        spacing = numpy.array(self.numbers(5))[slice_]
+        along_row = orientation[:, :3] * (column * spacing[:, 1])[:, None]
+        along_column = orientation[:, 3:] * (row * spacing[:, 0])[:, None]
+        return position + along_row + along_column
+
+
+def dciodvfy(path):
+    """The errors of dciodvfy, which are not allowed, and its warnings, which are shown."""
+    if shutil.which("dciodvfy") is None:
+        print("skipped: dciodvfy is not installed (Debian: dicom3tools)")
+        return
+    ran = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, errors="replace")
+    lines = (ran.stdout + ran.stderr).splitlines()
+    errors = [line for line in lines if line.startswith("Error")]
+    for line in lines:
+        print(f"{path.parent.name}: dciodvfy: {line}")
+    check(not errors, "dciodvfy finds errors:\n" + "\n".join(errors))
+
+
+def by_pydicom(path, expected):
+    """Labels, rebuilt from frames by their references; positions, byte for byte."""
+    data = pydicom.dcmread(path)
+    pixels = data.pixel_array.reshape([-1, *expected.size[1:]])
+    check(len(pixels) == data.NumberOfFrames, "number of frames")
+    label_map = data.SegmentationType == "LABELMAP"
+    place = {(line[1], int(line[2])): i for i, line in enumerate(expected.slices)}
+    found = numpy.zeros(expected.size, numpy.uint8)
+    seen = []
+    for pixel, groups in zip(pixels, data.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        number = int(source.get("ReferencedFrameNumber", 0))
+        slice_ = place[source.ReferencedSOPInstanceUID, number]
+        line = expected.slices[slice_]
+        check(source.ReferencedSOPClassUID == line[0], "SOP class of a source image")
+        if "FrameOfReferenceUID" in data:
+            shared = data.SharedFunctionalGroupsSequence[0]
+            where = groups.PlanePositionSequence[0].get_item("ImagePositionPatient").value
+            where = where if isinstance(where, bytes) else str(where).encode()
+            plane = groups if "PlaneOrientationSequence" in groups else shared
+            turned = plane.PlaneOrientationSequence[0].get_item("ImageOrientationPatient").value
+            for found_bytes, text in [(where, line[3]), (turned, line[4])]:
+                text = text.replace("\\\\", "\\")
+                if all(len(number) <= 16 for number in text.split("\\")):
+                    check(found_bytes.rstrip(b" ") == text.rstrip(" ").encode(), f"{found_bytes} for {text}")
+        else:
+            check("PlanePositionSequence" not in groups, "a position without frame of reference")
+        if label_map:
+            found[slice_] = pixel
+            seen.append((slice_,))
+        else:
+            number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            found[slice_][pixel == 1] = expected.values[number - 1]
+            seen.append((number, slice_))
+    check((found == expected.labels).all(), "labels of frames")
+    check(seen == sorted(set(seen)), "order of frames")
+    contents = [g.FrameContentSequence[0] for g in data.PerFrameFunctionalGroupsSequence]
+    ranks = [list(numpy.atleast_1d(content.DimensionIndexValues)) for content in contents]
+    slices = sorted({entry[-1] for entry in seen})
+    expected_ranks = [[*entry[:-1], slices.index(entry[-1]) + 1] for entry in seen]
+    check(ranks == expected_ranks, f"dimension index values {ranks} for {expected_ranks}")
+    instances = data.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    named = [instance.ReferencedSOPInstanceUID for instance in instances]
+    check(set(named) == {expected.slices[s][1] for s in slices}, "referenced instances")
+    check(len(named) == len(set(named)), "referenced instances twice")
+    if not label_map:
+        numbers = [segment.SegmentNumber for segment in data.SegmentSequence]
+        check(numbers == list(range(1, len(expected.values) + 1)), "segment numbers")
+
+
+def by_highdicom(path, expected):
+    import highdicom
+
+    data = highdicom.seg.segread(path)
+    check(len(data.segment_numbers) == len(expected.values), "number of segments")
+    if "FrameOfReferenceUID" not in data:
+        return
+    uids = [line[1] for line in expected.slices]
+    options = {
+        "combine_segments": True,
+        "assert_missing_frames_are_empty": True,
+        "ignore_spatial_locations": True,
+    }
+    if expected.slices[0][2] == "0":
+        found = data.get_pixels_by_source_instance(uids, **options)
+    else:
+        frames = [int(line[2]) for line in expected.slices]
+        found = data.get_pixels_by_source_frame(uids[0], frames, **options)
+    numbers = {0: 0, **{i + 1: value for i, value in enumerate(expected.values)}}
+    if data.SegmentationType != "LABELMAP":
+        found = numpy.vectorize(numbers.get, otypes=[numpy.uint8])(found)
+    check((found == expected.labels).all(), "highdicom's labels")
+    for number, (_, label) in zip(data.segment_numbers, expected.segments, strict=True):
+        description = data.get_segment_description(number)
+        if label.isascii():
+            check(description.segment_label == label, "highdicom's segment label")
+        check(description.algorithm_identification is not None, "algorithm identification")
+    print("highdicom agrees")
+
+
+def by_dcmqi(path, expected):
+    """Labels, found by their places in the patient."""
+    import SimpleITK
+
+    data = pydicom.dcmread(path, stop_before_pixels=True)
+    if "FrameOfReferenceUID" not in data or expected.is_sheared():
+        # An ITK image has no shear, and dcmqi refuses what needs one.
+        return
+    tool = Path(sys.executable).parent / "segimage2itkimage"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [tool, "--inputDICOM", path, "--outputDirectory", folder]
+        command += ["--mergeSegments", "-t", "nrrd", "-p", "x"]
+        ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        images = sorted(Path(folder).glob("*.nrrd"))
+        if not images:
+            fail("dcmqi: " + ran.stdout[-1500:] + ran.stderr[-1500:])
+        image = SimpleITK.ReadImage(str(images[0]))
+        check(len(images) == 1, f"dcmqi makes {len(images)} images")
+    voxels = SimpleITK.GetArrayFromImage(image)
+    where = numpy.nonzero(expected.labels)
+    numbers = {value: i + 1 for i, value in enumerate(expected.values)}
+    label_map = data.SegmentationType == "LABELMAP"
+    check((voxels != 0).sum() == len(where[0]), "dcmqi's number of voxels")
+    for point, value in zip(expected.points(*where), expected.labels[where]):
+        at = image.TransformPhysicalPointToContinuousIndex(point)
+        near = [round(x) for x in at]
+        check(max(abs(a - b) for a, b in zip(at, near)) < 0.02, f"dcmqi's grid: {at}")
+        expected_number = value if label_map else numbers[value]
+        check(voxels[tuple(reversed(near))] == expected_number, f"dcmqi's label at {near}")
+    print("dcmqi agrees")
+
+
+def dump(folder):
+    """A series in order of position: elements of the first, then the slices."""
+    files = [pydicom.dcmread(path) for path in sorted(Path(folder).glob("*.dcm"))]
+    normal = numpy.cross(*numpy.reshape(files[0].ImageOrientationPatient, [2, 3]).astype(float))
+    files.sort(key=lambda file: normal @ numpy.array(file.ImagePositionPatient, float))
+
+    def value(file, name):
+        tag = pydicom.tag.Tag(name)
+        return raw_bytes[id(file)].get(tag, b"").hex()
+
+    raw_bytes = {}
+    for file in files:
+        path = file.filename
+        plain = pydicom.dcmread(path, stop_before_pixels=True)
+        raw_bytes[id(file)] = {
+            e.tag: e.value for e in plain._dict.values() if isinstance(e.value, bytes)
+        }
+    first = pydicom.dcmread(files[0].filename, stop_before_pixels=True)
+    for tag in sorted(first._dict):
+        element = first._dict[tag]
+        if isinstance(element.value, bytes) and element.VR != "SQ":
+            known = pydicom.datadict.dictionary_has_tag(tag)
+            vr = element.VR or (pydicom.datadict.dictionary_VR(tag) if known else "UN")
+            vr = vr if len(vr) == 2 else "UN"
+            number = [f"{tag.group:04x}", f"{tag.element:04x}"]
+            print("element", *number, vr, element.value.hex(), sep="\t")
+    names = ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"]
+    for file in files:
+        values = [value(file, name) for name in names]
+        print("slice", file.SOPClassUID, file.SOPInstanceUID, *values, sep="\t")
+
+
+def seg(folder):
+    expected, path = Expected(folder), Path(folder) / "seg.dcm"
+    dciodvfy(path)
+    by_pydicom(path, expected)
+    by_highdicom(path, expected)
+    by_dcmqi(path, expected)
+
+
+def labelmap(folder):
+    expected, path = Expected(folder), Path(folder) / "labelmap.dcm"
+    by_pydicom(path, expected)
+    by_highdicom(path, expected)
+    by_dcmqi(path, expected)
+
+
+def main():
+    command, folders = globals()[sys.argv[1]], sys.argv[2:]
+    faults = []
+    for folder in folders:
+        try:
+            command(folder)
+        except Exception as fault:
+            traceback.print_exc()
+            faults.append(f"{folder}: {fault}")
+    if faults:
+        sys.exit("\n".join(faults))
+
+
+if __name__ == "__main__":
+    main()

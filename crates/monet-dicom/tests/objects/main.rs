@@ -1,0 +1,110 @@
+//! Objects are judged by programs that nobody here wrote: dciodvfy, pydicom, highdicom, dcmqi.
+//!
+//! `MONET_DICOM_PYTHON` names a Python with the packages that `judge.py` imports.
+
+mod cases;
+mod real;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Cursor};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cases::Case;
+use monet_dicom::objects::{LabelmapWriter, ObjectError, SegWriter, Slice, Warning};
+
+/// The Python with the judges.
+fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
+    if python.is_none() {
+        eprintln!("skipped: MONET_DICOM_PYTHON names no Python with pydicom, highdicom and dcmqi");
+    }
+    python
+}
+
+/// Runs a judge, which fails where it finds fault.
+fn judge(python: &Path, args: &[&str]) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/judge.py");
+    let ran = Command::new(python).arg(script).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{args:?}:\n{said}");
+    said.into_owned()
+}
+
+/// Writes what a judge compares an object with.
+fn expectation(case: &Case, folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("labels"), case.planes.concat()).unwrap();
+    let text =
+        |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().escape_default().to_string();
+    let line = |slice: &Slice| {
+        let fields = [
+            slice.class_uid.clone(),
+            slice.instance_uid.clone(),
+            slice.frame.unwrap_or(0).to_string(),
+            text(&slice.position),
+            text(&slice.orientation),
+            text(&slice.spacing),
+        ];
+        fields.join("\t") + "\n"
+    };
+    let source = &case.context.source;
+    fs::write(folder.join("slices"), source.slices.iter().map(line).collect::<String>()).unwrap();
+    let mut segments = String::new();
+    for segment in &case.context.segments {
+        segments += &format!("{}\t{}\n", segment.value, segment.label);
+    }
+    fs::write(folder.join("segments"), segments).unwrap();
+    let size = case.size().map(|n| n.to_string()).join("\t");
+    fs::write(folder.join("size"), size).unwrap();
+}
+
+fn seg(case: &Case) -> Result<(Vec<u8>, Vec<Warning>), ObjectError> {
+    let mut writer = SegWriter::new(&case.context, Cursor::new(Vec::new()))?;
+    case.planes.iter().try_for_each(|plane| writer.push(plane))?;
+    writer.finish(Vec::new())
+}
+
+fn labelmap(case: &Case, path: &Path) -> Vec<Warning> {
+    let file = BufWriter::new(File::create(path).unwrap());
+    let mut writer = LabelmapWriter::new(&case.context, file).unwrap();
+    case.planes.iter().for_each(|plane| writer.push(plane).unwrap());
+    writer.finish().unwrap().1
+}
+
+/// Writes an object of every case, made up or real, and lets the judge see all.
+fn judge_each(command: &str, write: impl Fn(&Case, &Path)) {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = vec![command.to_owned()];
+    for case in cases::made_up().into_iter().chain(real::cases(&python)) {
+        let folder = folder.path().join(case.name);
+        expectation(&case, &folder);
+        write(&case, &folder);
+        args.push(folder.to_str().unwrap().to_owned());
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    eprintln!("{}", judge(&python, &args));
+}
+
+#[test]
+fn a_segmentation_lies_on_its_source() {
+    judge_each("seg", |case, folder| {
+        let (bytes, _) = seg(case).unwrap();
+        fs::write(folder.join("seg.dcm"), bytes).unwrap();
+    });
+}
+
+#[test]
+fn a_label_map_lies_on_its_source() {
+    judge_each("labelmap", |case, folder| {
+        labelmap(case, &folder.join("labelmap.dcm"));
+    });
+}
+
+#[test]
+fn equal_input_gives_equal_bytes() {
+    for case in cases::made_up() {
+        assert_eq!(seg(&case).unwrap().0, seg(&case).unwrap().0, "{}", case.name);
+    }
+}
