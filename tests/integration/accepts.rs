@@ -118,7 +118,7 @@ fn inspect_shows_the_limits() {
     let shown = monet(&["inspect"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for line in [
-        "accepts  modality: MR (NIfTI does not tell",
+        "accepts  modality: MR (not checked for NIfTI, which does not tell",
         "accepts  extent, mm: 20 to 65 from left to right",
         "accepts  slices: ",
     ] {
