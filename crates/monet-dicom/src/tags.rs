@@ -189,8 +189,10 @@ tags! {
     OBSERVATION_NUMBER = 0x3006, 0x0082, "Observation Number";
     REFERENCED_ROI = 0x3006, 0x0084, "Referenced ROI Number";
     ROI_LABEL = 0x3006, 0x0085, "ROI Observation Label";
+    ROI_IDENTIFICATION = 0x3006, 0x0086, "RT ROI Identification Code Sequence";
     ROI_INTERPRETED_TYPE = 0x3006, 0x00a4, "RT ROI Interpreted Type";
     ROI_INTERPRETER = 0x3006, 0x00a6, "ROI Interpreter";
+    APPROVAL = 0x300e, 0x0002, "Approval Status";
     SHARED = 0x5200, 0x9229, "Shared Functional Groups Sequence";
     PER_FRAME = 0x5200, 0x9230, "Per-Frame Functional Groups Sequence";
     PIXEL_DATA = 0x7fe0, 0x0010, "Pixel Data";

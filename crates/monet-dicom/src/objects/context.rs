@@ -273,6 +273,12 @@ impl Context {
 }
 
 impl Segment {
+    /// Its label, or something in its place: an object must name it.
+    pub(super) fn name(&self, number: usize) -> String {
+        let label = self.label.trim();
+        if label.is_empty() { format!("Segment {number}") } else { label.to_owned() }
+    }
+
     /// Category and type, if both are there and valid.
     pub(super) fn codes(&self) -> Option<[&Code; 2]> {
         let codes = [self.category.as_ref()?, self.kind.as_ref()?];

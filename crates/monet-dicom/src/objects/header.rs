@@ -58,7 +58,7 @@ impl Header {
     /// Adds what a derived image says: its type, its moment, the source's compression.
     pub(super) fn derived_image(&mut self, context: &Context, image_type: &str) {
         let mut origin = Origin::new(&context.source.first);
-        origin.lossy(&mut self.set);
+        origin.image(&mut self.set);
         self.warnings.append(&mut origin.warnings);
         self.set.put_text(tags::IMAGE_TYPE, b"CS", image_type);
         self.content_moment();

@@ -45,8 +45,8 @@ const PATIENT_AND_STUDY: &[Taken] = &[
     always(tags::STUDY_ID, b"SH"),
 ];
 
-/// Series (C.7.3.1).
-const SERIES: &[Taken] = &[optional(tags::BODY_PART, b"CS")];
+/// What of an image's series (C.7.3.1) holds for images that are made of it.
+const IMAGE_SERIES: &[Taken] = &[optional(tags::BODY_PART, b"CS")];
 
 /// Frame of Reference (C.7.4.1).
 const FRAME_OF_REFERENCE: &[Taken] =
@@ -84,10 +84,9 @@ impl<'a> Origin<'a> {
         Self { source, characters: Characters::of(set), warnings: Vec::new() }
     }
 
-    /// Patient, study and what of the series holds for its parts.
+    /// Patient and study.
     pub(super) fn patient_and_study(&mut self, to: &mut Dataset) {
         self.take(PATIENT_AND_STUDY, to);
-        self.take(SERIES, to);
         let removed = to.text(tags::IDENTITY_REMOVED) == Some("YES");
         let methods = self.source.items(tags::DEIDENTIFICATION_CODES);
         if removed && !methods.is_empty() {
@@ -107,8 +106,9 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// Whether and how the source was compressed with losses.
-    pub(super) fn lossy(&mut self, to: &mut Dataset) {
+    /// What an image keeps of its source: the body part, and whether there were losses.
+    pub(super) fn image(&mut self, to: &mut Dataset) {
+        self.take(IMAGE_SERIES, to);
         self.take(LOSSY, to);
         if to.text(tags::LOSSY) != Some("01") {
             for taken in LOSSY {

@@ -35,23 +35,13 @@ pub(super) fn describe_segments(context: &Context, kind: Kind, header: &mut Head
 fn segment(context: &Context, text: &Encoder, segment: &Segment, number: u16) -> Dataset {
     let mut item = Dataset::new();
     item.put_u16(tags::SEGMENT_NUMBER, &[number]);
-    let label = if segment.label.trim().is_empty() {
-        format!("Segment {number}")
-    } else {
-        segment.label.clone()
-    };
-    text.put_long(&mut item, tags::SEGMENT_LABEL, &label);
+    text.put_long(&mut item, tags::SEGMENT_LABEL, &segment.name(number.into()));
     item.put_text(tags::SEGMENT_ALGORITHM_TYPE, b"CS", "AUTOMATIC");
     text.put_long(&mut item, tags::SEGMENT_ALGORITHM_NAME, &context.algorithm.name);
     item.put_u16(tags::DISPLAY_CIELAB, &cielab(segment.colour));
-    let [category, kind] = segment.codes().unwrap_or([&TISSUE; 2]);
+    let category = segment.codes().map_or(&TISSUE, |[category, _]| category);
     text.put_codes(&mut item, tags::PROPERTY_CATEGORY, [category]);
-    let mut kind = coded(text, kind);
-    let modifiers = segment.modifiers.iter().filter(|code| code.is_valid());
-    if modifiers.clone().next().is_some() {
-        text.put_codes(&mut kind, tags::PROPERTY_MODIFIER, modifiers);
-    }
-    item.put_items(tags::PROPERTY_TYPE, vec![kind]);
+    item.put_items(tags::PROPERTY_TYPE, vec![segment_kind(text, segment)]);
     if let Some(region) = segment.region.as_ref().filter(|code| code.is_valid()) {
         text.put_codes(&mut item, tags::ANATOMIC_REGION, [region]);
     }
@@ -70,11 +60,15 @@ fn background(text: &Encoder) -> Dataset {
     item
 }
 
-/// A code's item, to which more is added.
-fn coded(text: &Encoder, code: &super::Code) -> Dataset {
-    let mut holder = Dataset::new();
-    text.put_codes(&mut holder, tags::PROPERTY_TYPE, [code]);
-    holder.item(tags::PROPERTY_TYPE).cloned().unwrap_or_default()
+/// What a segment is, as the item of a code sequence, with which part or side of it.
+pub(super) fn segment_kind(text: &Encoder, segment: &Segment) -> Dataset {
+    let kind = segment.codes().map_or(&TISSUE, |[_, kind]| kind);
+    let mut item = text.code(kind);
+    let modifiers = segment.modifiers.iter().filter(|code| code.is_valid());
+    if modifiers.clone().next().is_some() {
+        text.put_codes(&mut item, tags::PROPERTY_MODIFIER, modifiers);
+    }
+    item
 }
 
 /// The algorithm (10.16).

@@ -87,14 +87,16 @@ impl Encoder {
         tag: Tag,
         codes: impl IntoIterator<Item = &'a Code>,
     ) {
-        let item = |code: &Code| {
-            let mut item = Dataset::new();
-            self.put_short(&mut item, tags::CODE_VALUE, &code.value);
-            self.put_short(&mut item, tags::CODE_SCHEME, &code.scheme);
-            self.put_long(&mut item, tags::CODE_MEANING, &code.meaning);
-            item
-        };
-        to.put_items(tag, codes.into_iter().map(item).collect());
+        to.put_items(tag, codes.into_iter().map(|code| self.code(code)).collect());
+    }
+
+    /// A code as the item of a sequence.
+    pub(super) fn code(&self, code: &Code) -> Dataset {
+        let mut item = Dataset::new();
+        self.put_short(&mut item, tags::CODE_VALUE, &code.value);
+        self.put_short(&mut item, tags::CODE_SCHEME, &code.scheme);
+        self.put_long(&mut item, tags::CODE_MEANING, &code.meaning);
+        item
     }
 }
 

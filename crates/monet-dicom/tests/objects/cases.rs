@@ -150,6 +150,7 @@ fn put(case: &mut Case, tag: Tag, vr: &[u8; 2], bytes: &[u8]) {
 pub(crate) fn made_up() -> Vec<Case> {
     let mut cases = vec![
         stack("plain", 64, 48, &heights(12, 2.5)).with_ellipsoids(3),
+        rings(),
         stack("empty", 24, 40, &heights(6, 2.5)),
         stack("one_slice", 33, 31, &[7.25]).with_ellipsoids(2),
         stack("odd_size", 5, 7, &heights(9, 2.5)).with_ellipsoids(3),
@@ -169,6 +170,26 @@ pub(crate) fn made_up() -> Vec<Case> {
     cases.push(ill_formed());
     cases.push(lossy());
     cases
+}
+
+/// Rings in rings, of square pixels, with specks in the corners: contours with holes.
+fn rings() -> Case {
+    let mut case = stack("rings", 40, 40, &heights(5, 2.5));
+    for (slice, plane) in case.planes.iter_mut().enumerate() {
+        for (at, pixel) in plane.iter_mut().enumerate() {
+            let [row, column] = [at / 40, at % 40].map(|n| n as f64 - 19.5);
+            let ring = (row.hypot(column) / 3.0) as usize + slice;
+            *pixel = if row.abs() + column.abs() > 30.0 {
+                (at * 7 + at / 3) as u8 % 3
+            } else {
+                [1, 0, 1, 2, 1][ring % 5]
+            };
+        }
+    }
+    for slice in &mut case.context.source.slices {
+        slice.spacing = b"0.8\\0.8".to_vec();
+    }
+    case
 }
 
 /// The gantry leans 15 degrees: slices are shifted against each other.

@@ -3,6 +3,7 @@
     judge.py dump FOLDER          says what a series' slices are, for the test to build objects
     judge.py seg FOLDER...        FOLDER holds seg.dcm and what the test expects of it
     judge.py labelmap FOLDER...   labelmap.dcm
+    judge.py rtstruct FOLDER...   rtstruct.dcm
 """
 
 import shutil
@@ -51,6 +52,12 @@ class Expected:
         positions, orientation = numpy.array(self.numbers(3)), numpy.array(self.numbers(4))[0]
         shift = numpy.ptp(positions @ orientation.reshape([2, 3]).T, axis=0)
         return shift.max() > 0.01
+
+    def is_axial_grid(self):
+        positions, orientation = numpy.array(self.numbers(3)), numpy.array(self.numbers(4))[0]
+        steps = numpy.diff(positions[:, 2])
+        axial = numpy.abs(orientation - [1, 0, 0, 0, 1, 0]).max() < 1e-4
+        return axial and len(steps) > 0 and numpy.ptp(steps) < 1e-3
 
     def points(self, slice_, row, column):
         """Places in the patient, of arrays of indices."""
@@ -187,6 +194,110 @@ def by_dcmqi(path, expected):
     print("dcmqi agrees")
 
 
+def dice(found, expected):
+    return 2 * (found & expected).sum() / max(1, found.sum() + expected.sum())
+
+
+def write_source(expected, folder):
+    """The source's slices as files with empty pixels, which readers of contours want."""
+    for index, (class_uid, uid, *_) in enumerate(expected.slices):
+        data = pydicom.Dataset()
+        data.SOPClassUID, data.SOPInstanceUID = class_uid, uid
+        data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.826.0.1.1", "1.2.826.0.1.1.4"
+        data.FrameOfReferenceUID, data.Modality = "1.2.826.0.1.1.9", "CT"
+        data.PatientID = data.PatientName = "x"
+        data.InstanceNumber = index + 1
+        data.ImagePositionPatient = expected.numbers(3)[index]
+        data.ImageOrientationPatient = expected.numbers(4)[index]
+        data.PixelSpacing = expected.numbers(5)[index]
+        data.SliceThickness = 1
+        data.Rows, data.Columns = expected.size[1:]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 0
+        data.RescaleIntercept, data.RescaleSlope = 0, 1
+        data.PixelData = bytes(2 * data.Rows * data.Columns)
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        data.save_as(Path(folder) / f"{index:04}.dcm", enforce_file_format=True)
+
+
+def in_pixels(expected, slice_, points):
+    """Places in the patient as columns and rows of a slice, and how far they are off it."""
+    orientation = numpy.array(expected.numbers(4)[slice_]).reshape([2, 3])
+    between_rows, between_columns = expected.numbers(5)[slice_]
+    offset = points - expected.numbers(3)[slice_]
+    off = numpy.abs(offset @ numpy.cross(*orientation)).max()
+    column, row = orientation @ offset.T / [[between_columns], [between_rows]]
+    return column, row, off
+
+
+def by_even_odd(path, expected):
+    """Contours filled by their pixel centres: exactly the labels."""
+    import skimage.draw
+
+    data = pydicom.dcmread(path)
+    place = {(line[1], int(line[2])): i for i, line in enumerate(expected.slices)}
+    names = [region.ROIName for region in data.StructureSetROISequence]
+    labels = [label for _, label in expected.segments]
+    for name, label in zip(names, labels, strict=True):
+        check(name == label or not label.isascii(), f"region {name} for {label}")
+    for value, region in zip(expected.values, data.ROIContourSequence, strict=True):
+        found = numpy.zeros(expected.size, bool)
+        for contour in region.get("ContourSequence", []):
+            check(contour.ContourGeometricType == "CLOSED_PLANAR", "type of contour")
+            points = numpy.reshape(numpy.array(contour.ContourData, float), [-1, 3])
+            check(len(points) == contour.NumberOfContourPoints, "number of contour points")
+            image = contour.ContourImageSequence[0]
+            slice_ = place[image.ReferencedSOPInstanceUID, int(image.get("ReferencedFrameNumber", 0))]
+            column, row, off = in_pixels(expected, slice_, points)
+            check(off < 0.001, f"a contour is {off} mm off its slice")
+            filled = skimage.draw.polygon(row, column, expected.size[1:])
+            found[slice_][filled] ^= True
+        check((found == (expected.labels == value)).all(), f"contours of {value} filled")
+    images = data.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    images = images.RTReferencedSeriesSequence[0].ContourImageSequence
+    uids = [image.ReferencedSOPInstanceUID for image in images]
+    check(uids == list(dict.fromkeys(line[1] for line in expected.slices)), "contour images")
+    print("pydicom and scikit-image agree")
+
+
+def by_rt_utils(path, expected, folder):
+    import rt_utils
+
+    reader = rt_utils.RTStructBuilder.create_from(folder, str(path))
+    order = [image.SOPInstanceUID for image in reader.series_data]
+    place = [order.index(line[1]) for line in expected.slices]
+    for value, name in zip(expected.values, reader.get_roi_names(), strict=True):
+        wanted = expected.labels == value
+        if wanted.any():
+            found = reader.get_roi_mask_by_name(name).transpose([2, 0, 1])[place]
+            same = dice(found, wanted)
+            check(same >= 0.98, f"rt-utils' Dice of {name}: {same}")
+    print("rt-utils agrees")
+
+
+def by_plastimatch(path, expected, source):
+    import SimpleITK
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["plastimatch", "convert", "--input", path, "--referenced-ct", source]
+        command += ["--output-ss-img", folder + "/sets.nrrd", "--output-ss-list", folder + "/list"]
+        subprocess.run(command, check=True, capture_output=True)
+        sets = SimpleITK.ReadImage(folder + "/sets.nrrd")
+        names = Path(folder, "list").read_text(errors="replace").splitlines()
+        check(len(names) == len(expected.values), f"plastimatch's structures: {names}")
+    voxels = SimpleITK.GetArrayFromImage(sets)
+    voxels = voxels.reshape([*voxels.shape[:3], -1])
+    for value, (bit, _, name) in zip(expected.values, [line.split("|") for line in names]):
+        wanted = expected.labels == value
+        if wanted.any():
+            found = voxels[..., int(bit) // 8] >> (int(bit) % 8) & 1 == 1
+            same = dice(found, wanted)
+            check(same >= 0.98, f"plastimatch's Dice of {name}: {same}")
+    print("plastimatch agrees")
+
+
 def dump(folder):
     """A series in order of position: elements of the first, then the slices."""
     files = [pydicom.dcmread(path) for path in sorted(Path(folder).glob("*.dcm"))]
@@ -232,6 +343,24 @@ def labelmap(folder):
     by_pydicom(path, expected)
     by_highdicom(path, expected)
     by_dcmqi(path, expected)
+
+
+def rtstruct(folder):
+    expected, path = Expected(folder), Path(folder) / "rtstruct.dcm"
+    dciodvfy(path)
+    by_even_odd(path, expected)
+    if expected.slices[0][2] != "0":
+        # The other readers know no multi-frame images.
+        return
+    with tempfile.TemporaryDirectory() as source:
+        write_source(expected, source)
+        # rt-utils takes rows for columns, and their spacings for each other's.
+        between_rows, between_columns = expected.numbers(5)[0]
+        if expected.size[1] == expected.size[2] and between_rows == between_columns:
+            by_rt_utils(path, expected, source)
+        # Neither tilted nor sagittal, nor with gaps, which plastimatch's grid has not.
+        if expected.is_axial_grid():
+            by_plastimatch(path, expected, source)
 
 
 def main():

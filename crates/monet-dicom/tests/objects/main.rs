@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cases::Case;
-use monet_dicom::objects::{LabelmapWriter, ObjectError, SegWriter, Slice, Warning};
+use monet_dicom::objects::{
+    LabelmapWriter, ObjectError, RtstructWriter, SegWriter, Slice, Warning,
+};
 
 /// The Python with the judges.
 fn python() -> Option<PathBuf> {
@@ -72,16 +74,23 @@ fn labelmap(case: &Case, path: &Path) -> Vec<Warning> {
     writer.finish().unwrap().1
 }
 
-/// Writes an object of every case, made up or real, and lets the judge see all.
-fn judge_each(command: &str, write: impl Fn(&Case, &Path)) {
+fn rtstruct(case: &Case) -> Result<(Vec<u8>, Vec<Warning>), ObjectError> {
+    let mut writer = RtstructWriter::new(&case.context, Cursor::new(Vec::new()))?;
+    case.planes.iter().try_for_each(|plane| writer.push(plane))?;
+    writer.finish(Vec::new())
+}
+
+/// Writes an object of every case that has one, made up or real, and lets the judge see all.
+fn judge_each(command: &str, write: impl Fn(&Case, &Path) -> bool) {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut args = vec![command.to_owned()];
     for case in cases::made_up().into_iter().chain(real::cases(&python)) {
         let folder = folder.path().join(case.name);
         expectation(&case, &folder);
-        write(&case, &folder);
-        args.push(folder.to_str().unwrap().to_owned());
+        if write(&case, &folder) {
+            args.push(folder.to_str().unwrap().to_owned());
+        }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     eprintln!("{}", judge(&python, &args));
@@ -92,6 +101,7 @@ fn a_segmentation_lies_on_its_source() {
     judge_each("seg", |case, folder| {
         let (bytes, _) = seg(case).unwrap();
         fs::write(folder.join("seg.dcm"), bytes).unwrap();
+        true
     });
 }
 
@@ -99,6 +109,19 @@ fn a_segmentation_lies_on_its_source() {
 fn a_label_map_lies_on_its_source() {
     judge_each("labelmap", |case, folder| {
         labelmap(case, &folder.join("labelmap.dcm"));
+        true
+    });
+}
+
+#[test]
+fn contours_enclose_the_labels() {
+    judge_each("rtstruct", |case, folder| {
+        match rtstruct(case) {
+            Ok((bytes, _)) => fs::write(folder.join("rtstruct.dcm"), bytes).unwrap(),
+            Err(ObjectError::NoFrameOfReference) => return false,
+            Err(error) => panic!("{}: {error}", case.name),
+        }
+        true
     });
 }
 
@@ -106,5 +129,7 @@ fn a_label_map_lies_on_its_source() {
 fn equal_input_gives_equal_bytes() {
     for case in cases::made_up() {
         assert_eq!(seg(&case).unwrap().0, seg(&case).unwrap().0, "{}", case.name);
+        let [first, second] = [(); 2].map(|()| rtstruct(&case).map(|(bytes, _)| bytes).ok());
+        assert_eq!(first, second, "{}", case.name);
     }
 }
