@@ -242,6 +242,20 @@ impl Dataset {
     }
 }
 
+impl FromIterator<Element> for Dataset {
+    /// Of elements in any order; of those of one tag the last stays.
+    fn from_iter<I: IntoIterator<Item = Element>>(elements: I) -> Self {
+        let mut elements: Vec<Element> = elements.into_iter().collect();
+        if !elements.is_sorted_by(|a, b| a.tag < b.tag) {
+            elements.reverse();
+            elements.sort_by_key(|element| element.tag);
+            elements.dedup_by_key(|element| element.tag);
+        }
+        elements.shrink_to_fit();
+        Self { elements }
+    }
+}
+
 impl<'a> IntoIterator for &'a Dataset {
     type Item = &'a Element;
     type IntoIter = std::slice::Iter<'a, Element>;

@@ -13,7 +13,9 @@
 
 pub mod dataset;
 pub mod objects;
+pub mod read;
 pub mod series;
+pub mod syntax;
 pub mod tags;
 pub mod uid;
 pub mod valid;

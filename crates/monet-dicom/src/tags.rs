@@ -10,6 +10,10 @@ macro_rules! tags {
 
 tags! {
     TRANSFER_SYNTAX = 0x0002, 0x0010, "Transfer Syntax UID";
+    DIRECTORY_RECORDS = 0x0004, 0x1220, "Directory Record Sequence";
+    RECORD_IN_USE = 0x0004, 0x1410, "Record In-use Flag";
+    RECORD_TYPE = 0x0004, 0x1430, "Directory Record Type";
+    REFERENCED_FILE = 0x0004, 0x1500, "Referenced File ID";
     CHARACTER_SET = 0x0008, 0x0005, "Specific Character Set";
     IMAGE_TYPE = 0x0008, 0x0008, "Image Type";
     SOP_CLASS = 0x0008, 0x0016, "SOP Class UID";
@@ -195,5 +199,6 @@ tags! {
     APPROVAL = 0x300e, 0x0002, "Approval Status";
     SHARED = 0x5200, 0x9229, "Shared Functional Groups Sequence";
     PER_FRAME = 0x5200, 0x9230, "Per-Frame Functional Groups Sequence";
+    EXTENDED_OFFSETS = 0x7fe0, 0x0001, "Extended Offset Table";
     PIXEL_DATA = 0x7fe0, 0x0010, "Pixel Data";
 }

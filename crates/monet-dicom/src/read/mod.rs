@@ -1,0 +1,32 @@
+//! From bytes to [`Dataset`]: a file's header, and where its pixels lie.
+//!
+//! ```text
+//! file, zip entry ─ Source ─▶ preamble, meta ─▶ [inflate] ─▶ elements ─▶ Header ─┐
+//!                                                             Keep ──┘   Source ─┴▶ FrameReader
+//! ```
+//!
+//! Memory holds what [`Keep`] asks for, within limits that stand beside it; never a whole file and
+//! never pixels.
+
+mod cursor;
+pub mod directory;
+mod error;
+mod header;
+mod keep;
+mod parse;
+mod source;
+mod vrs;
+pub mod zip;
+
+#[cfg(test)]
+mod tests;
+
+pub use directory::{FileId, referenced};
+pub use error::ReadError;
+pub use header::{Header, Instance, PixelData, PixelPlace, START, is_dicom, open, read};
+pub use keep::{
+    Keep, MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, MAX_KEPT, MAX_KEPT_OVER_FILE, MAX_SKIPPED,
+    MAX_VALUE,
+};
+pub use parse::Skipped;
+pub use source::{FileSource, Source};

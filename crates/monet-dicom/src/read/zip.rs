@@ -1,0 +1,215 @@
+//! Files in a zip archive, stored or deflated (PKWARE APPNOTE 6.3), each as a [`Source`].
+//!
+//! 1. The end record, in the file's last 64 KiB, says where the central directory lies.
+//! 2. The central directory says each entry's name, sizes and local header.
+//! 3. An entry's bytes follow its local header.
+//!
+//! Nothing is unpacked to disk, and an entry's name is a label and never a path. Checksums are not
+//! compared: an entry is seldom read whole.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::error::ReadError;
+use super::source::{FileSource, Inflated, Source, Window};
+
+/// Most entries of an archive.
+pub const MAX_ENTRIES: u64 = 1 << 17;
+/// Longest central directory.
+pub const MAX_DIRECTORY: u64 = 32 << 20;
+
+const END: [u8; 4] = *b"PK\x05\x06";
+const END_LENGTH: usize = 22;
+const LOCATOR: [u8; 4] = *b"PK\x06\x07";
+const END64: [u8; 4] = *b"PK\x06\x06";
+const CENTRAL: [u8; 4] = *b"PK\x01\x02";
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
+
+/// Whether a file that begins like this is a zip archive.
+#[must_use]
+pub fn is_zip(start: &[u8]) -> bool {
+    start.starts_with(&LOCAL) || start.starts_with(&END)
+}
+
+/// A zip archive.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// A file in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file's name with its folders, as the archive has it.
+    pub name: String,
+    /// The file's length.
+    pub size: u64,
+    compressed: u64,
+    header: u64,
+    method: u16,
+    encrypted: bool,
+}
+
+impl Archive {
+    /// Reads an archive's directory.
+    ///
+    /// # Errors
+    /// [`ReadError::Zip`], [`ReadError::Io`]
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let mut file = FileSource::open(path)?;
+        let entries = entries(&mut file)?;
+        Ok(Self { path: path.to_owned(), entries })
+    }
+
+    /// The files in it; folders are left out.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// An entry's bytes.
+    ///
+    /// # Errors
+    /// [`ReadError::Zip`], [`ReadError::Io`]
+    pub fn source(&self, entry: &Entry) -> Result<Box<dyn Source>, ReadError> {
+        unpack(FileSource::open(&self.path)?, entry)
+    }
+}
+
+/// An entry's bytes in its archive.
+pub(crate) fn unpack<S: Source + 'static>(
+    mut file: S,
+    entry: &Entry,
+) -> Result<Box<dyn Source>, ReadError> {
+    if entry.encrypted {
+        return Err(ReadError::Zip("an entry is encrypted"));
+    }
+    file.seek_to(entry.header)?;
+    let header = bytes::<30, _>(&mut file)?;
+    if header[..4] != LOCAL {
+        return Err(ReadError::Zip("no local header where the directory says one is"));
+    }
+    let names = u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
+    let start = entry.header.checked_add(30 + names);
+    let end = start.and_then(|start| start.checked_add(entry.compressed));
+    let (Some(start), Some(_)) = (start, end.filter(|&end| Some(end) <= file.length())) else {
+        return Err(ReadError::Zip("an entry reaches over the archive's end"));
+    };
+    let window = Window::new(file, start, entry.compressed)?;
+    match entry.method {
+        0 if entry.size == entry.compressed => Ok(Box::new(window)),
+        0 => Err(ReadError::Zip("a stored entry has two lengths")),
+        8 => Ok(Box::new(Inflated::new(window, Some(entry.size)))),
+        _ => Err(ReadError::Zip("an entry is neither stored nor deflated: pack it anew")),
+    }
+}
+
+/// What the central directory lists.
+pub(crate) fn entries(file: &mut dyn Source) -> Result<Vec<Entry>, ReadError> {
+    let (count, length, start) = end_record(file)?;
+    if count > MAX_ENTRIES || length > MAX_DIRECTORY {
+        return Err(ReadError::Zip("more entries than this reader takes"));
+    }
+    let end = start.checked_add(length);
+    if end.is_none_or(|end| Some(end) > file.length()) {
+        return Err(ReadError::Zip("the directory reaches over the archive's end"));
+    }
+    file.seek_to(start)?;
+    let mut directory = file.take(length);
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let entry = entry(&mut directory)?;
+        if !entry.name.ends_with('/') {
+            entries.push(entry);
+        }
+    }
+    entries.shrink_to_fit();
+    Ok(entries)
+}
+
+/// Number of entries, the directory's length, and its place.
+fn end_record(file: &mut dyn Source) -> Result<(u64, u64, u64), ReadError> {
+    const NONE: ReadError = ReadError::Zip("no end record: the archive is cut off");
+    let length = file.length().ok_or(NONE)?;
+    let tail_at = length.saturating_sub(END_LENGTH as u64 + 0xffff);
+    file.seek_to(tail_at)?;
+    let mut tail = Vec::new();
+    file.take(length - tail_at).read_to_end(&mut tail)?;
+    let at = tail.windows(END_LENGTH).rposition(|window| window[..4] == END).ok_or(NONE)?;
+    let end = &tail[at..at + END_LENGTH];
+    let (count, size, start) = (u16_at(end, 10), u32_at(end, 12), u32_at(end, 16));
+    if count != u16::MAX && size != u32::MAX && start != u32::MAX {
+        return Ok((count.into(), size.into(), start.into()));
+    }
+    let locator = at.checked_sub(20).map(|from| &tail[from..at]);
+    match locator {
+        Some(locator) if locator[..4] == LOCATOR => end_record_64(file, u64_at(locator, 8)),
+        // An archive may have exactly that many entries.
+        _ => Ok((count.into(), size.into(), start.into())),
+    }
+}
+
+fn end_record_64(file: &mut dyn Source, at: u64) -> Result<(u64, u64, u64), ReadError> {
+    file.seek_to(at)?;
+    let end = bytes::<56, _>(file)?;
+    if end[..4] != END64 {
+        return Err(ReadError::Zip("no end record of 64 bits where its locator says one is"));
+    }
+    Ok((u64_at(&end, 32), u64_at(&end, 40), u64_at(&end, 48)))
+}
+
+/// The next entry of the central directory.
+fn entry(directory: &mut impl Read) -> Result<Entry, ReadError> {
+    let front = bytes::<46, _>(directory)?;
+    if front[..4] != CENTRAL {
+        return Err(ReadError::Zip("no entry where the directory has one"));
+    }
+    let mut rest = vec![0; usize::from(u16_at(&front, 28))];
+    directory.read_exact(&mut rest)?;
+    let name = String::from_utf8_lossy(&rest).into_owned();
+    let mut extra = vec![0; usize::from(u16_at(&front, 30))];
+    directory.read_exact(&mut extra)?;
+    io::copy(&mut directory.take(u16_at(&front, 32).into()), &mut io::sink())?;
+    // Of the 64-bit field only those numbers are there that do not fit into 32 bits.
+    let mut wide = wide(&extra).chunks_exact(8).map(|number| u64_at(number, 0));
+    let mut number = |at| match u32_at(&front, at) {
+        u32::MAX => wide.next().ok_or(ReadError::Zip("an entry lacks its 64-bit length")),
+        number => Ok(number.into()),
+    };
+    let (size, compressed, header) = (number(24)?, number(20)?, number(42)?);
+    let (method, encrypted) = (u16_at(&front, 10), front[8] & 1 != 0);
+    Ok(Entry { name, size, compressed, header, method, encrypted })
+}
+
+/// The extra field of 64-bit numbers.
+fn wide(mut extra: &[u8]) -> &[u8] {
+    while let Some((front, rest)) = extra.split_at_checked(4) {
+        let length = usize::from(u16_at(front, 2)).min(rest.len());
+        let (field, behind) = rest.split_at(length);
+        if u16_at(front, 0) == 1 {
+            return field;
+        }
+        extra = behind;
+    }
+    &[]
+}
+
+fn bytes<const N: usize, R: Read + ?Sized>(source: &mut R) -> Result<[u8; N], ReadError> {
+    let mut bytes = [0; N];
+    source.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+// The callers' slices are of known lengths.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
