@@ -86,6 +86,7 @@ tags! {
     IMAGE_POSITION = 0x0020, 0x0032, "Image Position (Patient)";
     IMAGE_ORIENTATION = 0x0020, 0x0037, "Image Orientation (Patient)";
     FRAME_OF_REFERENCE = 0x0020, 0x0052, "Frame of Reference UID";
+    LATERALITY = 0x0020, 0x0060, "Laterality";
     TEMPORAL_POSITION = 0x0020, 0x0100, "Temporal Position Identifier";
     POSITION_REFERENCE = 0x0020, 0x1040, "Position Reference Indicator";
     STACK_ID = 0x0020, 0x9056, "Stack ID";
@@ -120,6 +121,7 @@ tags! {
     RESCALE_INTERCEPT = 0x0028, 0x1052, "Rescale Intercept";
     RESCALE_SLOPE = 0x0028, 0x1053, "Rescale Slope";
     LOCATIONS_PRESERVED = 0x0028, 0x135a, "Spatial Locations Preserved";
+    RESCALE_TYPE = 0x0028, 0x1054, "Rescale Type";
     LOSSY = 0x0028, 0x2110, "Lossy Image Compression";
     LOSSY_RATIO = 0x0028, 0x2112, "Lossy Image Compression Ratio";
     LOSSY_METHOD = 0x0028, 0x2114, "Lossy Image Compression Method";

@@ -16,8 +16,10 @@
 //! Nothing here asks the clock or the machine: equal contexts and planes give equal bytes.
 //! [`masks`] is the way back, from objects to planes of labels.
 
+pub mod capture;
 mod codes;
 mod colour;
+mod content;
 mod context;
 mod contours;
 mod error;
@@ -25,6 +27,7 @@ mod groups;
 mod header;
 mod labelmap;
 mod origin;
+pub mod report;
 mod rtstruct;
 mod seg;
 mod segment;

@@ -55,12 +55,12 @@ impl Encoder {
         }
     }
 
-    /// Text of at most so many characters, without what means something else in a value.
+    /// Text of at most so many characters, without what divides values and without controls.
     pub(super) fn encode(&self, text: &str, most: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(text.len());
         for c in text.trim().chars().take(most) {
             match c {
-                '\\' | '=' | '^' => bytes.push(b'_'),
+                '\\' => bytes.push(b'/'),
                 c if c.is_control() => bytes.push(b' '),
                 c if !self.repertoire.has(c) => bytes.push(b'?'),
                 c if self.repertoire == Repertoire::Latin1 => bytes.push(c as u8),

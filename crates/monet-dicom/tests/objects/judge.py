@@ -4,8 +4,11 @@
     judge.py seg FOLDER...        FOLDER holds seg.dcm and what the test expects of it
     judge.py labelmap FOLDER...   labelmap.dcm
     judge.py rtstruct FOLDER...   rtstruct.dcm
+    judge.py report FOLDER...     report.dcm
+    judge.py capture FOLDER...    capture.dcm
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -363,6 +366,64 @@ def rtstruct(folder):
             by_plastimatch(path, expected, source)
 
 
+def near(found, wanted):
+    return len(found) == len(wanted) and numpy.allclose(found, wanted, rtol=1e-12, atol=0)
+
+
+def report(folder):
+    """Numbers of a report: by highdicom, whose reader checks the template, and by dcmqi."""
+    import highdicom
+
+    expected, path = Expected(folder), Path(folder) / "report.dcm"
+    dciodvfy(path)
+    lines = (Path(folder) / "measurements").read_text().splitlines()
+    wanted = [[float(n) for n in line.split("\t")] for line in lines]
+    data = highdicom.sr.srread(path)
+    groups = data.content.get_volumetric_roi_measurement_groups()
+    check(len(groups) == len(wanted), "number of groups")
+    segmentation = pydicom.dcmread(Path(folder) / "seg.dcm", stop_before_pixels=True)
+    for index, (group, numbers) in enumerate(zip(groups, wanted)):
+        found = [(m.name.meaning, m.value, m.unit.value) for m in group.get_measurements()]
+        check(near([value for _, value, _ in found], numbers), f"{found} for {numbers}")
+        check(found[0][0] == "Volume" and found[0][2] == "mm3", "volume")
+        segment = group.reference_type
+        check(segment.value == "121191", f"reference is {segment}")
+        reference = [i for i in group[0].ContentSequence if i.name.value == "121191"][0]
+        reference = reference.ReferencedSOPSequence[0]
+        check(reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID, "segmentation")
+        check(reference.ReferencedSegmentNumber == index + 1, "segment number")
+        described = segmentation.SegmentSequence[index]
+        kind = described.SegmentedPropertyTypeCodeSequence[0]
+        check(group.finding_type.value == kind.CodeValue, "finding")
+        label = expected.segments[index][1]
+        check(group.tracking_identifier == label or not label.isascii(), "tracking identifier")
+    series = data.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    check(series[0].SeriesInstanceUID == segmentation.SeriesInstanceUID, "evidence")
+    print("highdicom agrees")
+    tool = Path(sys.executable).parent / "tid1500reader"
+    with tempfile.TemporaryDirectory() as out:
+        command = [tool, "--inputDICOM", path, "--outputMetadata", out + "/report.json"]
+        ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        check(ran.returncode == 0, "dcmqi: " + ran.stdout[-1500:] + ran.stderr[-1500:])
+        read = json.loads(Path(out, "report.json").read_text(errors="replace"))
+    found = [
+        [float(item["value"]) for item in group["measurementItems"]]
+        for group in read["Measurements"]
+    ]
+    check(len(found) == len(wanted), f"dcmqi's groups: {found}")
+    same = all(near(a, b) for a, b in zip(sorted(found), sorted(wanted)))
+    check(same, f"dcmqi's numbers: {found} for {wanted}")
+    print("dcmqi agrees")
+
+
+def capture(folder):
+    path = Path(folder) / "capture.dcm"
+    dciodvfy(path)
+    data = pydicom.dcmread(path)
+    wanted = numpy.frombuffer((Path(folder) / "picture").read_bytes(), numpy.uint8)
+    check((data.pixel_array.ravel() == wanted).all(), "picture")
+
+
 def main():
     command, folders = globals()[sys.argv[1]], sys.argv[2:]
     faults = []
@@ -370,7 +431,8 @@ def main():
         try:
             command(folder)
         except Exception as fault:
-            traceback.print_exc()
+            if not isinstance(fault, Fault):
+                traceback.print_exc()
             faults.append(f"{folder}: {fault}")
     if faults:
         sys.exit("\n".join(faults))

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cases::Case;
+use monet_dicom::objects::report::{Intensity, Measurement};
 use monet_dicom::objects::{
-    LabelmapWriter, ObjectError, RtstructWriter, SegWriter, Slice, Warning,
+    Kind, LabelmapWriter, ObjectError, RtstructWriter, SegWriter, Segment, Slice, Warning, capture,
+    report,
 };
 
 /// The Python with the judges.
@@ -121,6 +123,54 @@ fn contours_enclose_the_labels() {
             Err(ObjectError::NoFrameOfReference) => return false,
             Err(error) => panic!("{}: {error}", case.name),
         }
+        true
+    });
+}
+
+/// Measurements that no voxel has, but that a reader must find.
+fn measurements(case: &Case) -> Vec<Measurement> {
+    let measured = |(i, segment): (usize, &Segment)| Measurement {
+        value: segment.value,
+        volume: 1234.5678 * i as f64,
+        // The first segment is empty.
+        intensity: (i > 0).then_some(Intensity {
+            mean: 41.123_456_789_012_34,
+            deviation: 1.0 / 3.0,
+            least: -1024.0,
+            largest: 1e6 * i as f64,
+        }),
+    };
+    case.context.segments.iter().enumerate().map(measured).collect()
+}
+
+#[test]
+fn a_report_tells_measurements() {
+    judge_each("report", |case, folder| {
+        let measurements = measurements(case);
+        let file = report::write(&case.context, Kind::Seg, &measurements, Vec::new()).unwrap().0;
+        fs::write(folder.join("report.dcm"), file).unwrap();
+        fs::write(folder.join("seg.dcm"), seg(case).unwrap().0).unwrap();
+        let mut lines = String::new();
+        for measurement in measurements {
+            let mut numbers = vec![measurement.volume];
+            if let Some(Intensity { mean, deviation, least, largest }) = measurement.intensity {
+                numbers.extend([mean, deviation, least, largest]);
+            }
+            let numbers: Vec<String> = numbers.iter().map(f64::to_string).collect();
+            lines += &(numbers.join("\t") + "\n");
+        }
+        fs::write(folder.join("measurements"), lines).unwrap();
+        true
+    });
+}
+
+#[test]
+fn a_capture_is_the_picture() {
+    judge_each("capture", |case, folder| {
+        let picture: Vec<u8> = (0..5 * 7 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        fs::write(folder.join("picture"), &picture).unwrap();
+        let file = capture::write(&case.context, 5, 7, &picture, Vec::new()).unwrap().0;
+        fs::write(folder.join("capture.dcm"), file).unwrap();
         true
     });
 }
