@@ -16,6 +16,9 @@ use crate::tags::{
 /// Most slices of one image.
 pub const MAX_FRAMES: usize = 1 << 16;
 
+/// Segmentation Storage, binary and label map: labels, not intensities.
+const SEGMENTATIONS: [&str; 2] = ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"];
+
 /// What all images of a series say alike.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesKey {
@@ -120,6 +123,10 @@ impl Image {
         if rows == 0 || columns == 0 {
             return Err(Reason::NoImage { class: text(SOP_CLASS), modality: text(MODALITY) });
         }
+        let class = text(SOP_CLASS);
+        if text(MODALITY) == "SEG" || SEGMENTATIONS.contains(&class.as_str()) {
+            return Err(Reason::Segmentation);
+        }
         let image_type: Vec<String> = set.texts(IMAGE_TYPE).map(str::to_owned).collect();
         if image_type.iter().any(|value| value == "MOSAIC") {
             return Err(Reason::Mosaic);
@@ -140,7 +147,7 @@ impl Image {
         let slices = (0..frames).map(|frame| slice(set, frame)).collect::<Result<_, _>>()?;
         Ok(Self {
             key: SeriesKey { study: text(STUDY_UID), series: text(SERIES_UID) },
-            class: text(SOP_CLASS),
+            class,
             instance: text(SOP_INSTANCE),
             modality: text(MODALITY),
             body_part: text(BODY_PART),

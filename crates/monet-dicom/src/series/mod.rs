@@ -7,11 +7,13 @@
 //! 3. [`Stack::shape`] tells how regular a stack is: its step, gaps, tilt.
 
 mod image;
+mod scan;
 mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use image::{DISCRIMINATORS, Image, MAX_FRAMES, Samples, SeriesKey, Slice};
+pub use scan::{MAX_FILES, Place, Scan, ScanError, is_dicom};
 pub use stack::{Member, Shape, Stack, stacks};
 
 use thiserror::Error;
@@ -28,6 +30,9 @@ pub enum Reason {
         /// Modality.
         modality: String,
     },
+    /// Labels of another volume.
+    #[error("a segmentation: labels, not intensities")]
+    Segmentation,
     /// Many slices tiled into one image, whose positions only its maker knows.
     #[error(
         "a mosaic: its slices are tiles of one image, whose positions are not in standard attributes"
