@@ -13,6 +13,7 @@
 
 pub mod dataset;
 pub mod objects;
+pub mod pixels;
 pub mod read;
 pub mod series;
 pub mod syntax;
