@@ -26,6 +26,7 @@ mod error;
 mod groups;
 mod header;
 mod labelmap;
+pub mod masks;
 mod origin;
 pub mod report;
 mod rtstruct;

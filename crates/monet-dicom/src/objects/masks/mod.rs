@@ -1,0 +1,116 @@
+//! The way back: labels of segmentations and structure sets, a plane at a time.
+//!
+//! ```text
+//!  SEG, label map   Frames::new(data set) ─▶ slices in order, each with its frames ─▶ plane(slice)
+//!  RTSTRUCT         Contours::new(data set) ─▶ onto(slices of an image) ─▶ plane(slice)
+//! ```
+//!
+//! A plane holds a number for each pixel: 0 for none, else the segment's number, or for a
+//! structure set the place of the region in its list, from 1. Where segments overlap, the one with
+//! the larger number shows, and the pixels that lost one are counted.
+
+mod fill;
+mod frames;
+mod regions;
+mod text;
+
+pub use frames::{Frames, SliceFrames, Span};
+pub use regions::{Contours, Region, Regions};
+
+use crate::dataset::Tag;
+
+/// Why an object holds no masks that can be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaskError {
+    /// It is another kind of object.
+    #[error("this is no segmentation and no structure set, but SOP class {class}")]
+    Class {
+        /// Its SOP class.
+        class: String,
+    },
+    /// An element that cannot be missing, or has an impossible value.
+    #[error("element {tag} is missing or has a value that makes no sense here")]
+    Element {
+        /// The element.
+        tag: Tag,
+    },
+    /// The groups of frames do not fit the frames.
+    #[error("{frames} frames are declared, and {groups} are described")]
+    FrameCount {
+        /// Number of Frames.
+        frames: u32,
+        /// Items of the Per-frame Functional Groups Sequence.
+        groups: usize,
+    },
+    /// Planes of labels have a byte a pixel.
+    #[error("segment {number} cannot be told in a byte; 255 is the largest number")]
+    Number {
+        /// The segment's number, or of regions their count.
+        number: usize,
+    },
+    /// A plane, or a frame's bytes, of another size.
+    #[error("{found} bytes came, and {expected} were expected")]
+    Size {
+        /// What came.
+        found: usize,
+        /// What was expected.
+        expected: usize,
+    },
+    /// Slices that are not parallel.
+    #[error("frame {frame} lies at an angle to the first, so that they make no stack")]
+    Angle {
+        /// The frame, from 1.
+        frame: usize,
+    },
+    /// A slice that the object has not.
+    #[error("there is no slice {slice}")]
+    NoSlice {
+        /// Its index.
+        slice: usize,
+    },
+}
+
+/// A plane in the patient: of a frame, or of an image's slice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plane {
+    /// Centre of the first pixel, in millimetres (LPS).
+    pub position: [f64; 3],
+    /// Directions of a row and of a column.
+    pub orientation: [f64; 6],
+    /// Millimetres between rows and between columns.
+    pub spacing: [f64; 2],
+}
+
+impl Plane {
+    /// Direction across the plane: the row's × the column's.
+    #[must_use]
+    pub fn normal(&self) -> [f64; 3] {
+        let [a, b, c, d, e, f] = self.orientation;
+        [b * f - c * e, c * d - a * f, a * e - b * d]
+    }
+
+    /// A place in the patient as column and row of the plane.
+    fn pixel(&self, place: [f64; 3]) -> [f64; 2] {
+        let offset: [f64; 3] = std::array::from_fn(|k| place[k] - self.position[k]);
+        let [a, b, c, d, e, f] = self.orientation;
+        let [between_rows, between_columns] = self.spacing;
+        [dot(offset, [a, b, c]) / between_columns, dot(offset, [d, e, f]) / between_rows]
+    }
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Shows a number in a plane where a mask says so; counts the pixels that had another.
+fn show(out: &mut [u8], mask: impl Iterator<Item = bool>, number: u8) -> u64 {
+    let mut overlaps = 0;
+    for (pixel, inside) in out.iter_mut().zip(mask) {
+        if inside {
+            overlaps += u64::from(*pixel != 0 && *pixel != number);
+            *pixel = (*pixel).max(number);
+        }
+    }
+    overlaps
+}
