@@ -6,6 +6,8 @@
     judge.py rtstruct FOLDER...   rtstruct.dcm
     judge.py report FOLDER...     report.dcm
     judge.py capture FOLDER...    capture.dcm
+    judge.py same_frames FILE FOLDER   FOLDER holds what the reader found in a segmentation
+    judge.py same_mask FILE PLANES     PLANES is what the reader found in a structure set
 """
 
 import json
@@ -424,8 +426,39 @@ def capture(folder):
     check((data.pixel_array.ravel() == wanted).all(), "picture")
 
 
+def same_frames(file, folder):
+    """Planes in order of their positions, of the one segment of a segmentation."""
+    data = pydicom.dcmread(file)
+    shared = data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    normal = numpy.cross(*numpy.reshape(shared.ImageOrientationPatient, [2, 3]).astype(float))
+    groups = data.PerFrameFunctionalGroupsSequence
+    positions = [g.PlanePositionSequence[0].ImagePositionPatient for g in groups]
+    positions = numpy.array(positions, float)
+    order = numpy.argsort(positions @ normal)
+    pixels = data.pixel_array.reshape([-1, data.Rows, data.Columns])[order]
+    wanted = 2 * pixels.astype(int) >= data.get("MaximumFractionalValue", 1)
+    found = numpy.frombuffer(Path(folder, "planes").read_bytes(), numpy.uint8)
+    check((found.reshape(wanted.shape) == wanted).all(), "planes")
+    check(wanted.any(), "an empty mask proves nothing")
+    found = numpy.loadtxt(Path(folder, "positions"), ndmin=2)
+    check(numpy.abs(found - positions[order]).max() < 1e-9, "positions")
+
+
+def same_mask(file, planes):
+    import SimpleITK
+
+    image = SimpleITK.ReadImage(file)
+    wanted = SimpleITK.GetArrayFromImage(image) != 0
+    found = numpy.frombuffer(Path(planes).read_bytes(), numpy.uint8).reshape(wanted.shape) != 0
+    same = dice(found, wanted)
+    print(f"{Path(file).name}: Dice {same:.6f}, {(found != wanted).sum()} voxels differ")
+    check(same >= 0.98, f"Dice {same} with {file}")
+
+
 def main():
     command, folders = globals()[sys.argv[1]], sys.argv[2:]
+    if sys.argv[1].startswith("same"):
+        return command(*folders)
     faults = []
     for folder in folders:
         try:

@@ -2,6 +2,7 @@
 //!
 //! `MONET_DICOM_PYTHON` names a Python with the packages that `judge.py` imports.
 
+mod back;
 mod cases;
 mod real;
 

@@ -7,19 +7,27 @@ use super::judge;
 use monet_dicom::objects::{Context, Slice, Source};
 use monet_dicom::{Dataset, Tag, tags};
 
-/// Real series with made up labels; none where this machine has no data.
-pub(crate) fn cases(python: &Path) -> Vec<Case> {
+/// The folder of real data; none where this machine has no data.
+pub(crate) fn folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("MONET_DATA").map_or(beside, PathBuf::from).join("dicom");
     if !folder.is_dir() {
         eprintln!("skipped: no real series at {} (set MONET_DATA)", folder.display());
-        return Vec::new();
+        return None;
     }
-    let series = [("liver_ct", "dcmqi_liver/ct"), ("breast_mr", "ucsf_br06/mr_pe1")];
-    series.into_iter().map(|(name, path)| case(python, name, &folder.join(path))).collect()
+    Some(folder)
 }
 
-fn case(python: &Path, name: &'static str, folder: &Path) -> Case {
+/// Real series with made up labels.
+pub(crate) fn cases(python: &Path) -> Vec<Case> {
+    let Some(folder) = folder() else { return Vec::new() };
+    let series = [("liver_ct", "dcmqi_liver/ct"), ("breast_mr", "ucsf_br06/mr_pe1")];
+    let case = |(name, path)| case(python, name, &folder.join(path)).with_ellipsoids(3);
+    series.into_iter().map(case).collect()
+}
+
+/// A real series, without labels.
+pub(crate) fn case(python: &Path, name: &'static str, folder: &Path) -> Case {
     let dump = judge(python, &["dump", folder.to_str().unwrap()]);
     let mut first = Dataset::new();
     let mut slices = Vec::new();
@@ -57,7 +65,7 @@ fn case(python: &Path, name: &'static str, folder: &Path) -> Case {
         moment: None,
         series_number: None,
     };
-    Case { name, context, planes }.with_ellipsoids(3)
+    Case { name, context, planes }
 }
 
 /// The distance of neighbours, if it is one.

@@ -30,8 +30,8 @@ pub struct Frames {
     pub size: [u16; 2],
     /// Number and name of each segment.
     pub segments: Vec<(u16, String)>,
-    /// The slices along the normal of the first frame; in the order of the file where frames have
-    /// no position.
+    /// The slices along the normal of the first frame; where frames have no position, by their
+    /// place in a stack, or in the order of the file.
     pub slices: Vec<SliceFrames>,
     /// Frame of Reference UID.
     pub frame_of_reference: Option<String>,
@@ -69,6 +69,8 @@ struct Described {
     segment: u16,
     plane: Option<Plane>,
     source: Option<(String, Option<u32>)>,
+    /// In-Stack Position Number.
+    in_stack: Option<u32>,
 }
 
 impl Frames {
@@ -250,7 +252,8 @@ fn described(set: &Dataset, by_segment: bool) -> Result<Vec<Described>, MaskErro
             let uid = image.text(tags::REFERENCED_INSTANCE)?.to_owned();
             Some((uid, image.integer(tags::REFERENCED_FRAME)))
         });
-        Ok(Described { index, segment, plane: plane(&group), source })
+        let in_stack = group(tags::FRAME_CONTENT_SEQUENCE).integer(tags::IN_STACK_POSITION);
+        Ok(Described { index, segment, plane: plane(&group), source, in_stack })
     };
     (0..).zip(items).map(describe).collect()
 }
@@ -263,7 +266,7 @@ fn plane<'a>(group: &impl Fn(Tag) -> &'a Dataset) -> Option<Plane> {
     })
 }
 
-/// Slices of the frames: along the normal, or by source image where frames have no position.
+/// Slices of the frames, in their order.
 fn sorted(frames: Vec<Described>) -> Result<Vec<SliceFrames>, MaskError> {
     let first = frames.iter().map(|frame| frame.plane).next().flatten();
     let placed = first.filter(|_| frames.iter().all(|frame| frame.plane.is_some()));
@@ -278,10 +281,11 @@ fn sorted(frames: Vec<Described>) -> Result<Vec<SliceFrames>, MaskError> {
                 }
                 dot(plane.position, first.normal())
             }
-            // Each source image in the place of its first frame.
-            _ => match &frame.source {
-                Some(source) => *sources.entry(source.clone()).or_insert(at) as f64,
-                None => at as f64,
+            // By the place in a stack, or each source image in the place of its first frame.
+            _ => match (frame.in_stack, &frame.source) {
+                (Some(place), _) => f64::from(place),
+                (None, Some(source)) => *sources.entry(source.clone()).or_insert(at) as f64,
+                (None, None) => at as f64,
             },
         };
         order.push((place, frame));

@@ -18,6 +18,71 @@ pub use frames::{Frames, SliceFrames, Span};
 pub use regions::{Contours, Region, Regions};
 
 use crate::dataset::Tag;
+use crate::read::Keep;
+use crate::tags;
+
+/// Longest contour that is read, in bytes of text.
+const LONGEST_CONTOUR: u32 = 16 << 20;
+
+/// What of an object the reader has to keep for masks, so that one of very many frames fits.
+#[must_use]
+pub fn keep() -> Keep<'static> {
+    const TOP: &[Tag] = &[
+        tags::CHARACTER_SET,
+        tags::SOP_CLASS,
+        tags::SOP_INSTANCE,
+        tags::STUDY_UID,
+        tags::SERIES_UID,
+        tags::FRAME_OF_REFERENCE,
+        tags::FRAMES,
+        tags::ROWS,
+        tags::COLUMNS,
+        tags::BITS_ALLOCATED,
+        tags::PADDING_VALUE,
+        tags::SEGMENTATION_TYPE,
+        tags::SEGMENTS,
+        tags::FRACTIONAL_MAXIMUM,
+        tags::SHARED,
+        tags::PER_FRAME,
+        tags::REFERENCED_FRAMES_OF_REFERENCE,
+        tags::STRUCTURE_SET_ROIS,
+        tags::ROI_CONTOURS,
+    ];
+    const SEQUENCES: &[Tag] = &[
+        tags::SHARED,
+        tags::PER_FRAME,
+        tags::SEGMENTS,
+        tags::REFERENCED_FRAMES_OF_REFERENCE,
+        tags::STRUCTURE_SET_ROIS,
+        tags::ROI_CONTOURS,
+    ];
+    const WITHIN: &[Tag] = &[
+        tags::DERIVATION_IMAGE,
+        tags::SOURCE_IMAGES,
+        tags::REFERENCED_INSTANCE,
+        tags::REFERENCED_FRAME,
+        tags::FRAME_OF_REFERENCE,
+        tags::FRAME_CONTENT_SEQUENCE,
+        tags::IN_STACK_POSITION,
+        tags::PLANE_POSITION,
+        tags::IMAGE_POSITION,
+        tags::PLANE_ORIENTATION,
+        tags::IMAGE_ORIENTATION,
+        tags::PIXEL_MEASURES,
+        tags::PIXEL_SPACING,
+        tags::SEGMENT_IDENTIFICATION,
+        tags::REFERENCED_SEGMENT,
+        tags::SEGMENT_NUMBER,
+        tags::SEGMENT_LABEL,
+        tags::ROI_NUMBER,
+        tags::ROI_NAME,
+        tags::CONTOURS,
+        tags::CONTOUR_TYPE,
+        tags::CONTOUR_DATA,
+        tags::REFERENCED_ROI,
+    ];
+    Keep::all().only(TOP).within(SEQUENCES, WITHIN).values_up_to(LONGEST_CONTOUR)
+}
 
 /// Why an object holds no masks that can be read.
 #[derive(Debug, thiserror::Error)]
