@@ -4,6 +4,7 @@
 
 mod back;
 mod cases;
+mod origin;
 mod real;
 
 use std::fs::{self, File};

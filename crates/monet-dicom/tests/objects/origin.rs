@@ -1,0 +1,172 @@
+//! What objects take over from their source, what they leave out, and what they refuse.
+
+use std::io::Cursor;
+
+use monet_dicom::objects::report::{self, Measurement};
+use monet_dicom::objects::{Context, Kind, ObjectError, SegWriter, Warning, capture};
+use monet_dicom::read::{Keep, read};
+use monet_dicom::{Dataset, Tag, tags};
+
+use super::cases::{self, Case};
+use super::{measurements, rtstruct, seg};
+
+fn parsed(file: Vec<u8>) -> Dataset {
+    read(Box::new(Cursor::new(file)), &Keep::all()).unwrap().header.data
+}
+
+fn case(name: &str) -> Case {
+    cases::made_up().into_iter().find(|case| case.name == name).unwrap()
+}
+
+/// One object of each kind that can be made.
+fn objects(case: &Case) -> Vec<Dataset> {
+    let context = &case.context;
+    let report = report::write(context, Kind::Seg, &measurements(case), Vec::new()).unwrap().0;
+    let capture = capture::write(context, 1, 1, &[1, 2, 3], Vec::new()).unwrap().0;
+    let mut files = vec![seg(case).unwrap().0, report, capture];
+    files.extend(rtstruct(case).ok().map(|(file, _)| file));
+    files.into_iter().map(parsed).collect()
+}
+
+/// A value without its padding; none of an empty one.
+fn value(set: &Dataset, tag: Tag) -> Option<&[u8]> {
+    let bytes = set.bytes(tag)?.trim_ascii_end();
+    Some(bytes.strip_suffix(b"\0").unwrap_or(bytes)).filter(|bytes| !bytes.is_empty())
+}
+
+const PATIENT_AND_STUDY: [Tag; 14] = [
+    tags::CHARACTER_SET,
+    tags::STUDY_DATE,
+    tags::STUDY_TIME,
+    tags::ACCESSION_NUMBER,
+    tags::REFERRING_PHYSICIAN,
+    tags::STUDY_DESCRIPTION,
+    tags::PATIENT_NAME,
+    tags::PATIENT_ID,
+    tags::PATIENT_BIRTH_DATE,
+    tags::PATIENT_SEX,
+    tags::PATIENT_AGE,
+    tags::PATIENT_WEIGHT,
+    tags::STUDY_UID,
+    tags::STUDY_ID,
+];
+
+#[test]
+fn patient_and_study_go_over_as_bytes() {
+    for case in cases::made_up().into_iter().filter(|case| case.name != "ill_formed") {
+        for object in objects(&case) {
+            for tag in PATIENT_AND_STUDY {
+                let source = value(&case.context.source.first, tag);
+                assert_eq!(value(&object, tag), source, "{tag} of {}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn objects_are_told_apart_by_their_uids() {
+    let case = case("plain");
+    let mut uids = std::collections::HashSet::new();
+    for object in objects(&case) {
+        for tag in [tags::SERIES_UID, tags::SOP_INSTANCE] {
+            assert!(uids.insert(object.text(tag).unwrap().to_owned()));
+        }
+        let source = &case.context.source;
+        assert_ne!(object.text(tags::SERIES_UID), source.first.text(tags::SERIES_UID));
+    }
+    let change = |change: fn(&mut Context)| {
+        let mut changed = case.context.clone();
+        change(&mut changed);
+        changed.instance_uid(Kind::Seg)
+    };
+    let changed = [
+        change(|_| {}),
+        change(|context| context.identity.push(1)),
+        change(|context| context.algorithm.sha256.push('0')),
+        change(|context| context.source.slices.truncate(5)),
+        change(|context| context.source.slices[3].frame = Some(2)),
+    ];
+    assert_eq!(changed[0], case.context.instance_uid(Kind::Seg));
+    let different: std::collections::HashSet<_> = changed.iter().collect();
+    assert_eq!(different.len(), changed.len());
+}
+
+#[test]
+fn values_that_break_rules_are_left_out() {
+    let case = case("ill_formed");
+    let (file, warnings) = seg(&case).unwrap();
+    let object = parsed(file);
+    for tag in [tags::PATIENT_BIRTH_DATE, tags::STUDY_TIME, tags::PATIENT_SEX, tags::STUDY_ID] {
+        assert_eq!(object.bytes(tag), Some(&[][..]), "{tag}");
+        assert!(warnings.iter().any(|w| matches!(w, Warning::Invalid { tag: t, .. } if *t == tag)));
+    }
+    for tag in [tags::PATIENT_AGE, tags::PATIENT_WEIGHT, tags::BODY_PART] {
+        assert_eq!(object.get(tag), None, "{tag}");
+    }
+    assert!(warnings.contains(&Warning::Rounded { tag: tags::IMAGE_POSITION }));
+    assert!(warnings.contains(&Warning::NoCodes { value: 2 }));
+}
+
+#[test]
+fn losses_of_the_source_are_those_of_the_object() {
+    for (name, lossy, ratio) in [("plain", "00", None), ("lossy", "01", Some("12.5"))] {
+        let object = parsed(seg(&case(name)).unwrap().0);
+        assert_eq!(object.text(tags::LOSSY), Some(lossy));
+        assert_eq!(object.text(tags::LOSSY_RATIO), ratio);
+        assert_eq!(object.text(tags::LOSSY_METHOD).is_some(), ratio.is_some());
+    }
+}
+
+#[test]
+fn own_text_fits_into_the_source_s_characters() {
+    let label = |name: &str, label: &str| {
+        let mut case = case(name);
+        case.context.segments[0].label = label.into();
+        let (file, warnings) = seg(&case).unwrap();
+        let object = parsed(file);
+        let set = object.text(tags::CHARACTER_SET).unwrap_or_default().to_owned();
+        let label = object.item(tags::SEGMENTS).unwrap().bytes(tags::SEGMENT_LABEL).unwrap();
+        (set, label.trim_ascii_end().to_vec(), warnings.contains(&Warning::Characters))
+    };
+    let expected = |set: &str, label: &[u8], warned| (set.to_owned(), label.to_vec(), warned);
+    assert_eq!(label("plain", "Niere"), expected("", b"Niere", false));
+    assert_eq!(label("plain", "größe"), expected("ISO_IR 192", "größe".as_bytes(), false));
+    assert_eq!(label("latin1", "größe"), expected("ISO_IR 100", b"gr\xf6\xdfe", false));
+    assert_eq!(label("latin1", "肝 a\\b"), expected("ISO_IR 100", b"? a/b", true));
+    assert_eq!(label("kanji", "größe"), expected("", b"gr??e", true));
+}
+
+#[test]
+fn what_cannot_become_an_object_is_refused() {
+    let plain = case("plain");
+    let refused = |change: fn(&mut Context)| {
+        let mut context = plain.context.clone();
+        change(&mut context);
+        SegWriter::new(&context, Cursor::new(Vec::new())).map(|_| ()).unwrap_err()
+    };
+    let blank = refused(|context| {
+        context.source.first.put_text(tags::STUDY_UID, b"UI", "");
+    });
+    assert!(matches!(blank, ObjectError::NoUid { tag } if tag == tags::STUDY_UID));
+    let blank = refused(|context| context.source.slices[1].instance_uid = "1.02".into());
+    assert!(matches!(blank, ObjectError::NoUid { tag } if tag == tags::SOP_INSTANCE));
+    let none = refused(|context| context.segments.clear());
+    assert!(matches!(none, ObjectError::Empty));
+    let twice = refused(|context| context.segments[1].value = 1);
+    assert!(matches!(twice, ObjectError::SegmentValue { value: 1 }));
+
+    let mut writer = SegWriter::new(&plain.context, Cursor::new(Vec::new())).unwrap();
+    let size = writer.push(&[0; 5]).unwrap_err();
+    assert!(matches!(size, ObjectError::PlaneSize { found: 5, expected: 3072 }));
+    let unknown = writer.push(&[77; 3072]).unwrap_err();
+    assert!(matches!(unknown, ObjectError::UnknownValue { value: 77 }));
+    writer.push(&plain.planes[0]).unwrap();
+    let few = writer.finish(Vec::new()).unwrap_err();
+    assert!(matches!(few, ObjectError::PlaneCount { found: 1, expected: 12 }));
+
+    let nonsense = Measurement { value: 1, volume: f64::NAN, intensity: None };
+    let refused = report::write(&plain.context, Kind::Seg, &[nonsense], Vec::new()).unwrap_err();
+    assert!(matches!(refused, ObjectError::Measurement { value: 1 }));
+    let refused = capture::write(&plain.context, 2, 2, &[0; 4], Vec::new()).unwrap_err();
+    assert!(matches!(refused, ObjectError::PictureSize { found: 4, .. }));
+}
