@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `tract` | module `onnx`: packages whose net is an ONNX file, and plans made of them |
 //! | `cli` | the command `monet`; `lean` is another name for it |
+//! | `dicom` | module `dicom`: series as volumes, labels as DICOM objects |
 //! | `desk` | what a device has no use for: predictions and comparisons by the command |
 //!
 //! ```
@@ -54,6 +55,8 @@
 //! ```
 
 pub mod atomic;
+#[cfg(feature = "dicom")]
+pub mod dicom;
 pub mod engine;
 mod host;
 pub mod measure;

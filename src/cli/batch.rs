@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
@@ -12,15 +12,15 @@ use monet::package::table;
 use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
 
-use super::segment::{SegmentArgs, progress_bar, tell};
+use super::segment::{self, SegmentArgs, progress_bar, tell};
 use super::{Outcome, interrupt, nets, reports, terminal};
 
 /// Segments all volumes; a signal ends it within a second.
 ///
 /// # Errors
 /// What concerns all inputs.
-pub(super) fn run(jobs: Vec<FileJob>, args: SegmentArgs) -> Result<Outcome> {
-    let batch = Arc::new(Batch { jobs, args, tally: Mutex::default() });
+pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
+    let batch = Arc::new(Batch { args, jobs: OnceLock::new(), tally: Mutex::default() });
     let work = batch.clone();
     let ended = interrupt::watch(move |interrupted| work.run(interrupted))?;
     ended.unwrap_or_else(|| batch.finish(true))
@@ -40,7 +40,8 @@ fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
 /// the one that watches it.
 struct Batch {
     args: SegmentArgs,
-    jobs: Vec<FileJob>,
+    /// Known once the inputs were looked through.
+    jobs: OnceLock<Vec<FileJob>>,
     tally: Mutex<Tally>,
 }
 
@@ -59,10 +60,14 @@ impl Batch {
     fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         let args = &self.args;
         let mut model = model(args, interrupted)?;
-        let inputs = self.jobs.iter().map(|job| job.input.clone());
+        let jobs = match segment::jobs(args, &model.package().manifest, interrupted) {
+            Err(_) if interrupted.load(Ordering::Relaxed) => return self.finish(true),
+            jobs => jobs?,
+        };
+        let jobs = self.jobs.get_or_init(|| jobs);
+        let inputs = jobs.iter().flat_map(FileJob::inputs);
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
-        let outputs =
-            self.jobs.iter().flat_map(|job| [Some(&job.output), job.preview.as_ref()]).flatten();
+        let outputs = jobs.iter().flat_map(FileJob::outputs);
         reports::guard(
             inputs,
             outputs.chain(&args.stats).chain(&args.label_table).map(PathBuf::as_path),
@@ -70,7 +75,7 @@ impl Batch {
         )?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
-        for job in &self.jobs {
+        for job in jobs {
             match self.segment(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
@@ -113,14 +118,18 @@ impl Batch {
     fn finish(&self, interrupted: bool) -> Result<Outcome> {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
-        let (done, failed, inputs) = (tally.reports.len(), tally.failed, self.jobs.len());
+        let Some(jobs) = self.jobs.get() else {
+            terminal::report(&anyhow!("interrupted before anything was segmented"));
+            return Ok(Outcome::Interrupted);
+        };
+        let (done, failed, inputs) = (tally.reports.len(), tally.failed, jobs.len());
         let figures = match &tally.reports[..] {
             [] => None,
-            [one] if inputs == 1 => self.jobs[0].stats.is_none().then(|| json(one)),
+            [one] if inputs == 1 => jobs[0].stats.is_none().then(|| json(one)),
             all => Some(json(&all)),
         };
         drop(tally);
-        let undone = self.jobs.get(done + failed).filter(|_| interrupted);
+        let undone = jobs.get(done + failed).filter(|_| interrupted);
         if let Some(job) = undone {
             terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
         }

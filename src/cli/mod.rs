@@ -1,9 +1,15 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
 mod batch;
+#[cfg(any(feature = "dicom", feature = "tract"))]
+mod child;
 mod compile;
+#[cfg(feature = "dicom")]
+mod decode;
 #[cfg(feature = "desk")]
 mod desk;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod doctor;
 mod evaluate;
 mod inspect;
@@ -13,6 +19,8 @@ mod profile;
 mod region;
 mod reports;
 mod segment;
+#[cfg(feature = "dicom")]
+mod series;
 mod targets;
 mod terminal;
 
@@ -38,12 +46,17 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Segment(segment::SegmentArgs),
+    #[cfg(feature = "dicom")]
+    Series(series::SeriesArgs),
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
     Profile(profile::ProfileArgs),
     Compile(compile::CompileArgs),
     Doctor(doctor::DoctorArgs),
     Targets(targets::TargetsArgs),
+    #[cfg(feature = "dicom")]
+    #[command(hide = true)]
+    DecodeFrames(decode::DecodeArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -80,12 +93,16 @@ pub(crate) fn run() -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Segment(args) => segment::run(args),
+        #[cfg(feature = "dicom")]
+        Command::Series(args) => series::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Targets(args) => targets::run(&args),
+        #[cfg(feature = "dicom")]
+        Command::DecodeFrames(args) => decode::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use monet::package::Manifest;
 use monet::paths::VolumeName;
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
@@ -22,15 +24,15 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
 
-/// Segment NIfTI volumes slice by slice
+/// Segment volumes slice by slice: NIfTI files, DICOM series
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct SegmentArgs {
-    /// Volumes: .nii, .nii.gz, or .hdr/.img
+    /// Volumes: .nii, .nii.gz, or .hdr/.img; DICOM: a folder, a .zip, a DICOMDIR, or a file
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Label volume to write (.nii or .nii.gz); with several inputs a folder, where each output
-    /// bears its input's name
+    /// Labels to write (.nii or .nii.gz, or of DICOM .dcm); with several inputs a folder, where each
+    /// output bears its input's name
     #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
     /// Model: a package's manifest, or a plan; the embedded hippocampus package when not given
@@ -60,6 +62,9 @@ pub(super) struct SegmentArgs {
     pub(super) force: bool,
     #[command(flatten)]
     part: RegionArgs,
+    #[cfg(feature = "dicom")]
+    #[command(flatten)]
+    dicom: super::dicom::DicomArgs,
     #[command(flatten)]
     pub(super) engine: super::nets::EngineArgs,
     /// Print nothing but errors
@@ -72,11 +77,12 @@ pub(super) struct SegmentArgs {
 /// # Errors
 /// What concerns all inputs; what concerns one of several is reported and counted.
 pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
-    batch::run(jobs(&args)?, args)
+    check(&args)?;
+    batch::run(args)
 }
 
-/// One job an input. With several inputs the figures of all are one report, which is not a job's.
-fn jobs(args: &SegmentArgs) -> Result<Vec<FileJob>> {
+/// What makes no sense, before anything is read.
+fn check(args: &SegmentArgs) -> Result<()> {
     let several = args.inputs.len() > 1;
     ensure!(
         !several || args.output.is_dir(),
@@ -87,30 +93,63 @@ fn jobs(args: &SegmentArgs) -> Result<Vec<FileJob>> {
         !args.preview.as_deref().is_some_and(is_stdout),
         "a preview goes to a file, not to standard output: --preview FILE.png"
     );
-    let stats = args.stats.as_ref().filter(|path| !several && !is_stdout(path));
-    args.inputs
-        .iter()
-        .map(|input| {
-            let name = output_name(input)?;
-            let output =
-                if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
-            let preview = args
-                .preview
-                .as_ref()
-                .map(|path| if several { beside(path, &name) } else { path.clone() });
-            let RegionArgs { accept_any, .. } = args.part;
-            let (input, overwrite, region) = (input.clone(), args.force, args.part.region());
-            Ok(FileJob {
-                input,
-                output,
-                preview,
-                stats: stats.cloned(),
-                overwrite,
-                region,
-                accept_any,
-            })
-        })
-        .collect()
+    #[cfg(feature = "dicom")]
+    ensure!(
+        !args.dicom.any() || args.inputs.iter().any(|input| super::dicom::is_dicom(input)),
+        "--series, --format, --report, --capture and --allow-gaps are for DICOM: none of the inputs \
+         is a folder, an archive or a file of it"
+    );
+    Ok(())
+}
+
+/// One job a volume. With several the figures of all are one report, which is not a job's.
+///
+/// # Errors
+/// An input without a name; DICOM without a series for the model.
+pub(super) fn jobs(
+    args: &SegmentArgs,
+    manifest: &Manifest,
+    interrupted: &AtomicBool,
+) -> Result<Vec<FileJob>> {
+    let several = args.inputs.len() > 1;
+    let mut all = Vec::new();
+    for input in &args.inputs {
+        all.extend(jobs_of(args, input, several, manifest, interrupted)?);
+    }
+    if let [one] = &mut all[..] {
+        one.stats = args.stats.clone().filter(|path| !is_stdout(path));
+    }
+    Ok(all)
+}
+
+fn jobs_of(
+    args: &SegmentArgs,
+    input: &Path,
+    several: bool,
+    manifest: &Manifest,
+    interrupted: &AtomicBool,
+) -> Result<Vec<FileJob>> {
+    let RegionArgs { accept_any, .. } = args.part;
+    let job = FileJob {
+        input: input.to_owned(),
+        output: args.output.clone(),
+        preview: args.preview.clone(),
+        overwrite: args.force,
+        region: args.part.region(),
+        accept_any,
+        ..FileJob::default()
+    };
+    #[cfg(feature = "dicom")]
+    if super::dicom::is_dicom(input) {
+        return args.dicom.jobs(&job, several, manifest, interrupted);
+    }
+    #[cfg(not(feature = "dicom"))]
+    let _ = (manifest, interrupted);
+    let name = output_name(input)?;
+    let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
+    let preview = job.preview.as_ref();
+    let preview = preview.map(|path| if several { beside(path, &name) } else { path.clone() });
+    Ok(vec![FileJob { output, preview, ..job }])
 }
 
 /// The input's file name with an ending that can be written.

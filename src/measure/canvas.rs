@@ -2,6 +2,8 @@
 
 use font8x8::UnicodeFonts;
 
+use crate::Size;
+
 /// An RGB colour.
 pub(super) type Rgb = [u8; 3];
 
@@ -56,15 +58,33 @@ impl Canvas {
         }
     }
 
+    /// The finished picture.
+    pub(super) fn picture(self) -> Picture {
+        Picture { size: Size::new(self.height, self.width), rgb: self.pixels }
+    }
+}
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Its pixels.
+    pub size: Size,
+    /// Row by row, a byte each of red, green and blue.
+    pub rgb: Vec<u8>,
+}
+
+impl Picture {
     /// The picture as a PNG file.
-    pub(super) fn png(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        let Size { height, width } = self.size;
+        let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
-        // Writing to memory cannot fail, and the canvas has as many pixels as it says.
+        // Writing to memory cannot fail, and a canvas has as many pixels as it says.
         let written =
-            encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.pixels));
+            encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.rgb));
         debug_assert!(written.is_ok());
         bytes
     }

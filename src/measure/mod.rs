@@ -18,6 +18,7 @@ mod score;
 mod surface;
 mod timing;
 
+pub use canvas::Picture;
 pub use intensities::{Intensities, IntensityReport};
 pub use label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 pub use labels::{LabelReport, LabelStats};

@@ -6,7 +6,7 @@
 //! from the feet, the patient's right on the left; others with anterior on the left and superior at
 //! the top, where they have such an axis.
 
-use super::canvas::{Canvas, GLYPH, Rgb};
+use super::canvas::{Canvas, GLYPH, Picture, Rgb};
 use super::labels::LabelReport;
 use crate::package::Label;
 use crate::volume::Geometry;
@@ -177,9 +177,9 @@ impl Preview {
         tile.labels.extend(self.subsampling.pick(labels));
     }
 
-    /// The picture as a PNG file, with a title and a legend.
+    /// Draws the picture, with a title and a legend.
     #[must_use]
-    pub fn png(mut self, title: &str, reports: &[LabelReport]) -> Vec<u8> {
+    pub fn draw(mut self, title: &str, reports: &[LabelReport]) -> Picture {
         let kept = if self.labelled.kept.is_empty() {
             &mut self.others.kept
         } else {
@@ -202,7 +202,7 @@ impl Preview {
             view.draw(&mut canvas, [x, y], tile, &self.labels);
         }
         self.legend(&mut canvas, height - legend - MARGIN / 2, reports);
-        canvas.png()
+        canvas.picture()
     }
 
     fn heading(&self, canvas: &mut Canvas, title: &str, [left, right, ..]: [char; 4]) {
@@ -413,7 +413,7 @@ mod tests {
         // High x is the patient's right in RAS, high y anterior.
         (24..30).for_each(|y| (24..30).for_each(|x| marked[y * 32 + x] = 1));
         preview.add(0, &[127; 32 * 32], &marked);
-        let (pixels, width) = decode(&preview.png("title", &[]));
+        let (pixels, width) = decode(&preview.draw("title", &[]).png());
         let at = |i: usize| [i % width, i / width];
         let red: Vec<[usize; 2]> = pixels
             .chunks_exact(3)
@@ -448,7 +448,8 @@ mod tests {
             assert!(
                 !decode(
                     &preview
-                        .png("ä name that is far too long for the picture to hold, really", &[])
+                        .draw("ä name that is far too long for the picture to hold, really", &[])
+                        .png()
                 )
                 .0
                 .is_empty()

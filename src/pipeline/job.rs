@@ -1,13 +1,14 @@
 //! What is to be done with one volume: where it comes from and where its results go.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::PipelineError;
+use super::{Origin, PipelineError, Report};
 use crate::atomic::{self, Staged};
-use crate::measure::Clock;
+use crate::measure::{Clock, Picture};
 use crate::package::{Manifest, table};
 use crate::paths::Paths;
 use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneReader, Region};
@@ -55,6 +56,10 @@ pub struct Job<'a> {
     pub preview: Option<Document<'a>>,
     /// Where the report goes, as JSON.
     pub stats: Option<Document<'a>>,
+    /// What else is made of the result.
+    pub extras: Vec<Extra<'a>>,
+    /// What the report says of a DICOM series.
+    pub origin: Option<Origin>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
     /// The part of the volume that is segmented, as if there were nothing else; outside it there
@@ -77,6 +82,21 @@ pub enum Document<'a> {
     /// Into a buffer of the caller, whose content it replaces.
     Buffer(&'a mut Vec<u8>),
 }
+
+/// A file that is made of a result, and appears together with the label volume's.
+pub struct Extra<'a> {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the report is to have intensities.
+    pub intensities: bool,
+    /// Whether a picture is to be drawn.
+    pub picture: bool,
+    /// Makes the file's bytes of the report, and of the picture if one was drawn.
+    pub make: Box<Make<'a>>,
+}
+
+/// See [`Extra::make`].
+pub type Make<'a> = dyn FnOnce(&Report, Option<&Picture>) -> io::Result<Vec<u8>> + 'a;
 
 /// A document that is complete, and not yet where it is to go.
 pub(super) enum Complete<'a> {
@@ -110,11 +130,19 @@ impl<'a> Job<'a> {
     /// The whole volume, if the package accepts it, without picture and report.
     #[must_use]
     pub fn new(volume: impl PlaneReader + 'a, labels: impl LabelWriter + 'a) -> Self {
+        Self::with(Box::new(volume), Box::new(labels))
+    }
+
+    /// As [`Job::new`], of boxes.
+    #[must_use]
+    pub fn with(volume: Box<dyn PlaneReader + 'a>, labels: Box<dyn LabelWriter + 'a>) -> Self {
         Self {
-            volume: Box::new(volume),
-            labels: Box::new(labels),
+            volume,
+            labels,
             preview: None,
             stats: None,
+            extras: Vec::new(),
+            origin: None,
             overwrite: false,
             region: None,
             accept_any: false,
@@ -127,10 +155,13 @@ impl<'a> Job<'a> {
 /// A job whose volume and results are files.
 #[derive(Debug, Clone, Default)]
 pub struct FileJob {
-    /// The volume: a NIfTI file.
+    /// The volume: a NIfTI file, or where a DICOM series was found.
     pub input: PathBuf,
-    /// The label volume to write, `.nii` or `.nii.gz`.
+    /// The labels to write: `.nii` or `.nii.gz`, or a DICOM object.
     pub output: PathBuf,
+    /// The DICOM series that is the volume; `None` where it is a NIfTI file.
+    #[cfg(feature = "dicom")]
+    pub dicom: Option<crate::dicom::DicomJob>,
     /// A picture to write beside it.
     pub preview: Option<PathBuf>,
     /// A JSON report to write beside it.
@@ -148,10 +179,28 @@ impl FileJob {
     #[must_use]
     pub fn paths(&self) -> Paths {
         let mut paths = Paths::new();
-        paths.read(&self.input);
-        let outputs = [Some(&self.output), self.preview.as_ref(), self.stats.as_ref()];
-        outputs.into_iter().flatten().for_each(|path| paths.write(path));
+        self.inputs().into_iter().for_each(|path| paths.read(path));
+        self.outputs().into_iter().chain(&self.stats).for_each(|path| paths.write(path));
         paths
+    }
+
+    /// The files that it reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        #[cfg(feature = "dicom")]
+        if let Some(dicom) = &self.dicom {
+            return dicom.inputs().collect();
+        }
+        vec![self.input.clone()]
+    }
+
+    /// What it writes, but for the report.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<&PathBuf> {
+        let own = [Some(&self.output), self.preview.as_ref()].into_iter().flatten();
+        #[cfg(feature = "dicom")]
+        let own = own.chain(self.dicom.iter().flat_map(crate::dicom::DicomJob::outputs));
+        own.collect()
     }
 
     /// Opens the volume and begins the label volume, which names the manifest's labels. Set from
@@ -165,9 +214,7 @@ impl FileJob {
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Job<'static>, PipelineError> {
         let clock = Clock::start();
-        let volume = NiftiReader::open(&self.input, Some(interrupted.clone()))?;
-        let names = table::caret_xml(&manifest.labels);
-        let labels = NiftiLabels::create(&self.output, volume.grid(), self.overwrite, &names)?;
+        let job = self.open_volume(manifest, interrupted)?;
         let file = |path: &Option<PathBuf>| path.clone().map(Document::File);
         Ok(Job {
             preview: file(&self.preview),
@@ -177,8 +224,29 @@ impl FileJob {
             accept_any: self.accept_any,
             spool_dir: Some(self.folder().to_owned()),
             clock,
-            ..Job::new(volume, labels)
+            ..job
         })
+    }
+
+    fn open_volume(
+        &self,
+        manifest: &Manifest,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Job<'static>, PipelineError> {
+        #[cfg(feature = "dicom")]
+        if let Some(dicom) = &self.dicom {
+            let (path, overwrite) = (&self.output, self.overwrite);
+            let settings = format!("{:?}", self.region).into_bytes();
+            let mut job = dicom.open(path, overwrite, manifest, &settings, interrupted)?;
+            if self.stats.is_some() {
+                job.origin = Some(dicom.origin(interrupted)?);
+            }
+            return Ok(job);
+        }
+        let volume = NiftiReader::open(&self.input, Some(interrupted.clone()))?;
+        let names = table::caret_xml(&manifest.labels);
+        let labels = NiftiLabels::create(&self.output, volume.grid(), self.overwrite, &names)?;
+        Ok(Job::new(volume, labels))
     }
 
     fn folder(&self) -> &Path {

@@ -20,9 +20,9 @@ mod window;
 
 use thiserror::Error;
 
-pub use job::{Document, FileJob, Job};
+pub use job::{Document, Extra, FileJob, Job, Make};
 pub use model::Model;
-pub use report::{ModelReport, Report};
+pub use report::{Instance, ModelReport, Origin, Report};
 pub use segment::{segment, segment_file};
 
 use crate::engine::EngineError;

@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use super::deferred::DeferredSlices;
 use super::intensities::KeptLabels;
-use super::job::{Complete, Document};
+use super::job::{Complete, Document, Extra};
 use super::stream::Labelled;
 use super::{PipelineError, Report};
-use crate::measure::{self, LabelReport, LabelStats, Preview, Subsampling};
+use crate::atomic::Staged;
+use crate::measure::{self, LabelReport, LabelStats, Picture, Preview, Subsampling};
 use crate::package::Manifest;
 use crate::text::shown;
 use crate::volume::{self, LabelSink, LabelWriter, OutputError, SliceSource, VoxelBox};
@@ -19,6 +20,7 @@ pub(super) struct Places<'a> {
     pub(super) labels: Box<dyn LabelWriter + 'a>,
     pub(super) preview: Option<Document<'a>>,
     pub(super) stats: Option<Document<'a>>,
+    pub(super) extras: Vec<Extra<'a>>,
     /// Whether existing files are replaced.
     pub(super) overwrite: bool,
 }
@@ -30,11 +32,12 @@ pub(super) struct Outputs<'a> {
     deferred: Option<DeferredSlices>,
     preview: Option<Document<'a>>,
     stats: Option<Document<'a>>,
+    extras: Vec<Extra<'a>>,
     overwrite: bool,
     /// The picture's title.
     title: String,
     /// The picture, once it is drawn.
-    picture: Option<Complete<'a>>,
+    picture: Option<Picture>,
 }
 
 /// What takes slices whose labels are settled.
@@ -70,22 +73,24 @@ impl<'a> Outputs<'a> {
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> Result<Self, OutputError> {
-        let Places { labels, preview, stats, overwrite } = places;
+        let Places { labels, preview, stats, extras, overwrite } = places;
         let (geometry, part) = (source.geometry(), source.part());
-        let picture = preview.as_ref().map(|_| Preview::new(geometry, &manifest.labels));
+        let wants_picture = preview.is_some() || extras.iter().any(|extra| extra.picture);
+        let wants_intensities = stats.is_some() || extras.iter().any(|extra| extra.intensities);
+        let picture = wants_picture.then(|| Preview::new(geometry, &manifest.labels));
         let subsampling = picture.as_ref().map(Preview::subsampling);
         let settled = Settled {
             sink: LabelSink::new(labels, source, folder)?,
             stats: LabelStats::new(geometry, &manifest.labels),
             preview: picture,
-            kept: stats.as_ref().map(|_| KeptLabels::new(folder)).transpose()?,
+            kept: wants_intensities.then(|| KeptLabels::new(folder)).transpose()?,
             part,
         };
         let deferred = DeferredSlices::new(manifest, geometry, subsampling, folder)?;
         let name = shown(source.grid().name().file_name().unwrap_or_default()).to_string();
         let whole = part == VoxelBox::whole(source.whole().size);
         let title = if whole { name } else { format!("{name}, a part of it") };
-        Ok(Self { settled, deferred, preview, stats, overwrite, title, picture: None })
+        Ok(Self { settled, deferred, preview, stats, extras, overwrite, title, picture: None })
     }
 
     /// What the labels are called.
@@ -131,20 +136,24 @@ impl<'a> Outputs<'a> {
         Ok(labels)
     }
 
-    /// Completes the picture, if one is wanted.
-    pub(super) fn draw(&mut self, labels: &[LabelReport]) -> Result<(), OutputError> {
-        if let (Some(place), Some(preview)) = (self.preview.take(), self.settled.preview.take()) {
-            self.picture = Some(place.complete(preview.png(&self.title, labels))?);
-        }
-        Ok(())
+    /// Draws the picture, if one is wanted.
+    pub(super) fn draw(&mut self, labels: &[LabelReport]) {
+        let preview = self.settled.preview.take();
+        self.picture = preview.map(|preview| preview.draw(&self.title, labels));
     }
 
     /// Completes everything, and then gives all files their names, the label volume last.
     pub(super) fn finish(self, report: &Report) -> Result<(), OutputError> {
         let json = || measure::json(report).into_bytes();
         let stats = self.stats.map(|place| place.complete(json())).transpose()?;
+        let picture = self.picture.as_ref();
+        let png = self.preview.zip(picture).map(|(place, picture)| place.complete(picture.png()));
         let (mut files, mut buffers) = (Vec::new(), Vec::new());
-        for document in [self.picture, stats].into_iter().flatten() {
+        for Extra { path, make, .. } in self.extras {
+            let made = make(report, picture).and_then(|bytes| Staged::write(&path, &bytes));
+            files.push(made.map_err(|source| OutputError::Write { path, source })?);
+        }
+        for document in [png.transpose()?, stats].into_iter().flatten() {
             match document {
                 Complete::File(staged) => files.push(staged),
                 Complete::Buffer(buffer, content) => buffers.push((buffer, content)),

@@ -52,6 +52,34 @@ pub struct Report {
     pub non_finite_voxels: u64,
     /// What was odd.
     pub warnings: Vec<String>,
+    /// Where the volume comes from, where it is a DICOM series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dicom: Option<Origin>,
+}
+
+/// The DICOM series that a volume is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Origin {
+    /// Study Instance UID.
+    pub study: String,
+    /// Series Instance UID.
+    pub series: String,
+    /// Frame of Reference UID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_of_reference: Option<String>,
+    /// What is odd about the series.
+    pub oddities: Vec<String>,
+    /// Its instances, in the order of their first slices.
+    pub instances: Vec<Instance>,
+}
+
+/// An instance of a DICOM series.
+#[derive(Debug, Clone, Serialize)]
+pub struct Instance {
+    /// SOP Instance UID.
+    pub uid: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
 }
 
 /// Which model made a label volume.

@@ -40,8 +40,8 @@ pub fn segment(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
-    let Job { volume, labels, preview, stats, overwrite, region, accept_any, spool_dir, clock } =
-        job;
+    let Job { volume, labels, preview, stats, extras, origin, .. } = job;
+    let Job { overwrite, region, accept_any, spool_dir, clock, .. } = job;
     let manifest = model.package.manifest.clone();
     let options = SourceOptions {
         orientation: manifest.orientation,
@@ -53,7 +53,7 @@ pub fn segment(
     let beyond = doubtful::accept(volume.grid().name(), accept_any, &manifest, &geometry)?;
     let mut source = SliceSource::new(volume, &options)?;
     let fit = fit(&manifest, &source)?;
-    let places = Places { labels, preview, stats, overwrite };
+    let places = Places { labels, preview, stats, extras, overwrite };
     let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
     let (intensity, warnings) = intensity(&manifest, &mut source, interrupted)?;
     let doubts = Doubts { beyond, intensity: warnings };
@@ -71,11 +71,12 @@ pub fn segment(
     model.engines = engines;
 
     let labels = outputs.labels(&mut source, &manifest, interrupted)?;
-    outputs.draw(&labels)?;
+    outputs.draw(&labels);
     let wall_s = clock.elapsed().as_secs_f64();
     let ran = Ran { threads, engine, wall_s, before_s, stages };
     let read = Read { source: &source, is_part: region.is_some() };
-    let report = report(&manifest, read, outputs.name(), ran, labels, doubts);
+    let report =
+        Report { dicom: origin, ..report(&manifest, read, outputs.name(), ran, labels, doubts) };
     source.verify()?;
     outputs.finish(&report)?;
     Ok(report)
@@ -181,6 +182,7 @@ fn report(
         peak_memory_bytes: measure::peak_memory(),
         non_finite_voxels: source.non_finite(),
         warnings: doubts.warnings(manifest, source, &labels),
+        dicom: None,
         labels,
     }
 }

@@ -145,6 +145,16 @@ pub enum OutputError {
         /// Voxels of the volume.
         expected: usize,
     },
+    /// Slices are not evenly spaced, which the output's format cannot tell.
+    #[error(
+        "{}: its slices are not evenly spaced along one line, which NIfTI cannot tell: write DICOM \
+         (--format seg)",
+        shown(path)
+    )]
+    Uneven {
+        /// The output.
+        path: PathBuf,
+    },
     /// The output cannot be written.
     #[error("{}: cannot be written", shown(path))]
     Write {

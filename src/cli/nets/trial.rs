@@ -8,7 +8,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use monet::onnx::{EngineChoice, Needs, needs};
 use monet::package::Package;
 
 use super::EngineArgs;
+use crate::cli::child;
 
 /// How much longer than on an idle core a trial may take.
 const PATIENCE: u64 = 4;
@@ -80,11 +81,7 @@ impl Trial {
     }
 
     fn ended(&self, size: Size, needs: Needs, stop: &dyn Fn() -> bool) -> Result<()> {
-        let program = std::env::current_exe().context("the path of this program")?;
-        let mut command = Command::new(program);
-        // Signals to this process's group are for this process alone, which ends its trial.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut command = child::command().context("the path of this program")?;
         let mut child = command
             .args(&self.command)
             .arg(format!("--size={size}"))
@@ -155,30 +152,7 @@ pub(super) fn parse(text: &str) -> Result<Needs> {
 }
 
 /// Binds this process, which is a trial, to its bounds, and to the life of the one that started it.
-#[cfg(target_os = "linux")]
 pub(super) fn bind(needs: Needs) -> Result<()> {
-    // SAFETY: PR_SET_PDEATHSIG takes a signal's number and touches no memory.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    for (resource, most) in [
-        (libc::RLIMIT_AS, needs.memory_bytes),
-        (libc::RLIMIT_CPU, needs.seconds),
-        (libc::RLIMIT_CORE, 0),
-    ] {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is this call's own and lives until it returns.
-        ensure!(unsafe { libc::getrlimit(resource, &raw mut limit) } == 0, "limits cannot be told");
-        let most = libc::rlim_t::try_from(most).unwrap_or(libc::rlim_t::MAX).min(limit.rlim_max);
-        limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-        // SAFETY: as above; the call only reads it.
-        let set = unsafe { libc::setrlimit(resource, &raw const limit) };
-        ensure!(set == 0, "limits cannot be set");
-    }
-    Ok(())
-}
-
-/// Elsewhere the other process's patience is the only bound.
-#[cfg(not(target_os = "linux"))]
-#[allow(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
-pub(super) fn bind(_: Needs) -> Result<()> {
-    Ok(())
+    child::bind(needs.memory_bytes)?;
+    child::limit_seconds(needs.seconds)
 }

@@ -2,8 +2,9 @@
 
 use super::Reason;
 use crate::dataset::{Dataset, Tag};
+use crate::syntax::Syntax;
 use crate::tags::{
-    ACQUISITION_NUMBER, B_VALUE, BITS_STORED, BODY_PART, COLUMNS, DIFFUSION_SEQUENCE,
+    ACQUISITION_NUMBER, B_VALUE, BITS_ALLOCATED, BODY_PART, COLUMNS, DIFFUSION_SEQUENCE,
     ECHO_SEQUENCE, ECHO_TIME, EFFECTIVE_ECHO_TIME, FRAME_ACQUISITION_NUMBER,
     FRAME_CONTENT_SEQUENCE, FRAME_OF_REFERENCE, FRAMES, IMAGE_ORIENTATION, IMAGE_POSITION,
     IMAGE_TYPE, INSTANCE_NUMBER, LOSSY, MODALITY, PADDING_LIMIT, PADDING_VALUE, PER_FRAME,
@@ -51,10 +52,12 @@ pub struct Image {
     pub frame_of_reference: Option<String>,
     /// Rows and columns of a slice.
     pub size: [usize; 2],
-    /// Whether samples are signed, and how many of their bits are stored.
+    /// How samples are stored.
     pub samples: Samples,
     /// Whether the pixels were once compressed with loss.
     pub lossy: bool,
+    /// How the pixels are compressed.
+    pub syntax: Syntax,
     /// The image's slices: one, or one for each frame.
     pub slices: Vec<Slice>,
 }
@@ -64,8 +67,8 @@ pub struct Image {
 pub struct Samples {
     /// Whether they are in two's complement.
     pub signed: bool,
-    /// Bits Stored.
-    pub bits: u32,
+    /// Bytes of a sample: of Bits Allocated.
+    pub bytes: usize,
     /// Whether small values are white: Photometric Interpretation is MONOCHROME1.
     pub inverted: bool,
 }
@@ -109,11 +112,11 @@ pub const DISCRIMINATORS: [&str; 5] =
     ["acquisition", "temporal position", "echo time", "b-value", "trigger time"];
 
 impl Image {
-    /// Of a file's data set.
+    /// Of a file's data set and transfer syntax.
     ///
     /// # Errors
     /// Why the file holds no slice of a volume.
-    pub fn new(set: &Dataset) -> Result<Self, Reason> {
+    pub fn new(set: &Dataset, syntax: &Syntax) -> Result<Self, Reason> {
         let text = |tag| set.text(tag).unwrap_or_default().to_owned();
         let (rows, columns): (Option<usize>, Option<usize>) =
             (set.integer(ROWS), set.integer(COLUMNS));
@@ -157,11 +160,12 @@ impl Image {
             size: [rows, columns],
             samples: Samples {
                 signed: set.integer(PIXEL_REPRESENTATION) == Some(1_u16),
-                bits: set.integer(BITS_STORED).unwrap_or(16),
+                bytes: set.integer::<usize>(BITS_ALLOCATED).unwrap_or(16).div_ceil(8),
                 inverted: photometric == "MONOCHROME1",
             },
             lossy: set.text(LOSSY) == Some("01"),
             image_type,
+            syntax: syntax.clone(),
             slices,
         })
     }

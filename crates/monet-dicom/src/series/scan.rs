@@ -149,7 +149,7 @@ impl Scan {
             Ok(instance) if instance.header.data.get(tags::DIRECTORY_RECORDS).is_some() => {
                 self.others += 1;
             }
-            Ok(instance) => match Image::new(&instance.header.data) {
+            Ok(instance) => match Image::new(&instance.header.data, &instance.header.syntax) {
                 _ if instance.header.pixels.is_none() => {
                     let text = |tag| instance.header.data.text(tag).unwrap_or_default().to_owned();
                     let (class, modality) = (text(tags::SOP_CLASS), text(tags::MODALITY));
@@ -193,7 +193,7 @@ const TOP: &[crate::Tag] = &[
     tags::ROWS,
     tags::COLUMNS,
     tags::PIXEL_SPACING,
-    tags::BITS_STORED,
+    tags::BITS_ALLOCATED,
     tags::PIXEL_REPRESENTATION,
     tags::PADDING_VALUE,
     tags::PADDING_LIMIT,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dataset::Dataset;
+use crate::syntax::Syntax;
 use crate::tags;
 
 /// A data set of an axial slice at a height.
@@ -20,13 +21,13 @@ fn axial(instance: u32, z: f64) -> Dataset {
     set.put_u16(tags::SAMPLES_PER_PIXEL, &[1]);
     set.put_u16(tags::ROWS, &[4]);
     set.put_u16(tags::COLUMNS, &[5]);
-    set.put_u16(tags::BITS_STORED, &[12]);
+    set.put_u16(tags::BITS_ALLOCATED, &[16]);
     set.put_u16(tags::PIXEL_REPRESENTATION, &[0]);
     set
 }
 
 fn images(sets: impl IntoIterator<Item = Dataset>) -> Vec<Image> {
-    sets.into_iter().map(|set| Image::new(&set).unwrap()).collect()
+    sets.into_iter().map(|set| Image::new(&set, &Syntax::ExplicitLittle).unwrap()).collect()
 }
 
 /// Axial slices at these heights.
@@ -199,7 +200,7 @@ fn each_frame_has_its_own_place() {
     assert_eq!(images[0].slices[0].spacing, [2.0, 3.0]);
 
     set.put_text(tags::FRAMES, b"IS", "4");
-    assert_eq!(Image::new(&set).unwrap_err(), Reason::NoPositions);
+    assert_eq!(Image::new(&set, &Syntax::ExplicitLittle).unwrap_err(), Reason::NoPositions);
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn what_is_no_slice_of_a_volume_says_why() {
     let refused = |change: &dyn Fn(&mut Dataset)| {
         let mut set = axial(1, 0.0);
         change(&mut set);
-        Image::new(&set).unwrap_err()
+        Image::new(&set, &Syntax::ExplicitLittle).unwrap_err()
     };
     let without = |tag| refused(&move |set: &mut Dataset| drop(set.remove(tag)));
     assert!(matches!(without(tags::ROWS), Reason::NoImage { .. }));
@@ -227,8 +228,14 @@ fn what_is_no_slice_of_a_volume_says_why() {
 fn padding_is_read_by_the_samples_own_sign() {
     let mut set = axial(1, 0.0);
     set.put_bytes(tags::PADDING_VALUE, b"US", (-2000_i16).to_le_bytes());
-    assert_eq!(Image::new(&set).unwrap().slices[0].padding, Some([63536, 63536]));
+    assert_eq!(
+        Image::new(&set, &Syntax::ExplicitLittle).unwrap().slices[0].padding,
+        Some([63536, 63536])
+    );
     set.put_u16(tags::PIXEL_REPRESENTATION, &[1]);
     set.put_bytes(tags::PADDING_LIMIT, b"SS", (-1500_i16).to_le_bytes());
-    assert_eq!(Image::new(&set).unwrap().slices[0].padding, Some([-2000, -1500]));
+    assert_eq!(
+        Image::new(&set, &Syntax::ExplicitLittle).unwrap().slices[0].padding,
+        Some([-2000, -1500])
+    );
 }

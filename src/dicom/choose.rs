@@ -1,0 +1,129 @@
+//! Which of the series at a path a package takes.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::{Oddity, Series};
+use crate::package::{Beyond, Manifest};
+use crate::text::shown;
+
+/// What is wanted of the series at a path.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// The Series Instance UID; any where `None`.
+    pub uid: Option<String>,
+    /// Whether gaps and uneven distances between slices are allowed.
+    pub allow_gaps: bool,
+    /// Whether the package's limits do not count.
+    pub accept_any: bool,
+}
+
+/// Why no series is taken, with each series and what speaks against it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ChoiceError {
+    /// There is no stack of slices.
+    #[error("{}: no series of slices found; `monet series` lists what is there", shown(path))]
+    Nothing {
+        /// Where it was looked.
+        path: PathBuf,
+    },
+    /// No series has the UID.
+    #[error("{}: no series {uid}; there are:\n{list}", shown(path))]
+    Unknown {
+        /// Where it was looked.
+        path: PathBuf,
+        /// The UID that was asked for.
+        uid: String,
+        /// The series that are there, one a line.
+        list: String,
+    },
+    /// None fits the package.
+    #[error(
+        "{}: {package} takes none of the series (--accept-any goes past its limits, --allow-gaps \
+         past gaps):\n{list}",
+        shown(path)
+    )]
+    NoneFits {
+        /// Where it was looked.
+        path: PathBuf,
+        /// The package's name.
+        package: String,
+        /// The series and what speaks against each, one a line.
+        list: String,
+    },
+}
+
+/// What speaks against segmenting a series with a package.
+#[must_use]
+pub fn obstacles(series: &Series, manifest: &Manifest, choice: &Choice) -> Vec<String> {
+    let odd = series.oddities();
+    let mut all: Vec<String> =
+        odd.iter().filter(|odd| odd.obstacle(choice.allow_gaps)).map(ToString::to_string).collect();
+    if !choice.accept_any {
+        let localizer = |odd: &&Oddity| matches!(odd, Oddity::Localizer);
+        all.extend(odd.iter().filter(localizer).map(ToString::to_string));
+        all.extend(beyond(series, manifest).iter().map(ToString::to_string));
+    }
+    all
+}
+
+/// The package's limits that a series does not keep.
+fn beyond(series: &Series, manifest: &Manifest) -> Vec<Beyond> {
+    let Some(accepts) = &manifest.accepts else { return Vec::new() };
+    let mut image_type = String::new();
+    let mut all = accepts.beyond_texts(series.texts(&mut image_type));
+    all.extend(accepts.beyond(&series.geometry_in(manifest.orientation)));
+    all
+}
+
+/// The series that a package takes; all of those that fit.
+///
+/// # Errors
+/// [`ChoiceError`]
+pub fn choose(
+    path: &Path,
+    all: &[Series],
+    manifest: &Manifest,
+    choice: &Choice,
+) -> Result<Vec<Series>, ChoiceError> {
+    let path = || path.to_owned();
+    if all.is_empty() {
+        return Err(ChoiceError::Nothing { path: path() });
+    }
+    let named =
+        |series: &&Series| choice.uid.as_ref().is_none_or(|uid| series.first().key.series == *uid);
+    let named: Vec<&Series> = all.iter().filter(named).collect();
+    if named.is_empty() {
+        let uid = choice.uid.clone().unwrap_or_default();
+        return Err(ChoiceError::Unknown { path: path(), uid, list: list(all.iter(), |_| vec![]) });
+    }
+    let against = |series: &Series| obstacles(series, manifest, choice);
+    let fitting: Vec<Series> =
+        named.iter().filter(|series| against(series).is_empty()).map(|s| (*s).clone()).collect();
+    if fitting.is_empty() {
+        let package = format!("{} {}", manifest.name, manifest.version);
+        return Err(ChoiceError::NoneFits {
+            path: path(),
+            package,
+            list: list(named.into_iter(), against),
+        });
+    }
+    Ok(fitting)
+}
+
+/// Series, one a line, each with what speaks against it.
+#[must_use]
+pub fn list<'a>(
+    series: impl Iterator<Item = &'a Series>,
+    against: impl Fn(&Series) -> Vec<String>,
+) -> String {
+    let line = |series: &Series| {
+        let reasons = against(series);
+        let reasons =
+            if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
+        format!("  {}{reasons}", series.summary())
+    };
+    series.map(line).collect::<Vec<_>>().join("\n")
+}
