@@ -1,5 +1,7 @@
 //! JPEG-LS (ITU-T T.87) of one component, by the crate `pure_jpegls`, behind a look at its header.
 
+use std::borrow::Cow;
+
 use super::error::PixelError;
 use super::format::PixelFormat;
 use super::store;
@@ -17,13 +19,24 @@ pub(super) fn decode(
 ) -> Result<(), PixelError> {
     check(format, data)?;
     let (rows, columns) = (format.rows.into(), format.columns.into());
-    let (samples, ..) =
-        jpegls::decode(data, columns, rows).map_err(|error| damaged(error.to_string()))?;
+    let (samples, ..) = jpegls::decode(&without_fill(data), columns, rows)
+        .map_err(|error| damaged(error.to_string()))?;
     if samples.len() != format.frame_pixels() {
         return Err(damaged("too few samples"));
     }
     store(samples.into_iter().map(u32::from), format, out);
     Ok(())
+}
+
+/// The stream without the fill bytes that may stand before its last marker (T.81, section B.1.1.2),
+/// which the decoder does not know.
+fn without_fill(data: &[u8]) -> Cow<'_, [u8]> {
+    let end = data.windows(2).rposition(|pair| pair == [0xff, 0xd9]).unwrap_or(0);
+    let fill = data[..end].iter().rev().take_while(|&&byte| byte == 0xff).count();
+    match fill {
+        0 => Cow::Borrowed(data),
+        _ => Cow::Owned([&data[..end - fill], &data[end..]].concat()),
+    }
 }
 
 /// Compares the frame header with the file's, before memory is taken for samples. The decoder
