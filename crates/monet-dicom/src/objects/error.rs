@@ -105,6 +105,9 @@ pub enum Warning {
         /// The segment's value.
         value: u8,
     },
+    /// Text beyond ASCII without a character set.
+    #[error("the source has text beyond ASCII and names no character set that is known")]
+    Undeclared,
     /// A text that the source's character set does not have.
     #[error("a text of the package has characters that the source's character set has not")]
     Characters,

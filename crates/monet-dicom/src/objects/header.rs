@@ -3,7 +3,7 @@
 use super::codes::{ACQUISITION, PROCESSING};
 use super::context::{Context, Kind, Slice};
 use super::error::{ObjectError, Warning};
-use super::origin::{Origin, is_ascii};
+use super::origin::Origin;
 use super::text::Encoder;
 use crate::dataset::Dataset;
 use crate::tags;
@@ -31,11 +31,14 @@ pub(super) fn header(context: &Context, kind: Kind) -> Result<Header, ObjectErro
     let mut set = Dataset::new();
     origin.patient_and_study(&mut set);
     let scanner = origin.equipment();
-    let ascii = is_ascii(&set) && scanner.as_ref().is_none_or(is_ascii);
-    let text = Encoder::new(context, ascii);
+    let taken: Vec<&Dataset> = [&set].into_iter().chain(&scanner).collect();
+    let text = Encoder::new(context, &taken);
     text.put_set(&mut set);
     if !text.complete {
         warnings.push(Warning::Characters);
+    }
+    if text.guessed {
+        warnings.push(Warning::Undeclared);
     }
     warnings.append(&mut origin.warnings);
     let moment = moment(context);

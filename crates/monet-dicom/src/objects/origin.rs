@@ -165,15 +165,3 @@ fn code(item: &Dataset) -> Dataset {
     }
     code
 }
-
-/// Whether all text of a data set is ASCII.
-pub(super) fn is_ascii(set: &Dataset) -> bool {
-    use crate::dataset::Value;
-    let text = |vr: &[u8; 2]| matches!(vr, b"LO" | b"SH" | b"PN" | b"ST" | b"LT" | b"UC" | b"UT");
-    set.iter().all(|element| match &element.value {
-        Value::Bytes(bytes) => {
-            !text(&element.vr.0) || bytes.iter().all(|b| b.is_ascii() && *b != 0x1b)
-        }
-        Value::Items(items) => items.iter().all(is_ascii),
-    })
-}

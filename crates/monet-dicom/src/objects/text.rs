@@ -6,17 +6,25 @@
 
 use super::codes::Code;
 use super::context::Context;
-use crate::dataset::{Dataset, Tag};
+use crate::dataset::{Dataset, Tag, Value};
 use crate::tags;
+
+const UNICODE: &str = "ISO_IR 192";
+const LATIN_1: &str = "ISO_IR 100";
+/// Sets of one byte a character (C.12.1.1.2), by their numbers in the registry of ISO.
+const REGISTERED: [&str; 12] =
+    ["13", "100", "101", "109", "110", "126", "127", "138", "144", "148", "166", "203"];
 
 /// Encodes own text.
 #[derive(Debug, Clone)]
 pub(super) struct Encoder {
     /// Specific Character Set (0008,0005) of the object; empty for ASCII.
-    set: Vec<u8>,
+    set: String,
     repertoire: Repertoire,
     /// Whether all own text of the context can be written.
     pub(super) complete: bool,
+    /// Whether the source has text beyond ASCII and does not say of which set.
+    pub(super) guessed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,31 +35,34 @@ enum Repertoire {
 }
 
 impl Encoder {
-    /// For a context whose taken over text is plain ASCII or not.
-    pub(super) fn new(context: &Context, taken_is_ascii: bool) -> Self {
+    /// For a context, and the text that was taken over from its source.
+    pub(super) fn new(context: &Context, taken: &[&Dataset]) -> Self {
         let own = own_text(context);
-        let own_is_ascii = own.iter().all(|text| text.is_ascii());
+        let all = |rule: fn(&[u8]) -> bool| taken.iter().all(|set| all_text(set, rule));
         let source = context.source.first.bytes(tags::CHARACTER_SET).unwrap_or_default();
-        let name = String::from_utf8_lossy(source);
-        let name = name.trim_matches([' ', '\0']);
-        let (set, repertoire) = match name {
-            "" | "ISO_IR 6" if taken_is_ascii && !own_is_ascii => {
-                (b"ISO_IR 192".to_vec(), Repertoire::Unicode)
-            }
-            "ISO_IR 192" => (source.to_vec(), Repertoire::Unicode),
-            "ISO_IR 100" => (source.to_vec(), Repertoire::Latin1),
-            // "ISO_IR 6" is the default, which an empty value means.
-            "ISO_IR 6" => (Vec::new(), Repertoire::Ascii),
-            _ => (source.to_vec(), Repertoire::Ascii),
+        let declared = declared(source);
+        // A set of text that needs none is free to be chosen; text that needs one and has none is
+        // guessed, since an object with such text and no set is refused.
+        let guessed = declared.is_none() && !all(is_plain);
+        let set = match declared {
+            Some(set) => set,
+            None if guessed && !all(|text| std::str::from_utf8(text).is_ok()) => LATIN_1.to_owned(),
+            None if guessed || !own.iter().all(|text| text.is_ascii()) => UNICODE.to_owned(),
+            None => String::new(),
+        };
+        let repertoire = match set.as_str() {
+            UNICODE => Repertoire::Unicode,
+            LATIN_1 => Repertoire::Latin1,
+            _ => Repertoire::Ascii,
         };
         let complete = own.iter().flat_map(|text| text.chars()).all(|c| repertoire.has(c));
-        Self { set, repertoire, complete }
+        Self { set, repertoire, complete, guessed }
     }
 
     /// Adds the character set.
     pub(super) fn put_set(&self, to: &mut Dataset) {
         if !self.set.is_empty() {
-            to.put_bytes(tags::CHARACTER_SET, b"CS", self.set.clone());
+            to.put_text(tags::CHARACTER_SET, b"CS", &self.set);
         }
     }
 
@@ -108,6 +119,41 @@ impl Repertoire {
             Self::Unicode => true,
         }
     }
+}
+
+/// A Specific Character Set as the standard spells it; none of one that says nothing beyond ASCII
+/// or is not known.
+fn declared(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_matches([' ', '\0']);
+    if text.contains('\\') || text.contains("2022") {
+        let known = |term: &str| {
+            let term = term.trim();
+            ["", "GB18030", "GBK"].contains(&term)
+                || ["ISO 2022 IR ", "ISO_IR "].iter().any(|start| term.starts_with(start))
+        };
+        return text.split('\\').all(known).then(|| text.to_owned());
+    }
+    // Scanners write "ISO-IR 100" and the like.
+    let spelled = text.to_ascii_uppercase().replace(['-', '_'], " ");
+    match spelled.strip_prefix("ISO IR ") {
+        Some("192") => Some(UNICODE.to_owned()),
+        Some(number) => REGISTERED.contains(&number).then(|| format!("ISO_IR {number}")),
+        None => ["GB18030", "GBK"].contains(&text).then(|| text.to_owned()),
+    }
+}
+
+/// Whether all text of a data set keeps to a rule.
+fn all_text(set: &Dataset, rule: fn(&[u8]) -> bool) -> bool {
+    let is_text = |vr: &[u8; 2]| matches!(vr, b"LO" | b"SH" | b"PN" | b"ST");
+    set.iter().all(|element| match &element.value {
+        Value::Bytes(bytes) => !is_text(&element.vr.0) || rule(bytes),
+        Value::Items(items) => items.iter().all(|item| all_text(item, rule)),
+    })
+}
+
+/// Whether text needs no character set.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii() && *byte != 0x1b)
 }
 
 /// All text of a context that is not the source's.

@@ -165,6 +165,7 @@ pub(crate) fn made_up() -> Vec<Case> {
     cases.push(no_frame_of_reference());
     cases.push(bare());
     cases.push(latin1());
+    cases.push(undeclared());
     cases.push(utf8());
     cases.push(kanji());
     cases.push(ill_formed());
@@ -249,6 +250,13 @@ fn latin1() -> Case {
     put(&mut case, tags::CHARACTER_SET, b"CS", b"ISO_IR 100");
     put(&mut case, tags::PATIENT_NAME, b"PN", b"M\xfcller^J\xf6rg");
     case.context.segments[0].label = "Niere (groß)".into();
+    case
+}
+
+/// A name beyond ASCII in a file that names no character set.
+fn undeclared() -> Case {
+    let mut case = stack("undeclared", 16, 16, &heights(4, 2.5)).with_ellipsoids(2);
+    put(&mut case, tags::PATIENT_NAME, b"PN", b"M\xfcller^J\xf6rg");
     case
 }
 

@@ -57,6 +57,9 @@ fn patient_and_study_go_over_as_bytes() {
         for object in objects(&case) {
             for tag in PATIENT_AND_STUDY {
                 let source = value(&case.context.source.first, tag);
+                if (case.name, tag) == ("undeclared", tags::CHARACTER_SET) {
+                    continue;
+                }
                 assert_eq!(value(&object, tag), source, "{tag} of {}", case.name);
             }
         }
@@ -134,6 +137,29 @@ fn own_text_fits_into_the_source_s_characters() {
     assert_eq!(label("latin1", "größe"), expected("ISO_IR 100", b"gr\xf6\xdfe", false));
     assert_eq!(label("latin1", "肝 a\\b"), expected("ISO_IR 100", b"? a/b", true));
     assert_eq!(label("kanji", "größe"), expected("", b"gr??e", true));
+}
+
+#[test]
+fn a_character_set_is_spelled_as_it_should_be() {
+    let found = |set: &str, name: &[u8]| {
+        let mut case = case("plain");
+        case.context.source.first.put_text(tags::CHARACTER_SET, b"CS", set);
+        case.context.source.first.put_bytes(tags::PATIENT_NAME, b"PN", name);
+        let (file, warnings) = seg(&case).unwrap();
+        let object = parsed(file);
+        assert_eq!(value(&object, tags::PATIENT_NAME), Some(name));
+        let set = value(&object, tags::CHARACTER_SET).unwrap_or_default();
+        (String::from_utf8(set.to_vec()).unwrap(), warnings.contains(&Warning::Undeclared))
+    };
+    let latin1 = b"M\xfcller";
+    assert_eq!(found("ISO-IR 100", latin1), ("ISO_IR 100".into(), false));
+    assert_eq!(found("ISO_IR 144", latin1), ("ISO_IR 144".into(), false));
+    assert_eq!(found("", latin1), ("ISO_IR 100".into(), true));
+    assert_eq!(found("latin-1", latin1), ("ISO_IR 100".into(), true));
+    assert_eq!(found("ISO_IR 6", "Müller".as_bytes()), ("ISO_IR 192".into(), true));
+    assert_eq!(found("ISO_IR 6", b"Mueller"), (String::new(), false));
+    let two = "ISO_IR 100\\ISO 2022 IR 87";
+    assert_eq!(found(two, latin1), (two.into(), false));
 }
 
 #[test]

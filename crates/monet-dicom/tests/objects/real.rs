@@ -18,12 +18,19 @@ pub(crate) fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// Real series: names, and folders beside each other. The first are small.
+pub(crate) const ALL: [(&str, &str); 4] = [
+    ("liver_ct", "dcmqi_liver/ct"),
+    ("hippocampus_mr", "hippocampus_mr/study1"),
+    ("breast_mr", "ucsf_br06/mr_pe1"),
+    ("abdomen_ct", "crlm_ct_1006/series"),
+];
+
 /// Real series with made up labels.
-pub(crate) fn cases(python: &Path) -> Vec<Case> {
+pub(crate) fn cases(python: &Path, series: &[(&'static str, &str)]) -> Vec<Case> {
     let Some(folder) = folder() else { return Vec::new() };
-    let series = [("liver_ct", "dcmqi_liver/ct"), ("breast_mr", "ucsf_br06/mr_pe1")];
-    let case = |(name, path)| case(python, name, &folder.join(path)).with_ellipsoids(3);
-    series.into_iter().map(case).collect()
+    let case = |&(name, path): &(_, &str)| case(python, name, &folder.join(path));
+    series.iter().map(|series| case(series).with_ellipsoids(3)).collect()
 }
 
 /// A real series, without labels.

@@ -12,6 +12,8 @@
 mod fill;
 mod frames;
 mod regions;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use frames::{Frames, SliceFrames, Span};
