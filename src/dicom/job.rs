@@ -80,6 +80,13 @@ impl DicomJob {
             }
         };
         let mut job = Job::with(Box::new(reader), labels);
+        // Not the folder's name, which may be the patient's.
+        let image = self.series.first();
+        let number = image.number.map_or(String::new(), |number| format!(" series {number}"));
+        job.title = Some(format!(
+            "{}{number}, {} {}, research use only",
+            image.modality, manifest.name, manifest.version
+        ));
         if let Some(path) = &self.report {
             let kind = if self.form == Some(Form::Labelmap) { Kind::Labelmap } else { Kind::Seg };
             job.extras.push(measurements(path, context()?, kind));

@@ -60,6 +60,8 @@ pub struct Job<'a> {
     pub extras: Vec<Extra<'a>>,
     /// What the report says of a DICOM series.
     pub origin: Option<Origin>,
+    /// The picture's title, where it is not to be the volume's name.
+    pub title: Option<String>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
     /// The part of the volume that is segmented, as if there were nothing else; outside it there
@@ -143,6 +145,7 @@ impl<'a> Job<'a> {
             stats: None,
             extras: Vec::new(),
             origin: None,
+            title: None,
             overwrite: false,
             region: None,
             accept_any: false,

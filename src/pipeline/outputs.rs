@@ -21,6 +21,8 @@ pub(super) struct Places<'a> {
     pub(super) preview: Option<Document<'a>>,
     pub(super) stats: Option<Document<'a>>,
     pub(super) extras: Vec<Extra<'a>>,
+    /// The picture's title, where it is not to be the volume's name.
+    pub(super) title: Option<String>,
     /// Whether existing files are replaced.
     pub(super) overwrite: bool,
 }
@@ -73,7 +75,7 @@ impl<'a> Outputs<'a> {
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> Result<Self, OutputError> {
-        let Places { labels, preview, stats, extras, overwrite } = places;
+        let Places { labels, preview, stats, extras, title, overwrite } = places;
         let (geometry, part) = (source.geometry(), source.part());
         let wants_picture = preview.is_some() || extras.iter().any(|extra| extra.picture);
         let wants_intensities = stats.is_some() || extras.iter().any(|extra| extra.intensities);
@@ -87,7 +89,8 @@ impl<'a> Outputs<'a> {
             part,
         };
         let deferred = DeferredSlices::new(manifest, geometry, subsampling, folder)?;
-        let name = shown(source.grid().name().file_name().unwrap_or_default()).to_string();
+        let name = || shown(source.grid().name().file_name().unwrap_or_default()).to_string();
+        let name = title.unwrap_or_else(name);
         let whole = part == VoxelBox::whole(source.whole().size);
         let title = if whole { name } else { format!("{name}, a part of it") };
         Ok(Self { settled, deferred, preview, stats, extras, overwrite, title, picture: None })

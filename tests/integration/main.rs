@@ -14,6 +14,8 @@ use monet_testing::{stderr, text};
 // One volume, from file to file.
 #[cfg(feature = "tract")]
 mod accepts;
+#[cfg(all(feature = "dicom", feature = "tract"))]
+mod dicom;
 #[cfg(feature = "tract")]
 mod doubtful;
 #[cfg(feature = "tract")]

@@ -1,0 +1,468 @@
+//! DICOM series in, DICOM objects and NIfTI out: made series with every oddity, and real ones.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use monet::dicom::format::write::{Syntax, Writer};
+use monet::dicom::format::{Dataset, tags};
+use monet::measure::LabelVolume;
+use monet::package::Normalise;
+use monet_testing::{judges, package, skip, stderr, text};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::monet;
+
+const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+/// Rows and columns of a made slice: no multiple of 8 pixels.
+const ROWS: usize = 5;
+const COLUMNS: usize = 7;
+
+/// A slice of a made CT.
+#[derive(Clone)]
+struct Slice {
+    series: u32,
+    instance: u32,
+    position: [f64; 3],
+    orientation: [f64; 6],
+    slope: f64,
+    intercept: f64,
+    samples: Vec<i16>,
+    /// Elements besides.
+    more: Vec<(monet::dicom::format::Tag, [u8; 2], String)>,
+}
+
+impl Slice {
+    /// The k-th axial slice of series 1, at 1 mm, as the net wants it: values in Hounsfield units from -1000 up.
+    fn axial(k: u32) -> Self {
+        let samples = (0..ROWS * COLUMNS).map(|i| ((i * 37 + k as usize * 11) % 200) as i16 * 10);
+        Self {
+            series: 1,
+            instance: k,
+            position: [-3.0, -20.0, f64::from(k)],
+            orientation: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            slope: 1.0,
+            intercept: -1000.0,
+            samples: samples.collect(),
+            more: Vec::new(),
+        }
+    }
+
+    fn data_set(&self) -> Dataset {
+        let list = |numbers: &[f64]| {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\\")
+        };
+        let mut set = Dataset::new();
+        for (tag, vr, value) in [
+            (tags::IMAGE_TYPE, b"CS", "ORIGINAL\\PRIMARY\\AXIAL".to_owned()),
+            (tags::SOP_CLASS, b"UI", CT.to_owned()),
+            (tags::SOP_INSTANCE, b"UI", format!("1.2.{}.{}", self.series, self.instance)),
+            (tags::MODALITY, b"CS", "CT".to_owned()),
+            (tags::PATIENT_NAME, b"PN", "Doe^Jane".to_owned()),
+            (tags::STUDY_UID, b"UI", "1.2.3".to_owned()),
+            (tags::SERIES_UID, b"UI", format!("1.2.3.{}", self.series)),
+            (tags::SERIES_NUMBER, b"IS", self.series.to_string()),
+            (tags::INSTANCE_NUMBER, b"IS", self.instance.to_string()),
+            (tags::IMAGE_POSITION, b"DS", list(&self.position)),
+            (tags::IMAGE_ORIENTATION, b"DS", list(&self.orientation)),
+            (tags::FRAME_OF_REFERENCE, b"UI", "1.2.4".to_owned()),
+            (tags::PHOTOMETRIC, b"CS", "MONOCHROME2".to_owned()),
+            (tags::PIXEL_SPACING, b"DS", "1\\1".to_owned()),
+            (tags::SLICE_THICKNESS, b"DS", "1".to_owned()),
+            (tags::RESCALE_INTERCEPT, b"DS", self.intercept.to_string()),
+            (tags::RESCALE_SLOPE, b"DS", self.slope.to_string()),
+        ] {
+            set.put_text(tag, vr, value);
+        }
+        for (tag, number) in [
+            (tags::SAMPLES_PER_PIXEL, 1),
+            (tags::ROWS, ROWS as u16),
+            (tags::COLUMNS, COLUMNS as u16),
+            (tags::BITS_ALLOCATED, 16),
+            (tags::BITS_STORED, 16),
+            (tags::HIGH_BIT, 15),
+            (tags::PIXEL_REPRESENTATION, 1),
+        ] {
+            set.put_u16(tag, &[number]);
+        }
+        for (tag, vr, value) in &self.more {
+            set.put_text(*tag, vr, value);
+        }
+        let samples: Vec<u8> = self.samples.iter().flat_map(|n| n.to_le_bytes()).collect();
+        set.put_bytes(tags::PIXEL_DATA, b"OW", samples);
+        set
+    }
+
+    fn write(&self, path: &Path) {
+        let set = self.data_set();
+        let instance = set.text(tags::SOP_INSTANCE).unwrap_or_default().to_owned();
+        let file = fs::File::create(path).unwrap();
+        let mut writer = Writer::file(file, Syntax::Explicit, CT, &instance).unwrap();
+        writer.elements(&set).unwrap();
+        writer.finish().unwrap();
+    }
+}
+
+/// A folder with slices, in files whose names say nothing of the order, and a package that labels
+/// what is brighter than 0 HU.
+struct Made {
+    folder: tempfile::TempDir,
+    package: PathBuf,
+}
+
+impl Made {
+    fn new(slices: &[Slice]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        let normalise = Normalise::Window { low: -1000.0, high: 1000.0 };
+        let package = package::threshold_package(folder.path(), 1, normalise);
+        for (i, slice) in slices.iter().enumerate() {
+            slice.write(&folder.path().join(format!("in/{:03}", (i * 7919) % 1000)));
+        }
+        Self { folder, package }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn segment(&self, output: &str, more: &[&str]) -> std::process::Output {
+        let (input, output) = (self.path("in"), self.path(output));
+        let args = ["segment", text(&input), "-o", text(&output), "--model", text(&self.package)];
+        monet(&[&args[..], &["--force", "--quiet"], more].concat())
+    }
+
+    /// The labels as NIfTI: the bytes behind the header, in the order of the file.
+    fn labels(&self, more: &[&str]) -> Vec<u8> {
+        let ran = self.segment("labels.nii", more);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let file = fs::read(self.path("labels.nii")).unwrap();
+        let offset = f32::from_le_bytes(file[108..112].try_into().unwrap()) as usize;
+        file[offset..].to_vec()
+    }
+
+    fn series(&self, more: &[&str]) -> Value {
+        let input = self.path("in");
+        let args = ["series", text(&input), "--json", "--model", text(&self.package)];
+        let ran = monet(&[&args[..], more].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        serde_json::from_slice(&ran.stdout).unwrap()
+    }
+
+    fn refused(&self, more: &[&str], expected: &str) {
+        let ran = self.segment("refused.dcm", more);
+        let message = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(1), "{message}");
+        assert!(message.contains(expected), "expected {expected:?}: {message}");
+        assert!(!self.path("refused.dcm").exists());
+    }
+}
+
+/// What the package says of slices: 1 where a value is above 0 HU.
+fn expected(slices: &[Slice]) -> Vec<u8> {
+    let label = |slice: &Slice, sample: i16| {
+        u8::from(f64::from(sample) * slice.slope + slice.intercept > 0.0)
+    };
+    slices.iter().flat_map(|s| s.samples.iter().map(move |n| label(s, *n))).collect()
+}
+
+fn stack(count: u32) -> Vec<Slice> {
+    (0..count).map(Slice::axial).collect()
+}
+
+#[test]
+fn slices_come_in_the_order_of_their_positions_and_scaled_one_by_one() {
+    let mut slices = stack(6);
+    for (k, slice) in slices.iter_mut().enumerate() {
+        slice.instance = 100 - k as u32;
+        slice.slope = 1.0 + k as f64 / 2.0;
+        slice.intercept = -1000.0 - 100.0 * k as f64;
+    }
+    let made = Made::new(&slices);
+    assert_eq!(made.labels(&[]), expected(&slices));
+}
+
+#[test]
+fn objects_hold_the_labels_and_the_same_run_gives_the_same_bytes() {
+    let made = Made::new(&stack(6));
+    let extras = [text(&made.path("r.dcm")).to_owned(), text(&made.path("c.dcm")).to_owned()];
+    let more = ["--report", extras[0].as_str(), "--capture", extras[1].as_str()];
+    for format in ["seg", "labelmap", "rtstruct"] {
+        let extra = if format == "rtstruct" { &[][..] } else { &more[..] };
+        let run = |output: &str| {
+            let ran = made.segment(output, &[&["--format", format], extra].concat());
+            assert!(ran.status.success(), "{format}: {}", stderr(&ran));
+            fs::read(made.path(output)).unwrap()
+        };
+        let one = run("one.dcm");
+        assert!(one == run("two.dcm"), "{format}");
+        assert_eq!(&one[128..132], b"DICM");
+        assert!(one.windows(8).any(|w| w == b"Doe^Jane"), "the patient's name goes over");
+    }
+    for name in ["r.dcm", "c.dcm"] {
+        assert_eq!(&fs::read(made.path(name)).unwrap()[128..132], b"DICM");
+    }
+}
+
+#[test]
+fn figures_name_the_input_and_no_patient() {
+    let made = Made::new(&stack(3));
+    let stats = made.path("s.json");
+    let ran = made.segment("o.dcm", &["--stats", text(&stats)]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let text = fs::read_to_string(stats).unwrap();
+    assert!(!text.contains("Doe") && !stderr(&ran).contains("Doe"));
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["dicom"]["series"], "1.2.3.1");
+    assert_eq!(report["dicom"]["instances"].as_array().unwrap().len(), 3);
+    assert_eq!(report["dicom"]["instances"][0]["uid"], "1.2.1.0");
+    assert!(report["labels"][0]["intensity"]["min"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn gaps_are_refused_by_name_and_segmented_when_allowed() {
+    let slices: Vec<Slice> =
+        stack(9).into_iter().filter(|s| ![3, 4].contains(&s.instance)).collect();
+    let made = Made::new(&slices);
+    made.refused(&[], "2 slices are missing");
+    let ran = made.segment("gaps.dcm", &["--allow-gaps"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let ran = made.segment("gaps.nii", &["--allow-gaps"]);
+    assert!(stderr(&ran).contains("NIfTI cannot tell"), "{}", stderr(&ran));
+    assert_eq!(made.series(&[])["stacks"][0]["oddities"][0]["kind"], "gap");
+}
+
+#[test]
+fn a_tilted_series_becomes_a_sheared_volume() {
+    let mut slices = stack(6);
+    slices.iter_mut().for_each(|s| s.position[1] += s.position[2] * 0.2);
+    let made = Made::new(&slices);
+    assert_eq!(made.labels(&[]), expected(&slices));
+    let listed = made.series(&[]);
+    assert_eq!(listed["stacks"][0]["oddities"][0]["kind"], "tilt");
+    let file = fs::read(made.path("labels.nii")).unwrap();
+    let real = |at: usize| f32::from_le_bytes(file[at..at + 4].try_into().unwrap());
+    // The sform's second row: its third column holds the shear, in millimetres to anterior.
+    assert!((real(296 + 8) - -0.2).abs() < 1e-5, "{}", real(296 + 8));
+}
+
+#[test]
+fn several_series_are_listed_and_one_is_named() {
+    let mut slices = stack(4);
+    let others = stack(4).into_iter().map(|s| Slice { series: 2, intercept: -500.0, ..s });
+    let others: Vec<Slice> = others.collect();
+    slices.extend(others.clone());
+    let made = Made::new(&slices);
+    made.refused(&[], "2 series fit the model");
+    made.refused(&["--series", "9.9"], "no series 9.9");
+    assert_eq!(made.labels(&["--series", "1.2.3.2"]), expected(&others));
+    fs::create_dir(made.path("out")).unwrap();
+    let ran = made.segment("out", &[]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(fs::read_dir(made.path("out")).unwrap().count(), 2);
+}
+
+#[test]
+fn what_lies_at_one_place_is_told_apart_or_refused() {
+    let mut slices = stack(4);
+    for slice in stack(4) {
+        let echo = |text: &str| vec![(tags::ECHO_TIME, *b"DS", text.to_owned())];
+        slices[slice.instance as usize].more = echo("5");
+        let instance = 10 + slice.instance;
+        slices.push(Slice { instance, more: echo("9"), ..slice });
+    }
+    let made = Made::new(&slices);
+    let listed = made.series(&[]);
+    assert_eq!(listed["stacks"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["stacks"][1]["told_apart_by"][0][0], "echo time");
+
+    let twice: Vec<Slice> =
+        stack(4).into_iter().chain([Slice { instance: 77, ..Slice::axial(2) }]).collect();
+    Made::new(&twice).refused(&[], "1 slices lie where others lie");
+}
+
+#[test]
+fn what_the_package_does_not_accept_is_refused_with_both_figures() {
+    let made = Made::new(&stack(4));
+    let manifest = fs::read_to_string(&made.package).unwrap();
+    let limits = "[accepts]\nmodality = [\"MR\"]\nslices = [10, 20]\n\
+                  series = [{ attribute = \"image-type\", none = [\"AXIAL\"] }]\n\n[normalise]";
+    fs::write(&made.package, manifest.replace("[normalise]", limits)).unwrap();
+    made.refused(&[], "modality \"CT\", expected MR");
+    made.refused(&[], "4 slices, expected 10 to 20");
+    made.refused(&[], "expected not AXIAL");
+    assert_eq!(made.labels(&["--accept-any"]), expected(&stack(4)));
+    assert_eq!(made.series(&[])["stacks"][0]["accepted"], false);
+}
+
+#[test]
+fn localizers_mosaics_and_reports_are_passed_over() {
+    let mut slices = stack(5);
+    let kind = |text: &str| vec![(tags::IMAGE_TYPE, *b"CS", text.to_owned())];
+    slices[0].more = kind("ORIGINAL\\PRIMARY\\LOCALIZER");
+    slices[1].more = kind("ORIGINAL\\PRIMARY\\M\\MOSAIC");
+    let made = Made::new(&slices);
+    fs::write(made.path("in/notes.txt"), "no DICOM").unwrap();
+    assert_eq!(made.labels(&[]), expected(&slices[2..]));
+    let listed = made.series(&[]);
+    assert_eq!(listed["other_files"], 1);
+    assert!(listed["passed_over"][0]["reason"].as_str().unwrap().contains("mosaic"));
+}
+
+#[test]
+fn without_identifiers_labels_are_nifti_and_no_object() {
+    let mut slices = stack(3);
+    slices.iter_mut().for_each(|s| s.more.push((tags::STUDY_UID, *b"UI", String::new())));
+    let made = Made::new(&slices);
+    assert_eq!(made.labels(&[]), expected(&slices));
+    made.refused(&[], "no valid UID");
+}
+
+#[test]
+fn padding_counts_as_air() {
+    let mut slices = stack(3);
+    for slice in &mut slices {
+        slice.samples[0] = -32768;
+        slice.samples[1] = 32767;
+        slice.more.push((tags::PADDING_VALUE, *b"SS", String::new()));
+    }
+    let made = Made::new(&slices);
+    for (i, slice) in slices.iter().enumerate() {
+        let mut set = slice.data_set();
+        set.put_bytes(tags::PADDING_VALUE, b"SS", 32767_i16.to_le_bytes());
+        let file = fs::File::create(made.path(&format!("in/{:03}", (i * 7919) % 1000))).unwrap();
+        let uid = set.text(tags::SOP_INSTANCE).unwrap().to_owned();
+        let mut writer = Writer::file(file, Syntax::Explicit, CT, &uid).unwrap();
+        writer.elements(&set).unwrap();
+        writer.finish().unwrap();
+    }
+    let mut want = expected(&slices);
+    (0..3).for_each(|k| want[k * ROWS * COLUMNS + 1] = 0);
+    assert_eq!(made.labels(&[]), want);
+}
+
+#[test]
+fn a_truncated_file_is_an_error_that_names_it() {
+    let made = Made::new(&stack(3));
+    let file = made.path("in/919");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 20]).unwrap();
+    made.refused(&[], "919");
+}
+
+#[test]
+fn an_output_never_meets_an_input() {
+    let made = Made::new(&stack(3));
+    let (input, file) = (made.path("in"), made.path("in/919"));
+    let before = fs::read(&file).unwrap();
+    let ran = monet(&[
+        "segment",
+        text(&input),
+        "-o",
+        text(&file),
+        "--force",
+        "--model",
+        text(&made.package),
+    ]);
+    assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// The labels of a series are those of its slices, whatever their orientation, direction and
+    /// number.
+    #[test]
+    fn labels_lie_on_their_voxels(
+        count in 1_u32..9,
+        axes in prop::sample::select(vec![
+            [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            [0.0, 1.0, 0.0, 0.0, 0.0, -1.0],
+            [1.0, 0.0, 0.0, 0.0, 0.0, -1.0],
+            [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0],
+            [0.6, 0.8, 0.0, -0.8, 0.6, 0.0],
+        ]),
+        reversed in any::<bool>(),
+    ) {
+        let [a, b, c, d, e, f] = axes;
+        let normal = [b * f - c * e, c * d - a * f, a * e - b * d];
+        let mut slices = stack(count);
+        for (k, slice) in slices.iter_mut().enumerate() {
+            let along = if reversed { -(k as f64) } else { k as f64 };
+            slice.orientation = axes;
+            slice.position = normal.map(|n| 10.0 + n * along);
+        }
+        let made = Made::new(&slices);
+        if reversed {
+            slices.reverse();
+        }
+        prop_assert_eq!(made.labels(&[]), expected(&slices));
+    }
+}
+
+/// A folder of real DICOM data.
+fn real(name: &str) -> Option<PathBuf> {
+    let folder = judges::real_data()?.join("dicom").join(name);
+    if !folder.is_dir() {
+        skip(&format!("no real data at {}", folder.display()));
+        return None;
+    }
+    Some(folder)
+}
+
+#[test]
+fn a_series_gives_the_labels_of_the_same_volume_as_nifti() {
+    let Some(folder) = real("sts001/MR_T1") else { return };
+    let out = tempfile::tempdir().unwrap();
+    let (dicom, nifti) = (out.path().join("d.nii"), out.path().join("n.nii"));
+    let image = folder.join("MR_T1_image.nii.gz");
+    let model = monet_testing::root().join("models/sarcoma.int8.toml");
+    for (input, output) in [(&folder, &dicom), (&image, &nifti)] {
+        let args = ["segment", text(input), "-o", text(output), "--model", text(&model)];
+        let ran = monet(&[&args[..], &["--threads", "2"]].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+    }
+    // Hundredths of a millimetre.
+    let points = |path: &Path| -> BTreeSet<[i64; 3]> {
+        let volume = LabelVolume::read(path).unwrap();
+        let [width, height, slices] = volume.geometry().size;
+        let all = (0..width * height * slices)
+            .map(|i| [i % width, i / width % height, i / width / height]);
+        let labelled = all.filter(|at| volume.label(*at) > 0);
+        let affine = volume.geometry().affine;
+        labelled
+            .map(|at| affine.apply(at.map(|n| n as f64)).map(|mm| (mm * 100.0).round() as i64))
+            .collect()
+    };
+    let (a, b) = (points(&dicom), points(&nifti));
+    assert!(a.len() > 100_000, "{}", a.len());
+    assert!(a == b, "{} and {} labelled voxels", a.len(), b.len());
+}
+
+#[test]
+fn a_zip_archive_and_its_folder_give_the_same() {
+    let Some(folder) = real("hippocampus_mr") else { return };
+    let out = tempfile::tempdir().unwrap();
+    let zip = out.path().join("study.zip");
+    let script = "import shutil, sys; shutil.make_archive(sys.argv[1], 'zip', sys.argv[2])";
+    let base = out.path().join("study");
+    let made = monet_testing::run("python3", &["-c", script, text(&base), text(&folder)]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let labels = |input: &Path, name: &str| {
+        let folder = out.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let ran = monet(&["segment", text(input), "-o", text(&folder), "--quiet"]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let mut files: Vec<Vec<u8>> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+            .collect();
+        files.sort();
+        files
+    };
+    let (a, b) = (labels(&folder, "a"), labels(&zip, "b"));
+    assert_eq!(a.len(), 3);
+    assert!(a == b);
+}
