@@ -1,8 +1,8 @@
 //! What a segmentation becomes: DICOM objects that say where they come from.
 //!
 //! ```text
-//!             ┌─ SegWriter ──────── binary segmentation: a frame a slice and segment, one bit a pixel
-//!  Context    ├─ LabelmapWriter ─── label map segmentation: a frame a slice, one byte a pixel
+//!             ┌─ SegWriter ──────── binary segmentation: a frame a slice and segment, bits
+//!  Context    ├─ LabelmapWriter ─── label map segmentation: a frame a slice, bytes
 //!  planes     │
 //!             ├─ report::write ──── measurement report (TID 1500) on the segments
 //!             └─ capture::write ─── a picture

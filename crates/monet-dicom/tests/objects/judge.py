@@ -112,7 +112,8 @@ def by_pydicom(path, expected):
             for found_bytes, text in [(where, line[3]), (turned, line[4])]:
                 text = text.replace("\\\\", "\\")
                 if all(len(number) <= 16 for number in text.split("\\")):
-                    check(found_bytes.rstrip(b" ") == text.rstrip(" ").encode(), f"{found_bytes} for {text}")
+                    same = found_bytes.rstrip(b" ") == text.rstrip(" ").encode()
+                    check(same, f"{found_bytes} for {text}")
         else:
             check("PlanePositionSequence" not in groups, "a position without frame of reference")
         if label_map:
@@ -259,7 +260,8 @@ def by_even_odd(path, expected):
             points = numpy.reshape(numpy.array(contour.ContourData, float), [-1, 3])
             check(len(points) == contour.NumberOfContourPoints, "number of contour points")
             image = contour.ContourImageSequence[0]
-            slice_ = place[image.ReferencedSOPInstanceUID, int(image.get("ReferencedFrameNumber", 0))]
+            frame = int(image.get("ReferencedFrameNumber", 0))
+            slice_ = place[image.ReferencedSOPInstanceUID, frame]
             column, row, off = in_pixels(expected, slice_, points)
             check(off < 0.001, f"a contour is {off} mm off its slice")
             filled = skimage.draw.polygon(row, column, expected.size[1:])
