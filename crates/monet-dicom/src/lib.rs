@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 pub mod dataset;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod objects;
 pub mod pixels;
 pub mod read;
