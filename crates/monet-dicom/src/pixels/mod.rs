@@ -19,6 +19,8 @@ mod jpeg2000;
 mod jpegls;
 mod rle;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use error::PixelError;
 pub use format::{MAX_FRAME_BYTES, MAX_FRAMES, Photometric, PixelFormat};
@@ -29,17 +31,20 @@ use std::io::Read;
 
 use crate::syntax::Syntax;
 
+const JPEG_LS: bool = cfg!(feature = "jpegls");
+const JPEG_2000: bool = cfg!(feature = "jpeg2000");
+
 /// Whether [`decode`] knows a syntax in this build.
 #[must_use]
 pub fn is_supported(syntax: &Syntax) -> bool {
     match syntax {
         Syntax::Other(_) => false,
-        Syntax::JpegLs | Syntax::JpegLsNear => cfg!(feature = "jpegls"),
+        Syntax::JpegLs | Syntax::JpegLsNear => JPEG_LS,
         Syntax::Jpeg2000Lossless
         | Syntax::Jpeg2000
         | Syntax::Htj2kLossless
         | Syntax::Htj2kLosslessRpcl
-        | Syntax::Htj2k => cfg!(feature = "jpeg2000"),
+        | Syntax::Htj2k => JPEG_2000,
         _ => true,
     }
 }

@@ -3,6 +3,7 @@
 judge.py files                  lists the files of pydicom's own test set
 judge.py dump OUT [values] < names   of the n-th file: OUT/n.elements, OUT/n.values, OUT/n.error
 judge.py htj2k KIND FROM TO     encodes a file as HTJ2K: lossless, rpcl, lossy
+judge.py directory NAME        lists the files that a DICOMDIR names
 judge.py pack OUT NAME...       writes a zip archive, entries stored and deflated in turn
 """
 
@@ -94,6 +95,13 @@ def dump(out, whole):
         open(base + ".values", "wb").write(found)
 
 
+def directory(name):
+    for record in pydicom.dcmread(name).DirectoryRecordSequence:
+        path = record.get("ReferencedFileID")
+        if path:
+            print("/".join([path] if isinstance(path, str) else path))
+
+
 def pack(out, names):
     with zipfile.ZipFile(out, "w") as archive:
         for n, name in enumerate(names):
@@ -125,5 +133,7 @@ if __name__ == "__main__":
         dump(rest[0], "values" in rest)
     elif command == "htj2k":
         htj2k(*rest)
+    elif command == "directory":
+        directory(*rest)
     elif command == "pack":
         pack(rest[0], rest[1:])

@@ -6,6 +6,7 @@
 mod compare;
 mod encoders;
 mod known;
+mod media;
 mod real;
 
 use std::path::{Path, PathBuf};
