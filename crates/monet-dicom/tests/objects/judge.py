@@ -292,6 +292,9 @@ def by_rt_utils(path, expected, folder):
 def by_plastimatch(path, expected, source):
     import SimpleITK
 
+    if shutil.which("plastimatch") is None:
+        print("skipped: plastimatch is not installed (Debian: plastimatch)")
+        return
     with tempfile.TemporaryDirectory() as folder:
         command = ["plastimatch", "convert", "--input", path, "--referenced-ct", source]
         command += ["--output-ss-img", folder + "/sets.nrrd", "--output-ss-list", folder + "/list"]

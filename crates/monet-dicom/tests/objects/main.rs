@@ -1,4 +1,5 @@
-//! Objects are judged by programs that nobody here wrote: dciodvfy, pydicom, highdicom, dcmqi.
+//! Objects are judged by programs that nobody here wrote: dciodvfy, pydicom, highdicom, dcmqi,
+//! rt-utils, plastimatch.
 //!
 //! `MONET_DICOM_PYTHON` names a Python with the packages that `judge.py` imports.
 
@@ -23,7 +24,7 @@ use monet_dicom::objects::{
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        eprintln!("skipped: MONET_DICOM_PYTHON names no Python with pydicom, highdicom and dcmqi");
+        eprintln!("skipped: MONET_DICOM_PYTHON names no Python with highdicom, dcmqi, rt-utils");
     }
     python
 }
