@@ -87,14 +87,14 @@ impl<'a> Origin<'a> {
     /// Patient and study.
     pub(super) fn patient_and_study(&mut self, to: &mut Dataset) {
         self.take(PATIENT_AND_STUDY, to);
-        let removed = to.text(tags::IDENTITY_REMOVED) == Some("YES");
-        let methods = self.source.items(tags::DEIDENTIFICATION_CODES);
-        if removed && !methods.is_empty() {
-            to.put_items(tags::DEIDENTIFICATION_CODES, methods.iter().map(code).collect());
-        }
+        let methods = self.source.items(tags::DEIDENTIFICATION_CODES).iter();
+        let methods: Vec<Dataset> = methods.filter_map(|item| self.code(item)).collect();
         // Whoever says that the identity was removed must say how (C.7.1.1).
         if to.bytes(tags::DEIDENTIFICATION_METHOD).is_none() && methods.is_empty() {
             to.remove(tags::IDENTITY_REMOVED);
+        }
+        if to.text(tags::IDENTITY_REMOVED) == Some("YES") && !methods.is_empty() {
+            to.put_items(tags::DEIDENTIFICATION_CODES, methods);
         }
     }
 
@@ -153,15 +153,17 @@ impl<'a> Origin<'a> {
         };
         valid && self.source.text(tag).is_some_and(|text| one_of.contains(&text))
     }
-}
 
-/// A code, without what else an item may hold.
-fn code(item: &Dataset) -> Dataset {
-    let mut code = Dataset::new();
-    for (tag, vr) in
-        [(tags::CODE_VALUE, b"SH"), (tags::CODE_SCHEME, b"SH"), (tags::CODE_MEANING, b"LO")]
-    {
-        code.put_bytes(tag, vr, item.bytes(tag).unwrap_or_default());
+    /// A code, without what else an item may hold; none where a part is missing or not valid.
+    fn code(&self, item: &Dataset) -> Option<Dataset> {
+        let mut code = Dataset::new();
+        for (tag, vr) in
+            [(tags::CODE_VALUE, b"SH"), (tags::CODE_SCHEME, b"SH"), (tags::CODE_MEANING, b"LO")]
+        {
+            let bytes = item.bytes(tag).filter(|bytes| !bytes.trim_ascii().is_empty())?;
+            let valid = valid::value(crate::Vr(*vr), bytes, self.characters);
+            code.put_bytes(tag, vr, Some(bytes).filter(|_| valid)?);
+        }
+        Some(code)
     }
-    code
 }

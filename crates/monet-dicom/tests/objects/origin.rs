@@ -111,6 +111,29 @@ fn values_that_break_rules_are_left_out() {
 }
 
 #[test]
+fn a_removed_identity_is_said_with_its_method() {
+    let removed = |method: &str, code: &str| {
+        let mut case = case("plain");
+        let first = &mut case.context.source.first;
+        first.put_text(tags::IDENTITY_REMOVED, b"CS", "YES");
+        first.put_text(tags::DEIDENTIFICATION_METHOD, b"LO", method);
+        let mut item = Dataset::new();
+        item.put_text(tags::CODE_VALUE, b"SH", code);
+        item.put_text(tags::CODE_SCHEME, b"SH", "DCM");
+        item.put_text(tags::CODE_MEANING, b"LO", "Basic");
+        first.put_items(tags::DEIDENTIFICATION_CODES, vec![item]);
+        let object = parsed(seg(&case).unwrap().0);
+        let said = object.text(tags::IDENTITY_REMOVED).is_some();
+        (said, object.text(tags::DEIDENTIFICATION_METHOD).is_some()) == (true, !method.is_empty())
+            && object.items(tags::DEIDENTIFICATION_CODES).len() == usize::from(code == "113100")
+    };
+    assert!(removed("by hand", "113100") && removed("", "113100"));
+    assert!(removed("by hand", "a code\nof two lines"));
+    // Neither a method nor a code.
+    assert!(!removed("", "a code of very many characters"));
+}
+
+#[test]
 fn losses_of_the_source_are_those_of_the_object() {
     for (name, lossy, ratio) in [("plain", "00", None), ("lossy", "01", Some("12.5"))] {
         let object = parsed(seg(&case(name)).unwrap().0);
