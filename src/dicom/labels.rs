@@ -46,6 +46,13 @@ impl DicomLabels {
         if !overwrite && path.exists() {
             return Err(OutputError::Exists { path: path.to_owned() });
         }
+        // What makes an object impossible is told before any work.
+        let nowhere = || io::Cursor::new(Vec::new());
+        match form {
+            Form::Seg | Form::Labelmap => SegWriter::new(&context, nowhere()).map(drop),
+            Form::Rtstruct => RtstructWriter::new(&context, nowhere()).map(drop),
+        }
+        .map_err(|error| failed(path, object(error)))?;
         let file = tempfile::tempfile_in(atomic::folder(path));
         let planes = BufWriter::new(file.map_err(|e| failed(path, e))?);
         Ok(Self { path: path.to_owned(), form, context, planes })
