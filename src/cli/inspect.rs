@@ -96,10 +96,7 @@ fn text(package: &Package, net: &Summary) -> String {
     line("labels", labels.join(", "));
     line(
         "slices",
-        format!(
-            "{} orientation, {:?}, {:?}",
-            manifest.orientation, manifest.normalise, manifest.fit
-        ),
+        format!("{} orientation, {}, {}", manifest.orientation, manifest.normalise, manifest.fit),
     );
     for limit in manifest.accepts.iter().flat_map(|accepts| accepts.describe(manifest.orientation))
     {

@@ -1,4 +1,4 @@
-//! `monet targets`: the device profiles.
+//! `monet targets`: the boards.
 
 use std::ffi::OsString;
 
@@ -15,7 +15,7 @@ Examples:
   monet targets raspberry-pi-4
   monet targets --detect --json";
 
-/// List the device profiles, show one, or find the one nearest to this machine
+/// List the boards, show one, or find the one nearest to this machine
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TargetsArgs {
@@ -66,7 +66,7 @@ pub(super) fn run(args: &TargetsArgs) -> Result<Outcome> {
 fn list(targets: &[Target]) -> String {
     let mut out = format!(
         "{:<17} {:<13} {:>5} {:>6}  {:<13} {:>8} {:>10} {:>10} {:>10}\n",
-        "name", "core", "cores", "GHz", "kernel", "GMAC/s", "ceiling MB", "slice ms", "volume s"
+        "name", "core", "cores", "GHz", "kernel", "GMAC/s", "ceiling MB", "budget ms", "budget s"
     );
     for t in targets {
         out += &format!(
@@ -82,9 +82,9 @@ fn list(targets: &[Target]) -> String {
             t.budget.volume_s
         );
     }
-    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Budgets: a \
-        256x256 slice of the full-size MoNet on\n\
-           one core, and 150 of them on all cores.\n"
+    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the memory \
+           that an\nintegrator grants to monet. Budgets: the most that may be taken by a 256x256 \
+           slice of the\nfull-size MoNet on one core, and by 150 of them on all cores.\n"
 }
 
 fn one(t: &Target) -> String {

@@ -1,5 +1,7 @@
 //! The tables of a manifest.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::SIZE_STEP;
@@ -98,6 +100,19 @@ pub enum Normalise {
     },
 }
 
+impl fmt::Display for Normalise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Window { low, high } => write!(f, "intensities {low} to {high}"),
+            Self::Percentiles { low, high } => write!(f, "percentiles {low} to {high}"),
+            Self::ForegroundPercentiles { low, high } => {
+                write!(f, "percentiles {low} to {high} of the foreground")
+            }
+            Self::ZScore { clip } => write!(f, "mean 0 and deviation 1, clipped at {clip}"),
+        }
+    }
+}
+
 /// How a slice is brought to the net's size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -110,6 +125,15 @@ pub enum FitRule {
     },
     /// The whole field of view is resized to the net's size.
     Resize,
+}
+
+impl fmt::Display for FitRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pad { spacing: [x, y] } => write!(f, "padded at {x} x {y} mm"),
+            Self::Resize => write!(f, "resized to the net's size"),
+        }
+    }
 }
 
 /// How the net's output becomes labels.

@@ -62,7 +62,13 @@ fn around(modalities: &[String], grids: &[Geometry]) -> Accepts {
         modalities.iter().filter_map(|name| code(name)).map(str::to_owned).collect();
     modality.sort();
     modality.dedup();
-    Accepts { modality, series: Vec::new(), extent: Some(extent), spacing: Some(spacing), slices: Some(slices) }
+    Accepts {
+        modality,
+        series: Vec::new(),
+        extent: Some(extent),
+        spacing: Some(spacing),
+        slices: Some(slices),
+    }
 }
 
 fn ends(values: impl Iterator<Item = f64>) -> Limits<f64> {
