@@ -23,6 +23,8 @@ use crate::write::{Syntax, Writer};
 const SYNTAX: Syntax = Syntax::Implicit;
 /// What a study is to a structure set that refers to it (C.8.8.5).
 const STUDY: &str = "1.2.840.10008.3.1.2.3.1";
+/// No place and no step is farther, in millimetres.
+const FARTHEST: f64 = 1e6;
 /// How far text may move a vertex, in pixels.
 const PRECISION: f64 = 2e-4;
 
@@ -229,7 +231,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(slice: &Slice) -> Option<Self> {
-        let position = parsed(&slice.position)?.try_into().ok()?;
+        let position: [f64; 3] = parsed(&slice.position)?.try_into().ok()?;
         let orientation: [f64; 6] = parsed(&slice.orientation)?.try_into().ok()?;
         let [between_rows, between_columns]: [f64; 2] = parsed(&slice.spacing)?.try_into().ok()?;
         let [a, b, c, d, e, f] = orientation;
@@ -238,9 +240,10 @@ impl Place {
             [d, e, f].map(|cosine| cosine * between_rows),
         ];
         let least = between_rows.min(between_columns);
-        let positive = least > 0.0;
+        let all = [&position[..], &orientation, &[between_rows, between_columns]].concat();
+        let possible = least > 0.0 && all.iter().all(|number| number.abs() <= FARTHEST);
         let digits = (-(least * PRECISION).log10()).ceil().clamp(0.0, 8.0) as usize;
-        positive.then_some(Self { position, steps, digits })
+        possible.then_some(Self { position, steps, digits })
     }
 
     /// A place of the plane in the patient, as text.

@@ -4,6 +4,7 @@ use monet_dicom::objects::{Algorithm, Code, Context, Segment, Slice, Source};
 use monet_dicom::{Dataset, Tag, tags};
 
 /// A stack and its labels.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) context: Context,

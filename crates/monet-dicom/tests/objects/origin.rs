@@ -1,11 +1,13 @@
 //! What objects take over from their source, what they leave out, and what they refuse.
 
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use monet_dicom::objects::report::{self, Measurement};
 use monet_dicom::objects::{Context, Kind, ObjectError, SegWriter, Warning, capture};
 use monet_dicom::read::{Keep, read};
 use monet_dicom::{Dataset, Tag, tags};
+use proptest::prelude::*;
 
 use super::cases::{self, Case};
 use super::{measurements, rtstruct, seg};
@@ -184,6 +186,35 @@ fn a_character_set_is_spelled_as_it_should_be() {
     let two = "ISO_IR 100\\ISO 2022 IR 87";
     assert_eq!(found(two, latin1), (two.into(), false));
 }
+
+proptest! {
+    /// Whatever a source holds, an object of it can be read, or is refused.
+    #[test]
+    fn nonsense_in_a_source_does_no_harm(
+        tag in prop::sample::select(&PATIENT_AND_STUDY[..]),
+        value in prop::collection::vec(any::<u8>(), 0..70),
+        place in "[-+]?[0-9]{0,20}[.]?[0-9]{0,20}(e[-+]?[0-9]{1,3})?",
+        field in 0..4,
+    ) {
+        let mut case = SMALL.clone();
+        case.context.source.first.put_bytes(tag, b"UN", value);
+        let slice = &mut case.context.source.slices[0];
+        match field {
+            0 => slice.position = format!("{place}\\0\\{place}").into_bytes(),
+            1 => slice.spacing = format!("{place}\\1").into_bytes(),
+            2 => slice.orientation = format!("1\\0\\0\\0\\{place}\\0").into_bytes(),
+            _ => slice.thickness = place.into_bytes(),
+        }
+        if let Ok((file, _)) = seg(&case) {
+            parsed(file);
+        }
+        if let Ok((file, _)) = rtstruct(&case) {
+            parsed(file);
+        }
+    }
+}
+
+static SMALL: LazyLock<Case> = LazyLock::new(|| case("odd_size"));
 
 #[test]
 fn what_cannot_become_an_object_is_refused() {
