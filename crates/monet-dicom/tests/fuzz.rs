@@ -5,7 +5,7 @@
 //! `MONET_DICOM_PYTHON` adds pydicom's small files as seeds. What fails is left in the temporary
 //! folder.
 //!
-//! Decoders of other makers (JPEG-LS, JPEG 2000) may panic: the command runs them in a process of
+//! Decoders of other makers (JPEG-LS, HTJ2K) may panic: the command runs them in a process of
 //! their own. They are therefore run where a panic is caught, and their panics are counted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -28,6 +28,8 @@ use monet_dicom::syntax::Syntax;
 const HEADER: usize = 16 << 20;
 /// Most memory of a frame that this crate decodes, for a byte of its samples, and beside.
 const OWN: (usize, usize) = (4, 1 << 20);
+/// The same of JPEG 2000, whose coefficients have 32 bits and whose code blocks are many.
+const WAVELETS: (usize, usize) = (24, 2 << 20);
 /// The same of decoders of other makers.
 const OTHER: (usize, usize) = (64, 64 << 20);
 /// Longest time of a case.
@@ -283,7 +285,7 @@ fn damaged_headers_are_errors_within_bounds() {
 #[test]
 fn damaged_images_are_errors_within_bounds() {
     let other = |bytes: &[u8]| {
-        let uids: [&[u8]; 2] = [b"1.2.840.10008.1.2.4.8", b"1.2.840.10008.1.2.4.9"];
+        let uids: [&[u8]; 2] = [b"1.2.840.10008.1.2.4.8", b"1.2.840.10008.1.2.4.20"];
         uids.iter().any(|uid| bytes.windows(uid.len()).any(|window| window == *uid))
     };
     let limit = |bytes: &[u8]| OTHER.0 * (1 << 20) + OTHER.1 + 2 * bytes.len();
@@ -294,15 +296,17 @@ fn damaged_images_are_errors_within_bounds() {
 fn damaged_frames_are_errors_within_bounds() {
     let mut seeds = folder("dicom_frame");
     seeds.extend(files().iter().filter_map(|file| first_frame(file)));
-    let other = |bytes: &[u8]| {
-        let syntax = bytes.first_chunk().map(|bytes: &[u8; FRONT]| front(bytes).0);
-        matches!(syntax, Some(Syntax::JpegLs | Syntax::Jpeg2000 | Syntax::Htj2k))
-    };
+    let described = |bytes: &[u8]| bytes.first_chunk().map(|bytes: &[u8; FRONT]| front(bytes));
+    let other =
+        |bytes: &[u8]| matches!(described(bytes), Some((Syntax::JpegLs | Syntax::Htj2k, _)));
     let limit = |bytes: &[u8]| {
-        let size =
-            bytes.first_chunk().map_or(0, |bytes: &[u8; FRONT]| front(bytes).1.frame_bytes());
-        let (times, beside) = if other(bytes) { OTHER } else { OWN };
-        times * size + beside + 2 * bytes.len()
+        let Some((syntax, format)) = described(bytes) else { return 0 };
+        let (times, beside) = match syntax {
+            Syntax::JpegLs | Syntax::Htj2k => OTHER,
+            Syntax::Jpeg2000 => WAVELETS,
+            _ => OWN,
+        };
+        times * format.frame_bytes() + beside + 2 * bytes.len()
     };
     fuzz("frame", &seeds, 6000, frame, limit, other);
 }

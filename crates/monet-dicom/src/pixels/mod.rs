@@ -13,7 +13,6 @@ mod error;
 mod format;
 mod frames;
 mod jpeg;
-#[cfg(feature = "jpeg2000")]
 mod jpeg2000;
 #[cfg(feature = "jpegls")]
 mod jpegls;
@@ -32,7 +31,7 @@ use std::io::Read;
 use crate::syntax::Syntax;
 
 const JPEG_LS: bool = cfg!(feature = "jpegls");
-const JPEG_2000: bool = cfg!(feature = "jpeg2000");
+const HTJ2K: bool = cfg!(feature = "htj2k");
 
 /// Whether [`decode`] knows a syntax in this build.
 #[must_use]
@@ -40,11 +39,7 @@ pub fn is_supported(syntax: &Syntax) -> bool {
     match syntax {
         Syntax::Other(_) => false,
         Syntax::JpegLs | Syntax::JpegLsNear => JPEG_LS,
-        Syntax::Jpeg2000Lossless
-        | Syntax::Jpeg2000
-        | Syntax::Htj2kLossless
-        | Syntax::Htj2kLosslessRpcl
-        | Syntax::Htj2k => JPEG_2000,
+        Syntax::Htj2kLossless | Syntax::Htj2kLosslessRpcl | Syntax::Htj2k => HTJ2K,
         _ => true,
     }
 }
@@ -71,12 +66,12 @@ pub fn decode(
         | Syntax::JpegLosslessFirst => jpeg::decode(format, compressed, out)?,
         #[cfg(feature = "jpegls")]
         Syntax::JpegLs | Syntax::JpegLsNear => jpegls::decode(format, compressed, out)?,
-        #[cfg(feature = "jpeg2000")]
-        Syntax::Jpeg2000Lossless
-        | Syntax::Jpeg2000
-        | Syntax::Htj2kLossless
-        | Syntax::Htj2kLosslessRpcl
-        | Syntax::Htj2k => jpeg2000::decode(format, compressed, out)?,
+        Syntax::Jpeg2000Lossless | Syntax::Jpeg2000 => {
+            jpeg2000::decode(format, compressed, false, out)?;
+        }
+        Syntax::Htj2kLossless | Syntax::Htj2kLosslessRpcl | Syntax::Htj2k => {
+            jpeg2000::decode(format, compressed, true, out)?;
+        }
         other => return Err(PixelError::Syntax { syntax: other.clone() }),
     }
     if out.len() != format.frame_bytes() {

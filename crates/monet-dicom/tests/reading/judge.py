@@ -3,13 +3,16 @@
 judge.py files                  lists the files of pydicom's own test set
 judge.py dump OUT [values] < names   of the n-th file: OUT/n.elements, OUT/n.values, OUT/n.error
 judge.py htj2k KIND FROM TO     encodes a file as HTJ2K: lossless, rpcl, lossy
+judge.py openjpeg FLAGS FROM TO encodes a file as JPEG 2000
 judge.py directory NAME        lists the files that a DICOMDIR names
 judge.py pack OUT NAME...       writes a zip archive, entries stored and deflated in turn
 """
 
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
 
@@ -95,6 +98,48 @@ def dump(out, whole):
         open(base + ".values", "wb").write(found)
 
 
+def openjpeg(flags, source, target):
+    """Encodes with OpenJPEG's command, whose flags choose every part of the standard."""
+    dataset = pydicom.dcmread(source)
+    array = pixel_array(dataset).astype("<i2")
+    rows, columns = array.shape
+    stored, sign = int(dataset.BitsStored), "s" if dataset.PixelRepresentation else "u"
+    with tempfile.TemporaryDirectory() as folder:
+        raw, stream = os.path.join(folder, "a.rawl"), os.path.join(folder, "a.j2k")
+        array.tofile(raw)
+        form = f"{columns},{rows},1,{max(stored, 9)},{sign}"
+        command = ["opj_compress", "-i", raw, "-o", stream, "-F", form, *flags.split()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        encapsulate(dataset, open(stream, "rb").read(), "1.2.840.10008.1.2.4.91", target)
+
+
+def encapsulate(dataset, stream, syntax, target):
+    encapsulate(dataset, stream, uid, target)
+
+
+def openjpeg(flags, source, target):
+    """Encodes with OpenJPEG's command, whose flags choose every part of the standard."""
+    dataset = pydicom.dcmread(source)
+    array = pixel_array(dataset).astype("<i2")
+    rows, columns = array.shape
+    stored, sign = int(dataset.BitsStored), "s" if dataset.PixelRepresentation else "u"
+    with tempfile.TemporaryDirectory() as folder:
+        raw, stream = os.path.join(folder, "a.rawl"), os.path.join(folder, "a.j2k")
+        array.tofile(raw)
+        form = f"{columns},{rows},1,{max(stored, 9)},{sign}"
+        command = ["opj_compress", "-i", raw, "-o", stream, "-F", form, *flags.split()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        encapsulate(dataset, open(stream, "rb").read(), "1.2.840.10008.1.2.4.91", target)
+
+
+def encapsulate(dataset, stream, syntax, target):
+    dataset.PixelData = pydicom.encaps.encapsulate([stream])
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(target, enforce_file_format=True)
+
+
 def directory(name):
     for record in pydicom.dcmread(name).DirectoryRecordSequence:
         path = record.get("ReferencedFileID")
@@ -131,6 +176,8 @@ if __name__ == "__main__":
         files()
     elif command == "dump":
         dump(rest[0], "values" in rest)
+    elif command == "openjpeg":
+        openjpeg(*rest)
     elif command == "htj2k":
         htj2k(*rest)
     elif command == "directory":
