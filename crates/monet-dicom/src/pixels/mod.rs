@@ -44,6 +44,20 @@ pub fn is_supported(syntax: &Syntax) -> bool {
     }
 }
 
+/// Whether a syntax is decoded by another maker's crate, which may panic or take memory without
+/// bound at damaged frames: such frames belong into a process of their own.
+#[must_use]
+pub fn is_foreign(syntax: &Syntax) -> bool {
+    matches!(
+        syntax,
+        Syntax::JpegLs
+            | Syntax::JpegLsNear
+            | Syntax::Htj2kLossless
+            | Syntax::Htj2kLosslessRpcl
+            | Syntax::Htj2k
+    )
+}
+
 /// Decodes a frame into little-endian samples, those of a pixel side by side, each as long as
 /// [`PixelFormat::sample_bytes`] says.
 ///

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 
 use super::cursor::{Cursor, io_error};
+use super::element::{Coding, Front, Skipped};
 use super::error::ReadError;
 use super::keep::Keep;
-use super::parse::{Coding, Front, Parser, Skipped};
+use super::parse::Parser;
 use super::source::{FileSource, Inflated, Source, Window, fill};
 use super::vrs;
 use crate::dataset::{Dataset, Tag, Vr};

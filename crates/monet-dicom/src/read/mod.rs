@@ -10,6 +10,7 @@
 
 mod cursor;
 pub mod directory;
+mod element;
 mod error;
 mod header;
 mod keep;
@@ -19,14 +20,16 @@ mod vrs;
 pub mod zip;
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
 
 pub use directory::{FileId, referenced};
+pub use element::Skipped;
 pub use error::ReadError;
 pub use header::{Header, Instance, PixelData, PixelPlace, START, is_dicom, open, read};
 pub use keep::{
     Keep, MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, MAX_KEPT, MAX_KEPT_OVER_FILE, MAX_SKIPPED,
     MAX_VALUE,
 };
-pub use parse::Skipped;
 pub use source::{FileSource, Source};
