@@ -31,8 +31,8 @@ pub(super) struct SegmentArgs {
     /// Volumes: .nii, .nii.gz, or .hdr/.img; DICOM: a folder, a .zip, a DICOMDIR, or a file
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Labels to write (.nii or .nii.gz, or of DICOM .dcm); with several inputs a folder, where each
-    /// output bears its input's name
+    /// Labels to write (.nii or .nii.gz, or of DICOM .dcm); with several inputs a folder, where
+    /// each output bears its input's name
     #[arg(short, long, value_name = "FILE|DIR")]
     output: PathBuf,
     /// Model: a package's manifest, or a plan; the embedded hippocampus package when not given
@@ -96,8 +96,8 @@ fn check(args: &SegmentArgs) -> Result<()> {
     #[cfg(feature = "dicom")]
     ensure!(
         !args.dicom.any() || args.inputs.iter().any(|input| super::dicom::is_dicom(input)),
-        "--series, --format, --report, --capture and --allow-gaps are for DICOM: none of the inputs \
-         is a folder, an archive or a file of it"
+        "--series, --format, --report, --capture and --allow-gaps are for DICOM: none of the \
+         inputs is a folder, an archive or a file of it"
     );
     Ok(())
 }

@@ -82,8 +82,8 @@ fn list(targets: &[Target]) -> String {
             t.budget.volume_s
         );
     }
-    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the memory \
-           that an\nintegrator grants to monet. Budgets: the most that may be taken by a 256x256 \
+    out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the \
+           memory that an\nintegrator grants to monet. Budgets: the most that may be taken by a 256x256 \
            slice of the\nfull-size MoNet on one core, and by 150 of them on all cores.\n"
 }
 

@@ -13,6 +13,7 @@ mod choose;
 mod context;
 mod job;
 mod labels;
+pub(crate) mod masks;
 mod oddity;
 mod reader;
 mod series;

@@ -125,7 +125,7 @@ impl DicomReader {
         match error {
             PixelError::Syntax { .. } | PixelError::Unsupported(_) => VolumeError::Format {
                 path: place.name(),
-                expected: "pixels that are native, or compressed by RLE, JPEG, JPEG-LS or JPEG 2000",
+                expected: "pixels that are native or compressed by RLE, JPEG, JPEG-LS or JPEG 2000",
                 found: error.to_string(),
                 advice: "convert it, for instance by `gdcmconv --raw IN OUT`",
             },

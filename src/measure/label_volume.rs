@@ -8,6 +8,8 @@ use std::collections::TryReserveError;
 use std::path::{Path, PathBuf};
 
 use super::score::MeasureError;
+#[cfg(feature = "dicom")]
+use crate::dicom::masks::{self, MaskReader};
 use crate::volume::{Geometry, NiftiReader, PlaneReader, SliceSource, VolumeWarning};
 
 /// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size
@@ -131,7 +133,49 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
 impl Unread {
     /// Opens a label volume and refuses what its header already rules out.
     pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
-        let reader = NiftiReader::open(path, None)?;
+        #[cfg(feature = "dicom")]
+        if masks::is_mask(path) {
+            let mask = MaskReader::open(path, None)?;
+            let mask = mask.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
+            return Self::of(path, Box::new(mask));
+        }
+        Self::of(path, Box::new(NiftiReader::open(path, None)?))
+    }
+
+    /// Opens a pair. A mask in DICOM is laid onto the other's grid.
+    pub(super) fn pair(paths: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
+        #[cfg(feature = "dicom")]
+        if paths.iter().any(|path| masks::is_mask(path)) {
+            return Self::pair_with_masks(paths);
+        }
+        let [a, b] = paths;
+        Ok([Self::open(a)?, Self::open(b)?])
+    }
+
+    #[cfg(feature = "dicom")]
+    fn pair_with_masks(paths: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
+        // Each by itself, but for structure sets; then masks once more, onto what the other has.
+        let alone = |path: &Path| match masks::is_mask(path) {
+            true => MaskReader::open(path, None).map(|mask| mask.map(|m| *m.grid().geometry())),
+            false => NiftiReader::open(path, None).map(|file| Some(*file.grid().geometry())),
+        };
+        let mut grids = [alone(paths[0])?, alone(paths[1])?];
+        let mut opened = Vec::new();
+        for (i, path) in paths.into_iter().enumerate() {
+            if !masks::is_mask(path) {
+                opened.push(Self::open(path)?);
+                continue;
+            }
+            let other = grids[1 - i].ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
+            let mask = MaskReader::open(path, Some(&other))?;
+            let mask = mask.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
+            grids[i] = Some(*mask.grid().geometry());
+            opened.push(Self::of(path, Box::new(mask))?);
+        }
+        opened.try_into().map_err(|_| MeasureError::NoGrid { path: paths[0].into() })
+    }
+
+    fn of(path: &Path, reader: Box<dyn PlaneReader>) -> Result<Self, MeasureError> {
         let (channels, size) = (reader.grid().channels(), reader.grid().size());
         if channels > 1 {
             return Err(MeasureError::Channels { path: path.into(), channels });
@@ -139,7 +183,7 @@ impl Unread {
         if size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul) > MAX_LABEL_VOXELS {
             return Err(MeasureError::TooLarge { path: path.into(), size });
         }
-        Ok(Self { path: path.into(), source: SliceSource::stored(Box::new(reader)) })
+        Ok(Self { path: path.into(), source: SliceSource::stored(reader) })
     }
 
     /// The grid, with axes in the file's order.

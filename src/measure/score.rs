@@ -67,6 +67,15 @@ pub enum MeasureError {
         /// In the file's order.
         size: [usize; 3],
     },
+    /// A structure set has contours and no grid.
+    #[error(
+        "{}: a structure set has no grid of its own: compare it with a mask that has slices",
+        shown(path)
+    )]
+    NoGrid {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gives no more memory.
     #[error(
         "{}: not enough memory for its labels: give more, or cut both volumes first",
@@ -173,7 +182,7 @@ pub fn compare(
     truth_path: &Path,
     wanted: &[u16],
 ) -> Result<SubjectScore, MeasureError> {
-    let (pred, truth) = (Unread::open(pred_path)?, Unread::open(truth_path)?);
+    let [pred, truth] = Unread::pair([pred_path, truth_path])?;
     let map = grid::alignment(pred.geometry(), truth.geometry()).map_err(|found| {
         MeasureError::Geometry { pred: pred_path.into(), truth: truth_path.into(), found }
     })?;

@@ -182,6 +182,9 @@ pub struct SpoolError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum VolumeWarning {
+    /// What is odd about a mask in DICOM.
+    #[error("{0}")]
+    Mask(String),
     /// Neither sform nor qform is set.
     #[error(
         "neither sform nor qform is set: axes are taken as LAS (x to the left, as nibabel and ITK \

@@ -34,7 +34,8 @@ struct Slice {
 }
 
 impl Slice {
-    /// The k-th axial slice of series 1, at 1 mm, as the net wants it: values in Hounsfield units from -1000 up.
+    /// The k-th axial slice of series 1, at 1 mm, as the net wants it: values in Hounsfield units
+    /// from -1000 up.
     fn axial(k: u32) -> Self {
         let samples = (0..ROWS * COLUMNS).map(|i| ((i * 37 + k as usize * 11) % 200) as i16 * 10);
         Self {
@@ -203,6 +204,39 @@ fn objects_hold_the_labels_and_the_same_run_gives_the_same_bytes() {
     for name in ["r.dcm", "c.dcm"] {
         assert_eq!(&fs::read(made.path(name)).unwrap()[128..132], b"DICM");
     }
+}
+
+/// Dice of the first label, by `monet evaluate`.
+fn dice(pred: &Path, truth: &Path) -> f64 {
+    let ran = monet(&["evaluate", "--pred", text(pred), "--truth", text(truth), "--json", "-"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let found = report.pointer("/subjects/0/labels/0/dice").and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("{report}"))
+}
+
+#[test]
+fn results_are_compared_with_each_other_whatever_their_format() {
+    let mut slices = stack(8);
+    // Nothing bright in the first slices and the last.
+    [0, 1, 7].into_iter().for_each(|k| slices[k].samples.fill(0));
+    let made = Made::new(&slices);
+    assert_eq!(made.labels(&[]), expected(&slices));
+    for format in ["seg", "labelmap", "rtstruct"] {
+        let ran = made.segment(&format!("{format}.dcm"), &["--format", format]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+    }
+    let [seg, map, contours, nifti] =
+        ["seg.dcm", "labelmap.dcm", "rtstruct.dcm", "labels.nii"].map(|name| made.path(name));
+    for pair in [[&seg, &nifti], [&nifti, &seg], [&map, &seg], [&seg, &seg], [&nifti, &map]] {
+        assert!((dice(pair[0], pair[1]) - 1.0).abs() < 1e-12, "{pair:?}");
+    }
+    for truth in [&nifti, &map] {
+        let dice = dice(&contours, truth);
+        assert!(dice > 0.95, "{dice}");
+    }
+    let ran = monet(&["evaluate", "--pred", text(&contours), "--truth", text(&contours)]);
+    assert!(stderr(&ran).contains("has no grid of its own"), "{}", stderr(&ran));
 }
 
 #[test]

@@ -103,6 +103,10 @@ pub(super) fn all(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The subject of a file with a volume's name.
 fn subject(path: &Path) -> Option<OsString> {
+    #[cfg(feature = "dicom")]
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm")) {
+        return path.file_stem().map(ToOwned::to_owned);
+    }
     let name = VolumeName::of(path.file_name()?);
     name.kind.map(|_| name.stem.to_owned())
 }

@@ -1,5 +1,7 @@
 //! What a file says of the image in it, and of each of the image's slices.
 
+use std::sync::Arc;
+
 use super::Reason;
 use crate::dataset::{Dataset, Tag};
 use crate::syntax::Syntax;
@@ -32,12 +34,29 @@ pub struct SeriesKey {
 /// The image of a file.
 #[derive(Debug, Clone)]
 pub struct Image {
+    /// What it says as most images of its series do.
+    pub common: Arc<Common>,
+    /// SOP Instance UID.
+    pub instance: String,
+    /// The image's slices: one, or one for each frame.
+    pub slices: Vec<Slice>,
+}
+
+impl std::ops::Deref for Image {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// What images of a series say alike, most often; in memory once for those that do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
     /// The series that the image belongs to.
     pub key: SeriesKey,
     /// SOP Class UID.
     pub class: String,
-    /// SOP Instance UID.
-    pub instance: String,
     /// Modality, such as `CT`.
     pub modality: String,
     /// Image Type, such as `ORIGINAL`, `PRIMARY`, `AXIAL`.
@@ -58,8 +77,6 @@ pub struct Image {
     pub lossy: bool,
     /// How the pixels are compressed.
     pub syntax: Syntax,
-    /// The image's slices: one, or one for each frame.
-    pub slices: Vec<Slice>,
 }
 
 /// How the numbers of an image are to be read.
@@ -148,10 +165,9 @@ impl Image {
             return Err(Reason::NoPositions);
         }
         let slices = (0..frames).map(|frame| slice(set, frame)).collect::<Result<_, _>>()?;
-        Ok(Self {
+        let common = Common {
             key: SeriesKey { study: text(STUDY_UID), series: text(SERIES_UID) },
             class,
-            instance: text(SOP_INSTANCE),
             modality: text(MODALITY),
             body_part: text(BODY_PART),
             description: ascii(set.bytes(SERIES_DESCRIPTION).unwrap_or_default()),
@@ -166,10 +182,12 @@ impl Image {
             lossy: set.text(LOSSY) == Some("01"),
             image_type,
             syntax: syntax.clone(),
-            slices,
-        })
+        };
+        Ok(Self { common: Arc::new(common), instance: text(SOP_INSTANCE), slices })
     }
+}
 
+impl Common {
     /// Whether the image is an overview for planning further images.
     #[must_use]
     pub fn is_localizer(&self) -> bool {

@@ -12,7 +12,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
-pub use image::{DISCRIMINATORS, Image, MAX_FRAMES, Samples, SeriesKey, Slice};
+pub use image::{Common, DISCRIMINATORS, Image, MAX_FRAMES, Samples, SeriesKey, Slice};
 pub use scan::{MAX_FILES, Place, Scan, ScanError, is_dicom};
 pub use stack::{Member, Shape, Stack, stacks};
 

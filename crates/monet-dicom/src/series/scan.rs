@@ -155,7 +155,11 @@ impl Scan {
                     let (class, modality) = (text(tags::SOP_CLASS), text(tags::MODALITY));
                     self.passed_over.push((place, Reason::NoImage { class, modality }));
                 }
-                Ok(image) => {
+                Ok(mut image) => {
+                    let last = self.images.last().map(|last| &last.common);
+                    if let Some(last) = last.filter(|last| **last == image.common) {
+                        image.common = last.clone();
+                    }
                     self.images.push(image);
                     self.places.push(place);
                 }
