@@ -83,8 +83,8 @@ fn list(targets: &[Target]) -> String {
         );
     }
     out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the \
-           memory that an\nintegrator grants to monet. Budgets: the most that may be taken by a 256x256 \
-           slice of the\nfull-size MoNet on one core, and by 150 of them on all cores.\n"
+           memory that an\nintegrator grants to monet. Budgets: the most that may be taken by \
+           a 256x256 slice of the\nfull-size MoNet on one core, and by 150 of them on all cores.\n"
 }
 
 fn one(t: &Target) -> String {

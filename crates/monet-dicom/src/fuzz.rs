@@ -1,7 +1,8 @@
 //! What a fuzzer runs: each function takes bytes and does with them what the command would. None
 //! may panic, take memory without bound or go on for ever; errors are what most bytes end in.
 //!
-//! `cargo fuzz run dicom` and `cargo fuzz run dicom_frame` run them under libFuzzer, `tests/fuzz.rs`
+//! `cargo fuzz run dicom` and `cargo fuzz run dicom_frame` run them under libFuzzer,
+//! `tests/fuzz.rs`
 //! on stable Rust with a mutator of its own.
 
 use std::io::Cursor;

@@ -35,7 +35,7 @@ pub enum Reason {
     Segmentation,
     /// Many slices tiled into one image, whose positions only its maker knows.
     #[error(
-        "a mosaic: its slices are tiles of one image, whose positions are not in standard attributes"
+        "a mosaic: its slices are tiles of one image, whose places standard attributes do not tell"
     )]
     Mosaic,
     /// Not one value a pixel.

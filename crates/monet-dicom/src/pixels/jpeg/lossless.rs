@@ -2,8 +2,9 @@
 //! difference.
 //!
 //! ```text
-//! c b     1: a   2: b   3: c   4: a + b - c   5: a + (b - c) / 2   6: b + (a - c) / 2   7: (a + b) / 2
-//! a x     first row: a; first column: b; first sample: half of the range
+//! c b     1: a   2: b   3: c   4: a + b - c   5: a + (b - c) / 2   6: b + (a - c) / 2
+//! a x     7: (a + b) / 2
+//!         first row: a; first column: b; first sample: half of the range
 //! ```
 
 use super::bits::Bits;
