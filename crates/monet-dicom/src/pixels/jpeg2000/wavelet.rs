@@ -59,7 +59,7 @@ fn interleave(bands: &[f32], line: &mut [f32], start: u32) {
     line.iter_mut().skip(1 - odd).step_by(2).zip(high).for_each(|(to, from)| *to = *from);
 }
 
-/// A step of a transform: which places, 0 for even ones, and how their neighbours' sum changes them.
+/// A step of a transform: which places (0 for even ones), and what their neighbours' sum does.
 type Step = (usize, fn(f32, f32) -> f32);
 
 fn steps(kind: Kind) -> &'static [Step] {
