@@ -43,17 +43,64 @@ const NEGATIVE: u8 = 2;
 const VISITED: u8 = 4;
 const REFINED: u8 = 8;
 
+// Significant neighbours.
+const WEST: u8 = 1;
+const EAST: u8 = 2;
+const NORTH: u8 = 4;
+const SOUTH: u8 = 8;
+const NORTH_WEST: u8 = 16;
+const NORTH_EAST: u8 = 32;
+const SOUTH_WEST: u8 = 64;
+const SOUTH_EAST: u8 = 128;
+const BELOW: u8 = SOUTH | SOUTH_WEST | SOUTH_EAST;
+
+/// Contexts of becoming significant (Table D.1), by significant neighbours.
+fn contexts_of_significance(orientation: Orientation) -> [u8; 256] {
+    std::array::from_fn(|near| {
+        let near = near as u8;
+        let count = |sides: u8| (near & sides).count_ones();
+        let (beside, above) = (count(WEST | EAST), count(NORTH | SOUTH));
+        let diagonal = count(NORTH_WEST | NORTH_EAST | SOUTH_WEST | SOUTH_EAST);
+        let (h, v) = match orientation {
+            Orientation::HighLow => (above, beside),
+            _ => (beside, above),
+        };
+        if orientation == Orientation::HighHigh {
+            return match (diagonal, h + v) {
+                (3.., _) => 8,
+                (2, 1..) => 7,
+                (2, 0) => 6,
+                (1, 2..) => 5,
+                (1, 1) => 4,
+                (1, 0) => 3,
+                (0, sum) => sum.min(2) as u8,
+            };
+        }
+        match (h, v, diagonal) {
+            (2.., ..) => 8,
+            (1, 1.., _) => 7,
+            (1, 0, 1..) => 6,
+            (1, 0, 0) => 5,
+            (0, 2.., _) => 4,
+            (0, 1, _) => 3,
+            (0, 0, d) => d.min(2) as u8,
+        }
+    })
+}
+
 /// Decodes code blocks, one after the other in the same memory.
 pub(super) struct Coder {
     width: usize,
     height: usize,
     /// With a margin of one coefficient.
     flags: Vec<u8>,
+    /// Significant neighbours of each coefficient, with the same margin.
+    near: Vec<u8>,
     /// In half steps, without sign.
     magnitudes: Vec<u32>,
     contexts: Contexts,
     style: Style,
-    orientation: Orientation,
+    table: [u8; 256],
 }
 
 impl Coder {
@@ -62,10 +109,11 @@ impl Coder {
             width: 0,
             height: 0,
             flags: Vec::new(),
+            near: Vec::new(),
             magnitudes: Vec::new(),
             contexts: contexts(),
             style: Style(0),
-            orientation: Orientation::LowLow,
+            table: [0; 256],
         }
     }
 
@@ -81,11 +129,13 @@ impl Coder {
         (self.width, self.height) = (width, height);
         self.flags.clear();
         self.flags.resize((width + 2) * (height + 2), 0);
+        self.near.clear();
+        self.near.resize((width + 2) * (height + 2), 0);
         self.magnitudes.clear();
         self.magnitudes.resize(width * height, 0);
         self.contexts = contexts();
         self.style = style;
-        self.orientation = orientation;
+        self.table = contexts_of_significance(orientation);
         let mut pass = 0;
         for (data, count) in segments {
             let raw = style.bypass() && pass >= 10 && pass % 3 != 0;
@@ -144,44 +194,26 @@ impl Coder {
         }
     }
 
-    /// How many neighbours beside, above or below, and diagonal are significant.
-    fn neighbours(&self, at: usize, y: usize) -> (u8, u8, u8) {
-        let row = self.width + 2;
-        let one = |at: usize| self.flags[at] & SIGNIFICANT;
-        let (mut vertical, mut diagonal) = (one(at - row), one(at - row - 1) + one(at - row + 1));
-        // The next stripe may not be looked at.
-        if !(self.style.causal() && y % 4 == 3) {
-            vertical += one(at + row);
-            diagonal += one(at + row - 1) + one(at + row + 1);
-        }
-        (one(at - 1) + one(at + 1), vertical, diagonal)
+    /// Which neighbours are significant. The next stripe may not be looked at.
+    fn neighbours(&self, at: usize, y: usize) -> u8 {
+        let all = self.near[at];
+        if self.style.causal() && y % 4 == 3 { all & !BELOW } else { all }
     }
 
-    /// Context of becoming significant (Table D.1).
-    fn significance(&self, (h, v, d): (u8, u8, u8)) -> usize {
-        let (h, v) = match self.orientation {
-            Orientation::HighLow => (v, h),
-            _ => (h, v),
-        };
-        if self.orientation == Orientation::HighHigh {
-            return match (d, h + v) {
-                (3.., _) => 8,
-                (2, 1..) => 7,
-                (2, 0) => 6,
-                (1, 2..) => 5,
-                (1, 1) => 4,
-                (1, 0) => 3,
-                (0, sum) => usize::from(sum.min(2)),
-            };
-        }
-        match (h, v, d) {
-            (2.., ..) => 8,
-            (1, 1.., _) => 7,
-            (1, 0, 1..) => 6,
-            (1, 0, 0) => 5,
-            (0, 2.., _) => 4,
-            (0, 1, _) => 3,
-            (0, 0, d) => usize::from(d.min(2)),
+    /// Makes a coefficient significant.
+    fn set(&mut self, at: usize, negative: bool) {
+        self.flags[at] |= SIGNIFICANT | if negative { NEGATIVE } else { 0 };
+        let row = self.width + 2;
+        // Each of these neighbours sees the coefficient on its other side.
+        for (start, sides) in [
+            (at - row - 1, [SOUTH_EAST, SOUTH, SOUTH_WEST]),
+            (at - 1, [EAST, 0, WEST]),
+            (at + row - 1, [NORTH_EAST, NORTH, NORTH_WEST]),
+        ] {
+            self.near[start..start + 3]
+                .iter_mut()
+                .zip(sides)
+                .for_each(|(near, side)| *near |= side);
         }
     }
 
@@ -208,7 +240,7 @@ impl Coder {
             _ => (13, true),
         };
         let negative = decisions.decide(context, &mut self.contexts) != (flip && !D::RAW);
-        self.flags[at] |= SIGNIFICANT | if negative { NEGATIVE } else { 0 };
+        self.set(at, negative);
         self.magnitudes[y * self.width + x] = 3 << plane;
     }
 
@@ -219,10 +251,10 @@ impl Coder {
                 return;
             }
             let neighbours = coder.neighbours(at, y);
-            if neighbours == (0, 0, 0) {
+            if neighbours == 0 {
                 return;
             }
-            let context = coder.significance(neighbours);
+            let context = usize::from(coder.table[usize::from(neighbours)]);
             if decisions.decide(context, &mut coder.contexts) {
                 coder.sign(x, y, plane, decisions);
             }
@@ -238,7 +270,7 @@ impl Coder {
             }
             let context = match (coder.flags[at] & REFINED != 0, coder.neighbours(at, y)) {
                 (true, _) => 16,
-                (false, (0, 0, 0)) => 14,
+                (false, 0) => 14,
                 (false, _) => 15,
             };
             let bit = decisions.decide(context, &mut coder.contexts);
@@ -266,7 +298,8 @@ impl Coder {
                 for y in y..end {
                     let at = self.flag(x, y);
                     if self.flags[at] & (SIGNIFICANT | VISITED) == 0 {
-                        let context = self.significance(self.neighbours(at, y));
+                        let near = self.neighbours(at, y);
+                        let context = usize::from(self.table[usize::from(near)]);
                         if decisions.decide(context, &mut self.contexts) {
                             self.sign(x, y, plane, decisions);
                         }
@@ -287,7 +320,7 @@ impl Coder {
         stripe + 4 <= self.height
             && (stripe..stripe + 4).all(|y| {
                 let at = self.flag(x, y);
-                self.flags[at] & (SIGNIFICANT | VISITED) == 0 && self.neighbours(at, y) == (0, 0, 0)
+                self.flags[at] & (SIGNIFICANT | VISITED) == 0 && self.neighbours(at, y) == 0
             })
     }
 }
