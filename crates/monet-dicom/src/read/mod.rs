@@ -1,4 +1,4 @@
-//! From bytes to [`Dataset`]: a file's header, and where its pixels lie.
+//! From bytes to [`Dataset`](crate::Dataset): a file's header, and where its pixels lie.
 //!
 //! ```text
 //! file, zip entry ─ Source ─▶ preamble, meta ─▶ [inflate] ─▶ elements ─▶ Header ─┐

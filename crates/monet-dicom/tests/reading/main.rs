@@ -1,7 +1,9 @@
 //! Files as this crate reads them, held against pydicom: elements and stored values.
 //!
 //! `MONET_DICOM_PYTHON` names a Python with the packages that `judge.py` imports, and with
-//! `pylibjpeg` and `gdcm`, which decode for pydicom.
+//! `pylibjpeg`, `gdcm` and `imagecodecs`, which decode and encode for pydicom.
+
+#![cfg(all(feature = "jpegls", feature = "htj2k"))]
 
 mod compare;
 mod encoders;
