@@ -1,5 +1,5 @@
-//! Decodes compressed DICOM frames in another process of this program: codecs are other people's,
-//! and what a damaged frame makes them do is then an error of that frame.
+//! Decodes DICOM frames of syntaxes whose codecs are other people's in another process of this
+//! program: what a damaged frame makes such a codec do is then an error of that frame.
 //!
 //! ```text
 //! request   UID rows columns allocated stored high signed inverted length LF   bytes
@@ -175,6 +175,9 @@ impl Decode for Contained {
         compressed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), PixelError> {
+        if !pixels::is_foreign(syntax) {
+            return pixels::decode(syntax, format, compressed, out);
+        }
         let codec = |what: String| PixelError::Codec { codec: "compressed", what };
         let mut process = match self.process.take() {
             Some(process) => process,

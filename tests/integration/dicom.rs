@@ -500,3 +500,97 @@ fn a_zip_archive_and_its_folder_give_the_same() {
     assert_eq!(a.len(), 3);
     assert!(a == b);
 }
+
+/// Encoders of each compression, as DCMTK and GDCM have them: the syntax, the program and its
+/// options.
+const ENCODERS: [(&str, &str, &[&str]); 10] = [
+    ("implicit", "dcmconv", &["+ti"]),
+    ("big-endian", "dcmconv", &["+tb"]),
+    ("deflated", "dcmconv", &["+td"]),
+    ("without meta", "dcmconv", &["+te", "-F"]),
+    ("rle", "dcmcrle", &[]),
+    ("jpeg lossless", "dcmcjpeg", &["+el"]),
+    ("jpeg lossless, first order", "dcmcjpeg", &["+e1"]),
+    ("jpeg-ls", "dcmcjpls", &["+el"]),
+    ("jpeg-ls by gdcm", "gdcmconv", &["--jpegls"]),
+    ("jpeg 2000", "gdcmconv", &["--j2k"]),
+];
+
+#[test]
+fn each_syntax_gives_the_labels_of_the_native_series() {
+    let Some(folder) = real("hippocampus_mr/study1") else { return };
+    let out = tempfile::tempdir().unwrap();
+    let labels = |input: &Path| {
+        let output = out.path().join("labels.nii");
+        let run = ["segment", text(input), "-o", text(&output), "--force", "--quiet"];
+        let ran = monet(&run);
+        assert!(ran.status.success(), "{}: {}", input.display(), stderr(&ran));
+        fs::read(output).unwrap()
+    };
+    let want = labels(&folder);
+    let mut files = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    for (name, program, options) in ENCODERS {
+        if std::process::Command::new(program).arg("--version").output().is_err() {
+            skip(&format!("no {program} on this machine"));
+            continue;
+        }
+        let encoded = out.path().join(name);
+        fs::create_dir(&encoded).unwrap();
+        for (i, file) in files.iter().enumerate() {
+            let to = encoded.join(i.to_string());
+            let ran = monet_testing::run(program, &[options, &[text(file), text(&to)]].concat());
+            assert!(ran.status.success(), "{name}: {}", stderr(&ran));
+        }
+        assert!(labels(&encoded) == want, "{name}");
+    }
+}
+
+/// A damaged frame is an error, whatever it does to its codec.
+#[test]
+fn damaged_frames_are_errors() {
+    let Some(folder) = real("hippocampus_mr/study1") else { return };
+    if std::process::Command::new("dcmcjpls").arg("--version").output().is_err() {
+        skip("no dcmcjpls on this machine");
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let input = out.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let mut folders = vec![folder];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let to = input.join(count.to_string());
+            let ran = monet_testing::run("dcmcjpls", &["+el", text(&path), text(&to)]);
+            assert!(ran.status.success(), "{}", stderr(&ran));
+            count += 1;
+        }
+    }
+    let victim = input.join("3");
+    let whole = fs::read(&victim).unwrap();
+    let mut random = monet_testing::Random(7);
+    for _ in 0..20 {
+        let mut damaged = whole.clone();
+        for _ in 0..8 {
+            let at = whole.len() - 1 - random.below(600);
+            damaged[at] ^= 1 << random.below(8);
+        }
+        fs::write(&victim, &damaged).unwrap();
+        let output = out.path().join("o.dcm");
+        let run = ["segment", text(&input), "-o", text(&output), "--force", "--quiet"];
+        let ran = monet(&run);
+        // A frame may still decode, to other values.
+        assert!(matches!(ran.status.code(), Some(0 | 1)), "{:?}: {}", ran.status, stderr(&ran));
+        assert!(!stderr(&ran).contains("panicked"), "{}", stderr(&ran));
+    }
+}
