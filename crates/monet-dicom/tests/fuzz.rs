@@ -264,12 +264,14 @@ fn fuzz(
         assert!(taken.memory <= most, "{name}: {} bytes, {}", taken.memory, kept(&bytes));
         if let Some(text) = taken.panicked {
             assert!(may_panic(&bytes), "{name}: {text}, {}", kept(&bytes));
-            let cases = panics.entry(text).or_insert_with(|| (0, bytes));
-            cases.0 += 1;
+            let kept = || keep(&format!("{name}-panic-{}", bytes.len()), &bytes);
+            panics.entry(text).or_insert_with(|| (0, kept())).0 += 1;
         }
     }
-    let panics: Vec<_> =
-        panics.iter().map(|(text, (count, _))| format!("{count} x {text}")).collect();
+    let panics: Vec<_> = panics
+        .iter()
+        .map(|(text, (count, path))| format!("{count} x {text}: {}", path.display()))
+        .collect();
     eprintln!(
         "{name}: {cases} cases, {} seeds, {highest} bytes at most; panics that a process of \
                its own contains: {panics:#?}",
