@@ -45,12 +45,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Segment(segment::SegmentArgs),
+    Segment(Box<segment::SegmentArgs>),
     #[cfg(feature = "dicom")]
     Series(series::SeriesArgs),
     Evaluate(evaluate::EvaluateArgs),
     Inspect(inspect::InspectArgs),
-    Profile(profile::ProfileArgs),
+    Profile(Box<profile::ProfileArgs>),
     Compile(compile::CompileArgs),
     Doctor(doctor::DoctorArgs),
     Targets(targets::TargetsArgs),
@@ -92,7 +92,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return terminal::usage(&error).into(),
     };
     let outcome = match arguments.command {
-        Command::Segment(args) => segment::run(args),
+        Command::Segment(args) => segment::run(*args),
         #[cfg(feature = "dicom")]
         Command::Series(args) => series::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
