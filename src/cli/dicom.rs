@@ -93,7 +93,7 @@ impl DicomArgs {
         // With a region, the package's limits are for the region, which the pipeline looks at.
         let choice = Choice { accept_any: job.accept_any || job.region.is_some(), ..choice };
         let all = Series::all(&job.input, &scan);
-        let chosen = dicom::choose(&job.input, &all, manifest, &choice)?;
+        let chosen = dicom::choose(&job.input, &scan, &all, manifest, &choice)?;
         let folder = job.output.is_dir();
         ensure!(
             folder || chosen.len() == 1,

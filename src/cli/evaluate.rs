@@ -48,7 +48,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some subjects of several failed."
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EvaluateArgs {
-    /// Predicted label volume, or a folder of them
+    /// Predicted label volume (NIfTI, or a DICOM segmentation, label map or structure set), or a
+    /// folder of them
     #[arg(long, value_name = "FILE|DIR")]
     pred: PathBuf,
     /// True label volume, or a folder of them

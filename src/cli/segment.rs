@@ -21,6 +21,7 @@ Examples:
   monet segment scan.nii.gz -o mask.nii.gz --stats stats.json --preview preview.png
   monet segment incoming/*.nii.gz -o masks/ --model pancreas.toml --threads 4 --quiet
   monet segment head.nii.gz -o mask.nii.gz --region-mm -44:-6,-50:2,-31:5
+  monet segment study/ -o result.dcm --model sarcoma.toml --preview preview.png   # a DICOM series
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
 
@@ -62,14 +63,14 @@ pub(super) struct SegmentArgs {
     pub(super) force: bool,
     #[command(flatten)]
     part: RegionArgs,
-    #[cfg(feature = "dicom")]
-    #[command(flatten)]
-    dicom: super::dicom::DicomArgs,
     #[command(flatten)]
     pub(super) engine: super::nets::EngineArgs,
     /// Print nothing but errors
     #[arg(short, long)]
     pub(super) quiet: bool,
+    #[cfg(feature = "dicom")]
+    #[command(flatten)]
+    dicom: super::dicom::DicomArgs,
 }
 
 /// Runs the command.

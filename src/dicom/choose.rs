@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use monet_dicom::series::Scan;
 use thiserror::Error;
 
 use super::{Oddity, Series};
 use crate::package::{Beyond, Manifest};
-use crate::text::shown;
+use crate::text::{plain, shown};
 
 /// What is wanted of the series at a path.
 #[derive(Debug, Clone, Default)]
@@ -24,10 +25,12 @@ pub struct Choice {
 #[non_exhaustive]
 pub enum ChoiceError {
     /// There is no stack of slices.
-    #[error("{}: no series of slices found; `monet series` lists what is there", shown(path))]
+    #[error("{}: no series of slices found{list}", shown(path))]
     Nothing {
         /// Where it was looked.
         path: PathBuf,
+        /// Files that hold none and why, one a line; empty where there is no DICOM file.
+        list: String,
     },
     /// No series has the UID.
     #[error("{}: no series {uid}; there are:\n{list}", shown(path))]
@@ -84,13 +87,14 @@ fn beyond(series: &Series, manifest: &Manifest) -> Vec<Beyond> {
 /// [`ChoiceError`]
 pub fn choose(
     path: &Path,
+    scan: &Scan,
     all: &[Series],
     manifest: &Manifest,
     choice: &Choice,
 ) -> Result<Vec<Series>, ChoiceError> {
     let path = || path.to_owned();
     if all.is_empty() {
-        return Err(ChoiceError::Nothing { path: path() });
+        return Err(ChoiceError::Nothing { path: path(), list: reasons(scan) });
     }
     let named =
         |series: &&Series| choice.uid.as_ref().is_none_or(|uid| series.first().key.series == *uid);
@@ -111,6 +115,15 @@ pub fn choose(
         });
     }
     Ok(fitting)
+}
+
+/// Why files hold no slice of a volume, the first few, each on a line of its own.
+fn reasons(scan: &Scan) -> String {
+    const SHOWN: usize = 5;
+    let passed_over = scan.passed_over.iter().map(|(place, why)| (place, why.to_string()));
+    let unreadable = scan.unreadable.iter().map(|(place, why)| (place, why.to_string()));
+    let all = unreadable.chain(passed_over).take(SHOWN);
+    all.map(|(place, why)| format!("\n  {}: {}", shown(&place.name()), plain(&why))).collect()
 }
 
 /// Series, one a line, each with what speaks against it.

@@ -101,7 +101,7 @@ impl Plan<'_> {
     }
 
     /// Computes the probabilities of one slice, as planes `[class][row][column]`. For
-    /// [`Output::Identity`] these are the logits.
+    /// [`Output::Identity`](crate::Output::Identity) these are the logits.
     ///
     /// # Errors
     /// [`RunError`]
