@@ -193,8 +193,8 @@ fn folder(name: &str) -> Vec<Vec<u8>> {
 fn files() -> Vec<Vec<u8>> {
     let mut seeds = folder("dicom");
     let Some(python) = std::env::var_os("MONET_DICOM_PYTHON") else {
-        eprintln!(
-            "skipped: MONET_DICOM_PYTHON names no Python with pydicom, whose files are seeds"
+        monet_testing::skip(
+            "MONET_DICOM_PYTHON names no Python with pydicom, whose files are seeds",
         );
         return seeds;
     };

@@ -24,7 +24,7 @@ use monet_dicom::objects::{
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        eprintln!("skipped: MONET_DICOM_PYTHON names no Python with highdicom, dcmqi, rt-utils");
+        monet_testing::skip("MONET_DICOM_PYTHON names no Python with highdicom, dcmqi, rt-utils");
     }
     python
 }

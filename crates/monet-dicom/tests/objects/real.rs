@@ -12,7 +12,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("MONET_DATA").map_or(beside, PathBuf::from).join("dicom");
     if !folder.is_dir() {
-        eprintln!("skipped: no real series at {} (set MONET_DATA)", folder.display());
+        monet_testing::skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
         return None;
     }
     Some(folder)

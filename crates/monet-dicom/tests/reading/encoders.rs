@@ -111,7 +111,7 @@ fn run(python: &Path, command: &str, args: &[&str], from: &Path, to: &Path) -> b
     };
     encoder.args((command == "judge").then_some(script)).args(args).args([from, to]);
     let Ok(ran) = encoder.output() else {
-        eprintln!("skipped: no {command} on this machine");
+        monet_testing::skip(&format!("no {command} on this machine"));
         return false;
     };
     if !ran.status.success() {
@@ -177,7 +177,7 @@ fn every_encoders_file_gives_its_values() {
     let none = ENCODERS.iter().zip(encoded).filter(|(_, count)| *count == 0);
     let none: Vec<_> = none.map(|((command, args, ..), _)| format!("{command} {args:?}")).collect();
     if !none.is_empty() {
-        eprintln!("skipped: {} made no file", none.join(", "));
+        monet_testing::skip(&format!("{} made no file", none.join(", ")));
     }
 }
 

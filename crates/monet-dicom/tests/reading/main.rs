@@ -19,7 +19,7 @@ use compare::{judge, listed};
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        eprintln!("skipped: MONET_DICOM_PYTHON names no Python with pydicom, pylibjpeg and gdcm");
+        monet_testing::skip("MONET_DICOM_PYTHON names no Python with pydicom, pylibjpeg and gdcm");
     }
     python
 }
@@ -29,7 +29,7 @@ fn real_data() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("MONET_DATA").map_or(beside, PathBuf::from).join("dicom");
     if !folder.is_dir() {
-        eprintln!("skipped: no real series at {} (set MONET_DATA)", folder.display());
+        monet_testing::skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
         return None;
     }
     Some(folder)
