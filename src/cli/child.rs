@@ -42,8 +42,14 @@ pub(super) fn end_in(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
+/// C libraries differ in the type of a resource's number.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+type Resource = libc::c_int;
+
 #[cfg(target_os = "linux")]
-fn limit(resource: libc::__rlimit_resource_t, most: u64) -> Result<()> {
+fn limit(resource: Resource, most: u64) -> Result<()> {
     use anyhow::ensure;
 
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
