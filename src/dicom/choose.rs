@@ -94,7 +94,7 @@ pub fn choose(
 ) -> Result<Vec<Series>, ChoiceError> {
     let path = || path.to_owned();
     if all.is_empty() {
-        return Err(ChoiceError::Nothing { path: path(), list: reasons(scan) });
+        return Err(ChoiceError::Nothing { path: path(), list: reasons(&path(), scan) });
     }
     let named =
         |series: &&Series| choice.uid.as_ref().is_none_or(|uid| series.first().key.series == *uid);
@@ -117,13 +117,17 @@ pub fn choose(
     Ok(fitting)
 }
 
-/// Why files hold no slice of a volume, the first few, each on a line of its own.
-fn reasons(scan: &Scan) -> String {
+/// Why files hold no slice of a volume, the first few, each on a line of its own; of a path that is
+/// itself the file, why.
+fn reasons(path: &Path, scan: &Scan) -> String {
     const SHOWN: usize = 5;
     let passed_over = scan.passed_over.iter().map(|(place, why)| (place, why.to_string()));
     let unreadable = scan.unreadable.iter().map(|(place, why)| (place, why.to_string()));
-    let all = unreadable.chain(passed_over).take(SHOWN);
-    all.map(|(place, why)| format!("\n  {}: {}", shown(&place.name()), plain(&why))).collect()
+    let all = unreadable.chain(passed_over).take(SHOWN).map(|(place, why)| {
+        let (name, why) = (place.name(), plain(&why).into_owned());
+        if name == path { format!(": {why}") } else { format!("\n  {}: {why}", shown(&name)) }
+    });
+    all.collect()
 }
 
 /// Series, one a line, each with what speaks against it.
