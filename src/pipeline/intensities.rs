@@ -48,13 +48,17 @@ impl KeptLabels {
         let mut file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
         file.rewind().map_err(failed)?;
         let mut file = BufReader::new(file);
-        let mut kept = vec![0; source.slice_len() / source.channels()];
-        let mut slice = vec![0.0; source.slice_len()];
+        // A row at a time: memory is the engine's and the volume's at this point.
+        let [width, height, _] = source.geometry().size;
+        let (mut kept, mut row) = (vec![0; width], vec![0.0; width]);
         let mut intensities = Intensities::new(labels);
         source.rewind()?;
-        while source.next_into(&mut slice)?.is_some() {
-            file.read_exact(&mut kept).map_err(failed)?;
-            intensities.add(&kept, &slice);
+        while source.advance()?.is_some() {
+            for y in 0..height {
+                file.read_exact(&mut kept).map_err(failed)?;
+                source.row(0, y, &mut row);
+                intensities.add(&kept, &row);
+            }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(PipelineError::Interrupted);
             }
