@@ -33,6 +33,15 @@ impl Vr {
     pub const SQ: Self = Self(*b"SQ");
     /// Bytes whose meaning is not known.
     pub const UN: Self = Self(*b"UN");
+
+    /// Whether explicit lengths have 32 bits beside it (PS3.5, section 7.1.2).
+    pub(crate) fn is_long(self) -> bool {
+        const LONG: [&[u8; 2]; 13] = [
+            b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT",
+            b"UV",
+        ];
+        LONG.contains(&&self.0)
+    }
 }
 
 impl fmt::Display for Vr {

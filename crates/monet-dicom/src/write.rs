@@ -62,7 +62,7 @@ impl Syntax {
 
     /// Bytes of an element's tag, representation and length.
     fn header(self, vr: Vr) -> u64 {
-        if self == Self::Explicit && is_long(vr) { 12 } else { 8 }
+        if self == Self::Explicit && vr.is_long() { 12 } else { 8 }
     }
 
     /// The bytes that the elements of a data set, or of some of it, take when written.
@@ -89,26 +89,6 @@ impl Syntax {
     pub fn item(self, item: &Dataset) -> u64 {
         ITEM + self.length(item)
     }
-}
-
-/// Whether an explicit length has 32 bits (PS3.5, section 7.1.2).
-fn is_long(vr: Vr) -> bool {
-    matches!(
-        &vr.0,
-        b"OB"
-            | b"OD"
-            | b"OF"
-            | b"OL"
-            | b"OV"
-            | b"OW"
-            | b"SQ"
-            | b"SV"
-            | b"UC"
-            | b"UN"
-            | b"UR"
-            | b"UT"
-            | b"UV"
-    )
 }
 
 fn even(length: u64) -> u64 {
@@ -283,7 +263,7 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&bytes_of(tag))?;
         if self.syntax == Syntax::Explicit {
             self.out.write_all(&vr.0)?;
-            if !is_long(vr) {
+            if !vr.is_long() {
                 let short = fitting(tag, length, MOST_SHORT)? as u16;
                 return Ok(self.out.write_all(&short.to_le_bytes())?);
             }

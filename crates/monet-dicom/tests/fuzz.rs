@@ -192,12 +192,7 @@ fn folder(name: &str) -> Vec<Vec<u8>> {
 /// Seeds of files: those of the tree, and pydicom's small ones.
 fn files() -> Vec<Vec<u8>> {
     let mut seeds = folder("dicom");
-    let Some(python) = std::env::var_os("MONET_DICOM_PYTHON") else {
-        monet_testing::skip(
-            "MONET_DICOM_PYTHON names no Python with pydicom, whose files are seeds",
-        );
-        return seeds;
-    };
+    let Some(python) = monet_testing::judges::dicom_python() else { return seeds };
     let judge = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reading/judge.py");
     let ran = Command::new(python).args([judge, "files"]).output().unwrap();
     for path in String::from_utf8(ran.stdout).unwrap().lines() {

@@ -30,6 +30,27 @@ pub fn python() -> Option<PathBuf> {
     python
 }
 
+/// The folder of real DICOM series in the real data.
+#[track_caller]
+pub fn real_dicom() -> Option<PathBuf> {
+    let folder = real_data()?.join("dicom");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
+    None
+}
+
+/// The Python that `MONET_DICOM_PYTHON` names, with the packages that the judges of DICOM need.
+#[track_caller]
+pub fn dicom_python() -> Option<PathBuf> {
+    let python = env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
+    if python.is_none() {
+        skip("MONET_DICOM_PYTHON names no Python with the packages that CONTRIBUTING lists");
+    }
+    python
+}
+
 /// The program of a judge.
 ///
 /// # Panics

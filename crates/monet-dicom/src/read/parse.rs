@@ -191,7 +191,7 @@ impl<'s, 'k> Parser<'s, 'k> {
         let lettered = a.is_ascii_uppercase() && b.is_ascii_uppercase();
         let (vr, length) = if tag.0 == 0xfffe || !coding.explicit || !lettered {
             (None, coding.u32([a, b, c, d]))
-        } else if vrs::is_long(Vr([a, b])) {
+        } else if Vr([a, b]).is_long() {
             (Some(Vr([a, b])), coding.u32(self.cursor.exactly(tag)?))
         } else {
             (Some(Vr([a, b])), u32::from(coding.u16([c, d])))

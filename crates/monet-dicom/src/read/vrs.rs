@@ -5,7 +5,7 @@ use crate::dataset::{Tag, Vr};
 
 /// Whether this is a value representation of the standard (PS3.5, section 6.2).
 pub(super) fn is_known(vr: Vr) -> bool {
-    is_long(vr)
+    vr.is_long()
         || matches!(
             &vr.0,
             b"AE"
@@ -30,26 +30,6 @@ pub(super) fn is_known(vr: Vr) -> bool {
                 | b"UL"
                 | b"US"
         )
-}
-
-/// Whether lengths have 32 bits beside this representation (PS3.5, section 7.1.2).
-pub(super) fn is_long(vr: Vr) -> bool {
-    matches!(
-        &vr.0,
-        b"OB"
-            | b"OD"
-            | b"OF"
-            | b"OL"
-            | b"OV"
-            | b"OW"
-            | b"SQ"
-            | b"SV"
-            | b"UC"
-            | b"UN"
-            | b"UR"
-            | b"UT"
-            | b"UV"
-    )
 }
 
 /// An element's representation: what the file says, or the standard where the file is silent.

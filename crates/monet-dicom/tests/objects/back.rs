@@ -12,7 +12,8 @@ use monet_dicom::read::{Instance, PixelPlace, Source, read};
 use proptest::prelude::*;
 
 use super::cases::{self, Case};
-use super::{judge, labelmap, python, real, rtstruct, seg};
+use super::{judge, labelmap, real, rtstruct, seg};
+use monet_testing::judges::{dicom_python, real_dicom};
 
 fn parsed(file: Vec<u8>) -> Instance {
     read(Box::new(Cursor::new(file)), &masks::keep()).unwrap()
@@ -200,7 +201,7 @@ proptest! {
 /// Segmentations of others, of which pydicom tells the labels.
 #[test]
 fn segmentations_of_others_are_read() {
-    let (Some(python), Some(data)) = (python(), real::folder()) else { return };
+    let (Some(python), Some(data)) = (dicom_python(), real_dicom()) else { return };
     for path in ["dcmqi_liver/liver_seg.dcm", "ucsf_br06/seg/1-1.dcm"] {
         let file = data.join(path);
         let (frames, planes) = frames(fs::read(&file).unwrap());
@@ -219,7 +220,7 @@ fn segmentations_of_others_are_read() {
 /// A structure set of others, and the mask that others made of it.
 #[test]
 fn structure_sets_of_others_are_read() {
-    let (Some(python), Some(data)) = (python(), real::folder()) else { return };
+    let (Some(python), Some(data)) = (dicom_python(), real_dicom()) else { return };
     for name in ["CT", "MR_T1"] {
         let folder: PathBuf = data.join("sts001").join(name);
         let case = real::case(&python, "sts001", &folder.join("dicom"));

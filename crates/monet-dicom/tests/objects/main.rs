@@ -10,7 +10,7 @@ mod real;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Cursor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use cases::Case;
@@ -19,15 +19,7 @@ use monet_dicom::objects::{
     Kind, LabelmapWriter, ObjectError, RtstructWriter, SegWriter, Segment, Slice, Warning, capture,
     report,
 };
-
-/// The Python with the judges.
-fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        monet_testing::skip("MONET_DICOM_PYTHON names no Python with highdicom, dcmqi, rt-utils");
-    }
-    python
-}
+use monet_testing::judges::dicom_python;
 
 /// Runs a judge, which fails where it finds fault.
 fn judge(python: &Path, args: &[&str]) -> String {
@@ -88,7 +80,7 @@ fn rtstruct(case: &Case) -> Result<(Vec<u8>, Vec<Warning>), ObjectError> {
 /// Writes an object of every case that has one, made up or of these real series, and lets the
 /// judge see all.
 fn judge_each(command: &str, real: &[(&'static str, &str)], write: impl Fn(&Case, &Path) -> bool) {
-    let Some(python) = python() else { return };
+    let Some(python) = dicom_python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut args = vec![command.to_owned()];
     for case in cases::made_up().into_iter().chain(real::cases(&python, real)) {

@@ -1,22 +1,12 @@
 //! Real series, read by pydicom.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::cases::{Case, algorithm};
 use super::judge;
 use monet_dicom::objects::{Context, Slice, Source};
 use monet_dicom::{Dataset, Tag, tags};
-
-/// The folder of real data; none where this machine has no data.
-pub(crate) fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("MONET_DATA").map_or(beside, PathBuf::from).join("dicom");
-    if !folder.is_dir() {
-        monet_testing::skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
-        return None;
-    }
-    Some(folder)
-}
+use monet_testing::judges::real_dicom;
 
 /// Real series: names, and folders beside each other. The first are small.
 pub(crate) const ALL: [(&str, &str); 4] = [
@@ -28,7 +18,7 @@ pub(crate) const ALL: [(&str, &str); 4] = [
 
 /// Real series with made up labels.
 pub(crate) fn cases(python: &Path, series: &[(&'static str, &str)]) -> Vec<Case> {
-    let Some(folder) = folder() else { return Vec::new() };
+    let Some(folder) = real_dicom() else { return Vec::new() };
     let case = |&(name, path): &(_, &str)| case(python, name, &folder.join(path));
     series.iter().map(|series| case(series).with_ellipsoids(3)).collect()
 }

@@ -9,7 +9,8 @@ use monet_dicom::read::{Keep, open};
 use monet_dicom::syntax::Syntax;
 
 use super::compare::{judge, values};
-use super::{pydicom_files, python, real_data};
+use super::pydicom_files;
+use monet_testing::judges::{dicom_python, real_dicom};
 
 /// How an encoder's file must compare.
 enum Expected {
@@ -78,7 +79,7 @@ const ENCODERS: &[(&str, &[&str], Syntax, Expected)] = &[
 
 /// A CT and an MR slice.
 fn slices() -> Option<[PathBuf; 2]> {
-    let folder = real_data()?;
+    let folder = real_dicom()?;
     let first = |series: &str| {
         let mut files: Vec<_> =
             fs::read_dir(folder.join(series)).unwrap().map(|file| file.unwrap().path()).collect();
@@ -134,7 +135,7 @@ fn farthest(a: &[i32], b: &[i32]) -> u32 {
 
 #[test]
 fn every_encoders_file_gives_its_values() {
-    let (Some(python), Some(slices)) = (python(), slices()) else { return };
+    let (Some(python), Some(slices)) = (dicom_python(), slices()) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     let mut encoded = [0; ENCODERS.len()];
@@ -183,7 +184,7 @@ fn every_encoders_file_gives_its_values() {
 
 #[test]
 fn jpeg_of_12_bits_is_near_to_another_decoders() {
-    let Some(python) = python() else { return };
+    let Some(python) = dicom_python() else { return };
     let files = pydicom_files(&python);
     let file = files.iter().find(|file| file.ends_with("JPEG-lossy.dcm")).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -114,25 +114,6 @@ def openjpeg(flags, source, target):
 
 
 def encapsulate(dataset, stream, syntax, target):
-    encapsulate(dataset, stream, uid, target)
-
-
-def openjpeg(flags, source, target):
-    """Encodes with OpenJPEG's command, whose flags choose every part of the standard."""
-    dataset = pydicom.dcmread(source)
-    array = pixel_array(dataset).astype("<i2")
-    rows, columns = array.shape
-    stored, sign = int(dataset.BitsStored), "s" if dataset.PixelRepresentation else "u"
-    with tempfile.TemporaryDirectory() as folder:
-        raw, stream = os.path.join(folder, "a.rawl"), os.path.join(folder, "a.j2k")
-        array.tofile(raw)
-        form = f"{columns},{rows},1,{max(stored, 9)},{sign}"
-        command = ["opj_compress", "-i", raw, "-o", stream, "-F", form, *flags.split()]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        encapsulate(dataset, open(stream, "rb").read(), "1.2.840.10008.1.2.4.91", target)
-
-
-def encapsulate(dataset, stream, syntax, target):
     dataset.PixelData = pydicom.encaps.encapsulate([stream])
     dataset["PixelData"].is_undefined_length = True
     dataset["PixelData"].VR = "OB"
@@ -162,12 +143,7 @@ def htj2k(kind, source, target):
     dataset = pydicom.dcmread(source)
     array = pixel_array(dataset)
     options = {"reversible": False, "level": 0.001} if kind == "lossy" else {"reversible": True}
-    stream = imagecodecs.htj2k_encode(array, **options)
-    dataset.PixelData = pydicom.encaps.encapsulate([stream])
-    dataset["PixelData"].is_undefined_length = True
-    dataset["PixelData"].VR = "OB"
-    dataset.file_meta.TransferSyntaxUID = uid
-    dataset.save_as(target, enforce_file_format=True)
+    encapsulate(dataset, imagecodecs.htj2k_encode(array, **options), uid, target)
 
 
 if __name__ == "__main__":

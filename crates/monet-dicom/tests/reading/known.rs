@@ -1,7 +1,8 @@
 //! pydicom's own test files: equal, or refused for a reason that stands here.
 
 use super::compare::{Outcome, compare};
-use super::{pydicom_files, python};
+use super::pydicom_files;
+use monet_testing::judges::dicom_python;
 
 /// Files that this crate refuses, and a part of what it says.
 const REFUSED: &[(&str, &str)] = &[
@@ -54,7 +55,7 @@ const UNJUDGED: &[&str] = &["JPEG-lossy.dcm"];
 
 #[test]
 fn every_file_of_pydicom_is_equal_or_refused_by_name() {
-    let Some(python) = python() else { return };
+    let Some(python) = dicom_python() else { return };
     let files = pydicom_files(&python);
     assert!(files.len() > 80);
     let mut wrong = Vec::new();

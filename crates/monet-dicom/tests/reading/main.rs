@@ -15,26 +15,6 @@ use std::path::{Path, PathBuf};
 
 use compare::{judge, listed};
 
-/// The Python with the judges.
-fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("MONET_DICOM_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        monet_testing::skip("MONET_DICOM_PYTHON names no Python with pydicom, pylibjpeg and gdcm");
-    }
-    python
-}
-
-/// The folder with real series.
-fn real_data() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let folder = std::env::var_os("MONET_DATA").map_or(beside, PathBuf::from).join("dicom");
-    if !folder.is_dir() {
-        monet_testing::skip(&format!("no real data at {} (set MONET_DATA)", folder.display()));
-        return None;
-    }
-    Some(folder)
-}
-
 /// pydicom's own test files.
 fn pydicom_files(python: &Path) -> Vec<PathBuf> {
     let mut files = listed(&judge(python, &["files"], &[]));

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::compare::{judge, values};
-use super::{pydicom_files, python};
+use super::pydicom_files;
 use monet_dicom::read::zip::{Archive, is_zip};
 use monet_dicom::read::{FileSource, Keep, open, read, referenced};
+use monet_testing::judges::dicom_python;
 
 #[test]
 fn an_entry_of_an_archive_is_its_file() {
-    let Some(python) = python() else { return };
+    let Some(python) = dicom_python() else { return };
     let named = |file: &std::path::PathBuf, names: &[&str]| names.iter().any(|n| file.ends_with(n));
     let mut files = pydicom_files(&python);
     // Native, compressed and deflated, each stored and deflated.
@@ -35,7 +36,7 @@ fn an_entry_of_an_archive_is_its_file() {
 
 #[test]
 fn a_dicomdir_lists_what_pydicom_lists() {
-    let Some(python) = python() else { return };
+    let Some(python) = dicom_python() else { return };
     let files = pydicom_files(&python);
     let directories: Vec<_> = files
         .iter()

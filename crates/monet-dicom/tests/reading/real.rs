@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::compare::{Outcome, compare};
-use super::{python, real_data};
 use monet_dicom::read::is_dicom;
+use monet_testing::judges::{dicom_python, real_dicom};
 
 /// Files below a folder that look like DICOM.
 fn dicom_files(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -23,7 +23,7 @@ fn dicom_files(folder: &Path, files: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_file_of_real_series_is_equal() {
-    let (Some(python), Some(folder)) = (python(), real_data()) else { return };
+    let (Some(python), Some(folder)) = (dicom_python(), real_dicom()) else { return };
     let mut files = Vec::new();
     dicom_files(&folder, &mut files);
     assert!(files.len() > 100);
