@@ -22,6 +22,7 @@ pub mod syntax;
 pub mod tags;
 pub mod uid;
 pub mod valid;
+pub mod vector;
 pub mod write;
 
 pub use dataset::{Dataset, Element, Tag, Value, Vr};

@@ -18,6 +18,7 @@ use super::header::{Header, description, header, instances, reference, slice_ref
 use super::segment::segment_kind;
 use crate::dataset::Dataset;
 use crate::tags;
+use crate::vector::{directions, times};
 use crate::write::{Syntax, Writer};
 
 const SYNTAX: Syntax = Syntax::Implicit;
@@ -234,11 +235,8 @@ impl Place {
         let position: [f64; 3] = parsed(&slice.position)?.try_into().ok()?;
         let orientation: [f64; 6] = parsed(&slice.orientation)?.try_into().ok()?;
         let [between_rows, between_columns]: [f64; 2] = parsed(&slice.spacing)?.try_into().ok()?;
-        let [a, b, c, d, e, f] = orientation;
-        let steps = [
-            [a, b, c].map(|cosine| cosine * between_columns),
-            [d, e, f].map(|cosine| cosine * between_rows),
-        ];
+        let [row, column] = directions(orientation);
+        let steps = [times(row, between_columns), times(column, between_rows)];
         let least = between_rows.min(between_columns);
         let all = [&position[..], &orientation, &[between_rows, between_columns]].concat();
         let possible = least > 0.0 && all.iter().all(|number| number.abs() <= FARTHEST);

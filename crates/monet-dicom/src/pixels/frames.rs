@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
+use super::decode;
 use super::error::PixelError;
 use super::format::{Photometric, PixelFormat};
 use super::table::{Table, item};
-use super::{decode, rle};
 use crate::dataset::Vr;
 use crate::read::{Header, PixelData, PixelPlace, Source};
 use crate::syntax::Syntax;
@@ -95,8 +95,8 @@ impl FrameReader {
         &self.syntax
     }
 
-    /// A frame, counted from 0, as little-endian samples; `decoder` decodes what is compressed by
-    /// anything but RLE. [`PixelFormat::clean`] or [`PixelFormat::values`] make values of them.
+    /// A frame, counted from 0, as little-endian samples; `decoder` decodes what is compressed.
+    /// [`PixelFormat::clean`] or [`PixelFormat::values`] make values of them.
     ///
     /// # Errors
     /// [`PixelError`]
@@ -114,13 +114,9 @@ impl FrameReader {
             PixelPlace::Native { offset, length } => (offset, length),
             PixelPlace::Encapsulated { offset } => {
                 let mut bytes = std::mem::take(&mut self.bytes);
-                let result = self.compressed(frame, offset, &mut bytes).and_then(|()| {
-                    out.clear();
-                    match self.syntax {
-                        Syntax::Rle => rle::decode(&self.format, &bytes, out),
-                        _ => decoder.decode(&self.syntax, &self.format, &bytes, out),
-                    }
-                });
+                let result = self
+                    .compressed(frame, offset, &mut bytes)
+                    .and_then(|()| decoder.decode(&self.syntax, &self.format, &bytes, out));
                 self.bytes = bytes;
                 result?;
                 let (found, expected) = (out.len(), self.format.frame_bytes());

@@ -15,6 +15,7 @@ use crate::tags::{
     SERIES_NUMBER, SERIES_UID, SHARED, SLICE_SPACING, SLICE_THICKNESS, SOP_CLASS, SOP_INSTANCE,
     STACK_ID, STUDY_UID, TEMPORAL_INDEX, TEMPORAL_POSITION, TRIGGER_TIME, VALUE_TRANSFORMATION,
 };
+use crate::vector::{directions, dot, length};
 
 /// Most slices of one image.
 pub const MAX_FRAMES: usize = 1 << 16;
@@ -273,9 +274,8 @@ fn slice(set: &Dataset, frame: usize) -> Result<Slice, Reason> {
 /// Directions are perpendicular and of length 1, as far as text of 16 characters says it.
 fn check_orientation(orientation: &[f64; 6]) -> Result<(), Reason> {
     const TOLERANCE: f64 = 1e-2;
-    let [a, b, c, d, e, f] = *orientation;
-    let lengths = [[a, b, c], [d, e, f]].map(|v| v.iter().map(|n| n * n).sum::<f64>().sqrt());
-    let dot = a * d + b * e + c * f;
+    let [row, column] = directions(*orientation);
+    let (lengths, dot) = ([row, column].map(length), dot(row, column));
     let close = lengths.iter().all(|length| (length - 1.0).abs() < TOLERANCE);
     if close && dot.abs() < TOLERANCE { Ok(()) } else { Err(Reason::Orientation) }
 }

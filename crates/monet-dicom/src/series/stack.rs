@@ -1,6 +1,7 @@
 //! Slices that make one volume.
 
 use super::image::{DISCRIMINATORS, Image, Slice};
+use crate::vector::{cross, directions, dot, length, minus, times};
 
 /// Orientations that differ by less belong to one stack.
 const SAME_DIRECTION: f64 = 1e-3;
@@ -67,35 +68,18 @@ impl Shape {
     }
 }
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
-}
-
-fn times(a: [f64; 3], by: f64) -> [f64; 3] {
-    a.map(|n| n * by)
-}
-
-fn length(a: [f64; 3]) -> f64 {
-    dot(a, a).sqrt()
-}
-
 impl Slice {
     /// Directions of a row and of a column.
     #[must_use]
     pub fn directions(&self) -> [[f64; 3]; 2] {
-        let [a, b, c, d, e, f] = self.orientation;
-        [[a, b, c], [d, e, f]]
+        directions(self.orientation)
     }
 
     /// The direction that is perpendicular to both.
     #[must_use]
     pub fn normal(&self) -> [f64; 3] {
-        let [[a, b, c], [d, e, f]] = self.directions();
-        let normal = [b * f - c * e, c * d - a * f, a * e - b * d];
+        let [row, column] = self.directions();
+        let normal = cross(row, column);
         times(normal, 1.0 / length(normal))
     }
 

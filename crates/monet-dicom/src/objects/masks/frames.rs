@@ -1,9 +1,10 @@
 //! Masks of segmentations: which frames make up which slice (A.51, C.7.6.16).
 
-use super::{MaskError, Plane, dot, show, text};
+use super::{MaskError, Plane, show, text};
 use crate::dataset::{Dataset, Tag};
 use crate::objects::Kind;
 use crate::tags;
+use crate::vector::dot;
 
 /// Frames nearer to each other along the normal lie in one slice, in millimetres.
 const SAME_PLACE: f64 = 0.01;

@@ -22,6 +22,7 @@ pub use regions::{Contours, Region, Regions};
 use crate::dataset::Tag;
 use crate::read::Keep;
 use crate::tags;
+use crate::vector::{cross, directions, dot, minus};
 
 /// Longest contour that is read, in bytes of text.
 const LONGEST_CONTOUR: u32 = 16 << 20;
@@ -153,21 +154,17 @@ impl Plane {
     /// Direction across the plane: the row's × the column's.
     #[must_use]
     pub fn normal(&self) -> [f64; 3] {
-        let [a, b, c, d, e, f] = self.orientation;
-        [b * f - c * e, c * d - a * f, a * e - b * d]
+        let [row, column] = directions(self.orientation);
+        cross(row, column)
     }
 
     /// A place in the patient as column and row of the plane.
     fn pixel(&self, place: [f64; 3]) -> [f64; 2] {
-        let offset: [f64; 3] = std::array::from_fn(|k| place[k] - self.position[k]);
-        let [a, b, c, d, e, f] = self.orientation;
+        let offset = minus(place, self.position);
+        let [row, column] = directions(self.orientation);
         let [between_rows, between_columns] = self.spacing;
-        [dot(offset, [a, b, c]) / between_columns, dot(offset, [d, e, f]) / between_rows]
+        [dot(offset, row) / between_columns, dot(offset, column) / between_rows]
     }
-}
-
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Shows a number in a plane where a mask says so; counts the pixels that had another.

@@ -4,10 +4,11 @@
 //! inner contour is a hole. Points and open contours enclose nothing and are left out.
 
 use super::fill::Fill;
-use super::{MaskError, Plane, dot, show, text};
+use super::{MaskError, Plane, show, text};
 use crate::dataset::{Dataset, Tag};
 use crate::objects::Kind;
 use crate::tags;
+use crate::vector::dot;
 
 /// How far the points of a contour may lie from its slice, as a part of the distance between
 /// slices; also how far beyond the first and the last slice a contour may lie.
