@@ -75,8 +75,7 @@ pub fn obstacles(series: &Series, manifest: &Manifest, choice: &Choice) -> Vec<S
 /// The package's limits that a series does not keep.
 fn beyond(series: &Series, manifest: &Manifest) -> Vec<Beyond> {
     let Some(accepts) = &manifest.accepts else { return Vec::new() };
-    let mut image_type = String::new();
-    let mut all = accepts.beyond_texts(series.texts(&mut image_type));
+    let mut all = accepts.beyond_texts(series.texts());
     all.extend(accepts.beyond(&series.geometry_in(manifest.orientation)));
     all
 }

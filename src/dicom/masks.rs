@@ -5,21 +5,34 @@
 //! - Values are the segments' numbers, or the places of the regions in their list, from 1.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use monet_dicom::Dataset;
-use monet_dicom::objects::masks::{Contours, Frames, MaskError, Plane, keep};
+use monet_dicom::objects::masks::{Contours, Frames, MaskError, Plane, Regions, Span, keep};
 use monet_dicom::read::{self, Instance, PixelPlace};
+use monet_dicom::vector::{dot, minus, times};
 
+use super::space::{self, turned};
 use crate::volume::{
-    Affine, AxisMap, ByteOrder, FileAxis, Geometry, Grid, PlaneReader, Scaling, VolumeError,
-    VolumeWarning, VoxelType,
+    AxisMap, ByteOrder, FileAxis, Geometry, Grid, PlaneReader, Scaling, VolumeError, VolumeWarning,
+    VoxelType,
 };
 
 /// Most voxels of a mask's grid; a plane without labels takes no memory.
 const MAX_VOXELS: usize = 1 << 30;
 /// Slices whose heights differ by less, in millimetres, are the same.
 const SAME_PLACE: f64 = 0.01;
+
+/// A mask in a file, of which no label was read.
+#[derive(Debug)]
+pub(crate) struct Mask {
+    path: PathBuf,
+    /// The file's data set.
+    set: Dataset,
+    instance: Instance,
+    /// A segmentation's frames and the planes of its slices; `None` of a structure set.
+    frames: Option<(Frames, Vec<Plane>)>,
+}
 
 /// A mask in memory, plane by plane.
 #[derive(Debug)]
@@ -30,28 +43,84 @@ pub(crate) struct MaskReader {
     next: usize,
 }
 
-impl MaskReader {
-    /// Reads the mask in a file, if the file is DICOM; onto another grid where one is known. A
-    /// structure set needs one: without it there is `None`, too.
+impl Mask {
+    /// Reads a file's header.
     ///
     /// # Errors
-    /// [`VolumeError::Data`], [`VolumeError::Grid`]
-    pub(crate) fn open(path: &Path, onto: Option<&Geometry>) -> Result<Option<Self>, VolumeError> {
-        let failed =
-            |found: String| VolumeError::Data { path: path.to_owned(), slice: 0, slices: 0, found };
-        let mut instance = read::open(path, &keep()).map_err(|e| failed(e.to_string()))?;
+    /// [`VolumeError::Data`]
+    pub(crate) fn open(path: &Path) -> Result<Self, VolumeError> {
+        let mut instance = read::open(path, &keep()).map_err(|e| failed(path, e.into()))?;
         let set = std::mem::take(&mut instance.header.data);
-        match Contours::new(&set) {
-            Ok(contours) => {
-                let onto = onto.map(|onto| regions(path, &contours, onto));
-                onto.transpose().map_err(|e| failed(e.to_string()))
-            }
-            Err(MaskError::Class { .. }) => {
-                frames(path, &set, instance, onto).map(Some).map_err(|e| failed(e.to_string()))
-            }
-            Err(error) => Err(failed(error.to_string())),
-        }
+        let frames = match Contours::new(&set) {
+            Ok(_) => Ok(None),
+            Err(MaskError::Class { .. }) => frames(&set).map(Some),
+            Err(error) => Err(error.into()),
+        };
+        let frames = frames.map_err(|e| failed(path, e))?;
+        Ok(Self { path: path.to_owned(), set, instance, frames })
     }
+
+    /// Its own grid; a structure set has none.
+    ///
+    /// # Errors
+    /// [`VolumeError::Data`] where its slices make no grid.
+    pub(crate) fn geometry(&self) -> Result<Option<Geometry>, VolumeError> {
+        let own = |(frames, planes): &(Frames, Vec<Plane>)| stack(planes, frames.size, None);
+        let own = self.frames.as_ref().map(own).transpose();
+        Ok(own.map_err(|e| failed(&self.path, e))?.map(|(geometry, _)| geometry))
+    }
+
+    /// Reads its labels onto another grid: on its own slices as far as the other reaches, or of a
+    /// structure set on the other's slices.
+    ///
+    /// # Errors
+    /// [`VolumeError::Data`]
+    pub(crate) fn read(mut self, onto: &Geometry) -> Result<MaskReader, VolumeError> {
+        let read = match self.frames.take() {
+            Some((frames, planes)) => self.segments(&frames, &planes, onto),
+            None => regions(&self.path, &self.set, onto),
+        };
+        read.map_err(|e| failed(&self.path, e))
+    }
+
+    fn segments(
+        &mut self,
+        frames: &Frames,
+        planes: &[Plane],
+        onto: &Geometry,
+    ) -> Result<MaskReader, Failure> {
+        let header = &self.instance.header;
+        let Some(pixels) = header.pixels else { return Err("it has no pixels".into()) };
+        let PixelPlace::Native { offset, length } = pixels.place else {
+            return Err(
+                "its frames are compressed: decompress it, with `gdcmconv --raw IN OUT`".into()
+            );
+        };
+        let (geometry, places) = stack(planes, frames.size, Some(onto))?;
+        let mut reader = MaskReader::empty(&self.path, geometry)?;
+        let mut labels = vec![0; reader.grid.plane_voxels()];
+        let mut overlaps = 0;
+        let source = &mut self.instance.source;
+        for (slice, place) in places.into_iter().enumerate() {
+            let bytes = |span: Span, out: &mut Vec<u8>| {
+                if span.start + span.length as u64 > u64::from(length) {
+                    return Err(Failure::from("its pixels end early"));
+                }
+                source.seek_to(offset + span.start)?;
+                source.take(span.length as u64).read_to_end(out)?;
+                Ok(())
+            };
+            overlaps += frames.plane::<Failure>(slice, bytes, &mut labels)?;
+            reader.put(place, &labels);
+        }
+        reader.tell(overlaps);
+        Ok(reader)
+    }
+}
+
+fn failed(path: &Path, error: Failure) -> VolumeError {
+    let (path, found) = (path.to_owned(), error.to_string());
+    VolumeError::Data { path, slice: 0, slices: 0, found }
 }
 
 /// Whether a file is to be read as a mask in DICOM.
@@ -81,60 +150,31 @@ impl PlaneReader for MaskReader {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A segmentation's mask.
-fn frames(
-    path: &Path,
-    set: &Dataset,
-    mut instance: Instance,
-    onto: Option<&Geometry>,
-) -> Result<MaskReader, Failure> {
-    let Some(pixels) = instance.header.pixels else { return Err("it has no pixels".into()) };
-    let PixelPlace::Native { offset, length } = pixels.place else {
-        return Err("its frames are compressed: decompress it, with `gdcmconv --raw IN OUT`".into());
-    };
+/// A segmentation's frames, and the planes of its slices.
+fn frames(set: &Dataset) -> Result<(Frames, Vec<Plane>), Failure> {
     let frames = Frames::new(set, false)?;
     let planes: Option<Vec<Plane>> = frames.slices.iter().map(|slice| slice.plane).collect();
     let planes = planes.filter(|planes| !planes.is_empty());
-    let planes = planes.ok_or("its frames have no positions")?;
-    let (geometry, places) = stack(&planes, frames.size, onto)?;
-    let mut reader = empty(path, geometry)?;
-    let mut labels = vec![0; reader.grid.plane_voxels()];
-    let mut overlaps = 0;
-    for (slice, place) in places.into_iter().enumerate() {
-        let bytes = |span: monet_dicom::objects::masks::Span, out: &mut Vec<u8>| {
-            if span.start + span.length as u64 > u64::from(length) {
-                return Err(Failure::from("its pixels end early"));
-            }
-            instance.source.seek_to(offset + span.start)?;
-            (&mut instance.source).take(span.length as u64).read_to_end(out)?;
-            Ok(())
-        };
-        overlaps += frames.plane::<Failure>(slice, bytes, &mut labels)?;
-        reader.put(place, &labels);
-    }
-    reader.tell(overlaps);
-    Ok(reader)
+    Ok((frames, planes.ok_or("its frames have no positions")?))
 }
 
 /// A structure set's mask. Contours lie in planes across one of the grid's axes: the one across
 /// which most of them find a slice.
-fn regions(path: &Path, contours: &Contours, onto: &Geometry) -> Result<MaskReader, Failure> {
-    let mut best = None;
+fn regions(path: &Path, set: &Dataset, onto: &Geometry) -> Result<MaskReader, Failure> {
+    let contours = Contours::new(set)?;
+    let mut best: Option<(Geometry, Regions)> = None;
     for turn in [[0, 1, 2], [1, 2, 0], [0, 2, 1]] {
         let map = AxisMap::of(turn.map(|axis| FileAxis { axis, reversed: false }));
         let geometry = onto.oriented(map);
         let [width, height, slices] = geometry.size;
-        let planes = (0..slices).map(|slice| plane(&geometry, slice)).collect();
+        let planes = (0..slices).map(|slice| space::plane(&geometry, slice)).collect();
         let laid = contours.onto([height as u16, width as u16], planes)?;
-        if best.as_ref().is_none_or(|(_, other): &(Geometry, _)| {
-            let other: &monet_dicom::objects::masks::Regions = other;
-            laid.left_out < other.left_out
-        }) {
+        if best.as_ref().is_none_or(|(_, other)| laid.left_out < other.left_out) {
             best = Some((geometry, laid));
         }
     }
     let Some((geometry, laid)) = best else { return Err("no grid".into()) };
-    let mut reader = empty(path, geometry)?;
+    let mut reader = MaskReader::empty(path, geometry)?;
     let mut labels = vec![0; reader.grid.plane_voxels()];
     let mut overlaps = 0;
     for slice in 0..geometry.size[2] {
@@ -149,17 +189,18 @@ fn regions(path: &Path, contours: &Contours, onto: &Geometry) -> Result<MaskRead
     Ok(reader)
 }
 
-fn empty(path: &Path, geometry: Geometry) -> Result<MaskReader, Failure> {
-    let voxels = geometry.size.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
-    if voxels.is_none_or(|voxels| voxels > MAX_VOXELS) {
-        return Err(format!("its grid has {:?} voxels, too many", geometry.size).into());
-    }
-    let grid = Grid::new(path, geometry, VoxelType::U8, ByteOrder::Little)?;
-    let planes = (0..geometry.size[2]).map(|_| None).collect();
-    Ok(MaskReader { grid, planes, next: 0 })
-}
-
 impl MaskReader {
+    /// On a grid, without labels.
+    fn empty(path: &Path, geometry: Geometry) -> Result<Self, Failure> {
+        let voxels = geometry.size.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
+        if voxels.is_none_or(|voxels| voxels > MAX_VOXELS) {
+            return Err(format!("its grid has {:?} voxels, too many", geometry.size).into());
+        }
+        let grid = Grid::new(path, geometry, VoxelType::U8, ByteOrder::Little)?;
+        let planes = (0..geometry.size[2]).map(|_| None).collect();
+        Ok(Self { grid, planes, next: 0 })
+    }
+
     fn put(&mut self, slice: usize, labels: &[u8]) {
         if labels.iter().any(|label| *label > 0) {
             self.planes[slice] = Some(labels.to_vec());
@@ -171,23 +212,6 @@ impl MaskReader {
             let text = format!("{overlaps} voxels have several labels; the largest one counts");
             self.grid.warn(VolumeWarning::Mask(text));
         }
-    }
-}
-
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-/// A slice of a grid in the patient's space (LPS).
-fn plane(geometry: &Geometry, slice: usize) -> Plane {
-    let lps = |[x, y, z]: [f64; 3]| [-x, -y, z];
-    let rows = &geometry.affine.0;
-    let direction = |axis: usize| lps([0, 1, 2].map(|k| rows[k][axis] / geometry.spacing[axis]));
-    let ([a, b, c], [d, e, f]) = (direction(0), direction(1));
-    Plane {
-        position: lps(geometry.affine.apply([0.0, 0.0, slice as f64])),
-        orientation: [a, b, c, d, e, f],
-        spacing: [geometry.spacing[1], geometry.spacing[0]],
     }
 }
 
@@ -206,8 +230,7 @@ fn stack(
     let (mut least, mut most) = (heights[0], heights[heights.len() - 1]);
     let mut step = if own.is_finite() { own } else { 1.0 };
     if let Some(other) = onto {
-        let [x, y, z] = normal;
-        let ras = [-x, -y, z];
+        let ras = turned(normal);
         let rows = &other.affine.0;
         let along = |axis: usize| dot([rows[0][axis], rows[1][axis], rows[2][axis]], ras);
         let axis = [0, 1, 2].into_iter().max_by(|a, b| along(*a).abs().total_cmp(&along(*b).abs()));
@@ -232,14 +255,7 @@ fn stack(
     if heights.iter().zip(&places).any(off) {
         return Err(format!("its slices lie on no grid of {step:.3} mm").into());
     }
-    let [a, b, c, d, e, f] = first.orientation;
-    let ([row, column], [between_rows, between_columns]) = ([[a, b, c], [d, e, f]], first.spacing);
-    let affine = [0, 1, 2].map(|k| {
-        let sign = if k < 2 { -1.0 } else { 1.0 };
-        let origin = first.position[k] - before * step * normal[k];
-        let [x, y] = [row[k] * between_columns, column[k] * between_rows];
-        [sign * x, sign * y, sign * normal[k] * step, sign * origin]
-    });
-    let size = [usize::from(columns), usize::from(rows), count];
-    Ok((Geometry::new(size, Affine(affine)), places))
+    let position = minus(first.position, times(normal, before * step));
+    let size = [usize::from(rows), usize::from(columns)];
+    Ok((space::grid(Plane { position, ..first }, size, times(normal, step), count), places))
 }

@@ -17,6 +17,7 @@ pub(crate) mod masks;
 mod oddity;
 mod reader;
 mod series;
+mod space;
 
 pub use choose::{Choice, ChoiceError, choose, list, obstacles};
 pub use context::Device;

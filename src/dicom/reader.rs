@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use monet_dicom::pixels::{Decode, FrameReader, PixelError};
-use monet_dicom::read::{Keep, ReadError};
+use monet_dicom::read::Keep;
 use monet_dicom::series::Place;
 use monet_dicom::tags;
 
@@ -91,28 +91,20 @@ impl DicomReader {
             interrupted,
         };
         // What cannot be decoded is told before any work.
-        reader.frames(0)?;
+        reader.open = Some(reader.take(0)?);
         Ok(reader)
     }
 
-    /// The open image of a slice.
-    fn frames(&mut self, slice: usize) -> Result<&mut FrameReader, VolumeError> {
+    /// The image of a slice: the open one, or opened now.
+    fn take(&mut self, slice: usize) -> Result<(usize, FrameReader), VolumeError> {
         let image = self.series.stack().members[slice].image;
-        if self.open.as_ref().is_none_or(|(open, _)| *open != image) {
-            let (_, _, place) = self.series.slice(slice);
-            let instance = place.open(&KEEP).map_err(|error| self.unreadable(slice, &error))?;
-            let frames = FrameReader::new(&instance.header, instance.source);
-            let frames = frames.map_err(|error| self.undecoded(slice, &error))?;
-            self.open = Some((image, frames));
+        if let Some(open) = self.open.take().filter(|(open, _)| *open == image) {
+            return Ok(open);
         }
-        match &mut self.open {
-            Some((_, frames)) => Ok(frames),
-            None => unreachable!("an image was opened above"),
-        }
-    }
-
-    fn unreadable(&self, slice: usize, error: &ReadError) -> VolumeError {
-        self.damaged(slice, error.to_string())
+        let (_, _, place) = self.series.slice(slice);
+        let instance = place.open(&KEEP).map_err(|error| self.damaged(slice, error.to_string()))?;
+        let frames = FrameReader::new(&instance.header, instance.source);
+        Ok((image, frames.map_err(|error| self.undecoded(slice, &error))?))
     }
 
     fn damaged(&self, slice: usize, found: String) -> VolumeError {
@@ -145,20 +137,16 @@ impl PlaneReader for DicomReader {
         }
         let index = self.next;
         let frame = self.series.slice(index).0.frame;
-        let mut samples = std::mem::take(&mut self.samples);
-        self.frames(index)?;
-        let (Some((_, frames)), decoder) = (&mut self.open, &mut *self.decoder) else {
-            unreachable!("an image was opened above")
-        };
-        let read = frames.read(frame, decoder, &mut samples);
-        frames.format().clean(&mut samples);
+        let (image, mut frames) = self.take(index)?;
+        let read = frames.read(frame, &mut *self.decoder, &mut self.samples);
         read.map_err(|error| self.undecoded(index, &error))?;
-        if samples.len() != plane.len() {
-            let found = format!("{} bytes, expected {}", samples.len(), plane.len());
+        frames.format().clean(&mut self.samples);
+        self.open = Some((image, frames));
+        if self.samples.len() != plane.len() {
+            let found = format!("{} bytes, expected {}", self.samples.len(), plane.len());
             return Err(self.damaged(index, found));
         }
-        plane.copy_from_slice(&samples);
-        self.samples = samples;
+        plane.copy_from_slice(&self.samples);
         let (slice, ..) = self.series.slice(index);
         if let Some(range) = slice.padding {
             self.background = fill_padding(plane, self.grid.voxel_type(), range, self.background);

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use monet_dicom::objects::masks::Plane;
 use monet_dicom::series::{Image, Place, Scan, Shape, Slice, Stack};
 
-use super::Oddity;
+use super::{Oddity, space};
 use crate::package::SeriesTexts;
 use crate::text::plain;
-use crate::volume::{
-    Affine, AxisMap, ByteOrder, Geometry, Grid, Orientation, VolumeError, VoxelType,
-};
+use crate::volume::{AxisMap, ByteOrder, Geometry, Grid, Orientation, VolumeError, VoxelType};
 
 /// A stack of a [`Scan`]: what can be a volume. Copies share the scan.
 #[derive(Debug, Clone)]
@@ -72,13 +71,12 @@ impl Series {
         self.slice(0).1
     }
 
-    /// What it says of itself. The image type's values are joined in `image_type`.
-    pub(super) fn texts<'a>(&'a self, image_type: &'a mut String) -> SeriesTexts<'a> {
+    /// What it says of itself.
+    pub(super) fn texts(&self) -> SeriesTexts<'_> {
         let image = self.first();
-        *image_type = image.image_type.join("\\");
         SeriesTexts {
             modality: &image.modality,
-            image_type,
+            image_type: &image.image_type,
             body_part: &image.body_part,
             description: &image.description,
         }
@@ -89,21 +87,9 @@ impl Series {
     #[must_use]
     pub fn geometry(&self) -> Geometry {
         let (slice, image, _) = self.slice(0);
-        let [row, column] = slice.directions();
-        let [between_rows, between_columns] = slice.spacing;
-        // DICOM's axes point to the left and to posterior (PS3.3, C.7.6.2.1.1), ours to the right
-        // and to anterior.
-        let rows = [0, 1, 2].map(|axis| {
-            let sign = if axis < 2 { -1.0 } else { 1.0 };
-            [
-                sign * row[axis] * between_columns,
-                sign * column[axis] * between_rows,
-                sign * self.shape.step[axis],
-                sign * slice.position[axis],
-            ]
-        });
-        let [height, width] = image.size;
-        Geometry::new([width, height, self.slices()], Affine(rows))
+        let Slice { position, orientation, spacing, .. } = *slice;
+        let first = Plane { position, orientation, spacing };
+        space::grid(first, image.size, self.shape.step, self.slices())
     }
 
     /// Where it lies in a model's orientation.
@@ -191,9 +177,12 @@ impl Series {
         let modality = image.modality.to_ascii_lowercase();
         let letters: String = modality.chars().filter(char::is_ascii_alphanumeric).collect();
         let number = image.number.map_or(String::new(), |number| format!("-{number}"));
-        let same = |series: &&Self| series.first().key == self.first().key;
-        let siblings: Vec<Self> = Self::all(&self.path, &self.scan);
-        let siblings: Vec<usize> = siblings.iter().filter(same).map(|s| s.stack).collect();
+        let key = |stack: usize| {
+            let member = self.scan.stacks[stack].members[0];
+            &self.scan.images[member.image].key
+        };
+        let stacks = 0..self.scan.stacks.len();
+        let siblings: Vec<usize> = stacks.filter(|stack| key(*stack) == &image.key).collect();
         let nth = siblings.iter().position(|stack| *stack == self.stack).unwrap_or(0);
         let part = if siblings.len() > 1 { format!("-part{}", nth + 1) } else { String::new() };
         // Series numbers are often missing, and not always different.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::score::MeasureError;
 #[cfg(feature = "dicom")]
-use crate::dicom::masks::{self, MaskReader};
+use crate::dicom::masks::{self, Mask};
 use crate::volume::{Geometry, NiftiReader, PlaneReader, SliceSource, VolumeWarning};
 
 /// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size
@@ -130,49 +130,59 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
     Ok(())
 }
 
+/// A file whose header was read.
+enum Opened {
+    File(NiftiReader),
+    #[cfg(feature = "dicom")]
+    Mask(Mask),
+}
+
+impl Opened {
+    fn new(path: &Path) -> Result<Self, MeasureError> {
+        #[cfg(feature = "dicom")]
+        if masks::is_mask(path) {
+            return Ok(Self::Mask(Mask::open(path)?));
+        }
+        Ok(Self::File(NiftiReader::open(path, None)?))
+    }
+
+    /// The file's own grid; a structure set has none.
+    fn geometry(&self) -> Result<Option<Geometry>, MeasureError> {
+        match self {
+            Self::File(reader) => Ok(Some(*reader.grid().geometry())),
+            #[cfg(feature = "dicom")]
+            Self::Mask(mask) => Ok(mask.geometry()?),
+        }
+    }
+
+    /// The labels; of a mask in DICOM as far as the other grid reaches.
+    fn onto(self, path: &Path, other: Option<Geometry>) -> Result<Unread, MeasureError> {
+        match self {
+            Self::File(reader) => Unread::of(path, Box::new(reader)),
+            #[cfg(feature = "dicom")]
+            Self::Mask(mask) => {
+                let other = other.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
+                Unread::of(path, Box::new(mask.read(&other)?))
+            }
+        }
+    }
+}
+
 impl Unread {
     /// Opens a label volume and refuses what its header already rules out.
     pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
-        #[cfg(feature = "dicom")]
-        if masks::is_mask(path) {
-            let mask = MaskReader::open(path, None)?;
-            let mask = mask.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
-            return Self::of(path, Box::new(mask));
-        }
-        Self::of(path, Box::new(NiftiReader::open(path, None)?))
+        let opened = Opened::new(path)?;
+        let own = opened.geometry()?;
+        opened.onto(path, own)
     }
 
     /// Opens a pair. A mask in DICOM is laid onto the other's grid.
-    pub(super) fn pair(paths: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
-        #[cfg(feature = "dicom")]
-        if paths.iter().any(|path| masks::is_mask(path)) {
-            return Self::pair_with_masks(paths);
-        }
-        let [a, b] = paths;
-        Ok([Self::open(a)?, Self::open(b)?])
-    }
-
-    #[cfg(feature = "dicom")]
-    fn pair_with_masks(paths: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
-        // Each by itself, but for structure sets; then masks once more, onto what the other has.
-        let alone = |path: &Path| match masks::is_mask(path) {
-            true => MaskReader::open(path, None).map(|mask| mask.map(|m| *m.grid().geometry())),
-            false => NiftiReader::open(path, None).map(|file| Some(*file.grid().geometry())),
-        };
-        let mut grids = [alone(paths[0])?, alone(paths[1])?];
-        let mut opened = Vec::new();
-        for (i, path) in paths.into_iter().enumerate() {
-            if !masks::is_mask(path) {
-                opened.push(Self::open(path)?);
-                continue;
-            }
-            let other = grids[1 - i].ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
-            let mask = MaskReader::open(path, Some(&other))?;
-            let mask = mask.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
-            grids[i] = Some(*mask.grid().geometry());
-            opened.push(Self::of(path, Box::new(mask))?);
-        }
-        opened.try_into().map_err(|_| MeasureError::NoGrid { path: paths[0].into() })
+    pub(super) fn pair([a, b]: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
+        let (first, second) = (Opened::new(a)?, Opened::new(b)?);
+        let [own, other] = [first.geometry()?, second.geometry()?];
+        let first = first.onto(a, other.or(own))?;
+        let second = second.onto(b, Some(*first.geometry()))?;
+        Ok([first, second])
     }
 
     fn of(path: &Path, reader: Box<dyn PlaneReader>) -> Result<Self, MeasureError> {

@@ -104,8 +104,8 @@ impl SeriesRule {
 pub struct SeriesTexts<'a> {
     /// Modality.
     pub modality: &'a str,
-    /// Image Type, its values divided by `\\`.
-    pub image_type: &'a str,
+    /// Image Type.
+    pub image_type: &'a [String],
     /// Body Part Examined.
     pub body_part: &'a str,
     /// Series Description.
@@ -195,7 +195,7 @@ impl Accepts {
         }
         for rule in &self.series {
             let text = match rule.attribute {
-                SeriesText::ImageType => series.image_type,
+                SeriesText::ImageType => &series.image_type.join("\\"),
                 SeriesText::BodyPart => series.body_part,
                 SeriesText::Description => series.description,
             };
@@ -364,14 +364,14 @@ mod tests {
         };
         let series = SeriesTexts {
             modality: "MR",
-            image_type: "ORIGINAL\\PRIMARY",
+            image_type: &["ORIGINAL".into(), "PRIMARY".into()],
             body_part: "",
             description: "Sag MPRAGE",
         };
         assert_eq!(accepts.beyond_texts(series), []);
         let other = SeriesTexts {
             modality: "CT",
-            image_type: "DERIVED",
+            image_type: &["DERIVED".into()],
             description: "T1 post contrast",
             ..series
         };

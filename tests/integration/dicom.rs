@@ -232,8 +232,9 @@ fn results_are_compared_with_each_other_whatever_their_format() {
         assert!((dice(pair[0], pair[1]) - 1.0).abs() < 1e-12, "{pair:?}");
     }
     for truth in [&nifti, &map] {
-        let dice = dice(&contours, truth);
-        assert!(dice > 0.95, "{dice}");
+        for dice in [dice(&contours, truth), dice(truth, &contours)] {
+            assert!(dice > 0.95, "{dice}");
+        }
     }
     let ran = monet(&["evaluate", "--pred", text(&contours), "--truth", text(&contours)]);
     assert!(stderr(&ran).contains("has no grid of its own"), "{}", stderr(&ran));

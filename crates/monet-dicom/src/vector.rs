@@ -19,12 +19,14 @@ pub fn length(a: [f64; 3]) -> f64 {
 }
 
 /// From `b` to `a`.
-pub(crate) fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+#[must_use]
+pub fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
 /// A vector so many times as long.
-pub(crate) fn times(a: [f64; 3], by: f64) -> [f64; 3] {
+#[must_use]
+pub fn times(a: [f64; 3], by: f64) -> [f64; 3] {
     a.map(|n| n * by)
 }
 
