@@ -136,6 +136,7 @@ fn jobs_of(
         output: args.output.clone(),
         preview: args.preview.clone(),
         overwrite: args.force,
+        measure: args.stats.is_some(),
         region: args.part.region(),
         accept_any,
         ..FileJob::default()

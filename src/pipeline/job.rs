@@ -56,6 +56,9 @@ pub struct Job<'a> {
     pub preview: Option<Document<'a>>,
     /// Where the report goes, as JSON.
     pub stats: Option<Document<'a>>,
+    /// Whether the report has what takes a pass of its own over the volume: intensities, and of
+    /// DICOM the digests of the files.
+    pub measure: bool,
     /// What else is made of the result.
     pub extras: Vec<Extra<'a>>,
     /// What the report says of a DICOM series.
@@ -143,6 +146,7 @@ impl<'a> Job<'a> {
             labels,
             preview: None,
             stats: None,
+            measure: false,
             extras: Vec::new(),
             origin: None,
             title: None,
@@ -169,6 +173,8 @@ pub struct FileJob {
     pub preview: Option<PathBuf>,
     /// A JSON report to write beside it.
     pub stats: Option<PathBuf>,
+    /// As [`Job::measure`].
+    pub measure: bool,
     /// Whether existing files are replaced.
     pub overwrite: bool,
     /// As [`Job::region`].
@@ -222,6 +228,7 @@ impl FileJob {
         Ok(Job {
             preview: file(&self.preview),
             stats: file(&self.stats),
+            measure: self.measure,
             overwrite: self.overwrite,
             region: self.region,
             accept_any: self.accept_any,
@@ -241,7 +248,7 @@ impl FileJob {
             let (path, overwrite) = (&self.output, self.overwrite);
             let settings = format!("{:?}", self.region).into_bytes();
             let mut job = dicom.open(path, overwrite, manifest, &settings, interrupted)?;
-            if self.stats.is_some() {
+            if self.measure {
                 job.origin = Some(dicom.origin(interrupted)?);
             }
             return Ok(job);

@@ -20,6 +20,8 @@ pub(super) struct Places<'a> {
     pub(super) labels: Box<dyn LabelWriter + 'a>,
     pub(super) preview: Option<Document<'a>>,
     pub(super) stats: Option<Document<'a>>,
+    /// Whether the report has intensities.
+    pub(super) measure: bool,
     pub(super) extras: Vec<Extra<'a>>,
     /// The picture's title, where it is not to be the volume's name.
     pub(super) title: Option<String>,
@@ -75,10 +77,10 @@ impl<'a> Outputs<'a> {
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> Result<Self, OutputError> {
-        let Places { labels, preview, stats, extras, title, overwrite } = places;
+        let Places { labels, preview, stats, measure, extras, title, overwrite } = places;
         let (geometry, part) = (source.geometry(), source.part());
         let wants_picture = preview.is_some() || extras.iter().any(|extra| extra.picture);
-        let wants_intensities = stats.is_some() || extras.iter().any(|extra| extra.intensities);
+        let wants_intensities = measure || extras.iter().any(|extra| extra.intensities);
         let picture = wants_picture.then(|| Preview::new(geometry, &manifest.labels));
         let subsampling = picture.as_ref().map(Preview::subsampling);
         let settled = Settled {

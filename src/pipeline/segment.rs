@@ -41,7 +41,7 @@ pub fn segment(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
     let Job { volume, labels, preview, stats, extras, origin, title, .. } = job;
-    let Job { overwrite, region, accept_any, spool_dir, clock, .. } = job;
+    let Job { measure, overwrite, region, accept_any, spool_dir, clock, .. } = job;
     let manifest = model.package.manifest.clone();
     let options = SourceOptions {
         orientation: manifest.orientation,
@@ -53,7 +53,7 @@ pub fn segment(
     let beyond = doubtful::accept(volume.grid().name(), accept_any, &manifest, &geometry)?;
     let mut source = SliceSource::new(volume, &options)?;
     let fit = fit(&manifest, &source)?;
-    let places = Places { labels, preview, stats, extras, title, overwrite };
+    let places = Places { labels, preview, stats, measure, extras, title, overwrite };
     let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
     let (intensity, warnings) = intensity(&manifest, &mut source, interrupted)?;
     let doubts = Doubts { beyond, intensity: warnings };

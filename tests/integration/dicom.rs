@@ -256,6 +256,25 @@ fn figures_name_the_input_and_no_patient() {
 }
 
 #[test]
+fn figures_are_the_same_wherever_they_go() {
+    let mut slices = stack(4);
+    slices.extend(stack(4).into_iter().map(|s| Slice { series: 2, ..s }));
+    let made = Made::new(&slices);
+    fs::create_dir(made.path("out")).unwrap();
+    let stats = made.path("all.json");
+    let ran = made.segment("out", &["--stats", text(&stats)]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let all: Value = serde_json::from_slice(&fs::read(stats).unwrap()).unwrap();
+    let ran = made.segment("one.dcm", &["--series", "1.2.3.1", "--stats", "-"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let one: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    for report in all.as_array().unwrap().iter().chain([&one]) {
+        assert!(report["labels"][0]["intensity"]["mean"].is_number(), "{report}");
+        assert_eq!(report["dicom"]["instances"].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
 fn gaps_are_refused_by_name_and_segmented_when_allowed() {
     let slices: Vec<Slice> =
         stack(9).into_iter().filter(|s| ![3, 4].contains(&s.instance)).collect();
