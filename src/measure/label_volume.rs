@@ -156,6 +156,10 @@ impl Opened {
     }
 
     /// The labels; of a mask in DICOM as far as the other grid reaches.
+    #[cfg_attr(
+        not(feature = "dicom"),
+        expect(unused_variables, reason = "a file has its own grid")
+    )]
     fn onto(self, path: &Path, other: Option<Geometry>) -> Result<Unread, MeasureError> {
         match self {
             Self::File(reader) => Unread::of(path, Box::new(reader)),
