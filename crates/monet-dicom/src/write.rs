@@ -95,10 +95,50 @@ fn even(length: u64) -> u64 {
     length + length % 2
 }
 
-/// The UID and the name of what wrote a file (PS3.7, section D.3.3.2). The UID is
+/// UID of what wrote a file or speaks on an association (PS3.7, section D.3.3.2):
 /// `uid::derived(&[b"monet-dicom"])`.
-const IMPLEMENTATION: &str = "2.25.10279191901474143334397096702812913615";
-const IMPLEMENTATION_NAME: &str = concat!("MONET_", env!("CARGO_PKG_VERSION"));
+pub const IMPLEMENTATION: &str = "2.25.10279191901474143334397096702812913615";
+/// Name and version of what wrote a file, 16 characters at most.
+pub const IMPLEMENTATION_NAME: &str = concat!("MONET_", env!("CARGO_PKG_VERSION"));
+
+/// What a file says of itself in front of its data set (PS3.10, section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta<'a> {
+    /// SOP Class UID.
+    pub class: &'a str,
+    /// SOP Instance UID.
+    pub instance: &'a str,
+    /// Transfer Syntax UID of the data set that follows.
+    pub syntax: &'a str,
+    /// Application entity that the instance was received from.
+    pub source: Option<&'a str>,
+}
+
+impl Meta<'_> {
+    /// Writes preamble and file meta information. The data set follows, as its transfer syntax has
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// What the destination says.
+    pub fn write<W: Write>(&self, mut out: W) -> Result<(), WriteError> {
+        let mut meta = Dataset::new();
+        meta.put_bytes(Tag(0x0002, 0x0001), b"OB", [0, 1]);
+        meta.put_text(Tag(0x0002, 0x0002), b"UI", self.class);
+        meta.put_text(Tag(0x0002, 0x0003), b"UI", self.instance);
+        meta.put_text(tags::TRANSFER_SYNTAX, b"UI", self.syntax);
+        meta.put_text(Tag(0x0002, 0x0012), b"UI", IMPLEMENTATION);
+        meta.put_text(Tag(0x0002, 0x0013), b"SH", IMPLEMENTATION_NAME);
+        if let Some(source) = self.source {
+            meta.put_text(Tag(0x0002, 0x0016), b"AE", source);
+        }
+        let length = Syntax::Explicit.length(&meta) as u32;
+        meta.put_u32(Tag(0x0002, 0x0000), &[length]);
+        out.write_all(&[0; 128])?;
+        out.write_all(b"DICM")?;
+        Writer::data_set(out, Syntax::Explicit).elements(&meta)
+    }
+}
 
 /// Writes a data set, element by element.
 #[derive(Debug)]
@@ -113,22 +153,14 @@ impl<W: Write> Writer<W> {
     /// # Errors
     ///
     /// What the destination says.
-    pub fn file(out: W, syntax: Syntax, class: &str, instance: &str) -> Result<Self, WriteError> {
-        let mut meta = Dataset::new();
-        meta.put_bytes(Tag(0x0002, 0x0001), b"OB", [0, 1]);
-        meta.put_text(Tag(0x0002, 0x0002), b"UI", class);
-        meta.put_text(Tag(0x0002, 0x0003), b"UI", instance);
-        meta.put_text(tags::TRANSFER_SYNTAX, b"UI", syntax.uid());
-        meta.put_text(Tag(0x0002, 0x0012), b"UI", IMPLEMENTATION);
-        meta.put_text(Tag(0x0002, 0x0013), b"SH", IMPLEMENTATION_NAME);
-        let length = Syntax::Explicit.length(&meta) as u32;
-        meta.put_u32(Tag(0x0002, 0x0000), &[length]);
-        let mut writer = Self::data_set(out, Syntax::Explicit);
-        writer.out.write_all(&[0; 128])?;
-        writer.out.write_all(b"DICM")?;
-        writer.elements(&meta)?;
-        writer.syntax = syntax;
-        Ok(writer)
+    pub fn file(
+        mut out: W,
+        syntax: Syntax,
+        class: &str,
+        instance: &str,
+    ) -> Result<Self, WriteError> {
+        Meta { class, instance, syntax: syntax.uid(), source: None }.write(&mut out)?;
+        Ok(Self::data_set(out, syntax))
     }
 
     /// Writes a data set alone, or a part of one.
@@ -325,6 +357,29 @@ mod tests {
         let length = u32::from_le_bytes(*bytes[140..].first_chunk().unwrap());
         assert_eq!(bytes.len(), 144 + length as usize);
         assert!(crate::uid::is_valid(IMPLEMENTATION) && IMPLEMENTATION_NAME.len() <= 16);
+    }
+
+    #[test]
+    fn a_data_set_follows_the_meta_information_that_names_it() {
+        let mut bytes = Vec::new();
+        let (class, instance) = ("1.2.840.10008.5.1.4.1.1.2", "1.2.3");
+        let meta = Meta { class, instance, syntax: IMPLICIT_LITTLE, source: Some("CT1") };
+        meta.write(&mut bytes).unwrap();
+        let start = bytes.len() as u64;
+        let mut set = Dataset::new();
+        set.put_u16(ROWS, &[7]);
+        bytes.extend(written(Syntax::Implicit, &set));
+        let mut source = std::io::Cursor::new(bytes);
+        let (read, offset) = crate::read::meta(&mut source).unwrap();
+        assert_eq!(offset, start);
+        let text = |element| read.text(Tag(2, element));
+        assert_eq!([text(2), text(3)], [Some(class), Some(instance)]);
+        assert_eq!([text(0x10), text(0x16)], [Some(IMPLICIT_LITTLE), Some("CT1")]);
+        let keep = crate::read::Keep::all();
+        let syntax = crate::syntax::Syntax::ImplicitLittle;
+        let rest = source.into_inner().split_off(offset as usize);
+        let back = crate::read::data_set(&mut std::io::Cursor::new(rest), &syntax, &keep);
+        assert_eq!(back.unwrap(), set);
     }
 
     #[test]

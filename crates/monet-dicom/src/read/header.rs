@@ -117,14 +117,7 @@ pub fn open(path: &Path, keep: &Keep<'_>) -> Result<Instance, ReadError> {
 /// # Errors
 /// [`ReadError`]
 pub fn read(mut source: Box<dyn Source>, keep: &Keep<'_>) -> Result<Instance, ReadError> {
-    let mut start = [0; START];
-    source.seek_to(0).map_err(|source| io_error(source, 0))?;
-    let count = fill(&mut source, &mut start).map_err(|source| io_error(source, 0))?;
-    let begin = begin(&start[..count]).ok_or(ReadError::NotDicom)?;
-    let all = Keep::all();
-    let mut parser = Parser::new(Cursor::new(&mut source, begin)?, &all);
-    let meta = parser.meta()?;
-    let data = parser.cursor.at();
+    let (meta, data) = meta(&mut source)?;
     let said = meta.text(TRANSFER_SYNTAX).map(Syntax::from_uid);
     if said == Some(Syntax::Deflated) {
         let length = source.length().map_or(u64::MAX, |length| length.saturating_sub(data));
@@ -132,6 +125,36 @@ pub fn read(mut source: Box<dyn Source>, keep: &Keep<'_>) -> Result<Instance, Re
         return body(Box::new(Inflated::new(window, None)), 0, meta, said, keep);
     }
     body(source, data, meta, said, keep)
+}
+
+/// Reads a file's meta information alone, and says at which byte its data set begins; the meta
+/// information is empty if the file has none.
+///
+/// # Errors
+/// [`ReadError`]
+pub fn meta(source: &mut dyn Source) -> Result<(Dataset, u64), ReadError> {
+    let mut start = [0; START];
+    source.seek_to(0).map_err(|source| io_error(source, 0))?;
+    let count = fill(source, &mut start).map_err(|source| io_error(source, 0))?;
+    let begin = begin(&start[..count]).ok_or(ReadError::NotDicom)?;
+    let all = Keep::all();
+    let mut parser = Parser::new(Cursor::new(source, begin)?, &all);
+    let meta = parser.meta()?;
+    Ok((meta, parser.cursor.at()))
+}
+
+/// Reads a data set that stands alone, without file meta information: a message's, say. Deflated
+/// ones are not inflated. Reading stops at pixel data.
+///
+/// # Errors
+/// [`ReadError`]
+pub fn data_set(
+    source: &mut dyn Source,
+    syntax: &Syntax,
+    keep: &Keep<'_>,
+) -> Result<Dataset, ReadError> {
+    let mut parser = Parser::new(Cursor::new(source, 0)?, keep);
+    parser.top(coding(Some(syntax))).map(|(set, _)| set)
 }
 
 /// The data set, which begins at byte `at`.

@@ -27,7 +27,9 @@ mod tests;
 pub use directory::{FileId, referenced};
 pub use element::Skipped;
 pub use error::ReadError;
-pub use header::{Header, Instance, PixelData, PixelPlace, START, is_dicom, open, read};
+pub use header::{
+    Header, Instance, PixelData, PixelPlace, START, data_set, is_dicom, meta, open, read,
+};
 pub use keep::{
     Keep, MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, MAX_KEPT, MAX_KEPT_OVER_FILE, MAX_SKIPPED,
     MAX_VALUE,
