@@ -30,7 +30,7 @@ pub(super) fn bind(memory_bytes: u64) -> Result<()> {
 ///
 /// # Errors
 /// As [`bind`]
-#[cfg(all(target_os = "linux", feature = "tract"))]
+#[cfg(all(target_os = "linux", any(feature = "serve", feature = "tract")))]
 pub(super) fn limit_seconds(seconds: u64) -> Result<()> {
     limit(libc::RLIMIT_CPU, seconds)
 }
@@ -70,7 +70,7 @@ pub(super) fn bind(_: u64) -> Result<()> {
 }
 
 /// Elsewhere the other process's patience is the only bound.
-#[cfg(all(not(target_os = "linux"), feature = "tract"))]
+#[cfg(all(not(target_os = "linux"), any(feature = "serve", feature = "tract")))]
 #[allow(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
 pub(super) fn limit_seconds(_: u64) -> Result<()> {
     Ok(())

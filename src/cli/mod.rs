@@ -21,6 +21,8 @@ mod reports;
 mod segment;
 #[cfg(feature = "dicom")]
 mod series;
+#[cfg(feature = "serve")]
+mod serve;
 mod targets;
 mod terminal;
 
@@ -57,6 +59,16 @@ enum Command {
     #[cfg(feature = "dicom")]
     #[command(hide = true)]
     DecodeFrames(decode::DecodeArgs),
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
+    #[cfg(feature = "serve")]
+    Queue(serve::QueueArgs),
+    #[cfg(feature = "serve")]
+    #[command(hide = true)]
+    SortInstances(serve::SortArgs),
+    #[cfg(feature = "serve")]
+    #[command(hide = true)]
+    SegmentStudy(serve::StudyArgs),
 }
 
 /// How a command that did not fail as a whole ended.
@@ -103,6 +115,14 @@ pub(crate) fn run() -> ExitCode {
         Command::Targets(args) => targets::run(&args),
         #[cfg(feature = "dicom")]
         Command::DecodeFrames(args) => decode::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Queue(args) => serve::run_queue(&args),
+        #[cfg(feature = "serve")]
+        Command::SortInstances(args) => serve::run_sort(&args),
+        #[cfg(feature = "serve")]
+        Command::SegmentStudy(args) => serve::run_study(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -8,7 +8,7 @@ use crate::text::is_plain;
 /// A coded concept: value, coding scheme and meaning, written as a list of the three, such as
 /// `["5366008", "SCT", "Hippocampus"]`. `SCT` is SNOMED CT, `DCM` the standard's own (PS3.16).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "[String; 3]", into = "[String; 3]")]
+#[serde(try_from = "Vec<String>", into = "[String; 3]")]
 pub struct Code {
     /// The code.
     pub value: String,
@@ -21,6 +21,18 @@ pub struct Code {
 impl From<[String; 3]> for Code {
     fn from([value, scheme, meaning]: [String; 3]) -> Self {
         Self { value, scheme, meaning }
+    }
+}
+
+impl TryFrom<Vec<String>> for Code {
+    type Error = String;
+
+    fn try_from(parts: Vec<String>) -> Result<Self, String> {
+        let parts = <[String; 3]>::try_from(parts);
+        parts.map(Self::from).map_err(|parts| {
+            let found = parts.len();
+            format!("a code of {found} parts: expected [value, scheme, meaning]")
+        })
     }
 }
 

@@ -89,6 +89,7 @@ tags! {
     LATERALITY = 0x0020, 0x0060, "Laterality";
     TEMPORAL_POSITION = 0x0020, 0x0100, "Temporal Position Identifier";
     POSITION_REFERENCE = 0x0020, 0x1040, "Position Reference Indicator";
+    STUDY_INSTANCES = 0x0020, 0x1208, "Number of Study Related Instances";
     STACK_ID = 0x0020, 0x9056, "Stack ID";
     IN_STACK_POSITION = 0x0020, 0x9057, "In-Stack Position Number";
     FRAME_CONTENT_SEQUENCE = 0x0020, 0x9111, "Frame Content Sequence";

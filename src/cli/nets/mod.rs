@@ -45,6 +45,12 @@ fn kernels() -> String {
 }
 
 impl EngineArgs {
+    /// What is chosen where nothing is said.
+    #[cfg(feature = "serve")]
+    pub(super) fn auto() -> Self {
+        Self { engine: build::EngineName::Auto, kernel: None }
+    }
+
     /// The same choice for another command line.
     pub(super) fn repeated(&self) -> Vec<String> {
         let name = self.engine.to_possible_value();

@@ -1,0 +1,327 @@
+//! Puts instances to their studies, and says when a study is complete.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::arrive::origin;
+use crate::case::{self, APART, CASE, Case, IMAGES};
+use crate::config::{self, Jobs, Study};
+use crate::folders::{self, Folders, Stage, subject};
+use crate::log::Log;
+use crate::sort::{Belongs, Looked, Sorter};
+use crate::time;
+
+/// Follows the studies that may still grow.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    folders: Arc<Folders>,
+    log: Log,
+    rules: Study,
+    jobs: Jobs,
+    sorter: Sorter,
+    growing: HashMap<String, Growing>,
+}
+
+/// What is known of a growing study beside its folder.
+#[derive(Debug)]
+struct Growing {
+    case: Case,
+    first: Instant,
+    last: Instant,
+    /// How many instances it is to have, where its images say so.
+    of: Option<usize>,
+}
+
+impl Collector {
+    /// Goes on with the studies that an earlier process left.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn new(
+        folders: Arc<Folders>,
+        log: Log,
+        rules: Study,
+        jobs: Jobs,
+        sorter: Sorter,
+    ) -> io::Result<Self> {
+        let mut all = Self { folders, log, rules, jobs, sorter, growing: HashMap::new() };
+        for study in folders::names(&all.folders.studies())? {
+            let folder = all.folders.studies().join(&study);
+            if study.starts_with(folders::UNFINISHED) {
+                fs::remove_dir_all(&folder)?;
+                continue;
+            }
+            let growing = Growing::found(&folder, &study)?;
+            all.growing.insert(study, growing);
+        }
+        Ok(all)
+    }
+
+    /// Puts all instances that have come to their studies. One that cannot be placed now stays for
+    /// the next time.
+    ///
+    /// # Errors
+    /// The inbox cannot be looked through, no process can be started.
+    pub(crate) fn collect(&mut self, go_on: &dyn Fn() -> bool) -> io::Result<()> {
+        let mut names = folders::names(&self.folders.incoming())?;
+        names.retain(|name| !name.starts_with(folders::UNFINISHED));
+        names.sort_unstable();
+        for name in names {
+            if !go_on() {
+                break;
+            }
+            let from = origin(&name).unwrap_or_default();
+            let placed = match self.sorter.look(&name)? {
+                Looked::Belongs(belongs) => self.place(&name, &from, &belongs),
+                Looked::Refused(reason) => self.refuse(&name, &from, &reason),
+            };
+            if let Err(error) = placed {
+                let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("error", &error)];
+                self.log.error("instance not placed", &fields);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the studies go whose instances have all come, as far as one can tell; how many those
+    /// were.
+    pub(crate) fn complete(&mut self) -> usize {
+        let done: Vec<(String, &str)> = self
+            .growing
+            .iter()
+            .filter_map(|(study, growing)| {
+                Some((study.clone(), growing.completeness(&self.rules)?))
+            })
+            .collect();
+        let mut closed = 0;
+        for (study, why) in done {
+            match self.close(&study, why) {
+                Ok(()) => closed += 1,
+                Err(error) => {
+                    self.log.error("study not closed", &[("study", &study), ("error", &error)]);
+                }
+            }
+        }
+        closed
+    }
+
+    /// How long until the next study is complete, if nothing comes.
+    #[must_use]
+    pub(crate) fn pause(&self) -> Duration {
+        let quiet = config::seconds(self.rules.quiet_s);
+        let next =
+            self.growing.values().map(|growing| quiet.saturating_sub(growing.last.elapsed()));
+        next.min().unwrap_or(quiet).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+
+    /// Moves an instance to its study.
+    fn place(&mut self, name: &str, from: &str, belongs: &Belongs) -> io::Result<()> {
+        let file = self.folders.incoming().join(name);
+        let study = &belongs.study;
+        if !self.growing.contains_key(study) {
+            if let Some(earlier) = self.earlier(study)? {
+                let same = earlier.join(IMAGES).join(image(&belongs.instance));
+                if same.exists() {
+                    return self.again(&file, &same, &earlier, belongs);
+                }
+                self.begin(study, Some(&earlier))?;
+            } else {
+                self.begin(study, None)?;
+            }
+        }
+        let folder = self.folders.studies().join(study);
+        let target = folder.join(IMAGES).join(image(&belongs.instance));
+        if target.exists() {
+            return self.again(&file, &target, &folder, belongs);
+        }
+        let growing = self.growing.get_mut(study).ok_or(io::ErrorKind::NotFound)?;
+        if growing.case.from.insert(from.to_owned()) {
+            case::write(&folder.join(CASE), &growing.case)?;
+        }
+        folders::move_new(&file, &target)?;
+        growing.case.instances += 1;
+        growing.last = Instant::now();
+        growing.of = growing.of.max(belongs.of);
+        Ok(())
+    }
+
+    /// The folder of a new study; with the instances of an earlier one of the same UID, if there is
+    /// one: the study is then worked on anew, as a whole.
+    fn begin(&mut self, study: &str, earlier: Option<&Path>) -> io::Result<()> {
+        let part = folders::unfinished(&self.folders.studies());
+        fs::create_dir(&part)?;
+        let images = part.join(IMAGES);
+        fs::create_dir(&images)?;
+        let mut case = Case { study: study.into(), first_s: time::now_s(), ..Case::default() };
+        if let Some(earlier) = earlier {
+            let before: Case = case::read(&earlier.join(CASE))?;
+            for name in folders::names(&earlier.join(IMAGES))? {
+                fs::hard_link(earlier.join(IMAGES).join(&name), images.join(&name))?;
+                case.instances += 1;
+            }
+            case.from = before.from;
+            let name = earlier.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let fields: [(&str, &dyn ToString); 2] = [("study", &study), ("earlier", &name)];
+            self.log.warning("study grows after it was complete", &fields);
+            case.earlier = Some(name);
+        }
+        folders::sync(&images)?;
+        case::write(&part.join(CASE), &case)?;
+        folders::move_new(&part, &self.folders.studies().join(study))?;
+        let now = Instant::now();
+        self.growing.insert(study.into(), Growing { case, first: now, last: now, of: None });
+        Ok(())
+    }
+
+    /// The newest complete case of a study.
+    fn earlier(&self, study: &str) -> io::Result<Option<PathBuf>> {
+        let mut newest: Option<(String, PathBuf)> = None;
+        for stage in Stage::ALL {
+            for name in self.folders.cases(stage)? {
+                // The urgency comes first in a name and says nothing of age.
+                let age = name[1..].to_owned();
+                if subject(&name) == study && newest.as_ref().is_none_or(|(other, _)| *other < age)
+                {
+                    newest = Some((age, self.folders.stage(stage).join(&name)));
+                }
+            }
+        }
+        Ok(newest.map(|(_, path)| path).filter(|path| path.join(CASE).exists()))
+    }
+
+    /// An instance whose UID has come before: dropped where it is the same, else kept apart.
+    fn again(&self, file: &Path, same: &Path, folder: &Path, what: &Belongs) -> io::Result<()> {
+        let fields: [(&str, &dyn ToString); 2] =
+            [("study", &what.study), ("instance", &what.instance)];
+        if equal(file, same)? {
+            self.log.info("repeated instance", &fields);
+            return fs::remove_file(file);
+        }
+        self.log.warning("another instance with the same UID, kept apart", &fields);
+        let apart = folder.join(APART);
+        folders::make(&apart)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        folders::move_new(file, &apart.join(format!("{}-{name}", what.instance)))
+    }
+
+    /// A file that belongs nowhere is a failure of its own.
+    fn refuse(&self, name: &str, from: &str, reason: &str) -> io::Result<()> {
+        let case = self.folders.name(false, "no-study");
+        let folder = self.folders.stage(Stage::Failed).join(&case);
+        folders::make(&folder)?;
+        folders::make(&folder.join(IMAGES))?;
+        let now = time::now_s();
+        let of = Case {
+            from: [from.to_owned()].into(),
+            instances: 1,
+            first_s: now,
+            complete_s: now,
+            ..Case::default()
+        };
+        case::write(&folder.join(CASE), &of)?;
+        let reason = format!("A file from {from} belongs to no study: {reason}");
+        case::write_reason(&folder, &reason)?;
+        let fields: [(&str, &dyn ToString); 2] = [("case", &case), ("reason", &reason)];
+        self.log.error("failed", &fields);
+        folders::move_new(&self.folders.incoming().join(name), &folder.join(IMAGES).join(name))
+    }
+
+    /// A study that is complete waits for its turn from now on.
+    fn close(&mut self, study: &str, why: &str) -> io::Result<()> {
+        let growing = self.growing.get_mut(study).ok_or(io::ErrorKind::NotFound)?;
+        let folder = self.folders.studies().join(study);
+        growing.case.complete_s = time::now_s();
+        case::write(&folder.join(CASE), &growing.case)?;
+        let from = &growing.case.from;
+        let urgent = self.jobs.urgent.iter().any(|title| from.contains(title.as_str()));
+        let name = self.folders.name(urgent, study);
+        folders::move_new(&folder, &self.folders.stage(Stage::Waiting).join(&name))?;
+        let instances = growing.case.instances;
+        self.growing.remove(study);
+        let fields: [(&str, &dyn ToString); 3] =
+            [("case", &name), ("instances", &instances), ("because", &why)];
+        self.log.info("complete", &fields);
+        Ok(())
+    }
+}
+
+impl Growing {
+    /// Of a study that an earlier process left: its times by the clock, its last instance's by the
+    /// folder's.
+    fn found(folder: &Path, study: &str) -> io::Result<Self> {
+        let images = folder.join(IMAGES);
+        let mut case: Case = case::read(&folder.join(CASE))?;
+        case.study = study.into();
+        case.instances = folders::names(&images)?.len();
+        let now = Instant::now();
+        let ago = |elapsed: Duration| now.checked_sub(elapsed).unwrap_or(now);
+        let first = Duration::from_secs(time::now_s().saturating_sub(case.first_s));
+        let last = fs::metadata(&images)?.modified()?.elapsed().unwrap_or_default();
+        Ok(Self { case, first: ago(first), last: ago(last), of: None })
+    }
+
+    /// Why a study counts as complete, if it does.
+    fn completeness(&self, rules: &Study) -> Option<&'static str> {
+        if rules.count && self.of.is_some_and(|of| self.case.instances >= of) {
+            Some("all instances that it states have come")
+        } else if self.last.elapsed() >= config::seconds(rules.quiet_s) {
+            Some("nothing came for the quiet time")
+        } else if self.first.elapsed() >= config::seconds(rules.longest_s) {
+            Some("the longest wait is over")
+        } else {
+            None
+        }
+    }
+}
+
+/// An instance's file name.
+fn image(instance: &str) -> String {
+    format!("{instance}.dcm")
+}
+
+/// Whether two files have the same data set: all behind the file meta information, which says who
+/// sent the instance.
+fn equal(a: &Path, b: &Path) -> io::Result<bool> {
+    let mut files = [data_set(a)?, data_set(b)?];
+    let mut chunks = [[0; 8 << 10]; 2];
+    loop {
+        let mut counts = [0; 2];
+        for ((file, chunk), count) in files.iter_mut().zip(&mut chunks).zip(&mut counts) {
+            *count = fill(file, chunk)?;
+        }
+        if chunks[0][..counts[0]] != chunks[1][..counts[1]] {
+            return Ok(false);
+        }
+        if counts[0] == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// A file from its data set on, where the file begins as PS3.10, section 7.1 has it: preamble,
+/// `DICM`, and the group's length (0002,0000) as UL. Else the whole file.
+fn data_set(path: &Path) -> io::Result<File> {
+    let mut file = File::open(path)?;
+    let mut start = [0; 144];
+    let count = fill(&mut file, &mut start)?;
+    let meta = start[..count].get(128..140) == Some(b"DICM\x02\x00\x00\x00UL\x04\x00");
+    let length = start[140..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let begin = if meta { 144 + u64::from(length) } else { 0 };
+    file.seek(SeekFrom::Start(begin))?;
+    Ok(file)
+}
+
+fn fill(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < bytes.len() {
+        match file.read(&mut bytes[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    Ok(count)
+}

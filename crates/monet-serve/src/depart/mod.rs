@@ -1,0 +1,237 @@
+//! Delivers results. Each destination has a thread and a pace of its own, so that a dead one holds
+//! up no other.
+
+mod folder;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::case::{self, CASE, Case, GIVEN_UP, Made, RESULTS, SENT, SUMMARY, Summary};
+use crate::config::{Config, Destination};
+use crate::folders::{self, Folders, Stage};
+use crate::log::Log;
+use crate::time;
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// Why a delivery did not succeed this time.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// Nothing can be delivered there now.
+    #[error("{0}")]
+    Unreachable(String),
+    /// This result was not taken.
+    #[error("{file}: {reason}")]
+    Refused {
+        /// The result.
+        file: String,
+        /// What was said against it.
+        reason: String,
+    },
+    /// The result cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The result.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Takes results somewhere.
+pub trait Deliver: Send {
+    /// Delivers all of a study's results that go there, or says why not. What was delivered before
+    /// is delivered again, with the same names and UIDs.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]
+    fn deliver(
+        &mut self,
+        case: &Case,
+        folder: &Path,
+        results: &[Made],
+    ) -> Result<(), DeliveryError>;
+}
+
+/// Delivers to one destination.
+pub struct Sender {
+    folders: Arc<Folders>,
+    config: Arc<Config>,
+    log: Log,
+    to: Destination,
+    way: Box<dyn Deliver>,
+    /// Failures of each study that is to be tried again, and when.
+    later: HashMap<String, (u32, Instant)>,
+    /// Failures to reach the destination at all, and until when it is left alone.
+    away: (u32, Instant),
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("to", &self.to.name).finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// Delivers by this way; `None` where the configuration has a DICOM peer and nothing is given
+    /// that speaks with it.
+    #[must_use]
+    pub fn new(
+        folders: Arc<Folders>,
+        config: Arc<Config>,
+        log: Log,
+        to: Destination,
+        way: Box<dyn Deliver>,
+    ) -> Self {
+        let away = (0, Instant::now());
+        Self { folders, config, log, to, way, later: HashMap::new(), away }
+    }
+
+    /// Delivers what can be delivered now; whether that was anything.
+    ///
+    /// # Errors
+    /// The folders cannot be looked at.
+    pub fn round(&mut self, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        let mut any = false;
+        let cases = self.folders.cases(Stage::Outgoing)?;
+        self.later.retain(|name, _| cases.binary_search(name).is_ok());
+        for name in cases {
+            if !go_on() || self.away.1 > Instant::now() {
+                break;
+            }
+            if self.later.get(&name).is_some_and(|(_, at)| *at > Instant::now()) {
+                continue;
+            }
+            match self.one(&name) {
+                Ok(delivered) => any |= delivered,
+                // Another destination's thread had the last word, or a person discarded it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let to = &self.to.name;
+                    self.log
+                        .error("not delivered", &[("to", to), ("case", &name), ("error", &error)]);
+                    self.postpone(&name);
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    fn one(&mut self, name: &str) -> io::Result<bool> {
+        let folder = self.folders.stage(Stage::Outgoing).join(name);
+        let marks = [SENT, GIVEN_UP].map(|kind| case::mark(&folder, kind, &self.to.name));
+        if marks.iter().any(|mark| mark.exists()) {
+            return finish(&self.folders, &self.config, &self.log, name).map(|()| false);
+        }
+        let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+        let mine: Vec<Made> =
+            summary.results.into_iter().filter(|made| made.goes_to(&self.to)).collect();
+        if mine.is_empty() {
+            return finish(&self.folders, &self.config, &self.log, name).map(|()| false);
+        }
+        let case: Case = case::read(&folder.join(CASE))?;
+        match self.way.deliver(&case, &folder.join(RESULTS), &mine) {
+            Ok(()) => {
+                self.away = (0, Instant::now());
+                self.later.remove(name);
+                put(&marks[0], b"")?;
+                let fields: [(&str, &dyn ToString); 3] =
+                    [("case", &name), ("to", &self.to.name), ("results", &mine.len())];
+                self.log.info("delivered", &fields);
+                finish(&self.folders, &self.config, &self.log, name)?;
+                Ok(true)
+            }
+            Err(error) => self.failed(name, &case, &marks[1], &error).map(|()| false),
+        }
+    }
+
+    /// A delivery that did not succeed is tried again, until its days are over.
+    fn failed(
+        &mut self,
+        name: &str,
+        case: &Case,
+        given_up: &Path,
+        error: &DeliveryError,
+    ) -> io::Result<()> {
+        let to = &self.to.name;
+        self.log.warning("not delivered", &[("case", &name), ("to", to), ("error", error)]);
+        let days = u64::from(self.config.retry.days);
+        if time::now_s().saturating_sub(case.complete_s) > days * DAY {
+            put(given_up, error.to_string().as_bytes())?;
+            self.log.error("given up", &[("case", &name), ("to", to), ("days", &days)]);
+            return finish(&self.folders, &self.config, &self.log, name);
+        }
+        if let DeliveryError::Unreachable(_) = error {
+            let count = self.away.0 + 1;
+            self.away = (count, Instant::now() + self.pause(count));
+        } else {
+            self.postpone(name);
+        }
+        Ok(())
+    }
+
+    fn postpone(&mut self, name: &str) {
+        let count = self.later.get(name).map_or(0, |(count, _)| *count) + 1;
+        self.later.insert(name.to_owned(), (count, Instant::now() + self.pause(count)));
+    }
+
+    fn pause(&self, count: u32) -> Duration {
+        let retry = &self.config.retry;
+        let pause = u64::from(retry.first_s) << (count - 1).min(20);
+        Duration::from_secs(pause.min(retry.longest_s.into()))
+    }
+}
+
+/// Writes a mark into its folder, which may be new.
+fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
+    folders::make(mark.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    folders::write(mark, text)
+}
+
+/// Lets a study go that all destinations have, or have refused for good.
+fn finish(folders: &Folders, config: &Config, log: &Log, name: &str) -> io::Result<()> {
+    let folder = folders.stage(Stage::Outgoing).join(name);
+    let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+    let mut refused = Vec::new();
+    for to in &config.destination {
+        if !summary.results.iter().any(|made| made.goes_to(to)) {
+            continue;
+        }
+        if case::mark(&folder, SENT, &to.name).exists() {
+            continue;
+        }
+        match std::fs::read_to_string(case::mark(&folder, GIVEN_UP, &to.name)) {
+            Ok(reason) => refused.push(format!("not delivered to {}: {reason}", to.name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    // The configuration may have changed since the results were made.
+    let known = |name: &&String| config.destination.iter().any(|to| to.name == **name);
+    let named = summary.results.iter().flat_map(|made| &made.to);
+    let unknown: std::collections::BTreeSet<_> = named.filter(|name| !known(name)).collect();
+    refused.extend(unknown.iter().map(|name| format!("there is no destination {name} any more")));
+    let next = if refused.is_empty() {
+        Stage::Done
+    } else {
+        case::write_reason(&folder, &refused.join("\n"))?;
+        Stage::Failed
+    };
+    folders::move_new(&folder, &folders.stage(next).join(name))?;
+    log.info(next.name(), &[("case", &name)]);
+    Ok(())
+}
+
+/// The way to a destination.
+#[must_use]
+pub fn to(destination: &Destination) -> Box<dyn Deliver> {
+    let folder = destination.folder.clone().unwrap_or_default();
+    Box::new(folder::ToFolder(folder))
+}

@@ -1,0 +1,300 @@
+//! The service's folders, and moves in them that outlive a power cut.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
+/// First letters of a name under which a file or folder is not complete.
+pub const UNFINISHED: &str = ".part-";
+
+/// Where a study is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Complete; its turn will come.
+    Waiting,
+    /// Results are made; some have not arrived everywhere.
+    Outgoing,
+    /// All results have arrived everywhere.
+    Done,
+    /// It has a reason, and waits for a person.
+    Failed,
+}
+
+impl Stage {
+    /// All of them, in the order of a study's life.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Outgoing, Self::Done, Self::Failed];
+
+    /// The folder's name, which people read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Outgoing => "outgoing",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The folders of one service. While it lives, no other process has them so.
+#[derive(Debug)]
+pub struct Folders {
+    root: PathBuf,
+    next: AtomicU64,
+    _lock: Option<File>,
+}
+
+impl Folders {
+    /// Makes what is not there, takes the folders for this process alone, and removes what an
+    /// earlier process left unfinished.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::ResourceBusy`] where another service has them.
+    pub fn take(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).open(root.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => io::ErrorKind::ResourceBusy.into(),
+            other => io::Error::from(other),
+        })?;
+        let mut folders = Self::of(root);
+        folders._lock = Some(lock);
+        for folder in [folders.incoming(), folders.studies(), folders.trash()] {
+            fs::create_dir_all(folder)?;
+        }
+        for stage in Stage::ALL {
+            fs::create_dir_all(folders.stage(stage))?;
+        }
+        sync(root)?;
+        remove_unfinished(&folders.incoming())?;
+        for name in names(&folders.trash())? {
+            fs::remove_dir_all(folders.trash().join(name))?;
+        }
+        folders.next = AtomicU64::new(folders.last_number()? + 1);
+        Ok(folders)
+    }
+
+    /// The folders as somebody sees them who only looks.
+    #[must_use]
+    pub fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), next: AtomicU64::new(1), _lock: None }
+    }
+
+    /// The folder that holds them all.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Instances that were stored and not yet looked at.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    /// Studies that may still grow, each a folder that its UID names.
+    #[must_use]
+    pub fn studies(&self) -> PathBuf {
+        self.root.join("studies")
+    }
+
+    /// What is about to be removed.
+    #[must_use]
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// The studies at a stage of their life, each a folder.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> PathBuf {
+        self.root.join(stage.name())
+    }
+
+    /// Names of the studies at a stage, urgent ones first, then as they became complete.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cases(&self, stage: Stage) -> io::Result<Vec<String>> {
+        let mut all = names(&self.stage(stage))?;
+        all.retain(|name| number(name).is_some());
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// A name that no study had: urgency, a number that grows, the study's UID or what else tells
+    /// people what it is.
+    #[must_use]
+    pub fn name(&self, urgent: bool, what: &str) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:09}-{what}", if urgent { '0' } else { '1' })
+    }
+
+    fn last_number(&self) -> io::Result<u64> {
+        let mut last = 0;
+        for stage in Stage::ALL {
+            last = self.cases(stage)?.iter().filter_map(|name| number(name)).fold(last, u64::max);
+        }
+        Ok(last)
+    }
+
+    /// Removes a folder at once from where it is, and then its content.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn discard(&self, folder: &Path) -> io::Result<()> {
+        let name = folder.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let last = self.trash().join(name);
+        move_new(folder, &last)?;
+        fs::remove_dir_all(last)
+    }
+
+    /// Share of the disk that is used, in percent, and MiB that are free to this process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn space(&self) -> io::Result<(f64, u64)> {
+        let disk = rustix::fs::statvfs(&self.root)?;
+        let used = disk.f_blocks.saturating_sub(disk.f_bfree) as f64;
+        let share = 100.0 * used / (used + disk.f_bavail as f64).max(1.0);
+        Ok((share, disk.f_bavail.saturating_mul(disk.f_frsize) >> 20))
+    }
+}
+
+/// The number in a study's name.
+fn number(name: &str) -> Option<u64> {
+    let (urgency, rest) = name.split_once('-')?;
+    let (number, _) = rest.split_once('-')?;
+    matches!(urgency, "0" | "1").then(|| number.parse().ok())?
+}
+
+/// What a study's name says it is, for people: its UID.
+#[must_use]
+pub fn subject(name: &str) -> &str {
+    name.splitn(3, '-').nth(2).unwrap_or(name)
+}
+
+/// The names in a folder, as far as they are text; a folder that is not there has none.
+///
+/// # Errors
+/// What the system says.
+pub fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        all.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(all)
+}
+
+/// Makes a folder's names be on disk.
+///
+/// # Errors
+/// What the system says.
+pub fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes a folder, whose name is then on disk; one that is there stays.
+///
+/// # Errors
+/// What the system says.
+pub fn make(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync(parent(folder)?),
+    }
+}
+
+/// Gives a file or folder another name, which is then on disk; an existing one is an error.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::AlreadyExists`].
+pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    moved(from, to)
+}
+
+/// The new name is on disk before the old one is not.
+fn moved(from: &Path, to: &Path) -> io::Result<()> {
+    sync(parent(to)?)?;
+    if parent(from)? == parent(to)? { Ok(()) } else { sync(parent(from)?) }
+}
+
+/// Writes a whole file, which is on disk under its name or not there; an earlier one is replaced.
+///
+/// # Errors
+/// What the system says.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = unfinished(parent(path)?);
+    let written = File::create_new(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&part, path)) {
+        let _ = fs::remove_file(&part);
+        return Err(error);
+    }
+    sync(parent(path)?)
+}
+
+/// A name in a folder for what is not complete yet.
+#[must_use]
+pub fn unfinished(folder: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    folder.join(format!("{UNFINISHED}{}-{next}", std::process::id()))
+}
+
+/// Removes what an earlier process left unfinished.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for name in names(folder)?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+        fs::remove_file(folder.join(name))?;
+    }
+    Ok(())
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_service_is_refused_and_a_later_one_goes_on_counting() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::take(root.path()).unwrap();
+        let busy = Folders::take(root.path()).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        let name = folders.name(false, "1.2.3");
+        make(&folders.stage(Stage::Failed).join(&name)).unwrap();
+        File::create(folders.incoming().join(".part-7-0")).unwrap();
+        drop(folders);
+        let folders = Folders::take(root.path()).unwrap();
+        assert!(names(&folders.incoming()).unwrap().is_empty());
+        let next = folders.name(false, "1.2.3");
+        assert!(next > name && subject(&next) == "1.2.3", "{next}");
+        assert!(folders.name(true, "1.2.3") < name, "urgent studies come first");
+    }
+
+    #[test]
+    fn a_move_keeps_what_is_there_and_a_write_replaces_it() {
+        let root = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| root.path().join(name));
+        write(&a, b"1").unwrap();
+        write(&b, b"2").unwrap();
+        assert_eq!(move_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        write(&b, b"3").unwrap();
+        assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".into(), b"3".into()));
+        assert_eq!(names(root.path()).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a person does with studies: try again, discard.
+
+use std::fs;
+use std::io;
+
+use thiserror::Error;
+
+use crate::case::{GIVEN_UP, REASON, RESULTS, SENT};
+use crate::folders::{self, Folders, Stage};
+use crate::status;
+
+/// Why a study stays as it is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// There is none of that name.
+    #[error("there is no study {0}: `monet queue list` has their names")]
+    Unknown(String),
+    /// Its results have not arrived everywhere.
+    #[error("{0} is not delivered everywhere: --force discards it all the same")]
+    NotDelivered(String),
+    /// It waits for its turn, or its results are on their way.
+    #[error("{0} is {1}: nothing is to be tried again")]
+    OnItsWay(String, &'static str),
+    /// What the system says.
+    #[error("{0}: {1}")]
+    System(String, io::Error),
+}
+
+fn find(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
+    status::find(folders, name).map_err(|_| QueueError::Unknown(name.to_owned()))
+}
+
+/// Lets a study that failed, or is done, go through again: a failed delivery is delivered again,
+/// everything else is segmented anew. Where it is now.
+///
+/// # Errors
+/// [`QueueError`]
+pub fn retry(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
+    let stage = find(folders, name)?;
+    if matches!(stage, Stage::Waiting | Stage::Outgoing) {
+        return Err(QueueError::OnItsWay(name.to_owned(), stage.name()));
+    }
+    let folder = folders.stage(stage).join(name);
+    let delivery = stage == Stage::Failed && folder.join(RESULTS).exists();
+    let go = || {
+        let remove = |what: &str| match fs::remove_dir_all(folder.join(what)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        remove(GIVEN_UP)?;
+        let next = if delivery {
+            Stage::Outgoing
+        } else {
+            remove(SENT)?;
+            remove(RESULTS)?;
+            Stage::Waiting
+        };
+        match fs::remove_file(folder.join(REASON)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        folders::move_new(&folder, &folders.stage(next).join(name))?;
+        Ok(next)
+    };
+    go().map_err(|error| QueueError::System(name.to_owned(), error))
+}
+
+/// Removes a study; one whose results have not arrived everywhere only with `force`.
+///
+/// # Errors
+/// [`QueueError`]
+pub fn discard(folders: &Folders, name: &str, force: bool) -> Result<(), QueueError> {
+    let stage = find(folders, name)?;
+    if stage != Stage::Done && !force {
+        return Err(QueueError::NotDelivered(name.to_owned()));
+    }
+    let folder = folders.stage(stage).join(name);
+    folders.discard(&folder).map_err(|error| QueueError::System(name.to_owned(), error))
+}

@@ -1,0 +1,290 @@
+//! The service: its threads, their life and death.
+//!
+//! ```text
+//! watch folders ┐                           ┌ worker 1..n ┐            ┌ sender per destination
+//! listener      ┴─▶ inbox ─▶ collector ─────┴─────────────┴────────────┴─▶ done, failed ─ keeper
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
+
+use crate::arrive::{Gate, Inbox, Watcher};
+use crate::bell::Bell;
+use crate::collect::Collector;
+use crate::config::{Config, Destination};
+use crate::depart::{Deliver, Sender};
+use crate::folders::Folders;
+use crate::keep::Keeper;
+use crate::log::Log;
+use crate::sort::Sorter;
+use crate::work::Work;
+
+/// How long a thread rests that has nothing to do and is not woken.
+const REST: Duration = Duration::from_secs(1);
+/// How often what is kept is looked at.
+const TIDY: Duration = Duration::from_secs(10);
+/// How long a thread may show no sign of life.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Programs that the service starts: a program and its arguments each.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    /// Calls [`crate::sort::answer`] for the folder that is its last argument.
+    pub sort: Vec<String>,
+    /// Makes results; its last arguments are a study's folder and the folder of its results.
+    pub process: Vec<String>,
+}
+
+/// What a thread does again and again, with a question whether to go on.
+type Task<'a> = Box<dyn FnMut(&dyn Fn() -> bool) + Send + 'a>;
+
+/// All that the threads share.
+#[derive(Debug)]
+pub struct Service {
+    config: Arc<Config>,
+    folders: Arc<Folders>,
+    log: Log,
+    inbox: Inbox,
+    gate: Arc<Gate>,
+    work: Work,
+    commands: Commands,
+    moved: Bell,
+    lives: Vec<Life>,
+    stop: Arc<AtomicBool>,
+}
+
+/// A thread's signs of life.
+#[derive(Debug)]
+struct Life {
+    what: String,
+    begun: Instant,
+    /// Milliseconds from `begun` to the last sign.
+    sign: AtomicU64,
+}
+
+impl Life {
+    fn new(what: String) -> Self {
+        Self { what, begun: Instant::now(), sign: AtomicU64::new(0) }
+    }
+
+    fn give(&self) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.sign.store(since, Ordering::Relaxed);
+    }
+
+    fn is_late(&self) -> bool {
+        let sign = Duration::from_millis(self.sign.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(sign) > PATIENCE
+    }
+}
+
+impl Service {
+    /// Takes the folders. It ends when `stop` is set.
+    ///
+    /// # Errors
+    /// The folders cannot be made, or another service has them.
+    pub fn new(
+        config: Config,
+        commands: Commands,
+        log: Log,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let folders = Arc::new(Folders::take(&config.folder)?);
+        let config = Arc::new(config);
+        let work =
+            Work::new(folders.clone(), config.clone(), log.clone(), commands.process.clone());
+        Ok(Self {
+            inbox: Inbox::new(folders.clone()),
+            gate: Arc::new(Gate::new(folders.clone(), config.keep.clone())),
+            lives: Self::threads(&config),
+            config,
+            folders,
+            log,
+            work,
+            commands,
+            moved: Bell::default(),
+            stop,
+        })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The folders.
+    #[must_use]
+    pub fn folders(&self) -> &Arc<Folders> {
+        &self.folders
+    }
+
+    /// Where instances come in.
+    #[must_use]
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Whether there is room for more.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Studies that are being worked on.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.work.running()
+    }
+
+    /// The thread that shows no sign of life any more, if there is one.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&str> {
+        self.lives.iter().find(|life| life.is_late()).map(|life| life.what.as_str())
+    }
+
+    fn threads(config: &Config) -> Vec<Life> {
+        let mut all = vec!["collector".to_owned(), "keeper".to_owned()];
+        all.extend((1..=config.jobs.parallel).map(|n| format!("worker {n}")));
+        all.extend(config.destination.iter().map(|to| format!("sender {}", to.name)));
+        all.extend(config.watch.iter().map(|watch| format!("watch {}", watch.name.as_str())));
+        all.into_iter().map(Life::new).collect()
+    }
+
+    /// Runs until it is told to stop. `ways` makes what delivers to a destination; `beside` starts
+    /// what else is to live as long as the service and calls back now and then.
+    ///
+    /// # Errors
+    /// What is left of an earlier process cannot be read.
+    pub fn run(
+        &self,
+        mut ways: impl FnMut(&Destination) -> Box<dyn Deliver>,
+        beside: impl FnOnce(),
+    ) -> io::Result<()> {
+        let mut collector = Collector::new(
+            self.folders.clone(),
+            self.log.clone(),
+            self.config.study.clone(),
+            self.config.jobs.clone(),
+            Sorter::new(self.commands.sort.clone()),
+        )?;
+        let mut lives = self.lives.iter();
+        thread::scope(|scope| {
+            let mut thread = |work| self.spawn(scope, lives.next(), work);
+            let mut heard = 0;
+            thread(Box::new(move |go_on| heard = self.collect(&mut collector, heard, go_on)));
+            let keeper =
+                Keeper::new(self.folders.clone(), self.config.keep.clone(), self.log.clone());
+            thread(Box::new(move |go_on| self.tidy(&keeper, go_on)));
+            for _ in 0..self.config.jobs.parallel {
+                let mut heard = 0;
+                thread(Box::new(move |go_on| heard = self.step(heard, go_on)));
+            }
+            for to in &self.config.destination {
+                let mut sender = Sender::new(
+                    self.folders.clone(),
+                    self.config.clone(),
+                    self.log.clone(),
+                    to.clone(),
+                    ways(to),
+                );
+                let mut heard = 0;
+                thread(Box::new(move |go_on| heard = self.send(&mut sender, heard, go_on)));
+            }
+            for watch in &self.config.watch {
+                let mut watcher = Watcher::new(watch.clone());
+                thread(Box::new(move |go_on| self.watch(&mut watcher, go_on)));
+            }
+            beside();
+        });
+        Ok(())
+    }
+
+    /// Does a thread's work again and again. The thread that panics ends the service, which its
+    /// supervisor starts anew: a service without one of its threads would look alive and not be.
+    fn spawn<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        life: Option<&'scope Life>,
+        mut work: Task<'scope>,
+    ) {
+        struct EndAll<'a>(&'a AtomicBool);
+        impl Drop for EndAll<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        scope.spawn(move || {
+            let _end = EndAll(&self.stop);
+            let go_on = || {
+                if let Some(life) = life {
+                    life.give();
+                }
+                !self.stop.load(Ordering::Relaxed)
+            };
+            while go_on() {
+                work(&go_on);
+            }
+        });
+    }
+
+    fn collect(&self, collector: &mut Collector, heard: u64, go_on: &dyn Fn() -> bool) -> u64 {
+        let heard = self.inbox.wait(heard, collector.pause());
+        if self.tell("instances not collected", collector.collect(go_on)).is_none() {
+            rest(REST, go_on);
+        }
+        if collector.complete() > 0 {
+            self.moved.ring();
+        }
+        heard
+    }
+
+    fn tidy(&self, keeper: &Keeper, go_on: &dyn Fn() -> bool) {
+        self.tell("not tidied", keeper.tidy(go_on));
+        rest(TIDY, go_on);
+    }
+
+    fn step(&self, heard: u64, go_on: &dyn Fn() -> bool) -> u64 {
+        match self.tell("studies not worked on", self.work.next(go_on)) {
+            Some(true) => {
+                self.moved.ring();
+                heard
+            }
+            Some(false) => self.moved.wait(heard, REST),
+            None => {
+                rest(REST, go_on);
+                heard
+            }
+        }
+    }
+
+    fn send(&self, sender: &mut Sender, heard: u64, go_on: &dyn Fn() -> bool) -> u64 {
+        match self.tell("results not delivered", sender.round(go_on)) {
+            Some(true) => heard,
+            _ => self.moved.wait(heard, REST),
+        }
+    }
+
+    fn watch(&self, watcher: &mut Watcher, go_on: &dyn Fn() -> bool) {
+        if self.gate.full().is_none() {
+            watcher.look(&self.inbox, &self.log, go_on);
+        }
+        rest(watcher.pause(), go_on);
+    }
+
+    /// Says what went wrong; the thread goes on.
+    fn tell<T>(&self, what: &str, result: io::Result<T>) -> Option<T> {
+        result.inspect_err(|error| self.log.error(what, &[("error", error)])).ok()
+    }
+}
+
+/// Rests for that long, with an ear for the end.
+fn rest(time: Duration, go_on: &dyn Fn() -> bool) {
+    let end = Instant::now() + time;
+    while go_on() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(200).min(time));
+    }
+}

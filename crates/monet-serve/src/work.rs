@@ -1,0 +1,222 @@
+//! Works on studies, each in a process of its own, which is given so much memory and time. Whatever
+//! an image makes the process do is the failure of that study, and of nothing else.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::case::{self, RESULTS, SUMMARY, Summary};
+use crate::config::{self, Config};
+use crate::folders::{self, Folders, Stage};
+use crate::log::Log;
+
+/// Name of the folder of results that are being made.
+const MAKING: &str = ".part-results";
+/// Most of a process's last words that count.
+const LAST_WORDS: usize = 4 << 10;
+/// Least and longest pauses between looks at a process.
+const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
+
+/// What several workers share.
+#[derive(Debug)]
+pub(crate) struct Work {
+    folders: Arc<Folders>,
+    config: Arc<Config>,
+    log: Log,
+    /// Program and arguments; the study's folder and the folder of its results come behind, and
+    /// the configuration as JSON on its standard input.
+    command: Vec<String>,
+    taken: Mutex<HashSet<String>>,
+}
+
+/// How a study ended.
+enum Ended {
+    Made(Summary),
+    Failed(String),
+    /// The service stops; the study stays where it is.
+    Stopped,
+}
+
+impl Work {
+    /// Work on the studies of these folders by this command.
+    #[must_use]
+    pub(crate) fn new(
+        folders: Arc<Folders>,
+        config: Arc<Config>,
+        log: Log,
+        command: Vec<String>,
+    ) -> Self {
+        Self { folders, config, log, command, taken: Mutex::default() }
+    }
+
+    /// The studies that are being worked on.
+    #[must_use]
+    pub(crate) fn running(&self) -> Vec<String> {
+        let mut all: Vec<String> =
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Works on the next study that waits, if one does. `go_on` is asked again and again.
+    ///
+    /// # Errors
+    /// The folders cannot be looked at, results cannot be kept: the study stays where it is.
+    pub(crate) fn next(&self, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        let Some(name) = self.take()? else { return Ok(false) };
+        let done = self.study(&name, go_on);
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        match done {
+            // Somebody discarded it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            done => done.map(|()| true),
+        }
+    }
+
+    fn take(&self) -> io::Result<Option<String>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.folders.cases(Stage::Waiting)?.into_iter().find(|n| !taken.contains(n));
+        taken.extend(next.clone());
+        Ok(next)
+    }
+
+    fn study(&self, name: &str, go_on: &dyn Fn() -> bool) -> io::Result<()> {
+        let folder = self.folders.stage(Stage::Waiting).join(name);
+        let results = folder.join(RESULTS);
+        let begun = Instant::now();
+        // Results that are there were whole before they had that name.
+        let ended = if results.exists() {
+            Ended::Made(case::read(&results.join(SUMMARY))?)
+        } else {
+            let making = folder.join(MAKING);
+            if making.exists() {
+                fs::remove_dir_all(&making)?;
+            }
+            fs::create_dir(&making)?;
+            let ended = self.process(&folder, &making, go_on)?;
+            if let Ended::Made(_) = ended {
+                sync_all(&making)?;
+                folders::move_new(&making, &results)?;
+            }
+            ended
+        };
+        match ended {
+            Ended::Stopped => Ok(()),
+            Ended::Failed(reason) => self.fail(name, &reason),
+            Ended::Made(summary) => self.made(name, &summary, begun.elapsed()),
+        }
+    }
+
+    fn made(&self, name: &str, summary: &Summary, took: Duration) -> io::Result<()> {
+        let (made, skipped) = (summary.results.len(), summary.skipped.len());
+        let seconds = format!("{:.2}", took.as_secs_f64());
+        let fields: [(&str, &dyn ToString); 4] =
+            [("case", &name), ("results", &made), ("skipped", &skipped), ("seconds", &seconds)];
+        self.log.info(if made > 0 { "segmented" } else { "nothing to do" }, &fields);
+        let goes = |made: &case::Made| self.config.destination.iter().any(|to| made.goes_to(to));
+        let next = if summary.results.iter().any(goes) { Stage::Outgoing } else { Stage::Done };
+        self.to(name, next)
+    }
+
+    fn fail(&self, name: &str, reason: &str) -> io::Result<()> {
+        case::write_reason(&self.folders.stage(Stage::Waiting).join(name), reason)?;
+        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
+        self.to(name, Stage::Failed)
+    }
+
+    fn to(&self, name: &str, stage: Stage) -> io::Result<()> {
+        folders::move_new(
+            &self.folders.stage(Stage::Waiting).join(name),
+            &self.folders.stage(stage).join(name),
+        )
+    }
+
+    /// Runs the process to its end, or ends it.
+    fn process(&self, folder: &Path, making: &Path, go_on: &dyn Fn() -> bool) -> io::Result<Ended> {
+        let (program, arguments) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .args([folder, making])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            // One that does not listen says itself why.
+            let _ = serde_json::to_writer(&mut input, &*self.config);
+        }
+        let words = child.stderr.take();
+        let listener = std::thread::spawn(move || words.map_or(String::new(), last_words));
+        let limit = config::seconds(self.config.jobs.seconds);
+        let status = wait(&mut child, Instant::now() + limit, go_on)?;
+        let words = listener.join().unwrap_or_default();
+        Ok(match status {
+            Wait::Ended(status) if status.success() => match case::read(&making.join(SUMMARY)) {
+                Ok(summary) => Ended::Made(summary),
+                Err(error) => Ended::Failed(format!("it left no summary: {error}")),
+            },
+            Wait::Ended(status) => Ended::Failed(reason(&status.to_string(), &words)),
+            Wait::TooLong => {
+                let seconds = self.config.jobs.seconds;
+                Ended::Failed(reason(&format!("not ready after {seconds} s"), &words))
+            }
+            Wait::Stopped => Ended::Stopped,
+        })
+    }
+}
+
+enum Wait {
+    Ended(std::process::ExitStatus),
+    TooLong,
+    Stopped,
+}
+
+/// Waits for a process, which is ended when its time is over or the service stops.
+fn wait(child: &mut Child, end: Instant, go_on: &dyn Fn() -> bool) -> io::Result<Wait> {
+    let mut pause = PAUSES[0];
+    let over = loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Wait::Ended(status));
+        }
+        if !go_on() {
+            break Wait::Stopped;
+        }
+        if Instant::now() >= end {
+            break Wait::TooLong;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSES[1]);
+    };
+    child.kill()?;
+    child.wait()?;
+    Ok(over)
+}
+
+/// How a process ended, with its last words.
+fn reason(how: &str, words: &str) -> String {
+    let words = words.trim();
+    if words.is_empty() { how.to_owned() } else { format!("{how}\n{words}") }
+}
+
+/// The end of what a process says, however much that is.
+fn last_words(mut from: impl Read) -> String {
+    let (mut last, mut chunk) = (Vec::new(), [0; 1024]);
+    while let Ok(count @ 1..) = from.read(&mut chunk) {
+        last.extend_from_slice(&chunk[..count]);
+        let over = last.len().saturating_sub(LAST_WORDS);
+        last.drain(..over);
+    }
+    String::from_utf8_lossy(&last).into_owned()
+}
+
+/// Makes the files of a folder, and their names, be on disk.
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for name in folders::names(folder)? {
+        File::open(folder.join(name))?.sync_all()?;
+    }
+    folders::sync(folder)
+}

@@ -1,0 +1,156 @@
+//! `monet serve`: the machine as an appliance; with the processes that it starts and `monet queue`,
+//! which looks at its folders.
+
+mod queue;
+mod study;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use monet::text::shown;
+use monet_serve::config::Config;
+use monet_serve::log::Log;
+use monet_serve::{Commands, Service, depart, sort};
+
+pub(super) use queue::{QueueArgs, run as run_queue};
+pub(super) use study::{StudyArgs, run as run_study};
+
+use super::{Outcome, child};
+
+/// Where the configuration is when nothing else is said.
+const CONFIG: &str = "/etc/monet/box.toml";
+/// How often the supervisor is told that all threads live.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Address space of the process that reads headers.
+const SORT_BYTES: u64 = 256 << 20;
+/// Seconds for one header.
+const SORT_SECONDS: u32 = 30;
+
+const EXAMPLES: &str = "\
+Examples:
+  monet serve /etc/monet/box.toml
+  monet queue list                         # what waits, runs, is done and has failed";
+
+/// Segment whatever arrives, and deliver the results: for years, with nobody looking
+///
+/// Images arrive by DICOM network or in watch folders; results leave to DICOM peers or folders.
+/// SIGTERM and SIGINT end the service; the next start goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ServeArgs {
+    /// Configuration
+    #[arg(value_name = "CONFIG.toml", default_value = CONFIG)]
+    config: PathBuf,
+}
+
+/// Tell the studies of a folder's instances for `monet serve`
+#[derive(Debug, Args)]
+pub(super) struct SortArgs {
+    /// The folder
+    folder: PathBuf,
+}
+
+/// Runs the command until a signal ends it.
+///
+/// # Errors
+/// A configuration that is refused, folders that another service has, an address that is taken.
+pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
+    let config = Config::load(&args.config)?;
+    let log = Log::stderr(config.log.json);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("signals cannot be listened for")?;
+    let folder = config.folder.clone();
+    let service = Service::new(config, commands(&folder)?, log.clone(), stop.clone())
+        .map_err(|error| explained(error, &folder))?;
+    log.info("started", &[("version", &env!("CARGO_PKG_VERSION")), ("folder", &shown(&folder))]);
+    tell("READY=1");
+    let watched = thread::scope(|scope| {
+        scope.spawn(|| watch(&service, &log, &stop));
+        let done = service.run(depart::to, || ());
+        stop.store(true, Ordering::Relaxed);
+        done
+    });
+    tell("STOPPING=1");
+    watched.with_context(|| format!("{}: what is left there cannot be read", shown(&folder)))?;
+    log.info("stopped", &[]);
+    Ok(Outcome::Done)
+}
+
+fn explained(error: io::Error, folder: &std::path::Path) -> anyhow::Error {
+    let what = match error.kind() {
+        io::ErrorKind::ResourceBusy => "another service works there: stop it, or name another",
+        _ => "cannot be made or looked through",
+    };
+    anyhow::Error::new(error).context(format!("{}: {what}", shown(folder)))
+}
+
+/// The programs that the service starts: this one.
+fn commands(folder: &std::path::Path) -> Result<Commands> {
+    let own = std::env::current_exe().context("this program does not know where it is")?;
+    let own = own.into_os_string().into_string().ok().context("this program's path is no text")?;
+    let incoming = folder.join("incoming").into_os_string().into_string();
+    let incoming = incoming.ok().context("the folder's path is no text")?;
+    Ok(Commands {
+        sort: vec![own.clone(), "sort-instances".into(), incoming],
+        process: vec![own, "segment-study".into()],
+    })
+}
+
+/// Tells the supervisor once a second that all threads live; one that does not is named, and the
+/// supervisor starts the service anew.
+fn watch(service: &Service, log: &Log, stop: &AtomicBool) {
+    let mut told = false;
+    while !stop.load(Ordering::Relaxed) {
+        match service.stuck() {
+            None => tell("WATCHDOG=1"),
+            Some(what) if !told => {
+                log.error("stuck", &[("thread", &what)]);
+                told = true;
+            }
+            Some(_) => {}
+        }
+        thread::sleep(HEARTBEAT);
+    }
+}
+
+/// Tells systemd, if it listens (sd_notify(3)).
+fn tell(state: &str) {
+    #[cfg(unix)]
+    let _ = notify(state);
+    #[cfg(not(unix))]
+    let _ = state;
+}
+
+#[cfg(unix)]
+fn notify(state: &str) -> io::Result<()> {
+    use std::os::unix::net::UnixDatagram;
+
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_encoded_bytes().strip_prefix(b"@") {
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        return socket.send_to_addr(state.as_bytes(), &address).map(drop);
+    }
+    socket.send_to(state.as_bytes(), address).map(drop)
+}
+
+/// Answers for instances until there are no more.
+///
+/// # Errors
+/// A request that cannot be read, an answer that cannot be written.
+pub(super) fn run_sort(args: &SortArgs) -> Result<Outcome> {
+    child::bind(SORT_BYTES)?;
+    let busy = |busy| child::end_in(if busy { SORT_SECONDS } else { 0 });
+    sort::answer(&args.folder, &mut io::stdin().lock(), &mut io::stdout().lock(), busy)?;
+    Ok(Outcome::Done)
+}
