@@ -7,6 +7,7 @@
 //! | `case.json` | [`Case`]: where it came from, when |
 //! | `results/` | what was made of it, and `summary.json`: [`Summary`] |
 //! | `sent/NAME` | destination NAME has all that it is to get |
+//! | `asked/NAME` | destination NAME has it, and was asked to commit itself to keep it |
 //! | `given-up/NAME` | destination NAME did not take it; the reason |
 //! | `reason.txt` | why it failed |
 
@@ -33,6 +34,8 @@ pub const RESULTS: &str = "results";
 pub const SUMMARY: &str = "summary.json";
 /// The folder of marks of arrival.
 pub const SENT: &str = "sent";
+/// The folder of transactions of storage commitment that were asked for.
+pub const ASKED: &str = "asked";
 /// The folder of reasons for which destinations did not take it.
 pub const GIVEN_UP: &str = "given-up";
 /// The file of the reason why a study failed.

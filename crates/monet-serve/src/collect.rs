@@ -12,6 +12,7 @@ use crate::case::{self, APART, CASE, Case, IMAGES};
 use crate::config::{self, Jobs, Study};
 use crate::folders::{self, Folders, Stage, subject};
 use crate::log::Log;
+use crate::part10;
 use crate::sort::{Belongs, Looked, Sorter};
 use crate::time;
 
@@ -302,15 +303,10 @@ fn equal(a: &Path, b: &Path) -> io::Result<bool> {
     }
 }
 
-/// A file from its data set on, where the file begins as PS3.10, section 7.1 has it: preamble,
-/// `DICM`, and the group's length (0002,0000) as UL. Else the whole file.
+/// A file from its data set on.
 fn data_set(path: &Path) -> io::Result<File> {
     let mut file = File::open(path)?;
-    let mut start = [0; 144];
-    let count = fill(&mut file, &mut start)?;
-    let meta = start[..count].get(128..140) == Some(b"DICM\x02\x00\x00\x00UL\x04\x00");
-    let length = start[140..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
-    let begin = if meta { 144 + u64::from(length) } else { 0 };
+    let begin = part10::data_set(&mut file)?;
     file.seek(SeekFrom::Start(begin))?;
     Ok(file)
 }

@@ -78,6 +78,9 @@ pub struct Listen {
     /// Seconds after which an association is ended, whatever it does.
     #[serde(default = "Listen::default_longest_s")]
     pub longest_s: u32,
+    /// Longest instance that is taken, in MiB.
+    #[serde(default = "Listen::default_instance_mib")]
+    pub instance_mib: u32,
 }
 
 impl Listen {
@@ -95,6 +98,9 @@ impl Listen {
     }
     fn default_longest_s() -> u32 {
         3600
+    }
+    fn default_instance_mib() -> u32 {
+        4096
     }
 }
 
@@ -240,14 +246,21 @@ pub struct Destination {
     /// Whether the peer is asked to commit itself to keep what it got.
     #[serde(default)]
     pub commitment: bool,
+    /// Seconds for which its answer is waited for, before all is sent again.
+    #[serde(default = "Destination::default_commitment_s")]
+    pub commitment_s: u32,
     /// A folder.
     #[serde(default)]
     pub folder: Option<PathBuf>,
 }
 
 impl Destination {
+    fn default_commitment_s() -> u32 {
+        3600
+    }
+
     fn default_own() -> AeTitle {
-        AeTitle("MONET".into())
+        AeTitle("MONET".parse().expect("five letters are a title"))
     }
 }
 
@@ -318,17 +331,30 @@ pub struct Log {
     pub json: bool,
 }
 
-/// An application entity's title (PS3.5, AE): 1 to 16 printable ASCII characters without `\`, and
-/// no space at either end.
+/// An application entity's title: 1 to 16 printable ASCII characters without `\`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AeTitle(String);
+pub struct AeTitle(monet_dimse::AeTitle);
 
 impl AeTitle {
     /// The title.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
+    }
+
+    /// The title as associations have it.
+    #[must_use]
+    pub fn to_dimse(&self) -> monet_dimse::AeTitle {
+        self.0.clone()
+    }
+}
+
+impl FromStr for AeTitle {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("{text:?}: {error}"))
     }
 }
 
@@ -336,18 +362,13 @@ impl TryFrom<String> for AeTitle {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let plain = text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'\\');
-        if (1..=16).contains(&text.len()) && plain && text.trim() == text {
-            Ok(Self(text))
-        } else {
-            Err(format!("{text:?} is no title: expected 1 to 16 characters of ASCII"))
-        }
+        text.parse()
     }
 }
 
 impl From<AeTitle> for String {
     fn from(title: AeTitle) -> Self {
-        title.0
+        title.0.as_str().to_owned()
     }
 }
 
@@ -558,8 +579,8 @@ impl Listen {
             let expected = "associations, idle_s and longest_s over 0";
             return refuse("listen", 0, expected);
         }
-        if !(4 << 10..=1 << 20).contains(&self.max_pdu) {
-            return refuse("listen.max_pdu", self.max_pdu, "4096 to 1048576 bytes");
+        if !(4 << 10..=256 << 10).contains(&self.max_pdu) {
+            return refuse("listen.max_pdu", self.max_pdu, "4096 to 262144 bytes");
         }
         Ok(())
     }
@@ -600,7 +621,7 @@ mod tests {
             ("[[rule]]\n[[destination]]\nname = \"../x\"\nfolder = \"/x\"", "destination.name"),
             ("[[rule]]\n[[destination]]\nname = \"x\"\naddress = \"h:104\"", "ae_title"),
             ("[[rule]]\n[listen]\nae_titles = []", "ae_titles"),
-            ("[[rule]]\n[listen]\nae_titles = [\"MUCH TOO LONG A TITLE\"]", "no title"),
+            ("[[rule]]\n[listen]\nae_titles = [\"MUCH TOO LONG A TITLE\"]", "AE title"),
             ("[[rule]]\n[listen]\nae_titles = [\"M\"]\npeers = [\"10.0.0.0/33\"]", "10.0.0.0/33"),
             ("[[rule]]\n[page]\naddress = \"0.0.0.0:80\"", "password_file"),
             ("[[rule]]\n[jobs]\nparallel = 0", "jobs.parallel"),

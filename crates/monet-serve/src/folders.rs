@@ -63,7 +63,8 @@ impl Folders {
         })?;
         let mut folders = Self::of(root);
         folders._lock = Some(lock);
-        for folder in [folders.incoming(), folders.studies(), folders.trash()] {
+        let all = [folders.incoming(), folders.studies(), folders.commitments(), folders.trash()];
+        for folder in all {
             fs::create_dir_all(folder)?;
         }
         for stage in Stage::ALL {
@@ -100,6 +101,12 @@ impl Folders {
     #[must_use]
     pub fn studies(&self) -> PathBuf {
         self.root.join("studies")
+    }
+
+    /// What peers have said of storage commitment.
+    #[must_use]
+    pub fn commitments(&self) -> PathBuf {
+        self.root.join("commitments")
     }
 
     /// What is about to be removed.

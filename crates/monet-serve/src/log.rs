@@ -13,6 +13,8 @@ use crate::time;
 /// How much an event matters to who looks after the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// What only somebody looks for who seeks a fault; not written.
+    Debug,
     /// What the service does day by day.
     Info,
     /// What somebody should look at when there is time.
@@ -24,6 +26,7 @@ pub enum Level {
 impl Level {
     fn name(self) -> &'static str {
         match self {
+            Self::Debug => "debug",
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Error => "error",
@@ -59,6 +62,9 @@ impl Log {
 
     /// Writes one line. A line that cannot be written is lost: the log stops nothing.
     pub fn event(&self, level: Level, event: &str, fields: &[(&str, &dyn ToString)]) {
+        if level == Level::Debug {
+            return;
+        }
         let line = if self.json { json(level, event, fields) } else { text(level, event, fields) };
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());

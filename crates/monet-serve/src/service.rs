@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use crate::arrive::{Gate, Inbox, Watcher};
+use crate::arrive::{Gate, Inbox, Listener, Watcher};
 use crate::bell::Bell;
 use crate::collect::Collector;
-use crate::config::{Config, Destination};
-use crate::depart::{Deliver, Sender};
+use crate::commit::Commitments;
+use crate::config::Config;
+use crate::depart::Sender;
 use crate::folders::Folders;
 use crate::keep::Keeper;
 use crate::log::Log;
@@ -49,6 +50,8 @@ pub struct Service {
     log: Log,
     inbox: Inbox,
     gate: Arc<Gate>,
+    listener: Option<Arc<Listener>>,
+    commitments: Commitments,
     work: Work,
     commands: Commands,
     moved: Bell,
@@ -82,10 +85,10 @@ impl Life {
 }
 
 impl Service {
-    /// Takes the folders. It ends when `stop` is set.
+    /// Takes the folders and the listener's address. It ends when `stop` is set.
     ///
     /// # Errors
-    /// The folders cannot be made, or another service has them.
+    /// The folders cannot be made, or another service has them; the address is taken.
     pub fn new(
         config: Config,
         commands: Commands,
@@ -96,9 +99,18 @@ impl Service {
         let config = Arc::new(config);
         let work =
             Work::new(folders.clone(), config.clone(), log.clone(), commands.process.clone());
+        let inbox = Inbox::new(folders.clone());
+        let gate = Arc::new(Gate::new(folders.clone(), config.keep.clone()));
+        let commitments = Commitments::new(folders.clone());
+        let bind = |listen| {
+            Listener::bind(listen, inbox.clone(), gate.clone(), commitments.clone(), log.clone())
+        };
+        let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
         Ok(Self {
-            inbox: Inbox::new(folders.clone()),
-            gate: Arc::new(Gate::new(folders.clone(), config.keep.clone())),
+            inbox,
+            gate,
+            listener,
+            commitments,
             lives: Self::threads(&config),
             config,
             folders,
@@ -151,19 +163,15 @@ impl Service {
         all.extend((1..=config.jobs.parallel).map(|n| format!("worker {n}")));
         all.extend(config.destination.iter().map(|to| format!("sender {}", to.name)));
         all.extend(config.watch.iter().map(|watch| format!("watch {}", watch.name.as_str())));
+        all.extend(config.listen.iter().map(|_| "listener".to_owned()));
         all.into_iter().map(Life::new).collect()
     }
 
-    /// Runs until it is told to stop. `ways` makes what delivers to a destination; `beside` starts
-    /// what else is to live as long as the service and calls back now and then.
+    /// Runs until it is told to stop.
     ///
     /// # Errors
     /// What is left of an earlier process cannot be read.
-    pub fn run(
-        &self,
-        mut ways: impl FnMut(&Destination) -> Box<dyn Deliver>,
-        beside: impl FnOnce(),
-    ) -> io::Result<()> {
+    pub fn run(&self) -> io::Result<()> {
         let mut collector = Collector::new(
             self.folders.clone(),
             self.log.clone(),
@@ -189,7 +197,7 @@ impl Service {
                     self.config.clone(),
                     self.log.clone(),
                     to.clone(),
-                    ways(to),
+                    &self.commitments,
                 );
                 let mut heard = 0;
                 thread(Box::new(move |go_on| heard = self.send(&mut sender, heard, go_on)));
@@ -198,7 +206,9 @@ impl Service {
                 let mut watcher = Watcher::new(watch.clone());
                 thread(Box::new(move |go_on| self.watch(&mut watcher, go_on)));
             }
-            beside();
+            if let Some(listener) = &self.listener {
+                thread(Box::new(move |go_on| listener.serve(go_on)));
+            }
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use clap::Args;
 use monet::text::shown;
 use monet_serve::config::Config;
 use monet_serve::log::Log;
-use monet_serve::{Commands, Service, depart, sort};
+use monet_serve::{Commands, Service, sort};
 
 pub(super) use queue::{QueueArgs, run as run_queue};
 pub(super) use study::{StudyArgs, run as run_study};
@@ -74,7 +74,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
     tell("READY=1");
     let watched = thread::scope(|scope| {
         scope.spawn(|| watch(&service, &log, &stop));
-        let done = service.run(depart::to, || ());
+        let done = service.run();
         stop.store(true, Ordering::Relaxed);
         done
     });

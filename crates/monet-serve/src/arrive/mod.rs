@@ -1,6 +1,7 @@
 //! How images come in: files that are on disk for good before anybody is told so.
 
 mod gate;
+mod listener;
 mod watch;
 
 use std::fs::{self, File};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use gate::{Full, Gate};
+pub use listener::Listener;
 pub use watch::Watcher;
 
 use crate::bell::Bell;

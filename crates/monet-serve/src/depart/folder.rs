@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Deliver, DeliveryError};
-use crate::case::{Case, Made};
+use crate::case::{Case, Made, RESULTS};
 use crate::folders;
 
 /// The folder.
@@ -29,7 +29,7 @@ impl Deliver for ToFolder {
         folders::make(&target).map_err(away)?;
         for made in results {
             let unread = |source| DeliveryError::Read { file: made.file.clone(), source };
-            let mut from = File::open(folder.join(&made.file)).map_err(unread)?;
+            let mut from = File::open(folder.join(RESULTS).join(&made.file)).map_err(unread)?;
             copy(&mut from, &target, &made.file).map_err(away)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! up no other.
 
 mod folder;
+mod peer;
 
 use std::collections::HashMap;
 use std::io;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::case::{self, CASE, Case, GIVEN_UP, Made, RESULTS, SENT, SUMMARY, Summary};
+use crate::commit::Commitments;
 use crate::config::{Config, Destination};
 use crate::folders::{self, Folders, Stage};
 use crate::log::Log;
@@ -35,6 +37,9 @@ pub enum DeliveryError {
         /// What was said against it.
         reason: String,
     },
+    /// The peer has it, and has not yet committed itself to keep it.
+    #[error("the peer has not committed itself yet")]
+    Pending,
     /// The result cannot be read.
     #[error("{file}: {source}")]
     Read {
@@ -47,7 +52,7 @@ pub enum DeliveryError {
 
 /// Takes results somewhere.
 pub trait Deliver: Send {
-    /// Delivers all of a study's results that go there, or says why not. What was delivered before
+    /// Delivers all of a study's results that go there, or says why not. `folder` is the study's. What was delivered before
     /// is delivered again, with the same names and UIDs.
     ///
     /// # Errors
@@ -80,16 +85,16 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Delivers by this way; `None` where the configuration has a DICOM peer and nothing is given
-    /// that speaks with it.
+    /// Delivers to a destination.
     #[must_use]
     pub fn new(
         folders: Arc<Folders>,
         config: Arc<Config>,
         log: Log,
         to: Destination,
-        way: Box<dyn Deliver>,
+        commitments: &Commitments,
     ) -> Self {
+        let way = way(&to, &config, commitments);
         let away = (0, Instant::now());
         Self { folders, config, log, to, way, later: HashMap::new(), away }
     }
@@ -137,7 +142,7 @@ impl Sender {
             return finish(&self.folders, &self.config, &self.log, name).map(|()| false);
         }
         let case: Case = case::read(&folder.join(CASE))?;
-        match self.way.deliver(&case, &folder.join(RESULTS), &mine) {
+        match self.way.deliver(&case, &folder, &mine) {
             Ok(()) => {
                 self.away = (0, Instant::now());
                 self.later.remove(name);
@@ -161,7 +166,9 @@ impl Sender {
         error: &DeliveryError,
     ) -> io::Result<()> {
         let to = &self.to.name;
-        self.log.warning("not delivered", &[("case", &name), ("to", to), ("error", error)]);
+        if !matches!(error, DeliveryError::Pending) {
+            self.log.warning("not delivered", &[("case", &name), ("to", to), ("error", error)]);
+        }
         let days = u64::from(self.config.retry.days);
         if time::now_s().saturating_sub(case.complete_s) > days * DAY {
             put(given_up, error.to_string().as_bytes())?;
@@ -231,7 +238,13 @@ fn finish(folders: &Folders, config: &Config, log: &Log, name: &str) -> io::Resu
 
 /// The way to a destination.
 #[must_use]
-pub fn to(destination: &Destination) -> Box<dyn Deliver> {
-    let folder = destination.folder.clone().unwrap_or_default();
-    Box::new(folder::ToFolder(folder))
+pub(crate) fn way(
+    to: &Destination,
+    config: &Config,
+    commitments: &Commitments,
+) -> Box<dyn Deliver> {
+    match &to.folder {
+        Some(folder) => Box::new(folder::ToFolder(folder.clone())),
+        None => Box::new(peer::ToPeer::new(to, config, commitments.clone())),
+    }
 }

@@ -1,0 +1,89 @@
+//! Storage commitment: peers say what they have promised to keep, on whatever association they
+//! like, and senders look it up.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use monet_dicom::uid;
+use monet_dimse::Report;
+use serde::{Deserialize, Serialize};
+
+use crate::case;
+use crate::folders::{self, Folders};
+
+/// Most reports that are kept; those of deliveries that are over are removed.
+const MOST: usize = 10_000;
+
+/// The reports that came, each a file that its transaction's UID names.
+#[derive(Debug, Clone)]
+pub struct Commitments(Arc<Folders>);
+
+/// What a peer says of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// SOP Instance UIDs that it has promised to keep.
+    pub committed: Vec<String>,
+    /// SOP Instance UIDs that it has not, with the reason's number (PS3.3, C.14.1.1).
+    pub failed: Vec<(String, u16)>,
+}
+
+impl Commitments {
+    /// The reports in a service's folders.
+    #[must_use]
+    pub fn new(folders: Arc<Folders>) -> Self {
+        Self(folders)
+    }
+
+    fn path(&self, transaction: &str) -> PathBuf {
+        self.0.commitments().join(format!("{transaction}.json"))
+    }
+
+    /// Keeps a report, for good.
+    ///
+    /// # Errors
+    /// What the system says; a transaction that is no UID; too many reports.
+    pub fn keep(&self, report: &Report) -> io::Result<()> {
+        if !uid::is_valid(&report.transaction) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if folders::names(&self.0.commitments())?.len() >= MOST {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        case::write(&self.path(&report.transaction), &Answer::of(report))
+    }
+
+    /// What was said of a transaction, if something was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn answer(&self, transaction: &str) -> io::Result<Option<Answer>> {
+        match case::read(&self.path(transaction)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Forgets a transaction.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget(&self, transaction: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(transaction)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+impl Answer {
+    /// Of a report.
+    #[must_use]
+    pub fn of(report: &Report) -> Self {
+        Self {
+            committed: report.committed.iter().map(|item| item.instance.clone()).collect(),
+            failed: report.failed.iter().map(|(item, why)| (item.instance.clone(), *why)).collect(),
+        }
+    }
+}
