@@ -154,13 +154,22 @@ pub struct Jobs {
     pub memory_mib: u32,
     /// Seconds that a study may take.
     pub seconds: u32,
+    /// Milliseconds that a slice should take, which the status page holds results against.
+    pub slice_budget_ms: Option<f64>,
     /// Senders and watch folders whose studies go before the others'.
     pub urgent: Vec<AeTitle>,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { parallel: 1, threads: 1, memory_mib: 1024, seconds: 900, urgent: Vec::new() }
+        Self {
+            parallel: 1,
+            threads: 1,
+            memory_mib: 1024,
+            seconds: 900,
+            slice_budget_ms: None,
+            urgent: Vec::new(),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod depart;
 pub mod folders;
 mod keep;
 pub mod log;
+pub mod page;
 mod part10;
 pub mod queue;
 mod service;
@@ -36,4 +37,4 @@ mod time;
 mod work;
 
 pub use commit::Commitments;
-pub use service::{Commands, Service};
+pub use service::{Program, Service};

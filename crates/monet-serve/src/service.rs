@@ -20,6 +20,7 @@ use crate::depart::Sender;
 use crate::folders::Folders;
 use crate::keep::Keeper;
 use crate::log::Log;
+use crate::page::Site;
 use crate::sort::Sorter;
 use crate::work::Work;
 
@@ -30,12 +31,15 @@ const TIDY: Duration = Duration::from_secs(10);
 /// How long a thread may show no sign of life.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Programs that the service starts: a program and its arguments each.
+/// The program that the service is part of.
 #[derive(Debug, Clone)]
-pub struct Commands {
-    /// Calls [`crate::sort::answer`] for the folder that is its last argument.
+pub struct Program {
+    /// Its version.
+    pub version: &'static str,
+    /// Program and arguments that call [`crate::sort::answer`] for the folder `incoming`.
     pub sort: Vec<String>,
-    /// Makes results; its last arguments are a study's folder and the folder of its results.
+    /// Program and arguments that make results; a study's folder and the folder of its results come
+    /// behind, and the configuration as JSON on standard input.
     pub process: Vec<String>,
 }
 
@@ -52,10 +56,11 @@ pub struct Service {
     gate: Arc<Gate>,
     listener: Option<Arc<Listener>>,
     commitments: Commitments,
-    work: Work,
-    commands: Commands,
+    work: Arc<Work>,
+    program: Program,
+    page: Option<Arc<Site>>,
     moved: Bell,
-    lives: Vec<Life>,
+    lives: Arc<[Life]>,
     stop: Arc<AtomicBool>,
 }
 
@@ -66,6 +71,36 @@ struct Life {
     begun: Instant,
     /// Milliseconds from `begun` to the last sign.
     sign: AtomicU64,
+}
+
+/// What the status page shows of a service.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) folders: Arc<Folders>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) log: Log,
+    pub(crate) version: &'static str,
+    pub(crate) budget_ms: Option<f64>,
+    work: Arc<Work>,
+    listener: Option<Arc<Listener>>,
+    lives: Arc<[Life]>,
+}
+
+impl Shown {
+    /// Names of the studies that are being worked on.
+    pub(crate) fn running(&self) -> Vec<String> {
+        self.work.running()
+    }
+
+    /// Open associations.
+    pub(crate) fn associations(&self) -> usize {
+        self.listener.as_ref().map_or(0, |listener| listener.open())
+    }
+
+    /// The thread that shows no sign of life any more.
+    pub(crate) fn stuck(&self) -> Option<&str> {
+        stuck(&self.lives)
+    }
 }
 
 impl Life {
@@ -91,14 +126,13 @@ impl Service {
     /// The folders cannot be made, or another service has them; the address is taken.
     pub fn new(
         config: Config,
-        commands: Commands,
+        program: Program,
         log: Log,
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let folders = Arc::new(Folders::take(&config.folder)?);
         let config = Arc::new(config);
-        let work =
-            Work::new(folders.clone(), config.clone(), log.clone(), commands.process.clone());
+        let work = Work::new(folders.clone(), config.clone(), log.clone(), program.process.clone());
         let inbox = Inbox::new(folders.clone());
         let gate = Arc::new(Gate::new(folders.clone(), config.keep.clone()));
         let commitments = Commitments::new(folders.clone());
@@ -106,65 +140,41 @@ impl Service {
             Listener::bind(listen, inbox.clone(), gate.clone(), commitments.clone(), log.clone())
         };
         let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
+        let work = Arc::new(work);
+        let lives: Arc<[Life]> = threads(&config).into();
+        let shown = Arc::new(Shown {
+            folders: folders.clone(),
+            gate: gate.clone(),
+            log: log.clone(),
+            version: program.version,
+            budget_ms: config.jobs.slice_budget_ms,
+            work: work.clone(),
+            listener: listener.clone(),
+            lives: lives.clone(),
+        });
+        let page = config.page.as_ref().map(|page| Site::bind(page, shown, log.clone()));
+        let page = page.transpose()?.map(Arc::new);
         Ok(Self {
             inbox,
             gate,
             listener,
             commitments,
-            lives: Self::threads(&config),
+            lives,
             config,
             folders,
             log,
             work,
-            commands,
+            program,
+            page,
             moved: Bell::default(),
             stop,
         })
     }
 
-    /// The configuration.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The folders.
-    #[must_use]
-    pub fn folders(&self) -> &Arc<Folders> {
-        &self.folders
-    }
-
-    /// Where instances come in.
-    #[must_use]
-    pub fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// Whether there is room for more.
-    #[must_use]
-    pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
-    }
-
-    /// Studies that are being worked on.
-    #[must_use]
-    pub fn running(&self) -> Vec<String> {
-        self.work.running()
-    }
-
     /// The thread that shows no sign of life any more, if there is one.
     #[must_use]
     pub fn stuck(&self) -> Option<&str> {
-        self.lives.iter().find(|life| life.is_late()).map(|life| life.what.as_str())
-    }
-
-    fn threads(config: &Config) -> Vec<Life> {
-        let mut all = vec!["collector".to_owned(), "keeper".to_owned()];
-        all.extend((1..=config.jobs.parallel).map(|n| format!("worker {n}")));
-        all.extend(config.destination.iter().map(|to| format!("sender {}", to.name)));
-        all.extend(config.watch.iter().map(|watch| format!("watch {}", watch.name.as_str())));
-        all.extend(config.listen.iter().map(|_| "listener".to_owned()));
-        all.into_iter().map(Life::new).collect()
+        stuck(&self.lives)
     }
 
     /// Runs until it is told to stop.
@@ -177,7 +187,7 @@ impl Service {
             self.log.clone(),
             self.config.study.clone(),
             self.config.jobs.clone(),
-            Sorter::new(self.commands.sort.clone()),
+            Sorter::new(self.program.sort.clone()),
         )?;
         let mut lives = self.lives.iter();
         thread::scope(|scope| {
@@ -208,6 +218,9 @@ impl Service {
             }
             if let Some(listener) = &self.listener {
                 thread(Box::new(move |go_on| listener.serve(go_on)));
+            }
+            if let Some(page) = &self.page {
+                thread(Box::new(move |go_on| page.serve(go_on)));
             }
         });
         Ok(())
@@ -289,6 +302,22 @@ impl Service {
     fn tell<T>(&self, what: &str, result: io::Result<T>) -> Option<T> {
         result.inspect_err(|error| self.log.error(what, &[("error", error)])).ok()
     }
+}
+
+/// The threads that a configuration asks for, in the order in which they are started.
+fn threads(config: &Config) -> Vec<Life> {
+    let mut all = vec!["collector".to_owned(), "keeper".to_owned()];
+    all.extend((1..=config.jobs.parallel).map(|n| format!("worker {n}")));
+    all.extend(config.destination.iter().map(|to| format!("sender {}", to.name)));
+    all.extend(config.watch.iter().map(|watch| format!("watch {}", watch.name.as_str())));
+    all.extend(config.listen.iter().map(|_| "listener".to_owned()));
+    all.extend(config.page.iter().map(|_| "page".to_owned()));
+    all.into_iter().map(Life::new).collect()
+}
+
+/// The thread that shows no sign of life any more.
+fn stuck(lives: &[Life]) -> Option<&str> {
+    lives.iter().find(|life| life.is_late()).map(|life| life.what.as_str())
 }
 
 /// Rests for that long, with an ear for the end.

@@ -16,7 +16,7 @@ use clap::Args;
 use monet::text::shown;
 use monet_serve::config::Config;
 use monet_serve::log::Log;
-use monet_serve::{Commands, Service, sort};
+use monet_serve::{Program, Service, sort};
 
 pub(super) use queue::{QueueArgs, run as run_queue};
 pub(super) use study::{StudyArgs, run as run_study};
@@ -68,7 +68,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .context("signals cannot be listened for")?;
     let folder = config.folder.clone();
-    let service = Service::new(config, commands(&folder)?, log.clone(), stop.clone())
+    let service = Service::new(config, program(&folder)?, log.clone(), stop.clone())
         .map_err(|error| explained(error, &folder))?;
     log.info("started", &[("version", &env!("CARGO_PKG_VERSION")), ("folder", &shown(&folder))]);
     tell("READY=1");
@@ -92,13 +92,14 @@ fn explained(error: io::Error, folder: &std::path::Path) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("{}: {what}", shown(folder)))
 }
 
-/// The programs that the service starts: this one.
-fn commands(folder: &std::path::Path) -> Result<Commands> {
+/// This program, which the service starts for what may go wrong.
+fn program(folder: &std::path::Path) -> Result<Program> {
     let own = std::env::current_exe().context("this program does not know where it is")?;
     let own = own.into_os_string().into_string().ok().context("this program's path is no text")?;
     let incoming = folder.join("incoming").into_os_string().into_string();
     let incoming = incoming.ok().context("the folder's path is no text")?;
-    Ok(Commands {
+    Ok(Program {
+        version: env!("CARGO_PKG_VERSION"),
         sort: vec![own.clone(), "sort-instances".into(), incoming],
         process: vec![own, "segment-study".into()],
     })
