@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::command::{ANSWER, CANCEL, Command, ECHO, EVENT_REPORT};
+use crate::command::{ANSWER, CANCEL, Command, ECHO, EVENT_REPORT, STATUS};
 use crate::commitment::{self, Report};
 use crate::error::{Error, Phase, Violation};
 use crate::limits::{MAX_COMMAND, MAX_INFORMATION, MAX_PENDING};
@@ -12,7 +12,8 @@ use crate::status::Status;
 use crate::stream::Stream;
 use crate::title::AeTitle;
 
-/// Most PDUs of the peer that are dropped while its reply to a release is waited for.
+/// Most PDUs of the peer that are dropped while its reply to a release is waited for, and most
+/// messages of its own that it may send before an answer.
 const MAX_LATE: usize = 64;
 
 /// What was agreed on: instances of a SOP class, in a transfer syntax.
@@ -192,7 +193,7 @@ impl<S: Stream> Association<S> {
     /// What the peer answers to a request of this side. Event reports that come before are kept
     /// for [`Association::next_request`].
     pub(crate) fn answer(&mut self, message: u16, field: u16) -> Result<Response, Error> {
-        loop {
+        for _ in 0..MAX_LATE {
             let Some((context, command)) = self.command(Phase::Answer)? else {
                 return Err(unexpected_release());
             };
@@ -202,8 +203,8 @@ impl<S: Stream> Association<S> {
                         self.drain(context)?;
                     }
                     self.link.end_message();
-                    let tag = monet_dicom::Tag(0, 0x0900);
-                    let status = command.status.ok_or(Violation::Lacks { tag })?;
+                    let lacks = Violation::Lacks { tag: STATUS };
+                    let status = command.status.ok_or(lacks)?;
                     return Ok(Response { status, comment: command.comment });
                 }
                 EVENT_REPORT => self.keep_report(context, command)?,
@@ -216,6 +217,7 @@ impl<S: Stream> Association<S> {
                 }
             }
         }
+        Err(Violation::Answer { field, id: message }.into())
     }
 
     fn keep_report(&mut self, context: u8, command: Command) -> Result<(), Error> {
@@ -258,12 +260,15 @@ impl<S: Stream> Association<S> {
         if !command.data_set {
             return Ok(None);
         }
-        let bytes = self.information(context)?;
-        Ok(Some(match command.kind {
-            _ if !agreed => Err(Status::CLASS_NOT_SUPPORTED),
-            Some(kind) if kinds.contains(&kind) => Ok(bytes),
-            _ => Err(wrong_kind),
-        }))
+        let wrong = match command.kind {
+            _ if !agreed => Status::CLASS_NOT_SUPPORTED,
+            Some(kind) if kinds.contains(&kind) => {
+                return Ok(Some(Ok(self.information(context)?)));
+            }
+            _ => wrong_kind,
+        };
+        self.drain(context)?;
+        Ok(Some(Err(wrong)))
     }
 
     /// Ends the association in order.

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use monet_dicom::read::{Keep, data_set};
 use monet_dicom::syntax::Syntax;
 use monet_dicom::write::{self, Writer};
-use monet_dicom::{Dataset, Tag};
+use monet_dicom::{Dataset, Tag, uid};
 
 use crate::error::Violation;
 use crate::limits::MAX_COMMENT;
@@ -16,11 +16,13 @@ const GROUP_LENGTH: Tag = Tag(0, 0x0000);
 const AFFECTED_CLASS: Tag = Tag(0, 0x0002);
 const REQUESTED_CLASS: Tag = Tag(0, 0x0003);
 const FIELD: Tag = Tag(0, 0x0100);
-const MESSAGE: Tag = Tag(0, 0x0110);
+/// Message ID.
+pub(crate) const MESSAGE: Tag = Tag(0, 0x0110);
 const ANSWERED: Tag = Tag(0, 0x0120);
 const PRIORITY: Tag = Tag(0, 0x0700);
 const DATA_SET: Tag = Tag(0, 0x0800);
-const STATUS: Tag = Tag(0, 0x0900);
+/// Status.
+pub(crate) const STATUS: Tag = Tag(0, 0x0900);
 const COMMENT: Tag = Tag(0, 0x0902);
 const AFFECTED_INSTANCE: Tag = Tag(0, 0x1000);
 const REQUESTED_INSTANCE: Tag = Tag(0, 0x1001);
@@ -88,13 +90,14 @@ impl Command {
         Self { field, message: Some(message), class, ..Self::default() }
     }
 
-    /// The answer to a request.
+    /// The answer to a request. A UID that is none is not repeated.
     pub(crate) fn answer(&self, status: Status) -> Self {
+        let valid = |uid: &Option<String>| uid.clone().filter(|uid| uid::is_valid(uid));
         Self {
             field: self.field | ANSWER,
             answered: Some(self.message.unwrap_or(0)),
-            class: self.class.clone(),
-            instance: self.instance.clone(),
+            class: valid(&self.class),
+            instance: valid(&self.instance),
             status: Some(status),
             kind: self.kind,
             ..Self::default()
@@ -116,7 +119,7 @@ impl Command {
             <[u8; 2]>::try_from(bytes).ok().map(u16::from_le_bytes)
         };
         let needed = |tag| number(tag).ok_or(Violation::Lacks { tag });
-        let text = |first, second| set.text(first).or_else(|| set.text(second)).map(str::to_owned);
+        let text = |first, second| set.bytes(first).or_else(|| set.bytes(second)).and_then(text);
         Ok(Self {
             field: needed(FIELD)?,
             message: number(MESSAGE),
@@ -137,13 +140,11 @@ impl Command {
         let requested = self.field == N_ACTION;
         let class = if requested { REQUESTED_CLASS } else { AFFECTED_CLASS };
         let instance = if requested { REQUESTED_INSTANCE } else { AFFECTED_INSTANCE };
-        let mut uid = |tag, value: &Option<String>| {
+        for (tag, value) in [(class, &self.class), (instance, &self.instance)] {
             if let Some(value) = value {
                 set.put_text(tag, b"UI", value);
             }
-        };
-        uid(class, &self.class);
-        uid(instance, &self.instance);
+        }
         let mut number = |tag, value: Option<u16>| {
             if let Some(value) = value {
                 set.put_u16(tag, &[value]);
@@ -164,6 +165,12 @@ impl Command {
         writer.elements(&set).expect("memory takes a short command");
         writer.finish().expect("memory takes a short command")
     }
+}
+
+/// A UID's text, valid or not; one value, though several may stand there.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Some(text.trim_end_matches(['\0', ' ']).to_owned())
 }
 
 /// A peer's words, printable and short.

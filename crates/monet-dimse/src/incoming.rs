@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use monet_dicom::uid;
 
 use crate::association::{Association, Pending};
-use crate::command::{CANCEL, Command, ECHO, EVENT_REPORT, N_ACTION, STORE};
+use crate::command::{CANCEL, Command, ECHO, EVENT_REPORT, MESSAGE, N_ACTION, STORE};
 use crate::commitment::{self, CommitmentRequest, Report};
 use crate::error::{Error, Phase, Violation};
 use crate::pdu::{self, Abort, PduKind};
@@ -92,6 +92,20 @@ impl<S: Stream> Association<S> {
     }
 
     fn asked(&mut self) -> Result<Option<(u8, Command, Asked)>, Error> {
+        let Some((context, command)) = self.wanted()? else { return Ok(None) };
+        let asked = match self.understood(context, &command)? {
+            Ok(asked) => asked,
+            Err(status) => {
+                self.say(context, &command.answer(status))?;
+                self.link.end_message();
+                Asked::Refused(status)
+            }
+        };
+        Ok(Some((context, command, asked)))
+    }
+
+    /// The command of a request; `None` at the end of the association.
+    fn wanted(&mut self) -> Result<Option<(u8, Command)>, Error> {
         let (context, command) = loop {
             match self.command(Phase::Idle)? {
                 None => {
@@ -103,19 +117,27 @@ impl<S: Stream> Association<S> {
                 Some(asked) => break asked,
             }
         };
-        let message = command.message.unwrap_or(0);
         if command.is_answer() {
             let id = command.answered.unwrap_or(0);
             return Err(Violation::Answer { field: command.field, id }.into());
         }
         if command.message.is_none() {
-            return Err(Violation::Lacks { tag: monet_dicom::Tag(0, 0x0110) }.into());
+            return Err(Violation::Lacks { tag: MESSAGE }.into());
         }
-        let asked = match command.field {
-            EVENT_REPORT => self.report_of(context, &command)?.map(Asked::Report),
-            N_ACTION => self.commitment_of(context, &command)?.map(Asked::Commitment),
+        Ok(Some((context, command)))
+    }
+
+    /// What a request asks, up to a stored data set; the inner error is what the peer is told.
+    fn understood(
+        &mut self,
+        context: u8,
+        command: &Command,
+    ) -> Result<Result<Asked, Status>, Error> {
+        Ok(match command.field {
+            EVENT_REPORT => self.report_of(context, command)?.map(Asked::Report),
+            N_ACTION => self.commitment_of(context, command)?.map(Asked::Commitment),
             STORE if command.data_set => {
-                let header = self.store_of(context, &command, message)?;
+                let header = self.store_of(context, command)?;
                 if header.is_err() {
                     self.drain(context)?;
                 }
@@ -134,24 +156,10 @@ impl<S: Stream> Association<S> {
                     _ => Err(Status::UNRECOGNIZED_OPERATION),
                 }
             }
-        };
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(status) => {
-                self.say(context, &command.answer(status))?;
-                self.link.end_message();
-                Asked::Refused(status)
-            }
-        };
-        Ok(Some((context, command, asked)))
+        })
     }
 
-    fn store_of(
-        &self,
-        id: u8,
-        command: &Command,
-        message: u16,
-    ) -> Result<Result<StoreHeader, Status>, Error> {
+    fn store_of(&self, id: u8, command: &Command) -> Result<Result<StoreHeader, Status>, Error> {
         let context = self.context_of(id)?;
         let stores = !matches!(context.class.as_str(), uids::VERIFICATION | uids::COMMITMENT);
         if !stores || command.class.as_ref() != Some(&context.class) {
@@ -161,7 +169,7 @@ impl<S: Stream> Association<S> {
             return Ok(Err(Status::INVALID_INSTANCE));
         };
         Ok(Ok(StoreHeader {
-            message,
+            message: command.message.unwrap_or(0),
             class: context.class.clone(),
             instance: instance.clone(),
             syntax: context.syntax.clone(),

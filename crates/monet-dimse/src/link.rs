@@ -180,9 +180,28 @@ impl<S: Stream> Link<S> {
     ) -> Result<(), Error> {
         self.out.clear();
         put(&mut self.out);
+        self.write(phase)
+    }
+
+    /// Sends what is in the buffer.
+    fn write(&mut self, phase: Phase) -> Result<(), Error> {
         self.until(phase)?;
-        self.stream.write_all(&self.out).map_err(|error| self.failed(error))?;
-        self.stream.flush().map_err(|error| self.failed(error))
+        let sent = self.stream.write_all(&self.out).and_then(|()| self.stream.flush());
+        sent.map_err(|error| match self.failed(error) {
+            Error::Closed => self.last_words(),
+            other => other,
+        })
+    }
+
+    /// Why a peer that takes nothing more closed the connection, if it has said so.
+    fn last_words(&mut self) -> Error {
+        let leftover = std::mem::take(&mut self.body);
+        let abort = match self.receive(Phase::Progress) {
+            Ok(PduKind::Abort) => Some(Abort::parse(self.short())),
+            _ => None,
+        };
+        self.body = leftover;
+        abort.map_or(Error::Closed, Error::Aborted)
     }
 
     /// Sends a command, in as many PDUs as the peer's limit asks for.
@@ -213,19 +232,14 @@ impl<S: Stream> Link<S> {
         loop {
             let part = u64::from(most).min(left);
             left -= part;
-            let mut read = Ok(());
             self.out.clear();
             pdu::put_pdv(context, command, left == 0, part as u32, &mut self.out);
             let start = self.out.len();
             self.out.resize(start + part as usize, 0);
-            if part > 0 {
-                read = data.read_exact(&mut self.out[start..]);
-            }
-            read.map_err(Error::Source)?;
-            self.until(Phase::Progress)?;
-            self.stream.write_all(&self.out).map_err(|error| self.failed(error))?;
+            data.read_exact(&mut self.out[start..]).map_err(Error::Source)?;
+            self.write(Phase::Progress)?;
             if left == 0 {
-                return self.stream.flush().map_err(|error| self.failed(error));
+                return Ok(());
             }
         }
     }

@@ -4,8 +4,27 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A connection. What wraps one, a TLS stream for example, passes the deadline on to the socket
-/// below.
+/// A connection. What wraps one, a TLS stream for example, passes the deadline on to the
+/// [`Timed`] below:
+///
+/// ```
+/// # use std::io::{self, Read, Write};
+/// # use std::time::Instant;
+/// # use monet_dimse::{Stream, Timed};
+/// # struct Tls<S> { sock: S }
+/// # impl<S: Read> Read for Tls<S> {
+/// #     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> { self.sock.read(buffer) }
+/// # }
+/// # impl<S: Write> Write for Tls<S> {
+/// #     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> { self.sock.write(bytes) }
+/// #     fn flush(&mut self) -> io::Result<()> { self.sock.flush() }
+/// # }
+/// impl Stream for Tls<Timed> {
+///     fn set_deadline(&mut self, at: Option<Instant>) -> io::Result<()> {
+///         self.sock.set_deadline(at)
+///     }
+/// }
+/// ```
 pub trait Stream: Read + Write {
     /// From now on, reads and writes that are not done by this moment fail with
     /// [`io::ErrorKind::TimedOut`]. The moment holds for all of them together, however many bytes

@@ -1,115 +1,17 @@
 //! Both sides of the crate against each other, over real sockets.
 
-use std::io::{Cursor, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::io::Cursor;
+use std::net::TcpListener;
+use std::thread;
 
 use monet_dicom::write::{EXPLICIT_LITTLE, IMPLICIT_LITTLE};
-use monet_dimse::limits::Limits;
 use monet_dimse::pdu::Reject;
 use monet_dimse::{
-    Admission, AeTitle, Association, CommitmentRequest, CopyError, Error, Instance, Policy,
-    Proposal, Reference, Report, Request, Status, Timed, Titles, accept, decodable, request, uids,
+    Admission, Association, CommitmentRequest, Error, Instance, Policy, Proposal, Reference,
+    Report, Request, Status, Timed, Titles, Untimed, accept, decodable, request, uids,
 };
 
-const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
-const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
-
-fn title(text: &str) -> AeTitle {
-    text.parse().unwrap()
-}
-
-fn proposal() -> Proposal {
-    Proposal::new(title("SCU"), title("SCP")).with(uids::VERIFICATION).with(CT)
-}
-
-fn any() -> Policy {
-    Policy { classes: Box::new(uids::is_known), ..Policy::default() }
-}
-
-/// What a server heard.
-type Heard = Vec<String>;
-/// A server, with what it heard and how its association ended.
-type Server = JoinHandle<(Heard, Result<(), Error>)>;
-
-/// Answers one association, and says what it heard and how the association ended.
-fn serve(policy: Policy, admission: Admission) -> (SocketAddr, Server) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = thread::spawn(move || {
-        let stream = Timed::new(listener.accept().unwrap().0).unwrap();
-        let mut heard = Vec::new();
-        let ended = accept(stream, &policy, |_| admission)
-            .and_then(|mut association| answer(&mut association, &mut heard));
-        (heard, ended)
-    });
-    (address, server)
-}
-
-fn answer(association: &mut Association<Timed>, heard: &mut Heard) -> Result<(), Error> {
-    let mut due = None;
-    loop {
-        // The report comes on the same association.
-        if let Some(report) = due.take() {
-            association.report(&report)?;
-        }
-        match association.next_request()? {
-            Request::Echo(echo) => {
-                heard.push("echo".into());
-                echo.respond(Status::SUCCESS)?;
-            }
-            Request::Store(mut store) => {
-                let header = store.header().clone();
-                let mut bytes = Vec::new();
-                // Odd instances are read, even ones copied, those of 0 passed over.
-                let last = header.instance.bytes().last();
-                match last {
-                    Some(b'0') => {}
-                    Some(b'1' | b'3' | b'5' | b'7' | b'9') => {
-                        store.read_to_end(&mut bytes).map_err(Error::from_io)?;
-                    }
-                    _ => match store.copy_to(&mut bytes, 1 << 20) {
-                        Ok(count) => assert_eq!(count, bytes.len() as u64),
-                        Err(CopyError::TooLong { .. }) => {
-                            heard.push("too long".into());
-                            store.respond(Status::OUT_OF_RESOURCES)?;
-                            continue;
-                        }
-                        Err(CopyError::Peer(error)) => return Err(error),
-                        Err(other) => panic!("{other}"),
-                    },
-                }
-                assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == at as u8));
-                let said = format!("{} {} {}", header.instance, header.syntax, bytes.len());
-                heard.push(said);
-                store.respond(if last == Some(b'0') { Status(0xb000) } else { Status::SUCCESS })?;
-            }
-            Request::Commitment(wanted, reply) => {
-                heard.push(format!("{wanted:?}"));
-                reply.respond(Status::SUCCESS)?;
-                let mut instances = wanted.instances.into_iter();
-                let failed = instances.next().map(|reference| (reference, 0x0112));
-                let report = Report {
-                    transaction: wanted.transaction,
-                    committed: instances.collect(),
-                    failed: failed.into_iter().collect(),
-                };
-                due = Some(report);
-            }
-            Request::Report(report, reply) => {
-                heard.push(format!("{report:?}"));
-                reply.respond(Status::SUCCESS)?;
-            }
-            Request::Refused { command, status } => heard.push(format!("{command:04x} {status}")),
-            Request::Released => return Ok(()),
-        }
-    }
-}
-
-fn connect(address: SocketAddr) -> Timed {
-    Timed::connect(&[address], Duration::from_secs(5)).unwrap()
-}
+use super::server::{CT, MR, any, connect, proposal, serve, title};
 
 fn data(length: usize) -> Vec<u8> {
     (0..length).map(|at| at as u8).collect()
@@ -284,14 +186,12 @@ fn an_unanswered_request_aborts() {
 
 #[test]
 fn proposals_that_cannot_be_said_are_errors() {
-    let (address, _server) = serve(any(), Admission::Welcome);
     let none = Proposal::new(title("A"), title("B"));
     let invalid = |wanted: &Proposal| {
-        let stream = Timed::new(TcpStream::connect(address).unwrap()).unwrap();
-        assert!(matches!(request(stream, wanted), Err(Error::Invalid(_))));
+        let nobody = Untimed(Cursor::new(Vec::new()));
+        assert!(matches!(request(nobody, wanted), Err(Error::Invalid(_))));
     };
     invalid(&none);
     invalid(&none.clone().with("x"));
     invalid(&(0..129).fold(none, |all, _| all.with(CT)));
-    assert_eq!(Limits::default().idle, Duration::from_secs(30));
 }

@@ -1,0 +1,10 @@
+//! Associations over real sockets: both sides of the crate, scripted peers that break rules, DCMTK,
+//! pynetdicom.
+
+mod dcmtk;
+mod deadlines;
+mod loopback;
+mod pynetdicom;
+mod server;
+mod violations;
+mod wire;
