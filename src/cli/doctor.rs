@@ -19,6 +19,7 @@ use super::{Outcome, terminal};
 const EXAMPLES: &str = "\
 Examples:
   monet doctor
+  monet doctor /etc/monet/box.toml    # a box's configuration, too
   monet doctor --json";
 
 /// Examine this machine: processor, kernels, memory, model, and a self-test of the net on every
@@ -34,6 +35,10 @@ pub(super) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// A box's configuration: its ports, folders, packages and peers are looked at, too
+    #[cfg(feature = "serve")]
+    #[arg(value_name = "CONFIG.toml")]
+    config: Option<std::path::PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -47,15 +52,25 @@ struct Examination {
     self_test: Vec<KernelCheck>,
     /// None where the folder cannot be listed.
     leftovers: Option<Vec<String>>,
+    /// What a box's configuration asks for, and how that is.
+    #[cfg(feature = "serve")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<monet_serve::check::Finding>,
     healthy: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// An embedded model that cannot be run at all.
+/// An embedded model that cannot be run at all; a box's configuration that is refused.
 pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
     let self_test = self_test()?;
+    #[cfg(feature = "serve")]
+    let checks = args.config.as_deref().map(super::serve::check).transpose()?.unwrap_or_default();
+    #[cfg(feature = "serve")]
+    let fit = checks.iter().all(|check| check.good);
+    #[cfg(not(feature = "serve"))]
+    let fit = true;
     let leftovers = atomic::leftovers(Path::new(".")).ok();
     let examination = Examination {
         version: env!("CARGO_PKG_VERSION"),
@@ -64,7 +79,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Outcome> {
         kernel: Kernel::best().name(),
         kernels: Kernel::available().map(Kernel::name).collect(),
         model: ModelReport::of(&Package::embedded().manifest),
-        healthy: self_test.iter().all(|check| check.healthy),
+        healthy: fit && self_test.iter().all(|check| check.healthy),
+        #[cfg(feature = "serve")]
+        checks,
         self_test,
         leftovers: leftovers.map(|names| names.iter().map(exact).collect()),
     };
@@ -107,5 +124,10 @@ fn text(e: &Examination) -> String {
             names.iter().for_each(|name| line("", plain(name).into_owned()));
         }
     }
-    out + if e.healthy { "healthy\n" } else { "NOT HEALTHY: do not use this machine or binary\n" }
+    #[cfg(feature = "serve")]
+    for check in &e.checks {
+        let verdict = if check.good { "good" } else { "BAD " };
+        out += &format!("{verdict}       {}: {}\n", plain(&check.what), plain(&check.found));
+    }
+    out + if e.healthy { "healthy\n" } else { "NOT HEALTHY: do not use this machine so\n" }
 }

@@ -79,6 +79,13 @@ impl Folders {
         Ok(folders)
     }
 
+    /// Whether a service has these folders now.
+    #[must_use]
+    pub fn is_taken(root: &Path) -> bool {
+        let Ok(lock) = File::open(root.join("lock")) else { return false };
+        flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+    }
+
     /// The folders as somebody sees them who only looks.
     #[must_use]
     pub fn of(root: &Path) -> Self {

@@ -20,6 +20,7 @@
 pub mod arrive;
 mod bell;
 pub mod case;
+pub mod check;
 mod collect;
 mod commit;
 pub mod config;

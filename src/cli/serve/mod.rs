@@ -5,7 +5,7 @@ mod queue;
 mod study;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use monet::text::shown;
+use monet_serve::check::{self, Finding};
 use monet_serve::config::Config;
 use monet_serve::log::Log;
 use monet_serve::{Program, Service, sort};
@@ -84,7 +85,24 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn explained(error: io::Error, folder: &std::path::Path) -> anyhow::Error {
+/// Whether a configuration can work on this machine, its packages included.
+///
+/// # Errors
+/// A configuration that is refused.
+pub(super) fn check(config: &Path) -> Result<Vec<Finding>> {
+    let config = Config::load(config)?;
+    let mut all = check::check(&config);
+    for rule in &config.rule {
+        let path = rule.package.as_deref();
+        let what = path.map_or("package".into(), |path| format!("package {}", shown(path)));
+        let found = super::package(path)
+            .map(|package| format!("{} {}", package.manifest.name, package.manifest.version));
+        all.push(Finding::of(what, found.map_err(|error| format!("{error:#}"))));
+    }
+    Ok(all)
+}
+
+fn explained(error: io::Error, folder: &Path) -> anyhow::Error {
     let what = match error.kind() {
         io::ErrorKind::ResourceBusy => "another service works there: stop it, or name another",
         _ => "cannot be made or looked through",
@@ -93,7 +111,7 @@ fn explained(error: io::Error, folder: &std::path::Path) -> anyhow::Error {
 }
 
 /// This program, which the service starts for what may go wrong.
-fn program(folder: &std::path::Path) -> Result<Program> {
+fn program(folder: &Path) -> Result<Program> {
     let own = std::env::current_exe().context("this program does not know where it is")?;
     let own = own.into_os_string().into_string().ok().context("this program's path is no text")?;
     let incoming = folder.join("incoming").into_os_string().into_string();

@@ -236,6 +236,14 @@ fn finish(folders: &Folders, config: &Config, log: &Log, name: &str) -> io::Resu
     Ok(())
 }
 
+/// Whether a DICOM peer answers.
+///
+/// # Errors
+/// [`DeliveryError`]
+pub(crate) fn echo(to: &Destination, patience: Duration) -> Result<(), DeliveryError> {
+    peer::echo(to, patience)
+}
+
 /// The way to a destination.
 #[must_use]
 pub(crate) fn way(

@@ -48,31 +48,14 @@ impl ToPeer {
 
     /// Connects and agrees on the classes.
     fn associate(&self, objects: &[Object]) -> Result<Association<Timed>, DeliveryError> {
-        let address = self.to.address.as_deref().unwrap_or_default();
-        let away = |error: &dyn ToString| {
-            DeliveryError::Unreachable(format!("{address}: {}", error.to_string()))
-        };
-        let addresses: Vec<_> = address.to_socket_addrs().map_err(|e| away(&e))?.collect();
-        let stream = Timed::connect(&addresses, CONNECT).map_err(|e| away(&e))?;
-        let called = self.to.ae_title.as_ref().unwrap_or(&self.to.own_ae_title);
-        let mut proposal = Proposal::new(self.to.own_ae_title.to_dimse(), called.to_dimse());
-        proposal.limits = Limits {
-            negotiation: self.idle,
-            idle: self.idle,
-            progress: self.idle,
-            answer: ANSWER,
-            ..Limits::default()
-        };
+        let mut proposal = proposal(&self.to, self.idle);
         for object in objects {
             proposal = proposal.with_syntax(&object.class, &object.syntax);
-        }
-        if objects.is_empty() {
-            proposal = proposal.with(uids::VERIFICATION);
         }
         if self.to.commitment {
             proposal = proposal.with(uids::COMMITMENT);
         }
-        request(stream, &proposal).map_err(|e| away(&e))
+        associate(&self.to, &proposal)
     }
 
     /// Asks the peer to promise that it keeps what it got, and waits a little for the promise.
@@ -130,6 +113,39 @@ impl ToPeer {
         std::fs::remove_file(&mark).map_err(unread)?;
         Ok(None)
     }
+}
+
+/// Whether a peer answers.
+pub(super) fn echo(to: &Destination, patience: Duration) -> Result<(), DeliveryError> {
+    let unwell = |error: &dyn ToString| DeliveryError::Unreachable(error.to_string());
+    let mut association = associate(to, &proposal(to, patience).with(uids::VERIFICATION))?;
+    let response = association.echo().map_err(|error| unwell(&error))?;
+    // It was answered: how the association ends does not matter.
+    let _ = association.release();
+    if response.status.is_done() { Ok(()) } else { Err(unwell(&response.status)) }
+}
+
+fn proposal(to: &Destination, idle: Duration) -> Proposal {
+    let called = to.ae_title.as_ref().unwrap_or(&to.own_ae_title);
+    let mut proposal = Proposal::new(to.own_ae_title.to_dimse(), called.to_dimse());
+    proposal.limits = Limits {
+        negotiation: idle,
+        idle,
+        progress: idle,
+        answer: ANSWER.max(idle),
+        ..Limits::default()
+    };
+    proposal
+}
+
+fn associate(to: &Destination, proposal: &Proposal) -> Result<Association<Timed>, DeliveryError> {
+    let address = to.address.as_deref().unwrap_or_default();
+    let away = |error: &dyn ToString| {
+        DeliveryError::Unreachable(format!("{address}: {}", error.to_string()))
+    };
+    let addresses: Vec<_> = address.to_socket_addrs().map_err(|e| away(&e))?.collect();
+    let stream = Timed::connect(&addresses, CONNECT).map_err(|e| away(&e))?;
+    request(stream, proposal).map_err(|e| away(&e))
 }
 
 impl Deliver for ToPeer {
