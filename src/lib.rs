@@ -32,6 +32,7 @@
 //! | `tract` | module `onnx`: packages whose net is an ONNX file, and plans made of them |
 //! | `cli` | the command `monet`; `lean` is another name for it |
 //! | `dicom` | module `dicom`: series as volumes, labels as DICOM objects |
+//! | `models` | module `models`: signed packages in slots, with a way back |
 //! | `desk` | what a device has no use for: predictions and comparisons by the command |
 //!
 //! ```
@@ -60,6 +61,8 @@ pub mod dicom;
 pub mod engine;
 mod host;
 pub mod measure;
+#[cfg(feature = "models")]
+pub mod models;
 #[cfg(feature = "tract")]
 pub mod onnx;
 pub mod package;

@@ -73,7 +73,7 @@ pub(super) fn open_regular(name: &Path) -> io::Result<File> {
 }
 
 /// Gives a file another name, whether or not there is one of that name.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fault::call()?;
     fs::rename(from, to)
 }
@@ -125,13 +125,40 @@ pub(super) fn rename_new_anywhere(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Removes a file; one that is not there is no error.
-pub(super) fn remove(name: &Path) -> io::Result<()> {
+pub(crate) fn remove(name: &Path) -> io::Result<()> {
     fault::call()?;
     match fs::remove_file(name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
 }
+
+/// A new folder, of the owner of the one that it is in; one that is there already is no error.
+#[cfg(feature = "models")]
+pub(crate) fn make_folder(name: &Path) -> io::Result<()> {
+    fault::call()?;
+    match fs::create_dir(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && name.is_dir() => {}
+        made => {
+            made?;
+            give_to_owner(name);
+        }
+    }
+    Ok(())
+}
+
+/// What root makes in a user's folder is the user's, who has to change it later.
+#[cfg(all(unix, feature = "models"))]
+fn give_to_owner(name: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if let Some(outer) = name.parent().and_then(|outer| fs::metadata(outer).ok()) {
+        // Only root may, and only root needs to.
+        let _ = chown(name, Some(outer.uid()), Some(outer.gid()));
+    }
+}
+
+#[cfg(all(not(unix), feature = "models"))]
+fn give_to_owner(_: &Path) {}
 
 /// Makes a file's content durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {
@@ -141,7 +168,7 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 }
 
 /// Makes a folder's names durable, on systems and file systems that can.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     fault::call()?;
     #[cfg(unix)]
     {
@@ -188,20 +215,20 @@ mod fault {
 
 /// What goes wrong on this thread.
 #[cfg(test)]
-pub(super) mod fault {
+pub(crate) mod fault {
     use std::cell::Cell;
     use std::io;
 
     /// Files without a name are lacking.
-    pub(in crate::atomic) const UNNAMED: u8 = 1;
+    pub(crate) const UNNAMED: u8 = 1;
     /// Renaming without replacing is lacking.
-    pub(in crate::atomic) const NOREPLACE: u8 = 2;
+    pub(crate) const NOREPLACE: u8 = 2;
     /// Hard links are lacking.
-    pub(in crate::atomic) const LINKS: u8 = 4;
+    pub(crate) const LINKS: u8 = 4;
 
     /// What happens at a call.
     #[derive(Debug, Clone, Copy, PartialEq)]
-    pub(in crate::atomic) enum Fault {
+    pub(crate) enum Fault {
         /// It fails, once.
         Error,
         /// It and all after it fail and do nothing: the process is dead, or the disk is.
@@ -215,23 +242,23 @@ pub(super) mod fault {
     }
 
     /// Begins to count calls anew, with a fault at one of them (from 0).
-    pub(in crate::atomic) fn plan(fault: Option<(usize, Fault)>) {
+    pub(crate) fn plan(fault: Option<(usize, Fault)>) {
         CALLS.set(0);
         PLAN.set(fault);
     }
 
     /// Calls since [`plan`].
-    pub(in crate::atomic) fn calls() -> usize {
+    pub(crate) fn calls() -> usize {
         CALLS.get()
     }
 
     /// What the file system lacks from now on.
-    pub(in crate::atomic) fn lacking(features: u8) {
+    pub(crate) fn lacking(features: u8) {
         LACKING.set(features);
     }
 
     /// Whether that is lacking.
-    pub(in crate::atomic) fn is_lacking(feature: u8) -> bool {
+    pub(crate) fn is_lacking(feature: u8) -> bool {
         LACKING.get() & feature != 0
     }
 

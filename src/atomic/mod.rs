@@ -9,7 +9,7 @@
 //! process is killed, [`recover`] finds the record at the next run and does what it says: at `undo`
 //! the earlier set returns, at `done` what is left of it is removed.
 
-mod disk;
+pub(crate) mod disk;
 mod leftover;
 mod part;
 mod record;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::core::{Kernel, Size};
 use monet::engine;
-use monet::package::{Net, plan_file};
+use monet::package::{Net, SelfTest, plan_file};
 use monet::text::shown;
 
 use super::{Outcome, nets, reports, terminal};
@@ -16,7 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   monet compile -o hippocampus.plan
   monet compile models/bench/monet-256.int8.toml -o bench.plan
-  monet compile --for neon-dotprod --size 48x48 -o hippocampus.image";
+  monet compile --for neon-dotprod --size 48x48 -o hippocampus.image
+  monet compile models/sarcoma.int8.toml --self-test -o sarcoma.plan   # for a box";
 
 /// Turn a package into one file, which the lean build runs, too
 ///
@@ -39,6 +40,11 @@ pub(super) struct CompileArgs {
     /// given. A volume that needs others is refused with the size that it needs
     #[arg(long, value_name = "HxW", requires = "kernel")]
     size: Option<Size>,
+    /// Record what labels the net gives for a built-in slice, in the manifest's [selftest]: `monet
+    /// model install` compares before it trusts the package. Programs that do not know this option
+    /// refuse such a file
+    #[arg(long)]
+    self_test: bool,
     /// Replace an existing file
     #[arg(long)]
     force: bool,
@@ -62,8 +68,15 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
         "a plan goes to a file, not to standard output: -o FILE.plan"
     );
     reports::guard(reports::files_of(model, &package), [&*args.output], args.force)?;
-    let package = nets::to_plan(&package)?;
+    let mut package = nets::to_plan(&package)?;
     let size = args.size.unwrap_or(package.size());
+    if args.self_test {
+        let sha256 = engine::expected_labels(&package, size)?;
+        package.manifest.selftest = Some(SelfTest { sha256 });
+    } else if size != package.size() {
+        // What it says holds for the package's own size.
+        package.manifest.selftest = None;
+    }
     let file = match args.kernel {
         None => plan_file::seal(&package.manifest, package.net.bytes()),
         Some(kernel) => engine::compile(&package, size, kernel)?.bytes().to_vec(),

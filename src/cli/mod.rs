@@ -14,6 +14,8 @@ mod doctor;
 mod evaluate;
 mod inspect;
 mod interrupt;
+#[cfg(feature = "models")]
+mod model;
 mod nets;
 mod profile;
 mod region;
@@ -56,6 +58,8 @@ enum Command {
     Compile(compile::CompileArgs),
     Doctor(doctor::DoctorArgs),
     Targets(targets::TargetsArgs),
+    #[cfg(feature = "models")]
+    Model(model::ModelArgs),
     #[cfg(feature = "dicom")]
     #[command(hide = true)]
     DecodeFrames(decode::DecodeArgs),
@@ -113,6 +117,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Compile(args) => compile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Targets(args) => targets::run(&args),
+        #[cfg(feature = "models")]
+        Command::Model(args) => model::run(&args),
         #[cfg(feature = "dicom")]
         Command::DecodeFrames(args) => decode::run(&args),
         #[cfg(feature = "serve")]

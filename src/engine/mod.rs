@@ -18,7 +18,7 @@ use monet_core::{Kernel, Plan};
 pub use compile::compile;
 pub use describe::{Layer, Summary, describe};
 pub use error::{Cause, EngineError};
-pub use selftest::{KernelCheck, self_test};
+pub use selftest::{Against, KernelCheck, PackageCheck, expected_labels, self_test, test_package};
 
 use self::quantized::QuantizedEngine;
 use crate::Size;

@@ -124,5 +124,6 @@ fn manifest(
         labels: (1..=last).map(label).collect(),
         data: None,
         metrics: Vec::new(),
+        selftest: None,
     }
 }

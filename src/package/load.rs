@@ -19,7 +19,7 @@ use crate::whole;
 const MAX_MANIFEST: u64 = 1 << 20;
 
 /// No net is longer than this many bytes.
-const MAX_MODEL: u64 = 1 << 30;
+pub(crate) const MAX_MODEL: u64 = 1 << 30;
 
 /// A manifest and the bytes of its net, checked against one another.
 #[derive(Debug, Clone)]
@@ -146,6 +146,14 @@ impl Package {
             return Err(PackageError::Hash { path: onnx_path, found, expected: manifest.sha256 });
         }
         Ok(Self { manifest, net: Net::Onnx(onnx.into()), origin: shown(path).to_string() })
+    }
+
+    /// The name of the ONNX file that a manifest asks for, which is in the manifest's folder.
+    #[cfg(feature = "models")]
+    pub(crate) fn model_of(manifest: &Path) -> Result<String, PackageError> {
+        let bytes = read(manifest, "a model manifest (.toml)", |_| MAX_MANIFEST)?;
+        let unknown = |_| PackageError::Unknown { path: manifest.to_owned() };
+        Ok(parse(manifest, str::from_utf8(&bytes).map_err(unknown)?)?.model)
     }
 
     /// The package in an image's bytes, which came from `path`.

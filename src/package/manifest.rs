@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use check::refuse;
 pub use check::{MAX_NEIGHBOURS, ManifestError, SIZE_STEP};
-pub use sections::{Data, FitRule, Input, Label, Metric, Normalise, Output};
+pub use sections::{Data, FitRule, Input, Label, Metric, Normalise, Output, SelfTest};
 
 use super::Accepts;
 use crate::volume::Orientation;
@@ -59,6 +59,9 @@ pub struct Manifest {
     /// Measured quality.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<Metric>,
+    /// What the net must give in [`test_package`](crate::engine::test_package).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selftest: Option<SelfTest>,
 }
 
 impl Manifest {

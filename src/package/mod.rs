@@ -24,10 +24,14 @@ pub use codes::{Code, Codes};
 pub use colour::Colour;
 pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{Fit, FitError};
+#[cfg(feature = "models")]
+pub(crate) use load::MAX_MODEL;
 pub use load::{Net, Package, PackageError, sha256};
+#[cfg(all(test, feature = "models"))]
+pub(crate) use manifest::tests::example as manifest_for_tests;
 pub use manifest::{
     Data, FORMAT, FitRule, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric,
-    Normalise, Output, SIZE_STEP,
+    Normalise, Output, SIZE_STEP, SelfTest,
 };
 pub use normalise::{Intensity, IntensityStats};
 pub use plan_file::PlanFileError;

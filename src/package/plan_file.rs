@@ -73,7 +73,7 @@ pub enum PlanFileError {
 }
 
 /// Whether these first bytes of a file are a plan's.
-pub(super) fn is_plan(start: &[u8]) -> bool {
+pub(crate) fn is_plan(start: &[u8]) -> bool {
     start.starts_with(&MAGIC)
 }
 

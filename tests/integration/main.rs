@@ -64,6 +64,8 @@ mod hostile_input;
 #[cfg(feature = "tract")]
 mod hostile_nets;
 mod images;
+#[cfg(feature = "models")]
+mod models;
 #[cfg(feature = "tract")]
 mod parts;
 

@@ -34,7 +34,7 @@ static const struct { const char *name; int number; } CALLS[] = {
 #define CALL(name) {#name, SYS_##name},
     CALL(read) CALL(readv) CALL(pread64) CALL(write) CALL(writev) CALL(pwrite64) CALL(fsync) CALL(fdatasync) CALL(openat) CALL(linkat)
     CALL(unlinkat) CALL(lseek) CALL(flock) CALL(ftruncate) CALL(fchmod) CALL(fchown) CALL(statx) CALL(fstat) CALL(getdents64) CALL(clone)
-    CALL(mmap) CALL(fcntl)
+    CALL(mmap) CALL(fcntl) CALL(mkdirat)
 #ifdef SYS_renameat2
     CALL(renameat2)
 #endif
@@ -43,7 +43,7 @@ static const struct { const char *name; int number; } CALLS[] = {
 #endif
 /* What older architectures have beside the ones above. */
 #ifdef SYS_open
-    CALL(open) CALL(rename) CALL(link) CALL(unlink) CALL(stat) CALL(lstat)
+    CALL(open) CALL(mkdir) CALL(rename) CALL(link) CALL(unlink) CALL(stat) CALL(lstat)
 #endif
 #ifdef SYS_renameat
     CALL(renameat)

@@ -29,6 +29,7 @@ pub fn threshold_package(folder: &Path, channels: usize, normalise: Normalise) -
         labels: vec![Label::new(1, "bright", Colour([255, 200, 0]))],
         data: None,
         metrics: vec![],
+        selftest: None,
     };
     let path = folder.join("threshold.toml");
     fs::write(&path, manifest.to_toml()).unwrap();

@@ -69,8 +69,11 @@ impl Manifest {
                 "the name of an .onnx file in the manifest's folder",
             );
         }
-        if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return refuse("sha256", &self.sha256, "64 hexadecimal digits");
+        let tested = self.selftest.iter().map(|test| ("selftest.sha256", &test.sha256));
+        for (field, hash) in [("sha256", &self.sha256)].into_iter().chain(tested) {
+            if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return refuse(field, format!("{hash:?}"), "64 hexadecimal digits");
+            }
         }
         if self.labels.iter().any(|label| label.name.trim().is_empty()) {
             return refuse("labels.name", "empty", "a name as a person reads it");

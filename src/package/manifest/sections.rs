@@ -216,3 +216,11 @@ pub struct Metric {
     /// The command that produced it.
     pub command: String,
 }
+
+/// What the net gives for the built-in slice: a device compares, before it trusts the package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// SHA-256 of the labels, one byte a pixel, row by row; 64 hexadecimal digits.
+    pub sha256: String,
+}

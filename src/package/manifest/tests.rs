@@ -30,6 +30,7 @@ pub(crate) fn example() -> Manifest {
         ],
         data: None,
         metrics: Vec::new(),
+        selftest: None,
     }
 }
 
@@ -51,6 +52,14 @@ fn each_normalisation_has_its_name() {
         assert!(manifest.to_toml().contains(&format!("kind = \"{kind}\"")));
         assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
     }
+}
+
+#[test]
+fn the_labels_of_the_self_test_are_kept() {
+    let selftest = Some(SelfTest { sha256: "ab".repeat(32) });
+    let manifest = Manifest { selftest, ..example() };
+    assert_eq!(Manifest::parse(&manifest.to_toml()).unwrap(), manifest);
+    assert!(!example().to_toml().contains("selftest"));
 }
 
 #[test]
@@ -86,12 +95,13 @@ fn a_limit_that_this_version_does_not_know_is_refused_rather_than_passed_over() 
 #[test]
 fn each_senseless_field_is_named() {
     type Bend = fn(&mut Manifest);
-    let cases: [(&str, Bend); 29] = [
+    let cases: [(&str, Bend); 30] = [
         ("labels.name", |m| m.labels[0].name = " ".into()),
         ("format", |m| m.format = 2),
         ("name", |m| m.name = "two words".into()),
         ("model", |m| m.model = "../other/net.onnx".into()),
         ("sha256", |m| m.sha256 = "abc".into()),
+        ("selftest.sha256", |m| m.selftest = Some(SelfTest { sha256: "g".repeat(64) })),
         ("input.width", |m| m.input.width = 0),
         ("input.width", |m| m.input.width = 66),
         ("input.height", |m| m.input.height = 260),
