@@ -147,9 +147,9 @@ pub(crate) fn make_folder(name: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What root makes in a user's folder is the user's, who has to change it later.
+/// What root makes in a user's folder is the user's, who has to read and to change it later.
 #[cfg(all(unix, feature = "models"))]
-fn give_to_owner(name: &Path) {
+pub(crate) fn give_to_owner(name: &Path) {
     use std::os::unix::fs::{MetadataExt, chown};
     if let Some(outer) = name.parent().and_then(|outer| fs::metadata(outer).ok()) {
         // Only root may, and only root needs to.
@@ -158,7 +158,7 @@ fn give_to_owner(name: &Path) {
 }
 
 #[cfg(all(not(unix), feature = "models"))]
-fn give_to_owner(_: &Path) {}
+pub(crate) fn give_to_owner(_: &Path) {}
 
 /// Makes a file's content durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {

@@ -155,6 +155,12 @@ impl Claim {
             io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge => not_one(),
             _ => StoreError::File { path: path.to_owned(), what: "cannot be read", source },
         })?;
+        Self::parse(path, text)
+    }
+
+    /// Of the text of a signature, which came from `path`.
+    fn parse(path: &Path, text: String) -> Result<Self, StoreError> {
+        let not_one = || StoreError::NotASignature { path: path.to_owned() };
         let signature = Signature::decode(&text).map_err(|_| not_one())?;
         let number = text.lines().nth(1).and_then(number).ok_or_else(not_one)?;
         let comment = signature.trusted_comment();
@@ -212,7 +218,52 @@ impl Checking<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const SIGNATURE: &str = include_str!("../../tests/integration/models/tiny-1.plan.minisig");
+    const KEY: &str = include_str!("../../tests/integration/models/maker.pub");
+
+    proptest! {
+        /// Whatever stands there instead of some bytes, the file is read or refused, and what is
+        /// read does not hold.
+        #[test]
+        fn a_damaged_signature_or_key_is_an_error(
+            at in 0..SIGNATURE.len(), length in 0usize..9, other in "\\PC{0,9}"
+        ) {
+            let put = |text: &str| {
+                let at = at.min(text.len());
+                let end = (at + length).min(text.len());
+                format!("{}{other}{}", &text[..at], &text[end..])
+            };
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("k.pub"), put(KEY)).unwrap();
+            let damaged_keys = Keys::read(folder.path()).unwrap();
+            fs::write(folder.path().join("k.pub"), KEY).unwrap();
+            let keys = Keys::read(folder.path()).unwrap();
+            let signed = include_bytes!("../../tests/integration/models/tiny-1.plan");
+            let holds = |claim: &Claim, keys: &Keys| {
+                let mut checking = claim.check(keys).ok()?;
+                checking.update(signed);
+                checking.end()
+            };
+            let claim = Claim::parse(Path::new("s"), SIGNATURE.to_owned()).unwrap();
+            prop_assert_eq!(holds(&claim, &keys), Some("k.pub".to_owned()));
+            // Comments that are not signed, and how lines end, may be anything.
+            let essence = |text: &str| {
+                let lines: Vec<_> = text.lines().skip(1).map(str::to_owned).collect();
+                (lines.get(..3).map(<[_]>::to_vec), lines.first().cloned())
+            };
+            if essence(&put(KEY)).1 != essence(KEY).1 {
+                prop_assert_eq!(holds(&claim, &damaged_keys), None);
+            }
+            if let Ok(damaged) = Claim::parse(Path::new("s"), put(SIGNATURE)) {
+                let same = essence(&damaged.text).0 == essence(SIGNATURE).0;
+                prop_assert_eq!(holds(&damaged, &keys).is_some(), same, "{}", damaged.text);
+            }
+        }
+    }
 
     #[test]
     fn a_keys_number_is_as_minisign_shows_it() {
