@@ -30,7 +30,7 @@ pub struct Reference {
 pub struct CommitmentRequest {
     /// The request's UID, which the report repeats.
     pub transaction: String,
-    /// The instances, 4096 at most.
+    /// The instances, [`crate::limits::MAX_REFERENCES`] at most.
     pub instances: Vec<Reference>,
 }
 
@@ -129,7 +129,7 @@ fn bytes(
     }
     let count: usize = sequences.iter().map(|(_, items)| items.len()).sum();
     if count == 0 || count > MAX_REFERENCES {
-        return Err(Error::Invalid("a storage commitment names 1 to 4096 instances"));
+        return Err(Error::Invalid("a storage commitment names 1 to 1024 instances"));
     }
     let mut set = Dataset::new();
     set.put_text(TRANSACTION_UID, b"UI", transaction);
@@ -141,7 +141,7 @@ fn bytes(
     let mut writer = Writer::data_set(Vec::new(), syntax);
     let written = writer.elements(&set).and_then(|()| writer.finish());
     let bytes = written.map_err(|_| Error::Invalid("a storage commitment is too long"))?;
-    // 4096 references of the longest UIDs are within the limit.
+    // References of the longest UIDs are within the limit.
     debug_assert!(bytes.len() <= MAX_INFORMATION);
     Ok(bytes)
 }
@@ -185,7 +185,7 @@ mod tests {
             let instances: Vec<_> = (0..MAX_REFERENCES).map(longest).collect();
             let request = CommitmentRequest { transaction: "1.2.3".into(), instances };
             let bytes = request.bytes(syntax).unwrap();
-            assert!(bytes.len() <= MAX_INFORMATION);
+            assert!(bytes.len() <= MAX_INFORMATION, "{}", bytes.len());
             assert_eq!(parse_request(bytes, syntax).unwrap(), request);
             let report = Report {
                 transaction: "1.2.3".into(),

@@ -54,6 +54,8 @@ mod association;
 mod command;
 mod commitment;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod incoming;
 pub mod limits;
 mod link;

@@ -45,15 +45,22 @@ impl Proposal {
     #[must_use]
     pub fn with(mut self, class: &str) -> Self {
         let plain = [EXPLICIT_LITTLE, IMPLICIT_LITTLE].map(str::to_owned);
-        self.contexts.push((class.to_owned(), plain.to_vec()));
+        self.add((class.to_owned(), plain.to_vec()));
         self
     }
 
     /// With a SOP class in one transfer syntax.
     #[must_use]
     pub fn with_syntax(mut self, class: &str, syntax: &str) -> Self {
-        self.contexts.push((class.to_owned(), vec![syntax.to_owned()]));
+        self.add((class.to_owned(), vec![syntax.to_owned()]));
         self
+    }
+
+    /// Adds a context that is not there yet: the classes of many instances are few.
+    fn add(&mut self, context: (String, Vec<String>)) {
+        if !self.contexts.contains(&context) {
+            self.contexts.push(context);
+        }
     }
 
     fn associate(&self, max_length: u32) -> Result<Associate, Error> {

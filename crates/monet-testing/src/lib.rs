@@ -6,10 +6,12 @@
 //! | `nifti`, `package` (feature `volumes`) | volumes; a package whose result is known exactly |
 //! | `onnx`, `qdq` (feature `onnx`) | ONNX files, good ones and hostile ones |
 //! | `fuzz` (feature `onnx`) | what a fuzzer runs for each format |
+//! | [`damage`] | damaged files, with memory counted |
 //! | [`judges`] | the outside programs and data that tests compare with |
 //!
 //! A test whose needs this machine does not meet calls [`skip`], which nobody can overlook.
 
+pub mod damage;
 #[cfg(feature = "onnx")]
 pub mod fuzz;
 pub mod judges;

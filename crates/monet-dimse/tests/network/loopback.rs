@@ -193,5 +193,7 @@ fn proposals_that_cannot_be_said_are_errors() {
     };
     invalid(&none);
     invalid(&none.clone().with("x"));
-    invalid(&(0..129).fold(none, |all, _| all.with(CT)));
+    let many = |count| (0..count).fold(none.clone(), |all, n| all.with(&format!("1.2.{n}")));
+    invalid(&many(129));
+    assert_eq!(many(3).with("1.2.1").contexts.len(), 3);
 }
