@@ -163,6 +163,7 @@ pub(crate) fn give_to_owner(_: &Path) {}
 /// Makes a file's content durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {
     fault::call()?;
+    fault::synced(fault::Synced::File(file));
     // A crash in a unit test is none of the machine.
     if cfg!(test) { Ok(()) } else { file.sync_all() }
 }
@@ -170,6 +171,7 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 /// Makes a folder's names durable, on systems and file systems that can.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     fault::call()?;
+    fault::synced(fault::Synced::Folder(folder));
     #[cfg(unix)]
     {
         use rustix::io::Errno;
@@ -211,12 +213,26 @@ mod fault {
     pub(super) fn lacks(_: u8) -> std::io::Result<()> {
         Ok(())
     }
+
+    pub(super) use super::Synced;
+
+    #[inline]
+    pub(super) fn synced(_: Synced<'_>) {}
+}
+
+/// What a call makes durable.
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests look"))]
+pub(crate) enum Synced<'a> {
+    /// A file's content.
+    File(&'a File),
+    /// A folder's names.
+    Folder(&'a Path),
 }
 
 /// What goes wrong on this thread.
 #[cfg(test)]
 pub(crate) mod fault {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::io;
 
     /// Files without a name are lacking.
@@ -235,7 +251,18 @@ pub(crate) mod fault {
         Crash,
     }
 
+    pub(super) use super::Synced;
+
+    /// Is told of each call that changes names, before it, and of what is durable from then on.
+    pub(crate) trait Watch {
+        /// The next call is about to be made.
+        fn call(&mut self);
+        /// This is durable from now on.
+        fn synced(&mut self, what: Synced<'_>);
+    }
+
     thread_local! {
+        static WATCH: RefCell<Option<Box<dyn Watch>>> = const { RefCell::new(None) };
         static CALLS: Cell<usize> = const { Cell::new(0) };
         static PLAN: Cell<Option<(usize, Fault)>> = const { Cell::new(None) };
         static LACKING: Cell<u8> = const { Cell::new(0) };
@@ -262,7 +289,25 @@ pub(crate) mod fault {
         LACKING.get() & feature != 0
     }
 
+    /// Has somebody told, or nobody.
+    pub(crate) fn watch(watch: Option<Box<dyn Watch>>) {
+        WATCH.set(watch);
+    }
+
+    pub(super) fn synced(what: Synced<'_>) {
+        tell(|watch| watch.synced(what));
+    }
+
+    /// What the watcher itself calls is not told.
+    fn tell(event: impl FnOnce(&mut dyn Watch)) {
+        if let Some(mut watch) = WATCH.take() {
+            event(watch.as_mut());
+            WATCH.set(Some(watch));
+        }
+    }
+
     pub(super) fn call() -> io::Result<()> {
+        tell(|watch| watch.call());
         let now = CALLS.replace(CALLS.get() + 1);
         match PLAN.get() {
             Some((at, Fault::Error)) if now == at => Err(io::Error::from_raw_os_error(5)),

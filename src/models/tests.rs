@@ -1,6 +1,9 @@
 //! Every call that changes a name fails or is the last before a crash, in any sequence of what can
 //! be done to a store: what was current is so still, or what was to be current is.
 
+#[cfg(unix)]
+mod power;
+
 use std::fs;
 use std::path::PathBuf;
 
