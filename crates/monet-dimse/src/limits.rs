@@ -49,7 +49,7 @@ pub struct Limits {
     pub idle: Duration,
     /// One PDU of a message, to be received or to be sent.
     pub progress: Duration,
-    /// One message, command and data set.
+    /// One message, command and data set, and what this side does with the data set as it comes.
     pub message: Duration,
     /// A peer's work between a request's last byte and its answer's first.
     pub answer: Duration,

@@ -13,10 +13,10 @@ use monet_dimse::fuzz::{acceptor, proposal, requestor};
 use monet_dimse::limits::{DEFAULT_PDU, MAX_ASSOCIATE, MAX_INFORMATION};
 use monet_dimse::pdu::{Associate, put_pdv};
 use monet_dimse::{
-    Admission, CommitmentRequest, Instance, Policy, Reference, Report, Request, Status, Stream,
-    Timed, accept, request, uids,
+    Admission, CommitmentRequest, Error, Instance, Policy, Reference, Report, Request, Status,
+    Stream, Timed, Untimed, accept, request, uids,
 };
-use monet_testing::damage::{Counter, Fuzzer, folder};
+use monet_testing::damage::{Counter, Fuzzer, folder, memory};
 
 #[global_allocator]
 static COUNTER: Counter = Counter;
@@ -145,6 +145,86 @@ fn the_greediest_peers_are_within_bounds() {
     };
     within("dimse_greedy_request", ASSOCIATION, greedy_request);
     within("dimse_greedy_report", COMMITMENT, greedy_report);
+}
+
+/// A peer that says something once, and something else many times.
+struct Endless {
+    once: io::Cursor<Vec<u8>>,
+    again: Vec<u8>,
+    at: usize,
+    left: usize,
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.once.read(buffer)?;
+        if count > 0 || self.left == 0 {
+            return Ok(count);
+        }
+        let count = buffer.len().min(self.again.len() - self.at);
+        buffer[..count].copy_from_slice(&self.again[self.at..self.at + count]);
+        self.at += count;
+        if self.at == self.again.len() {
+            (self.at, self.left) = (0, self.left - 1);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An instance of 64 MB, and none of it in memory.
+#[test]
+fn a_long_instance_takes_the_memory_of_a_pdu() {
+    let mut once = fs::read(monet_testing::root().join("fuzz/seeds/dimse_accept/store")).unwrap();
+    // Up to the data set's only fragment, which lies in front of the release.
+    once.truncate(once.len() - 10 - 300 - 12);
+    let mut again = Vec::new();
+    put_pdv(3, false, false, 65_530, &mut again);
+    again.extend([7; 65_530]);
+    let peer = Endless { once: io::Cursor::new(once), again, at: 0, left: 1 << 10 };
+    let mut copied = 0;
+    let memory = memory(|| {
+        let stream = Untimed(peer);
+        let mut association = accept(stream, &Policy::default(), |_| Admission::Welcome).unwrap();
+        loop {
+            match association.next_request().unwrap() {
+                Request::Echo(reply) => reply.respond(Status::SUCCESS).unwrap(),
+                Request::Store(mut store) => {
+                    // The last fragment never comes.
+                    let ended = io::copy(&mut store, &mut Count(&mut copied)).unwrap_err();
+                    assert!(matches!(Error::from_io(ended), Error::Closed));
+                    return;
+                }
+                _ => panic!("neither echo nor store"),
+            }
+        }
+    });
+    assert_eq!(copied, 65_530 << 10);
+    assert!(memory < 3 * DEFAULT_PDU as usize, "{memory} bytes");
+    eprintln!("{copied} bytes came, {memory} bytes of memory");
+}
+
+/// Counts what is written.
+struct Count<'a>(&'a mut u64);
+
+impl Write for Count<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        *self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A socket that keeps what is read from it.

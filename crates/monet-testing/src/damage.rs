@@ -101,12 +101,24 @@ struct Taken {
     panicked: Option<String>,
 }
 
+/// Does something while no fuzzer runs, and says how much memory that took at most.
+pub fn memory(work: impl FnOnce()) -> usize {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    most(work)
+}
+
+fn most(work: impl FnOnce()) -> usize {
+    let before = NOW.load(Relaxed);
+    MOST.store(before, Relaxed);
+    work();
+    MOST.load(Relaxed).saturating_sub(before)
+}
+
 /// Runs a case; leaves it in the temporary folder if it takes too long.
 fn run(name: &str, bytes: &[u8], fuzzer: fn(&[u8])) -> Taken {
-    let (start, before) = (Instant::now(), NOW.load(Relaxed));
-    MOST.store(before, Relaxed);
-    let result = catch_unwind(AssertUnwindSafe(|| fuzzer(bytes)));
-    let memory = MOST.load(Relaxed).saturating_sub(before);
+    let start = Instant::now();
+    let mut result = Ok(());
+    let memory = most(|| result = catch_unwind(AssertUnwindSafe(|| fuzzer(bytes))));
     let took = start.elapsed();
     assert!(took < LONGEST, "{name}: {took:?} for {}", keep(name, bytes).display());
     let text = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {

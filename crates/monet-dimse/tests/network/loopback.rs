@@ -170,6 +170,23 @@ fn dropping_aborts() {
 }
 
 #[test]
+fn an_abort_in_the_midst_of_a_data_set_is_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let stream = Timed::new(listener.accept().unwrap().0).unwrap();
+        let mut association = accept(stream, &any(), |_| Admission::Welcome).unwrap();
+        // Dropped without an answer, and with most of the data set on its way.
+        assert!(matches!(association.next_request().unwrap(), Request::Store(_)));
+    });
+    let mut association = request(connect(address), &proposal()).unwrap();
+    let instance = Instance { class: CT, instance: "1.2", syntax: EXPLICIT_LITTLE };
+    let stored = association.store(&instance, std::io::repeat(0), 1 << 32);
+    assert!(matches!(stored, Err(Error::Aborted(abort)) if abort.source == 0), "{stored:?}");
+    server.join().unwrap();
+}
+
+#[test]
 fn an_unanswered_request_aborts() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

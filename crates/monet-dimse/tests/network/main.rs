@@ -3,6 +3,7 @@
 
 mod dcmtk;
 mod deadlines;
+mod division;
 mod loopback;
 mod pynetdicom;
 mod server;
