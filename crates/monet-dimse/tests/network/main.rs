@@ -1,6 +1,7 @@
 //! Associations over real sockets: both sides of the crate, scripted peers that break rules, DCMTK,
 //! pynetdicom.
 
+mod answers;
 mod dcmtk;
 mod deadlines;
 mod division;
