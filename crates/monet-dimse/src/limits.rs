@@ -14,8 +14,8 @@ pub const MAX_SYNTAXES: usize = 128;
 pub const MAX_ROLES: usize = 128;
 /// Longest command set, in bytes. The longest of the services here has some 400.
 pub const MAX_COMMAND: usize = 16 << 10;
-/// Longest data set of a storage commitment message, in bytes: [`MAX_REFERENCES`] instances with the
-/// longest UIDs. What is read of it takes seven times as much at most.
+/// Longest data set of a storage commitment message, in bytes: [`MAX_REFERENCES`] instances with
+/// the longest UIDs. What is read of it takes eight times as much at most.
 pub const MAX_INFORMATION: usize = 192 << 10;
 /// Most instances that a storage commitment message names.
 pub const MAX_REFERENCES: usize = 1024;
