@@ -1,21 +1,17 @@
 //! DCMTK as peer: `echoscu` and `storescu` into the acceptor, the requestor into `storescp`.
 
-use std::fs::{self, File};
-use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use monet_dicom::read::{FileSource, meta};
-use monet_dicom::write::{EXPLICIT_LITTLE, Syntax, Writer};
-use monet_dicom::{Dataset, Tag, tags};
-use monet_dimse::{
-    Association, Error, Instance, Policy, Status, Timed, Titles, decodable, request,
-};
+use monet_dicom::write::EXPLICIT_LITTLE;
+use monet_dicom::{Tag, tags};
+use monet_dimse::{Association, Error, Policy, Status, Timed, Titles, decodable, request};
 use monet_testing::{skip, text};
 
-use super::server::{CT, any, keep, proposal, title};
+use super::files::{data_set, opened, send, slice};
+use super::server::{any, keep, proposal, title};
 
 /// Whether this machine has DCMTK.
 #[track_caller]
@@ -36,52 +32,6 @@ fn run(program: &str, address: SocketAddr, options: &[&str], files: &[PathBuf]) 
 fn ran(program: &str, address: SocketAddr, options: &[&str], files: &[PathBuf]) {
     let output = run(program, address, options, files);
     assert!(output.status.success(), "{}", monet_testing::stderr(&output));
-}
-
-/// A CT slice of noise in a file.
-fn slice(folder: &Path, n: usize) -> PathBuf {
-    let path = folder.join(format!("slice{n}.dcm"));
-    let instance = format!("1.2.3.4.{}", n + 1);
-    let file = File::create(&path).unwrap();
-    let mut writer = Writer::file(file, Syntax::Explicit, CT, &instance).unwrap();
-    let mut set = Dataset::new();
-    set.put_text(tags::SOP_CLASS, b"UI", CT);
-    set.put_text(tags::SOP_INSTANCE, b"UI", &instance);
-    set.put_text(tags::STUDY_UID, b"UI", "1.2.3");
-    set.put_text(tags::SERIES_UID, b"UI", "1.2.3.4");
-    set.put_text(tags::PATIENT_ID, b"LO", "1");
-    set.put_u16(tags::SAMPLES_PER_PIXEL, &[1]);
-    set.put_text(tags::PHOTOMETRIC, b"CS", "MONOCHROME2");
-    // Sizes that differ, so that ends of PDUs fall on all places.
-    let (rows, columns) = (100 + n as u16, 151);
-    for (tag, value) in [
-        (tags::ROWS, rows),
-        (tags::COLUMNS, columns),
-        (tags::BITS_ALLOCATED, 16),
-        (tags::BITS_STORED, 16),
-        (tags::HIGH_BIT, 15),
-        (tags::PIXEL_REPRESENTATION, 0),
-    ] {
-        set.put_u16(tag, &[value]);
-    }
-    let pixels = 2 * usize::from(rows) * usize::from(columns);
-    let noise = (0..pixels).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8);
-    set.put_bytes(Tag(0x7fe0, 0x0010), b"OW", noise.collect::<Vec<_>>());
-    writer.elements(&set).unwrap();
-    writer.finish().unwrap();
-    path
-}
-
-/// Where a file's data set begins, and the file.
-fn opened(path: &Path) -> (FileSource, Dataset, u64) {
-    let mut source = FileSource::open(path).unwrap();
-    let (said, offset) = meta(&mut source).unwrap();
-    (source, said, offset)
-}
-
-fn data_set(path: &Path) -> Vec<u8> {
-    let (_, _, offset) = opened(path);
-    fs::read(path).unwrap().split_off(offset as usize)
 }
 
 #[test]
@@ -217,21 +167,6 @@ impl Storescp {
         wanted.called = title("STORESCP");
         request(self.connect(), &wanted)
     }
-}
-
-/// Sends a file as `monet` would.
-fn send(association: &mut Association<Timed>, path: &Path) -> Result<Status, Error> {
-    let (source, said, offset) = opened(path);
-    let length = fs::metadata(path).unwrap().len() - offset;
-    let mut file = source;
-    monet_dicom::read::Source::seek_to(&mut file, offset).unwrap();
-    let uid = |tag| said.text(tag).unwrap();
-    let instance = Instance {
-        class: uid(Tag(2, 2)),
-        instance: uid(Tag(2, 3)),
-        syntax: uid(tags::TRANSFER_SYNTAX),
-    };
-    association.store(&instance, file.by_ref(), length).map(|response| response.status)
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Associations over real sockets: both sides of the crate, scripted peers that break rules, DCMTK,
-//! pynetdicom.
+//! pynetdicom, Orthanc.
 
 mod answers;
 mod dcmtk;
 mod deadlines;
 mod division;
+mod files;
 mod loopback;
+mod orthanc;
 mod pynetdicom;
 mod server;
 mod violations;
