@@ -133,32 +133,15 @@ pub(crate) fn remove(name: &Path) -> io::Result<()> {
     }
 }
 
-/// A new folder, of the owner of the one that it is in; one that is there already is no error.
+/// A new folder; one that is there already is no error.
 #[cfg(feature = "models")]
 pub(crate) fn make_folder(name: &Path) -> io::Result<()> {
     fault::call()?;
     match fs::create_dir(name) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && name.is_dir() => {}
-        made => {
-            made?;
-            give_to_owner(name);
-        }
-    }
-    Ok(())
-}
-
-/// What root makes in a user's folder is the user's, who has to read and to change it later.
-#[cfg(all(unix, feature = "models"))]
-pub(crate) fn give_to_owner(name: &Path) {
-    use std::os::unix::fs::{MetadataExt, chown};
-    if let Some(outer) = name.parent().and_then(|outer| fs::metadata(outer).ok()) {
-        // Only root may, and only root needs to.
-        let _ = chown(name, Some(outer.uid()), Some(outer.gid()));
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && name.is_dir() => Ok(()),
+        made => made,
     }
 }
-
-#[cfg(all(not(unix), feature = "models"))]
-pub(crate) fn give_to_owner(_: &Path) {}
 
 /// Makes a file's content durable.
 pub(super) fn sync(file: &File) -> io::Result<()> {

@@ -30,7 +30,7 @@ A maker signs with: minisign -S -s maker.key -m liver-1.3.plan \\
 ///
 /// Each package has two slots. What is installed counts only when its signature is right and its
 /// self-test has passed; until then, and after a power cut at any moment, the one before it runs.
-/// Run it as the user of the service, who has to write to the store, too.
+/// Run it as the user of the service, whose the store is.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ModelArgs {

@@ -37,6 +37,19 @@ pub enum StoreError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// Root would write where another user could lead it astray by links, and leave files that this
+    /// user cannot change.
+    #[error(
+        "{}: the store is user {owner}'s, and this command runs as root: run it as that user, for \
+         instance by `sudo -u '#{owner}' monet model ...`",
+        shown(store)
+    )]
+    Root {
+        /// The store.
+        store: PathBuf,
+        /// The owner's number.
+        owner: u32,
+    },
     /// The name cannot be a folder's.
     #[error(
         "{:?} cannot be a package's name here: expected up to 64 letters, digits, '.', '_' and \

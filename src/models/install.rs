@@ -170,7 +170,6 @@ impl Store {
         for from in ready_files.map_err(listed)? {
             let to = folder.join(from.file_name());
             disk::rename(&from.path(), &to).map_err(file(&to, "cannot be written"))?;
-            disk::give_to_owner(&to);
         }
         disk::sync_folder(&folder).map_err(file(&folder, "cannot be made durable"))?;
         let signed = ready.signed.clone().map(|(key, release)| (key, release.serial));

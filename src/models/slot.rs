@@ -281,9 +281,7 @@ pub(super) fn clear(folder: &Path) -> Result<(), StoreError> {
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), StoreError> {
     Staged::write(path, text.as_bytes())
         .and_then(|staged| atomic::commit(vec![staged], true).map_err(|e| e.source))
-        .map_err(file(path, "cannot be written"))?;
-    disk::give_to_owner(path);
-    Ok(())
+        .map_err(file(path, "cannot be written"))
 }
 
 /// Makes an error of what the system says.

@@ -265,6 +265,7 @@ impl Store {
 
     /// Waits until nobody else changes the store; then nobody does until the file is dropped.
     pub(super) fn lock(&self) -> Result<File, StoreError> {
+        self.check_owner()?;
         let path = self.folder.join(LOCK);
         let mut options = OpenOptions::new();
         // Locking needs no more than reading, and root may have made the file.
@@ -291,6 +292,25 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Root changes its own stores alone.
+    #[cfg(unix)]
+    fn check_owner(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::MetadataExt;
+        // Where there is no store yet, who has the folder that it is to be in.
+        let mut outer = self.folder.ancestors();
+        let found = outer.find_map(|outer| fs::metadata(outer.join(".")).ok());
+        let owner = found.map_or(0, |found| found.uid());
+        if rustix::process::geteuid().is_root() && owner != 0 {
+            return Err(StoreError::Root { store: self.folder.clone(), owner });
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn check_owner(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Removes what killed processes have left in a package's folders. With the lock.

@@ -163,6 +163,24 @@ fn a_failed_self_test_leaves_what_was_current_and_the_slot_beside_it() {
     assert_eq!(own.current().as_deref(), Some("1.0"));
 }
 
+#[cfg(unix)]
+#[test]
+fn root_is_refused_in_another_users_store() {
+    use std::os::unix::fs::chown;
+    let own = Appliance::new(&["maker.pub"]);
+    own.install("tiny-1.plan");
+    if chown(own.stored(""), Some(1234), None).is_err() {
+        return monet_testing::skip("not run by root");
+    }
+    for args in [&["install", text(&given("tiny-2.plan"))][..], &["remove", "tiny"]] {
+        let message = own.bad(args);
+        assert!(message.contains("sudo -u '#1234'"), "{message}");
+    }
+    // Looking needs no right.
+    own.good(&["list"]);
+    own.good(&["path", "tiny"]);
+}
+
 #[test]
 fn what_is_no_package_or_has_no_name_is_refused() {
     let own = Appliance::new(&["maker.pub"]);

@@ -100,6 +100,30 @@ fn keys_change_without_a_gap() {
     assert!(own.good(&["verify"]).contains("tiny a: NOT SOUND"));
 }
 
+#[test]
+fn what_compile_records_is_what_the_box_compares_with() {
+    let own = Appliance::new(&[]);
+    let kernel = monet::core::Kernel::best().name();
+    for (name, more) in [
+        ("any.plan", &[][..]),
+        ("small.image", &["--for", kernel]),
+        ("large.image", &["--for", kernel, "--size", "64x96"]),
+    ] {
+        let file = own.at(name);
+        let args = ["compile", "-o", text(&file), "--self-test"];
+        let ran = crate::monet(&[&args[..], more].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let said = own.good(&["install", text(&file), "--unsigned"]);
+        assert!(said.contains("labels as the maker recorded them"), "{name}: {said}");
+    }
+    // A net of another size gives other labels, so that none are recorded.
+    let (plan, image) = (own.at("any.plan"), own.at("other.image"));
+    let args = ["compile", text(&plan), "-o", text(&image), "--for", kernel, "--size", "64x96"];
+    assert!(crate::monet(&args).status.success());
+    let said = own.good(&["install", text(&image), "--unsigned"]);
+    assert!(said.contains("the package records no labels"), "{said}");
+}
+
 #[cfg(feature = "tract")]
 #[test]
 fn an_onnx_package_is_installed_with_its_net() {
