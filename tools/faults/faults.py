@@ -223,4 +223,5 @@ def main():
     sys.exit(0 if Faults(options).run() else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

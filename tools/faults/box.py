@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""Runs `monet serve` under load and kills it, or lets its system calls fail, again and again; then counts what was lost.
+
+    box.py MONET [--kills N] [--faults N] [--senders N] [--seed N] [--keep]
+
+Senders make studies of a few slices and send them by C-STORE until each instance is acknowledged; a peer takes the results.
+Meanwhile the service is killed (SIGKILL) at random moments, or a random system call of it or of its processes fails, and it
+is started again. When that is over and everything has come to rest:
+
+- every acknowledged instance is there, whole, under a study;
+- every study is in `done`, or in `failed` with a reason (after an injected error; after kills alone nothing fails);
+- the peer has the results of every study in `done`, and of each study's last case those of all its instances;
+- a result that came twice came with the same bytes.
+
+Needs Linux 5.5, a C compiler, and Python with pydicom, pynetdicom and numpy.
+"""
+import argparse, collections, hashlib, json, os, pathlib, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import MRImageStorage, SegmentationStorage, SecondaryCaptureImageStorage
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from faults import KINDS
+
+SLICES = 4
+REST = 90  # seconds in which everything has to come to rest at the end
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def slice_of(study, series, k):
+    """A slice of 32 x 32 voxels of 2 mm, of a blob that the net may or may not take for something."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
+    meta.MediaStorageSOPInstanceUID = f"{series}.{k + 1}"
+    ds = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    ds.SOPClassUID, ds.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, study + ".9"
+    ds.PatientName, ds.PatientID, ds.Modality = "Nobody^At^All", "0", "MR"
+    ds.SeriesNumber, ds.InstanceNumber = "1", str(k + 1)
+    ds.ImageType = ["ORIGINAL", "PRIMARY"]
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = [0, 2 * k, 0], [1, 0, 0, 0, 0, -1]
+    ds.PixelSpacing, ds.SliceThickness = [2, 2], 2
+    ds.Rows = ds.Columns = 32
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    y, x = np.mgrid[:32, :32]
+    ds.PixelData = (1000 * np.exp(-((x - 16) ** 2 + (y - 12 - k) ** 2) / 40)).astype("<u2").tobytes()
+    return ds
+
+
+class Peer:
+    """Takes results and remembers them."""
+
+    def __init__(self):
+        self.got, self.differing, self.lock = {}, [], threading.Lock()
+        ae = AE(ae_title="PEER")
+        for context in (SegmentationStorage, SecondaryCaptureImageStorage):
+            ae.add_supported_context(context, ExplicitVRLittleEndian)
+        self.port = free_port()
+        self.server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self.store)])
+
+    def store(self, event):
+        digest = hashlib.sha256(event.request.DataSet.getvalue()).hexdigest()
+        with self.lock:
+            uid = event.request.AffectedSOPInstanceUID
+            if self.got.setdefault(uid, digest) != digest:
+                self.differing.append(uid)
+        return 0
+
+
+class Sender(threading.Thread):
+    """Sends studies; an instance that is not acknowledged is sent again."""
+
+    def __init__(self, number, port, stop, seed):
+        super().__init__(daemon=True)
+        self.number, self.port, self.stop, self.random = number, port, stop, random.Random(seed + number)
+        self.acknowledged, self.studies = {}, []
+        self.ae = AE(ae_title=f"SENDER{number}")
+        self.ae.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+        self.ae.acse_timeout = self.ae.dimse_timeout = self.ae.network_timeout = 5
+
+    def run(self):
+        count = 0
+        while not self.stop.is_set():
+            count += 1
+            study = f"1.2.826.0.1.3680043.8.498.{os.getpid()}.{self.number}.{count}"
+            self.studies.append(study)
+            left = [slice_of(study, study + ".1", k) for k in range(SLICES)]
+            while left:
+                left = self.send(left)
+                if left:
+                    time.sleep(self.random.uniform(0.01, 0.2))
+            time.sleep(self.random.uniform(0, 0.4))
+
+    def send(self, left):
+        association = self.ae.associate("127.0.0.1", self.port, ae_title="MONET")
+        if not association.is_established:
+            return left
+        for k, ds in enumerate(left):
+            try:
+                status = association.send_c_store(ds)
+            except Exception:
+                status = None
+            if not status or status.get("Status") != 0:
+                association.abort()
+                return left[k:]
+            self.acknowledged[ds.SOPInstanceUID] = ds.StudyInstanceUID
+        association.release()
+        return []
+
+
+class Box:
+    def __init__(self, options):
+        self.options = options
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="box-"))
+        self.peer, self.port = Peer(), free_port()
+        self.data, self.log = self.root / "data", open(self.root / "log", "ab")
+        self.inject = self.root / "inject"
+        subprocess.run(["cc", "-O2", "-o", self.inject, pathlib.Path(__file__).with_name("inject.c")], check=True)
+        (self.root / "box.toml").write_text(f"""
+folder = "data"
+[listen]
+address = "127.0.0.1:{self.port}"
+ae_titles = ["MONET"]
+associations = {options.senders + 4}
+[study]
+quiet_s = 1
+count = false
+[[rule]]
+accept_any = true
+outputs = ["seg", "capture"]
+[[destination]]
+name = "peer"
+address = "127.0.0.1:{self.peer.port}"
+ae_title = "PEER"
+[retry]
+first_s = 1
+longest_s = 2
+[keep]
+full_percent = 100
+free_mib = 10
+""")
+        self.process, self.starts = None, 0
+
+    def start(self, fault=None):
+        command = [self.options.monet, "serve", "box.toml"]
+        if fault:
+            command = [self.inject, *map(str, fault), self.root / "count", *command]
+        self.process = subprocess.Popen(command, cwd=self.root, stderr=self.log, stdout=self.log, start_new_session=True)
+        self.starts += 1
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stage(self, name):
+        folder = self.data / name
+        return sorted(p for p in folder.iterdir() if not p.name.startswith(".part-")) if folder.exists() else []
+
+    def at_rest(self):
+        return not any(self.stage(name) for name in ("incoming", "studies", "waiting", "outgoing"))
+
+    def shortcomings(self, acknowledged, faults):
+        """What was promised and is not so."""
+        there, cases = collections.defaultdict(set), collections.defaultdict(list)
+        for stage in ("done", "failed"):
+            for folder in self.stage(stage):
+                case = json.loads((folder / "case.json").read_text())
+                images = {p.stem: p for p in (folder / "images").iterdir()}
+                for uid, path in images.items():
+                    try:
+                        if dcmread(path).SOPInstanceUID == uid and len(dcmread(path).PixelData) == 2048:
+                            there[case["study"]].add(uid)
+                    except Exception as error:
+                        yield f"{path}: {error}"
+                cases[case["study"]].append((folder.name[2:], stage, folder, set(images)))
+                if stage == "failed":
+                    reason = folder / "reason.txt"
+                    if not reason.exists():
+                        yield f"{folder}: failed without a reason"
+                    elif not faults:
+                        yield f"{folder}: failed: {reason.read_text().strip()}"
+        for uid, study in acknowledged.items():
+            if uid not in there[study]:
+                yield f"acknowledged instance {uid} is lost"
+        for study, all_of in cases.items():
+            _, stage, folder, images = max(all_of)
+            wanted = {uid for uid, of in acknowledged.items() if of == study}
+            if stage == "done" and not wanted <= images:
+                yield f"{folder}: the last case lacks {wanted - images}"
+            for _, stage, folder, _ in all_of:
+                if stage == "done":
+                    for made in json.loads((folder / "results" / "summary.json").read_text())["results"]:
+                        uid = dcmread(folder / "results" / made["file"], stop_before_pixels=True).SOPInstanceUID
+                        if uid not in self.peer.got:
+                            yield f"{folder}: {made['file']} was not delivered"
+        for uid in self.peer.differing:
+            yield f"result {uid} came twice with different bytes"
+
+    def run(self):
+        o, chance, stop = self.options, random.Random(self.options.seed), threading.Event()
+        senders = [Sender(k, self.port, stop, o.seed) for k in range(o.senders)]
+        self.start()
+        for sender in senders:
+            sender.start()
+        begun = time.monotonic()
+        for k in range(o.kills + o.faults):
+            if k >= o.kills:
+                kind = chance.choice([name for name in KINDS if name != "thread"])
+                errors = KINDS[kind][1]
+                self.kill()
+                self.start((kind_calls(kind), int(chance.lognormvariate(4.5, 1.5)) + 1, chance.choice(errors)))
+                time.sleep(chance.uniform(1.0, 3.0))
+            else:
+                time.sleep(chance.uniform(0.05, 1.2))
+                self.kill()
+                self.start()
+            if k % 25 == 24:
+                print(f"{k + 1} rounds, {sum(len(s.acknowledged) for s in senders)} instances acknowledged, "
+                      f"{len(self.stage('done'))} done, {len(self.stage('failed'))} failed, "
+                      f"{len(self.peer.got)} results, {time.monotonic() - begun:.0f} s", flush=True)
+        self.kill()
+        self.start()
+        stop.set()
+        for sender in senders:
+            sender.join(60)
+        end = time.monotonic() + REST + 0.2 * len(self.stage("waiting"))
+        while not self.at_rest() and time.monotonic() < end:
+            time.sleep(0.5)
+        rested = self.at_rest()
+        time.sleep(0.5)
+        os.killpg(self.process.pid, signal.SIGTERM)
+        ended = self.process.wait(30)
+        acknowledged = {uid: study for s in senders for uid, study in s.acknowledged.items()}
+        short = list(self.shortcomings(acknowledged, o.faults))
+        if not rested:
+            short.append("not everything came to rest: " + ", ".join(f"{n} {len(self.stage(n))}" for n in ("incoming", "studies", "waiting", "outgoing")))
+        if ended != 0:
+            short.append(f"SIGTERM ended the service with {ended}")
+        studies = {study for s in senders for study in s.studies}
+        print(f"{o.kills} kills, {o.faults} faults, {len(studies)} studies, {len(acknowledged)} instances acknowledged, "
+              f"{len(self.stage('done'))} cases done, {len(self.stage('failed'))} failed, {len(self.peer.got)} results at the peer")
+        for line in short[:40]:
+            print("SHORT", line)
+        print(f"{len(short)} shortcomings")
+        if not short and not o.keep:
+            shutil.rmtree(self.root)
+        else:
+            print(self.root)
+        return bool(short)
+
+
+def kind_calls(kind):
+    return KINDS[kind][0]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("monet", type=lambda path: str(pathlib.Path(path).resolve()))
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--faults", type=int, default=0)
+    parser.add_argument("--senders", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true")
+    sys.exit(Box(parser.parse_args()).run())
