@@ -37,6 +37,10 @@ mod outputs;
 #[cfg(feature = "tract")]
 mod terminal;
 
+// The box.
+#[cfg(all(feature = "serve", unix))]
+mod serve;
+
 // The other commands.
 #[cfg(feature = "tract")]
 mod evaluate;

@@ -154,6 +154,8 @@ pub struct Jobs {
     pub memory_mib: u32,
     /// Seconds that a study may take.
     pub seconds: u32,
+    /// How often a study is tried whose process fails.
+    pub tries: u16,
     /// Milliseconds that a slice should take, which the status page holds results against.
     pub slice_budget_ms: Option<f64>,
     /// Senders and watch folders whose studies go before the others'.
@@ -167,6 +169,7 @@ impl Default for Jobs {
             threads: 1,
             memory_mib: 1024,
             seconds: 900,
+            tries: 2,
             slice_budget_ms: None,
             urgent: Vec::new(),
         }
@@ -523,6 +526,7 @@ impl Config {
             ("jobs.parallel", self.jobs.parallel.into()),
             ("jobs.threads", self.jobs.threads.into()),
             ("jobs.seconds", self.jobs.seconds),
+            ("jobs.tries", self.jobs.tries.into()),
             ("retry.first_s", self.retry.first_s),
             ("retry.idle_s", self.retry.idle_s),
         ];

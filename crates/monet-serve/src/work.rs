@@ -1,9 +1,9 @@
 //! Works on studies, each in a process of its own, which is given so much memory and time. Whatever
 //! an image makes the process do is the failure of that study, and of nothing else.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +31,8 @@ pub(crate) struct Work {
     /// the configuration as JSON on its standard input.
     command: Vec<String>,
     taken: Mutex<HashSet<String>>,
+    /// Failures of studies that are tried again.
+    failures: Mutex<HashMap<String, u16>>,
 }
 
 /// How a study ended.
@@ -50,7 +52,7 @@ impl Work {
         log: Log,
         command: Vec<String>,
     ) -> Self {
-        Self { folders, config, log, command, taken: Mutex::default() }
+        Self { folders, config, log, command, taken: Mutex::default(), failures: Mutex::default() }
     }
 
     /// The studies that are being worked on.
@@ -122,7 +124,16 @@ impl Work {
         self.to(name, next)
     }
 
+    /// A failure may be the machine's (a full disk, say) and not the study's: it is tried again.
     fn fail(&self, name: &str, reason: &str) -> io::Result<()> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.remove(name).unwrap_or(0) + 1;
+        if count < self.config.jobs.tries {
+            failures.insert(name.to_owned(), count);
+            self.log.warning("failed, tried again", &[("case", &name), ("reason", &reason)]);
+            return Ok(());
+        }
+        drop(failures);
         case::write_reason(&self.folders.stage(Stage::Waiting).join(name), reason)?;
         self.log.error("failed", &[("case", &name), ("reason", &reason)]);
         self.to(name, Stage::Failed)
@@ -145,9 +156,14 @@ impl Work {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        if let Some(mut input) = child.stdin.take() {
+        if let Some(mut input) = child.stdin.take()
+            && let Err(error) = input.write_all(&serde_json::to_vec(&*self.config)?)
             // One that does not listen says itself why.
-            let _ = serde_json::to_writer(&mut input, &*self.config);
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
         }
         let words = child.stderr.take();
         let listener = std::thread::spawn(move || words.map_or(String::new(), last_words));

@@ -19,6 +19,8 @@ use crate::folders::{self, Folders, Stage};
 use crate::log::Log;
 use crate::time;
 
+/// How often it is looked whether a peer has committed itself.
+const LOOK: Duration = Duration::from_secs(2);
 /// Seconds of a day.
 const DAY: u64 = 86_400;
 
@@ -175,11 +177,15 @@ impl Sender {
             self.log.error("given up", &[("case", &name), ("to", to), ("days", &days)]);
             return finish(&self.folders, &self.config, &self.log, name);
         }
-        if let DeliveryError::Unreachable(_) = error {
-            let count = self.away.0 + 1;
-            self.away = (count, Instant::now() + self.pause(count));
-        } else {
-            self.postpone(name);
+        match error {
+            DeliveryError::Unreachable(_) => {
+                let count = self.away.0 + 1;
+                self.away = (count, Instant::now() + self.pause(count));
+            }
+            DeliveryError::Pending => {
+                self.later.insert(name.to_owned(), (0, Instant::now() + LOOK));
+            }
+            _ => self.postpone(name),
         }
         Ok(())
     }

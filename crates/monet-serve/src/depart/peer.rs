@@ -22,6 +22,9 @@ use crate::part10;
 
 /// Longest that a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(20);
+/// How long a promise is waited for on the association on which it was asked for. Most peers give
+/// it on one of their own.
+const PROMISE: Duration = Duration::from_secs(2);
 /// Longest that an answer to a stored instance may take.
 const ANSWER: Duration = Duration::from_secs(120);
 
@@ -130,7 +133,7 @@ fn proposal(to: &Destination, idle: Duration) -> Proposal {
     let mut proposal = Proposal::new(to.own_ae_title.to_dimse(), called.to_dimse());
     proposal.limits = Limits {
         negotiation: idle,
-        idle,
+        idle: PROMISE,
         progress: idle,
         answer: ANSWER.max(idle),
         ..Limits::default()

@@ -18,7 +18,7 @@ const CHARTED: usize = 100;
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--accent:#e0662f;--ok:#2e8b57}\
 body{font:16px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}\
-h1{font-size:1.4rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.4rem 0 .4rem}\
+h1{font-size:1.4rem;margin:.2rem 0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:1.4rem 0 .4rem}\
 .counts{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.5rem}\
 .counts div{border:1px solid var(--line);border-radius:.5rem;padding:.4rem .7rem}\
 .counts b{display:block;font-size:1.5rem}\
@@ -123,8 +123,11 @@ fn latency(shown: &Shown) -> io::Result<String> {
     let mut all = Vec::new();
     for stage in [Stage::Done, Stage::Outgoing] {
         for entry in status::entries(&shown.folders, stage, CHARTED)? {
+            // Files of one run bear its time each.
             let made = entry.summary.iter().flat_map(|summary| &summary.results);
-            all.extend(made.map(|made| (entry.case.complete_s, made.slice_ms)));
+            let mut times: Vec<f64> = made.map(|made| made.slice_ms).collect();
+            times.dedup();
+            all.extend(times.into_iter().map(|ms| (entry.case.complete_s, ms)));
         }
     }
     all.sort_by_key(|(at, _)| *at);
