@@ -31,6 +31,9 @@ pub struct Config {
     /// How studies are worked on.
     #[serde(default)]
     pub jobs: Jobs,
+    /// Where installed packages are.
+    #[serde(default)]
+    pub models: Models,
     /// What is made of which series.
     #[serde(default)]
     pub rule: Vec<Rule>,
@@ -176,11 +179,30 @@ impl Default for Jobs {
     }
 }
 
+/// Where installed packages are, as `monet model` keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Models {
+    /// The packages.
+    pub folder: PathBuf,
+    /// The keys of whom this machine trusts.
+    pub keys: PathBuf,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self { folder: "/var/lib/monet/models".into(), keys: "/etc/monet/keys".into() }
+    }
+}
+
 /// What is made of the series that a package accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// The package: a manifest or a plan; the embedded one where left out.
+    /// The package: the name of an installed one (`monet model`).
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The package: a manifest's or a plan's path. The embedded one where neither is given.
     #[serde(default)]
     pub package: Option<PathBuf>,
     /// Only series of these modalities, besides what the package accepts; any where empty.
@@ -500,7 +522,9 @@ impl Config {
     }
 
     fn seen_from(&mut self, base: &Path) {
-        let paths = std::iter::once(&mut self.folder)
+        let Models { folder, keys } = &mut self.models;
+        let paths = [&mut self.folder, folder, keys]
+            .into_iter()
             .chain(self.watch.iter_mut().map(|watch| &mut watch.folder))
             .chain(self.rule.iter_mut().filter_map(|rule| rule.package.as_mut()))
             .chain(self.destination.iter_mut().filter_map(|to| to.folder.as_mut()))
@@ -570,6 +594,9 @@ impl Config {
         let known = |name: &&String| self.destination.iter().any(|to| to.name == **name);
         if let Some(name) = rule.to.iter().find(|name| !known(name)) {
             return refuse("rule.to", name, "the name of a [[destination]]");
+        }
+        if let (Some(model), Some(_)) = (&rule.model, &rule.package) {
+            return refuse("rule", model, "either model or package");
         }
         let has = |output| rule.outputs.contains(&output);
         if rule.outputs.is_empty() {

@@ -114,6 +114,7 @@ impl Work {
     }
 
     fn made(&self, name: &str, summary: &Summary, took: Duration) -> io::Result<()> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let (made, skipped) = (summary.results.len(), summary.skipped.len());
         let seconds = format!("{:.2}", took.as_secs_f64());
         let fields: [(&str, &dyn ToString); 4] =

@@ -2,6 +2,7 @@
 //! which looks at its folders.
 
 mod queue;
+mod rule;
 mod study;
 
 use std::io;
@@ -68,6 +69,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .context("signals cannot be listened for")?;
+    rule::start(&config, &log)?;
     let folder = config.folder.clone();
     let service = Service::new(config, program(&folder)?, log.clone(), stop.clone())
         .map_err(|error| explained(error, &folder))?;
@@ -93,10 +95,14 @@ pub(super) fn check(config: &Path) -> Result<Vec<Finding>> {
     let config = Config::load(config)?;
     let mut all = check::check(&config);
     for rule in &config.rule {
-        let path = rule.package.as_deref();
-        let what = path.map_or("package".into(), |path| format!("package {}", shown(path)));
-        let found = super::package(path)
-            .map(|package| format!("{} {}", package.manifest.name, package.manifest.version));
+        let what = match (&rule.model, &rule.package) {
+            (Some(name), _) => format!("model {name}"),
+            (_, Some(path)) => format!("package {}", shown(path)),
+            _ => "package".to_owned(),
+        };
+        let found = rule::choose(&config, rule).map(|chosen| {
+            format!("{} {}", chosen.package.manifest.name, chosen.package.manifest.version)
+        });
         all.push(Finding::of(what, found.map_err(|error| format!("{error:#}"))));
     }
     Ok(all)

@@ -84,25 +84,26 @@ impl<'a> Study<'a> {
 
     /// What a rule makes of the study.
     fn follow(&mut self, rule: &Rule, index: usize) -> Result<()> {
-        let path = rule.package.as_deref();
-        let package = super::super::package(path)?;
+        let chosen = super::rule::choose(self.config, rule)?;
+        let package = &chosen.package;
         let name = format!("{} {}", package.manifest.name, package.manifest.version);
         let from: BTreeSet<&str> = rule.from.iter().map(|title| title.as_str()).collect();
         if !from.is_empty() && !self.case.from.iter().any(|title| from.contains(title.as_str())) {
             self.skip(None, &name, "the rule is for other senders".into());
             return Ok(());
         }
-        let fitting = self.fitting(rule, &package, &name);
+        let fitting = self.fitting(rule, package, &name);
         if fitting.is_empty() {
             return Ok(());
         }
         let threads = self.config.jobs.threads.into();
-        let factory = nets::factory(path, &nets::EngineArgs::auto(), &package, || false)?;
-        let mut model = Model::new(package, threads, factory);
+        let path = chosen.path.as_deref();
+        let factory = nets::factory(path, &nets::EngineArgs::auto(), package, || false)?;
+        let mut model = Model::new(package.clone(), threads, factory);
         for series in fitting {
             self.segment(rule, index, &name, &mut model, &series)?;
         }
-        Ok(())
+        chosen.confirm()
     }
 
     /// The series that a rule is for; the others are named with the reason.

@@ -245,6 +245,6 @@ fn send(
     if response.status.is_done() {
         return Ok(());
     }
-    let comment = response.comment.map_or(String::new(), |comment| format!(" ({comment})"));
-    Err(refused(format!("{}{comment}", response.status)))
+    // The peer's comment is its own words, and may name a patient.
+    Err(refused(response.status.to_string()))
 }
