@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """Runs `monet serve` under load and kills it, or lets its system calls fail, again and again; then counts what was lost.
 
-    box.py MONET [--kills N] [--faults N] [--senders N] [--seed N] [--keep]
+    box.py MONET [--kills N] [--cuts N] [--faults N] [--studies N] [--senders N] [--seed N] [--keep]
 
 Senders make studies of a few slices and send them by C-STORE until each instance is acknowledged; a peer takes the results.
-Meanwhile the service is killed (SIGKILL) at random moments, or a random system call of it or of its processes fails, and it
-is started again. When that is over and everything has come to rest:
+Meanwhile the service is killed (SIGKILL) at random moments, or the power is cut (killed, and its folder is what fsync made
+durable and no more), or a random system call of it or of its processes fails; and it is started again. When that is over and everything has come to rest:
 
 - every acknowledged instance is there, whole, under a study;
 - every study is in `done`, or in `failed` with a reason (after an injected error; after kills alone nothing fails);
 - the peer has the results of every study in `done`, and of each study's last case those of all its instances;
 - a result that came twice came with the same bytes.
+
+With `--studies` the service is left alone under load until so many studies went through; its memory and open files are
+looked at every second, and studies must have been worked on in their order.
 
 Needs Linux 5.5, a C compiler, and Python with pydicom, pynetdicom and numpy.
 """
@@ -150,17 +153,58 @@ full_percent = 100
 free_mib = 10
 """)
         self.process, self.starts = None, 0
+        self.shadow = self.root / "shadow"
+        if options.cuts:
+            self.shadow.mkdir()
+            source = pathlib.Path(__file__).with_name("durable.c")
+            subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.root / "durable.so", source, "-ldl"], check=True)
 
     def start(self, fault=None):
         command = [self.options.monet, "serve", "box.toml"]
         if fault:
             command = [self.inject, *map(str, fault), self.root / "count", *command]
-        self.process = subprocess.Popen(command, cwd=self.root, stderr=self.log, stdout=self.log, start_new_session=True)
+        environment = self.environment() if self.options.cuts else None
+        self.process = subprocess.Popen(command, cwd=self.root, stderr=self.log, stdout=self.log, start_new_session=True, env=environment)
         self.starts += 1
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def cut(self):
+        """Builds the folder anew of what was durable when the service was killed."""
+        self.kill()
+        root = os.stat(self.root / "data")
+        name = next(iter(self.shadow.glob(f"folder-{root.st_ino}-*")), None)
+        after = self.root / "after"
+        after.mkdir()
+        if name:
+            self.restore(name.name.removeprefix("folder-"), after)
+        shutil.rmtree(self.root / "data")
+        shutil.rmtree(self.shadow)
+        self.shadow.mkdir()
+        after.rename(self.root / "data")
+        # What is on the disk after a power cut is durable.
+        code = """import os, sys
+for folder, _, names in os.walk(sys.argv[1], topdown=False):
+    for path in (*(os.path.join(folder, name) for name in names), folder):
+        fd = os.open(path, os.O_RDONLY); os.fsync(fd); os.close(fd)"""
+        subprocess.run([sys.executable, "-c", code, self.root / "data"], check=True, env=self.environment())
+
+    def restore(self, identity, folder):
+        listing = self.shadow / f"folder-{identity}"
+        for line in listing.read_text().splitlines() if listing.exists() else ():
+            kind, identity, name = line.split(" ", 2)
+            if kind == "d":
+                (folder / name).mkdir()
+                self.restore(identity, folder / name)
+            else:
+                content = self.shadow / f"file-{identity}"
+                (folder / name).write_bytes(content.read_bytes() if content.exists() else b"")
+
+    def environment(self):
+        """What makes a program's calls of fsync known."""
+        return os.environ | {"LD_PRELOAD": str(self.root / "durable.so"), "DURABLE": str(self.shadow)}
 
     def stage(self, name):
         folder = self.data / name
@@ -206,6 +250,27 @@ free_mib = 10
         for uid in self.peer.differing:
             yield f"result {uid} came twice with different bytes"
 
+    def load(self, senders):
+        """Waits until enough studies were sent; samples of resident KiB and open files of the service itself."""
+        samples, begun = [], time.monotonic()
+        while sum(len(s.studies) for s in senders) < self.options.studies:
+            time.sleep(1)
+            status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+            kib = int(status.split("VmRSS:")[1].split()[0])
+            threads = int(status.split("Threads:")[1].split()[0])
+            files = len(os.listdir(f"/proc/{self.process.pid}/fd"))
+            samples.append((kib, files, threads))
+            if len(samples) % 60 == 0:
+                print(f"{sum(len(s.studies) for s in senders)} studies sent, {len(self.stage('waiting'))} waiting, "
+                      f"{len(self.stage('done'))} done, {kib} KiB, {files} files, {threads} threads, {time.monotonic() - begun:.0f} s", flush=True)
+        return samples
+
+    def out_of_order(self):
+        """Studies that were worked on before one that had been complete earlier."""
+        text = (self.root / "log").read_text()
+        worked = [line.split("case=")[1].split("-")[1] for line in text.splitlines() if " segmented " in line or " nothing to do " in line]
+        return [b for a, b in zip(worked, worked[1:]) if b < a]
+
     def run(self):
         o, chance, stop = self.options, random.Random(self.options.seed), threading.Event()
         senders = [Sender(k, self.port, stop, o.seed) for k in range(o.senders)]
@@ -213,8 +278,12 @@ free_mib = 10
         for sender in senders:
             sender.start()
         begun = time.monotonic()
-        for k in range(o.kills + o.faults):
-            if k >= o.kills:
+        for k in range(o.kills + o.cuts + o.faults):
+            if o.kills <= k < o.kills + o.cuts:
+                time.sleep(chance.uniform(0.3, 2.5))
+                self.cut()
+                self.start()
+            elif k >= o.kills + o.cuts:
                 kind = chance.choice([name for name in KINDS if name != "thread"])
                 errors = KINDS[kind][1]
                 self.kill()
@@ -228,12 +297,14 @@ free_mib = 10
                 print(f"{k + 1} rounds, {sum(len(s.acknowledged) for s in senders)} instances acknowledged, "
                       f"{len(self.stage('done'))} done, {len(self.stage('failed'))} failed, "
                       f"{len(self.peer.got)} results, {time.monotonic() - begun:.0f} s", flush=True)
-        self.kill()
-        self.start()
+        samples = self.load(senders) if o.studies else []
+        if not o.studies:
+            self.kill()
+            self.start()
         stop.set()
         for sender in senders:
             sender.join(60)
-        end = time.monotonic() + REST + 0.2 * len(self.stage("waiting"))
+        end = time.monotonic() + REST + 1.0 * len(self.stage("waiting"))
         while not self.at_rest() and time.monotonic() < end:
             time.sleep(0.5)
         rested = self.at_rest()
@@ -242,12 +313,18 @@ free_mib = 10
         ended = self.process.wait(30)
         acknowledged = {uid: study for s in senders for uid, study in s.acknowledged.items()}
         short = list(self.shortcomings(acknowledged, o.faults))
+        if o.studies:
+            half = samples[len(samples) // 2:]
+            for k, what in enumerate(("resident KiB", "open files", "threads")):
+                early, late = [sample[k] for sample in samples[:len(samples) // 2]], [sample[k] for sample in half]
+                print(f"{what}: at most {max(early)} in the first half, {max(late)} in the second")
+            short += [f"study {number} was worked on too late" for number in self.out_of_order()]
         if not rested:
             short.append("not everything came to rest: " + ", ".join(f"{n} {len(self.stage(n))}" for n in ("incoming", "studies", "waiting", "outgoing")))
         if ended != 0:
             short.append(f"SIGTERM ended the service with {ended}")
         studies = {study for s in senders for study in s.studies}
-        print(f"{o.kills} kills, {o.faults} faults, {len(studies)} studies, {len(acknowledged)} instances acknowledged, "
+        print(f"{o.kills} kills, {o.cuts} power cuts, {o.faults} faults, {len(studies)} studies, {len(acknowledged)} instances acknowledged, "
               f"{len(self.stage('done'))} cases done, {len(self.stage('failed'))} failed, {len(self.peer.got)} results at the peer")
         for line in short[:40]:
             print("SHORT", line)
@@ -267,7 +344,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("monet", type=lambda path: str(pathlib.Path(path).resolve()))
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--cuts", type=int, default=0)
     parser.add_argument("--faults", type=int, default=0)
+    parser.add_argument("--studies", type=int, default=0)
     parser.add_argument("--senders", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true")
