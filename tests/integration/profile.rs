@@ -7,7 +7,7 @@ use std::process::Command;
 
 use monet::Size;
 use monet::profile::Profile;
-use monet_testing::{skip, stderr, text};
+use monet_testing::{judges, skip, stderr, text};
 
 use crate::{MONET, monet};
 
@@ -273,23 +273,15 @@ fn the_page_asks_for_nothing_from_elsewhere() {
 
 #[test]
 fn the_page_opens_in_a_browser_without_network() {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let runs = |name: &&str| {
-        Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success())
-    };
-    let Some(browser) = names.into_iter().find(runs) else {
-        skip("no Chromium on this machine");
-        return;
-    };
+    let Some(mut browser) = judges::browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let [json, html] = ["p.json", "p.html"].map(|name| folder.path().join(name));
     let output = monet(&["profile", "--runs", "3", "--json", text(&json), "--html", text(&html)]);
     assert!(output.status.success(), "{}", stderr(&output));
     let p = Profile::parse(&fs::read_to_string(&json).unwrap(), "p.json").unwrap();
     let data = format!("--user-data-dir={}", text(folder.path()));
-    let dom = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &data])
-        .arg("--host-resolver-rules=MAP * ~NOTFOUND")
+    let dom = browser
+        .args(["--dump-dom", &data])
         .arg(format!("file://{}", text(&html)))
         .output()
         .unwrap();

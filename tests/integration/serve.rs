@@ -446,6 +446,35 @@ fn the_page_shows_what_is_and_nothing_else() {
 }
 
 #[test]
+fn a_browser_of_a_phones_width_shows_the_page_without_scrolling_sideways() {
+    let Some(mut browser) = judges::browser() else { return };
+    let port = free_port();
+    let page = format!("[page]\naddress = \"127.0.0.1:{port}\"\n");
+    let running = Running::new(&format!("{RULE}{page}"));
+    running.send(&study("1.2.840.113619.2.55.3.604688119.868.1234567890.123456789", 4));
+    running.until_stage("done", 1);
+    let (profile, picture) = (running.path("profile"), running.path("page.png"));
+    let shot = browser
+        .args(["--window-size=390,2000", &format!("--user-data-dir={}", text(&profile))])
+        .arg(format!("--screenshot={}", text(&picture)))
+        .arg(format!("http://127.0.0.1:{port}/"))
+        .output()
+        .unwrap();
+    assert!(picture.exists(), "{}", stderr(&shot));
+    let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(&picture).unwrap()))
+        .read_info()
+        .unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    let step = info.line_size / info.width as usize;
+    let white = |pixel: &[u8]| pixel[..3].iter().all(|value| *value == 255);
+    // A page that is wider than the window runs over the right margin.
+    let margin = pixels.chunks_exact(info.line_size).map(|row| &row[(380 - 1) * step..380 * step]);
+    assert!(margin.into_iter().all(white), "something reaches into the right margin");
+    assert!(pixels.chunks_exact(step).any(|pixel| !white(pixel)), "the page is empty");
+}
+
+#[test]
 fn a_page_with_a_password_asks_for_it() {
     let port = free_port();
     let root = tempfile::tempdir().unwrap();

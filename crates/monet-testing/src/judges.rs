@@ -5,6 +5,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::{root, skip};
 
@@ -49,6 +50,24 @@ pub fn dicom_python() -> Option<PathBuf> {
         skip("MONET_DICOM_PYTHON names no Python with the packages that CONTRIBUTING lists");
     }
     python
+}
+
+/// A browser without window that reaches this machine alone.
+#[must_use]
+#[track_caller]
+pub fn browser() -> Option<Command> {
+    let runs = |name: &&str| {
+        Command::new(name).arg("--version").output().is_ok_and(|ran| ran.status.success())
+    };
+    let Some(name) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(runs)
+    else {
+        skip("no Chromium on this machine");
+        return None;
+    };
+    let mut browser = Command::new(name);
+    browser.args(["--headless", "--no-sandbox", "--disable-gpu"]);
+    browser.arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1");
+    Some(browser)
 }
 
 /// The program of a judge.
