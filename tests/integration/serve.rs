@@ -279,6 +279,31 @@ fn a_study_goes_through_and_its_results_leave_to_peer_and_folder() {
 }
 
 #[test]
+fn systemd_hears_of_the_start_of_life_and_of_the_end() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("box.toml"), format!("folder = \"data\"\n{RULE}")).unwrap();
+    let address = root.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 64];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut process = Command::new(env!("CARGO_BIN_EXE_monet"))
+        .args(["serve", text(&root.path().join("box.toml"))])
+        .env("NOTIFY_SOCKET", &address)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!([told(), told(), told()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    Command::new("kill").arg(process.id().to_string()).status().unwrap();
+    let last = std::iter::repeat_with(told).find(|state| state != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
 fn strangers_are_refused_and_one_address_is_told_once() {
     let running = Running::new(RULE);
     for (calling, called, reason) in [("MR1", "OTHER", "called"), ("STRANGER", "MONET", "calling")]
