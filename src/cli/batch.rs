@@ -12,7 +12,7 @@ use monet::package::table;
 use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
 
-use super::segment::{self, SegmentArgs, progress_bar, tell};
+use super::segment::{self, Jobs, SegmentArgs, progress_bar, tell};
 use super::{Outcome, interrupt, nets, reports, terminal};
 
 /// Segments all volumes; a signal ends it within a second.
@@ -41,7 +41,7 @@ fn model(args: &SegmentArgs, interrupted: &Arc<AtomicBool>) -> Result<Model> {
 struct Batch {
     args: SegmentArgs,
     /// Known once the inputs were looked through.
-    jobs: OnceLock<Vec<FileJob>>,
+    jobs: OnceLock<Jobs>,
     tally: Mutex<Tally>,
 }
 
@@ -64,7 +64,7 @@ impl Batch {
             Err(_) if interrupted.load(Ordering::Relaxed) => return self.finish(true),
             jobs => jobs?,
         };
-        let jobs = self.jobs.get_or_init(|| jobs);
+        let jobs = &self.jobs.get_or_init(|| jobs).all;
         let inputs = jobs.iter().flat_map(FileJob::inputs);
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
         let outputs = jobs.iter().flat_map(FileJob::outputs);
@@ -118,18 +118,19 @@ impl Batch {
     fn finish(&self, interrupted: bool) -> Result<Outcome> {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
-        let Some(jobs) = self.jobs.get() else {
+        let Some(Jobs { all: jobs, refused }) = self.jobs.get() else {
             terminal::report(&anyhow!("interrupted before anything was segmented"));
             return Ok(Outcome::Interrupted);
         };
-        let (done, failed, inputs) = (tally.reports.len(), tally.failed, jobs.len());
+        let (done, failed) = (tally.reports.len(), tally.failed + refused);
+        let inputs = jobs.len() + refused;
         let figures = match &tally.reports[..] {
             [] => None,
             [one] if inputs == 1 => jobs[0].stats.is_none().then(|| json(one)),
             all => Some(json(&all)),
         };
         drop(tally);
-        let undone = jobs.get(done + failed).filter(|_| interrupted);
+        let undone = jobs.get(done + failed - refused).filter(|_| interrupted);
         if let Some(job) = undone {
             terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
         }

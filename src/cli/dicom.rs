@@ -18,8 +18,9 @@ use super::decode::Contained;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "DICOM")]
 pub(super) struct DicomArgs {
-    /// Take the series with this Series Instance UID; without it the one that the model accepts
-    #[arg(long, value_name = "UID")]
+    /// Take the series with this Series Instance UID, of several stacks in it the N-th, as `monet
+    /// series` lists them; without it the one that the model accepts
+    #[arg(long, value_name = "UID[:N]")]
     series: Option<String>,
     /// What the labels become; nifti where -o ends in .nii or .nii.gz, seg elsewhere
     #[arg(long, value_name = "FORMAT")]
@@ -86,18 +87,17 @@ impl DicomArgs {
     ) -> Result<Vec<FileJob>> {
         let scan = scan(&job.input, interrupted)?;
         let choice = Choice {
-            uid: self.series.clone(),
+            series: self.series.clone(),
             allow_gaps: self.allow_gaps,
             accept_any: job.accept_any,
+            part: job.region.is_some(),
         };
-        // With a region, the package's limits are for the region, which the pipeline looks at.
-        let choice = Choice { accept_any: job.accept_any || job.region.is_some(), ..choice };
         let all = Series::all(&job.input, &scan);
         let chosen = dicom::choose(&job.input, &scan, &all, manifest, &choice)?;
         let folder = job.output.is_dir();
         ensure!(
             folder || chosen.len() == 1,
-            "{}: {} series fit the model: name one, or make -o a folder for all:\n{}",
+            "{}: {} series fit the model: name one, or let -o be a folder that exists for all:\n{}",
             shown(&job.input),
             chosen.len(),
             dicom::list(chosen.iter(), |_| Vec::new())
@@ -107,7 +107,8 @@ impl DicomArgs {
     }
 
     fn job(&self, job: &FileJob, series: Series, folder: bool, several: bool) -> Result<FileJob> {
-        let form = self.form(&job.output);
+        let form = self.form(&job.output, folder)?;
+        [&self.report, &self.capture].into_iter().flatten().try_for_each(|p| dicom_name(p))?;
         ensure!(
             self.report.is_none() || matches!(form, Some(Form::Seg | Form::Labelmap)),
             "a measurement report refers to segments: write them too, with --format seg"
@@ -132,17 +133,42 @@ impl DicomArgs {
     }
 
     /// What labels become that are to be at a path.
-    fn form(&self, output: &Path) -> Option<Form> {
+    ///
+    /// # Errors
+    /// A name whose ending says something else.
+    fn form(&self, output: &Path, folder: bool) -> Result<Option<Form>> {
         let name = output.as_os_str().as_encoded_bytes().to_ascii_lowercase();
-        let nifti = name.ends_with(b".nii") || name.ends_with(b".nii.gz");
-        let format = self.format.unwrap_or(if nifti { Format::Nifti } else { Format::Seg });
-        match format {
+        let is_nifti = !folder && (name.ends_with(b".nii") || name.ends_with(b".nii.gz"));
+        let format = self.format.unwrap_or(if is_nifti { Format::Nifti } else { Format::Seg });
+        let form = match format {
             Format::Seg => Some(Form::Seg),
             Format::Labelmap => Some(Form::Labelmap),
             Format::Rtstruct => Some(Form::Rtstruct),
             Format::Nifti => None,
+        };
+        match form {
+            _ if folder => {}
+            Some(_) => dicom_name(output)?,
+            None => ensure!(
+                is_nifti,
+                "{}: expected a name that ends in .nii or .nii.gz, as --format nifti was given",
+                shown(output)
+            ),
         }
+        Ok(form)
     }
+}
+
+/// Looks at the name of a DICOM file: `.dcm`, no ending, or a UID, whose ending is a number.
+fn dicom_name(path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default().as_encoded_bytes();
+    ensure!(
+        ending.eq_ignore_ascii_case(b"dcm") || ending.iter().all(u8::is_ascii_digit),
+        "{}: a DICOM object, expected a name that ends in .dcm (labels as NIfTI: .nii or .nii.gz, \
+         and --format nifti or none)",
+        shown(path)
+    );
+    Ok(())
 }
 
 /// `dir/report.dcm` of the series `ct-3` is `dir/report-ct-3.dcm`.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -84,6 +84,12 @@ pub(super) fn run(args: SegmentArgs) -> Result<Outcome> {
 
 /// What makes no sense, before anything is read.
 fn check(args: &SegmentArgs) -> Result<()> {
+    let folder = args.output.as_os_str().as_encoded_bytes().last();
+    ensure!(
+        args.output.is_dir() || !folder.is_some_and(|last| std::path::is_separator(*last as char)),
+        "{}: no such folder: make it first",
+        shown(&args.output)
+    );
     let several = args.inputs.len() > 1;
     ensure!(
         !several || args.output.is_dir(),
@@ -103,24 +109,43 @@ fn check(args: &SegmentArgs) -> Result<()> {
     Ok(())
 }
 
-/// One job a volume. With several the figures of all are one report, which is not a job's.
+/// What the inputs became.
+pub(super) struct Jobs {
+    /// A job a volume.
+    pub(super) all: Vec<FileJob>,
+    /// How many inputs became no job. Each was reported.
+    pub(super) refused: usize,
+}
+
+/// The jobs of all inputs. Where there are several volumes, the figures of all are one report,
+/// which is not a job's.
 ///
 /// # Errors
-/// An input without a name; DICOM without a series for the model.
+/// Of a single input: one without a name; DICOM without a series for the model. Of several, such
+/// an input is reported and counted. An interrupt, too, is an error.
 pub(super) fn jobs(
     args: &SegmentArgs,
     manifest: &Manifest,
     interrupted: &AtomicBool,
-) -> Result<Vec<FileJob>> {
+) -> Result<Jobs> {
     let several = args.inputs.len() > 1;
-    let mut all = Vec::new();
+    let mut jobs = Jobs { all: Vec::new(), refused: 0 };
     for input in &args.inputs {
-        all.extend(jobs_of(args, input, several, manifest, interrupted)?);
+        match jobs_of(args, input, several, manifest, interrupted) {
+            Ok(found) => jobs.all.extend(found),
+            Err(error) if several && !interrupted.load(Ordering::Relaxed) => {
+                terminal::report(&error);
+                jobs.refused += 1;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    if let [one] = &mut all[..] {
+    if let Jobs { all, refused: 0 } = &mut jobs
+        && let [one] = &mut all[..]
+    {
         one.stats = args.stats.clone().filter(|path| !is_stdout(path));
     }
-    Ok(all)
+    Ok(jobs)
 }
 
 fn jobs_of(
@@ -223,7 +248,8 @@ fn summary(report: &Report, job: &FileJob) -> String {
             label.voxels
         );
     }
-    for path in [&job.preview, &job.stats].into_iter().flatten() {
+    // What is written beside the labels.
+    for path in job.outputs().into_iter().skip(1).chain(&job.stats) {
         text += &format!("  {}\n", shown(path));
     }
     text

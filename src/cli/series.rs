@@ -37,6 +37,8 @@ pub(super) struct SeriesArgs {
 struct Listed<'a> {
     study: &'a str,
     series: &'a str,
+    /// What `--series` takes to name this stack.
+    selector: String,
     number: Option<i32>,
     modality: &'a str,
     description: &'a str,
@@ -92,6 +94,7 @@ fn listing<'a>(package: &Package, all: &'a [Series], scan: &Scan) -> Listing<'a>
         Listed {
             study: &image.key.study,
             series: &image.key.series,
+            selector: series.selector(),
             number: image.number,
             modality: &image.modality,
             description: &image.description,

@@ -12,12 +12,14 @@ use crate::text::{plain, shown};
 /// What is wanted of the series at a path.
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
-    /// The Series Instance UID; any where `None`.
-    pub uid: Option<String>,
+    /// The Series Instance UID, or [`Series::selector`]; any where `None`.
+    pub series: Option<String>,
     /// Whether gaps and uneven distances between slices are allowed.
     pub allow_gaps: bool,
     /// Whether the package's limits do not count.
     pub accept_any: bool,
+    /// Whether a part of the volume is wanted, for which the limits on the grid count then.
+    pub part: bool,
 }
 
 /// Why no series is taken, with each series and what speaks against it.
@@ -65,18 +67,23 @@ pub fn obstacles(series: &Series, manifest: &Manifest, choice: &Choice) -> Vec<S
     let mut all: Vec<String> =
         odd.iter().filter(|odd| odd.obstacle(choice.allow_gaps)).map(ToString::to_string).collect();
     if !choice.accept_any {
-        let localizer = |odd: &&Oddity| matches!(odd, Oddity::Localizer);
-        all.extend(odd.iter().filter(localizer).map(ToString::to_string));
-        all.extend(beyond(series, manifest).iter().map(ToString::to_string));
+        all.extend(beyond_texts(series, manifest).iter().map(ToString::to_string));
+        let accepts = manifest.accepts.as_ref().filter(|_| !choice.part);
+        let beyond = accepts.map(|limits| limits.beyond(&series.geometry_in(manifest.orientation)));
+        all.extend(beyond.unwrap_or_default().iter().map(ToString::to_string));
     }
     all
 }
 
-/// The package's limits that a series does not keep.
-fn beyond(series: &Series, manifest: &Manifest) -> Vec<Beyond> {
-    let Some(accepts) = &manifest.accepts else { return Vec::new() };
-    let mut all = accepts.beyond_texts(series.texts());
-    all.extend(accepts.beyond(&series.geometry_in(manifest.orientation)));
+/// The package's limits that what a series says of itself does not keep. No package is made for
+/// localizers.
+pub(super) fn beyond_texts(series: &Series, manifest: &Manifest) -> Vec<Beyond> {
+    let localizer = series.oddities().into_iter().find(|odd| matches!(odd, Oddity::Localizer));
+    let mut all: Vec<Beyond> =
+        localizer.iter().map(|odd| Beyond::Kind { found: odd.to_string() }).collect();
+    if let Some(accepts) = &manifest.accepts {
+        all.extend(accepts.beyond_texts(series.texts()));
+    }
     all
 }
 
@@ -95,11 +102,13 @@ pub fn choose(
     if all.is_empty() {
         return Err(ChoiceError::Nothing { path: path(), list: reasons(&path(), scan) });
     }
-    let named =
-        |series: &&Series| choice.uid.as_ref().is_none_or(|uid| series.first().key.series == *uid);
+    let named = |series: &&Series| {
+        let is = |name: &String| series.first().key.series == *name || series.selector() == *name;
+        choice.series.as_ref().is_none_or(is)
+    };
     let named: Vec<&Series> = all.iter().filter(named).collect();
     if named.is_empty() {
-        let uid = choice.uid.clone().unwrap_or_default();
+        let uid = choice.series.clone().unwrap_or_default();
         return Err(ChoiceError::Unknown { path: path(), uid, list: list(all.iter(), |_| vec![]) });
     }
     let against = |series: &Series| obstacles(series, manifest, choice);

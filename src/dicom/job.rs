@@ -80,13 +80,13 @@ impl DicomJob {
             }
         };
         let mut job = Job::with(Box::new(reader), labels);
+        job.beyond = super::choose::beyond_texts(&self.series, manifest);
         // Not the folder's name, which may be the patient's.
         let image = self.series.first();
         let number = image.number.map_or(String::new(), |number| format!(" series {number}"));
-        job.title = Some(format!(
-            "{}{number}, {} {}, research use only",
-            image.modality, manifest.name, manifest.version
-        ));
+        job.title =
+            Some(format!("{}{number}, {} {}", image.modality, manifest.name, manifest.version));
+        job.notice = Some("research use only");
         if let Some(path) = &self.report {
             let kind = if self.form == Some(Form::Labelmap) { Kind::Labelmap } else { Kind::Seg };
             job.extras.push(measurements(path, context()?, kind));

@@ -1,27 +1,25 @@
 //! Reads segmentations, label maps and structure sets as label volumes, for comparisons.
 //!
 //! - A segmentation leaves out slices without labels, and a structure set has no slices at all.
-//!   Both are therefore laid onto the grid of what they are compared with.
+//!   Masks are therefore laid onto a [`Layout`]: the grid of what they are compared with, or the
+//!   slices that two masks have together. Each frame goes where its own position says.
 //! - Values are the segments' numbers, or the places of the regions in their list, from 1.
+
+mod layout;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use monet_dicom::Dataset;
 use monet_dicom::objects::masks::{Contours, Frames, MaskError, Plane, Regions, Span, keep};
 use monet_dicom::read::{self, Instance, PixelPlace};
-use monet_dicom::vector::{dot, minus, times};
+use monet_dicom::{Dataset, tags};
 
-use super::space::{self, turned};
-use crate::volume::{
-    AxisMap, ByteOrder, FileAxis, Geometry, Grid, PlaneReader, Scaling, VolumeError, VolumeWarning,
-    VoxelType,
-};
-
-/// Most voxels of a mask's grid; a plane without labels takes no memory.
-const MAX_VOXELS: usize = 1 << 30;
-/// Slices whose heights differ by less, in millimetres, are the same.
-const SAME_PLACE: f64 = 0.01;
+pub(crate) use self::layout::{Apart, Layout, Slices};
+pub(crate) use self::reader::MaskReader;
+use crate::volume::{AxisMap, FileAxis, VolumeError};
 
 /// A mask in a file, of which no label was read.
 #[derive(Debug)]
@@ -31,96 +29,28 @@ pub(crate) struct Mask {
     set: Dataset,
     instance: Instance,
     /// A segmentation's frames and the planes of its slices; `None` of a structure set.
-    frames: Option<(Frames, Vec<Plane>)>,
+    frames: Option<(Frames, Slices)>,
 }
 
-/// A mask in memory, plane by plane.
+/// Why a mask is not laid onto slices.
 #[derive(Debug)]
-pub(crate) struct MaskReader {
-    grid: Grid,
-    /// `None` without labels.
-    planes: Vec<Option<Vec<u8>>>,
-    next: usize,
+pub(crate) enum Failure {
+    /// It cannot be read.
+    Volume(VolumeError),
+    /// It lies elsewhere.
+    Apart(Apart),
 }
 
-impl Mask {
-    /// Reads a file's header.
-    ///
-    /// # Errors
-    /// [`VolumeError::Data`]
-    pub(crate) fn open(path: &Path) -> Result<Self, VolumeError> {
-        let mut instance = read::open(path, &keep()).map_err(|e| failed(path, e.into()))?;
-        let set = std::mem::take(&mut instance.header.data);
-        let frames = match Contours::new(&set) {
-            Ok(_) => Ok(None),
-            Err(MaskError::Class { .. }) => frames(&set).map(Some),
-            Err(error) => Err(error.into()),
-        };
-        let frames = frames.map_err(|e| failed(path, e))?;
-        Ok(Self { path: path.to_owned(), set, instance, frames })
-    }
-
-    /// Its own grid; a structure set has none.
-    ///
-    /// # Errors
-    /// [`VolumeError::Data`] where its slices make no grid.
-    pub(crate) fn geometry(&self) -> Result<Option<Geometry>, VolumeError> {
-        let own = |(frames, planes): &(Frames, Vec<Plane>)| stack(planes, frames.size, None);
-        let own = self.frames.as_ref().map(own).transpose();
-        Ok(own.map_err(|e| failed(&self.path, e))?.map(|(geometry, _)| geometry))
-    }
-
-    /// Reads its labels onto another grid: on its own slices as far as the other reaches, or of a
-    /// structure set on the other's slices.
-    ///
-    /// # Errors
-    /// [`VolumeError::Data`]
-    pub(crate) fn read(mut self, onto: &Geometry) -> Result<MaskReader, VolumeError> {
-        let read = match self.frames.take() {
-            Some((frames, planes)) => self.segments(&frames, &planes, onto),
-            None => regions(&self.path, &self.set, onto),
-        };
-        read.map_err(|e| failed(&self.path, e))
-    }
-
-    fn segments(
-        &mut self,
-        frames: &Frames,
-        planes: &[Plane],
-        onto: &Geometry,
-    ) -> Result<MaskReader, Failure> {
-        let header = &self.instance.header;
-        let Some(pixels) = header.pixels else { return Err("it has no pixels".into()) };
-        let PixelPlace::Native { offset, length } = pixels.place else {
-            return Err(
-                "its frames are compressed: decompress it, with `gdcmconv --raw IN OUT`".into()
-            );
-        };
-        let (geometry, places) = stack(planes, frames.size, Some(onto))?;
-        let mut reader = MaskReader::empty(&self.path, geometry)?;
-        let mut labels = vec![0; reader.grid.plane_voxels()];
-        let mut overlaps = 0;
-        let source = &mut self.instance.source;
-        for (slice, place) in places.into_iter().enumerate() {
-            let bytes = |span: Span, out: &mut Vec<u8>| {
-                if span.start + span.length as u64 > u64::from(length) {
-                    return Err(Failure::from("its pixels end early"));
-                }
-                source.seek_to(offset + span.start)?;
-                source.take(span.length as u64).read_to_end(out)?;
-                Ok(())
-            };
-            overlaps += frames.plane::<Failure>(slice, bytes, &mut labels)?;
-            reader.put(place, &labels);
-        }
-        reader.tell(overlaps);
-        Ok(reader)
+impl<E: Into<VolumeError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Volume(error.into())
     }
 }
 
-fn failed(path: &Path, error: Failure) -> VolumeError {
-    let (path, found) = (path.to_owned(), error.to_string());
-    VolumeError::Data { path, slice: 0, slices: 0, found }
+impl From<Apart> for Failure {
+    fn from(apart: Apart) -> Self {
+        Self::Apart(apart)
+    }
 }
 
 /// Whether a file is to be read as a mask in DICOM.
@@ -128,134 +58,191 @@ pub(crate) fn is_mask(path: &Path) -> bool {
     path.is_file() && monet_dicom::series::is_dicom(path)
 }
 
-impl PlaneReader for MaskReader {
-    fn grid(&self) -> &Grid {
-        &self.grid
+impl Mask {
+    /// Reads a file's header.
+    ///
+    /// # Errors
+    /// [`VolumeError::Damaged`]; [`VolumeError::Format`] of any other object, and of frames
+    /// without positions.
+    pub(crate) fn open(path: &Path) -> Result<Self, VolumeError> {
+        let mut instance = read::open(path, &keep()).map_err(|e| damaged(path, &e))?;
+        let set = std::mem::take(&mut instance.header.data);
+        let frames = match Contours::new(&set) {
+            Ok(_) => None,
+            Err(MaskError::Class { .. }) => {
+                let has_pixels = instance.header.pixels.is_some();
+                let frames = Frames::new(&set, false);
+                let frames = frames.map_err(|e| refused(path, e, &set, has_pixels))?;
+                let slices = slices(&frames).ok_or_else(|| unplaced(path))?;
+                Some((frames, slices))
+            }
+            Err(error) => return Err(refused(path, error, &set, false)),
+        };
+        Ok(Self { path: path.to_owned(), set, instance, frames })
     }
 
-    fn read(&mut self, plane: &mut [u8]) -> Result<Scaling, VolumeError> {
-        match &self.planes[self.next] {
-            Some(labels) => plane.copy_from_slice(labels),
-            None => plane.fill(0),
+    /// Its own slices; a structure set has none.
+    pub(crate) fn slices(&self) -> Option<&Slices> {
+        self.frames.as_ref().map(|(_, slices)| slices)
+    }
+
+    /// Reads its labels onto a layout.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(crate) fn read(mut self, onto: &Layout) -> Result<MaskReader, Failure> {
+        match self.frames.take() {
+            Some((frames, slices)) => self.segments(&frames, &slices, onto),
+            None => self.regions(onto),
         }
-        self.next += 1;
-        Ok(Scaling::NONE)
     }
 
-    fn restart(&mut self) -> Result<(), VolumeError> {
-        self.next = 0;
-        Ok(())
+    fn segments(
+        &mut self,
+        frames: &Frames,
+        slices: &Slices,
+        onto: &Layout,
+    ) -> Result<MaskReader, Failure> {
+        let path = &self.path;
+        let (offset, length) = match self.instance.header.pixels.map(|pixels| pixels.place) {
+            Some(PixelPlace::Native { offset, length }) => (offset, length),
+            Some(_) => return Err(compressed(path).into()),
+            None => return Err(damaged(path, &"it has no pixels").into()),
+        };
+        let layout = onto.facing(&slices.planes[0])?;
+        let mut reader = MaskReader::new(path, &layout)?;
+        let mut labels = vec![0; frames.size.iter().map(|n| usize::from(*n)).product()];
+        let source = &mut self.instance.source;
+        for (slice, plane) in slices.planes.iter().enumerate() {
+            let bytes = |span: Span, out: &mut Vec<u8>| -> Result<(), Unread> {
+                if span.start + span.length as u64 > u64::from(length) {
+                    return Err(damaged(path, &"its pixels end early").into());
+                }
+                let read = source
+                    .seek_to(offset + span.start)
+                    .and_then(|()| source.by_ref().take(span.length as u64).read_to_end(out));
+                read.map(drop).map_err(|e| damaged(path, &e).into())
+            };
+            let overlaps = frames.plane(slice, bytes, &mut labels);
+            reader.overlaps += overlaps.map_err(|e: Unread| e.of(path))?;
+            if labels.iter().any(|label| *label > 0) {
+                reader.put(&layout, layout.place(plane, frames.size)?, frames.size, &labels);
+            }
+        }
+        Ok(reader.finish(slices.planes.len())?)
+    }
+
+    /// A structure set's mask. Contours lie in planes across one of the grid's axes: the one
+    /// across which most of them find a slice.
+    fn regions(&self, onto: &Layout) -> Result<MaskReader, Failure> {
+        let wrong = |e| refused(&self.path, e, &self.set, false);
+        let contours = Contours::new(&self.set).map_err(wrong)?;
+        let mut best: Option<(Layout, Regions)> = None;
+        for turn in [[0, 1, 2], [1, 2, 0], [0, 2, 1]] {
+            let map = AxisMap::of(turn.map(|axis| FileAxis { axis, reversed: false }));
+            let Some(layout) = onto.oriented(map) else { continue };
+            let [width, height, slices] = layout.geometry().size;
+            let planes = (0..slices).map(|slice| layout.plane(slice)).collect();
+            let laid = contours.onto([height as u16, width as u16], planes).map_err(wrong)?;
+            if best.as_ref().is_none_or(|(_, other)| laid.left_out < other.left_out) {
+                best = Some((layout, laid));
+            }
+        }
+        let Some((layout, laid)) = best else { return Err(Apart::Angle.into()) };
+        let [width, height, slices] = layout.geometry().size;
+        let mut reader = MaskReader::new(&self.path, &layout)?;
+        let mut labels = vec![0; width * height];
+        for slice in 0..slices {
+            reader.overlaps += laid.plane(slice, &mut labels).map_err(wrong)?;
+            let first = [0, 0, slice as i64];
+            reader.put(&layout, first, [height as u16, width as u16], &labels);
+        }
+        reader.left_out(laid.left_out);
+        Ok(reader.finish(slices)?)
     }
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Why a slice's labels were not read.
+enum Unread {
+    Mask(MaskError),
+    Volume(VolumeError),
+}
 
-/// A segmentation's frames, and the planes of its slices.
-fn frames(set: &Dataset) -> Result<(Frames, Vec<Plane>), Failure> {
-    let frames = Frames::new(set, false)?;
+impl From<MaskError> for Unread {
+    fn from(error: MaskError) -> Self {
+        Self::Mask(error)
+    }
+}
+
+impl From<VolumeError> for Unread {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl Unread {
+    fn of(self, path: &Path) -> VolumeError {
+        match self {
+            Self::Volume(error) => error,
+            Self::Mask(error) => refused(path, error, &Dataset::new(), true),
+        }
+    }
+}
+
+/// The planes of a segmentation's slices; `None` without positions.
+fn slices(frames: &Frames) -> Option<Slices> {
     let planes: Option<Vec<Plane>> = frames.slices.iter().map(|slice| slice.plane).collect();
-    let planes = planes.filter(|planes| !planes.is_empty());
-    Ok((frames, planes.ok_or("its frames have no positions")?))
+    let planes = planes.filter(|planes| !planes.is_empty())?;
+    let Frames { size, distance, thickness, .. } = *frames;
+    Some(Slices { size, planes, distance, thickness })
 }
 
-/// A structure set's mask. Contours lie in planes across one of the grid's axes: the one across
-/// which most of them find a slice.
-fn regions(path: &Path, set: &Dataset, onto: &Geometry) -> Result<MaskReader, Failure> {
-    let contours = Contours::new(set)?;
-    let mut best: Option<(Geometry, Regions)> = None;
-    for turn in [[0, 1, 2], [1, 2, 0], [0, 2, 1]] {
-        let map = AxisMap::of(turn.map(|axis| FileAxis { axis, reversed: false }));
-        let geometry = onto.oriented(map);
-        let [width, height, slices] = geometry.size;
-        let planes = (0..slices).map(|slice| space::plane(&geometry, slice)).collect();
-        let laid = contours.onto([height as u16, width as u16], planes)?;
-        if best.as_ref().is_none_or(|(_, other)| laid.left_out < other.left_out) {
-            best = Some((geometry, laid));
-        }
-    }
-    let Some((geometry, laid)) = best else { return Err("no grid".into()) };
-    let mut reader = MaskReader::empty(path, geometry)?;
-    let mut labels = vec![0; reader.grid.plane_voxels()];
-    let mut overlaps = 0;
-    for slice in 0..geometry.size[2] {
-        overlaps += laid.plane(slice, &mut labels)?;
-        reader.put(slice, &labels);
-    }
-    reader.tell(overlaps);
-    if laid.left_out > 0 {
-        let text = format!("{} contours lie on no slice and are left out", laid.left_out);
-        reader.grid.warn(VolumeWarning::Mask(text));
-    }
-    Ok(reader)
+fn damaged(path: &Path, found: &dyn std::fmt::Display) -> VolumeError {
+    VolumeError::Damaged { path: path.to_owned(), found: found.to_string() }
 }
 
-impl MaskReader {
-    /// On a grid, without labels.
-    fn empty(path: &Path, geometry: Geometry) -> Result<Self, Failure> {
-        let voxels = geometry.size.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
-        if voxels.is_none_or(|voxels| voxels > MAX_VOXELS) {
-            return Err(format!("its grid has {:?} voxels, too many", geometry.size).into());
-        }
-        let grid = Grid::new(path, geometry, VoxelType::U8, ByteOrder::Little)?;
-        let planes = (0..geometry.size[2]).map(|_| None).collect();
-        Ok(Self { grid, planes, next: 0 })
-    }
-
-    fn put(&mut self, slice: usize, labels: &[u8]) {
-        if labels.iter().any(|label| *label > 0) {
-            self.planes[slice] = Some(labels.to_vec());
-        }
-    }
-
-    fn tell(&mut self, overlaps: u64) {
-        if overlaps > 0 {
-            let text = format!("{overlaps} voxels have several labels; the largest one counts");
-            self.grid.warn(VolumeWarning::Mask(text));
-        }
+fn unplaced(path: &Path) -> VolumeError {
+    VolumeError::Format {
+        path: path.to_owned(),
+        expected: "a position for each: without one, as without a frame of reference, nobody \
+                   knows where they lie",
+        found: "frames without positions".to_owned(),
+        advice: "compare labels that were written as NIfTI",
     }
 }
 
-/// The grid of parallel slices, which reaches as far along their normal as another grid does, and
-/// the place of each slice on it.
-fn stack(
-    planes: &[Plane],
-    [rows, columns]: [u16; 2],
-    onto: Option<&Geometry>,
-) -> Result<(Geometry, Vec<usize>), Failure> {
-    let first = planes[0];
-    let normal = first.normal();
-    let heights: Vec<f64> = planes.iter().map(|plane| dot(plane.position, normal)).collect();
-    let own = heights.windows(2).map(|pair| pair[1] - pair[0]);
-    let own = own.filter(|distance| *distance > SAME_PLACE).fold(f64::INFINITY, f64::min);
-    let (mut least, mut most) = (heights[0], heights[heights.len() - 1]);
-    let mut step = if own.is_finite() { own } else { 1.0 };
-    if let Some(other) = onto {
-        let ras = turned(normal);
-        let rows = &other.affine.0;
-        let along = |axis: usize| dot([rows[0][axis], rows[1][axis], rows[2][axis]], ras);
-        let axis = [0, 1, 2].into_iter().max_by(|a, b| along(*a).abs().total_cmp(&along(*b).abs()));
-        let axis = axis.unwrap_or(2);
-        step = along(axis).abs();
-        let mut last = [0.0; 3];
-        last[axis] = other.size[axis] as f64 - 1.0;
-        let ends = [[0.0; 3], last].map(|index| dot(other.affine.apply(index), ras));
-        least = least.min(ends[0].min(ends[1]));
-        most = most.max(ends[0].max(ends[1]));
+fn compressed(path: &Path) -> VolumeError {
+    VolumeError::Format {
+        path: path.to_owned(),
+        expected: "a mask that is not compressed",
+        found: "compressed frames".to_owned(),
+        advice: "decompress it, with `gdcmconv --raw IN OUT`",
     }
-    if step <= SAME_PLACE {
-        return Err("its slices lie across the other mask's".into());
-    }
-    let before = ((heights[0] - least) / step).round();
-    let places: Vec<usize> =
-        heights.iter().map(|h| ((h - heights[0]) / step + before).round() as usize).collect();
-    let count = ((most - heights[0]) / step + before).round() as usize + 1;
-    let off = |(height, place): (&f64, &usize)| {
-        (heights[0] + (*place as f64 - before) * step - height).abs() > 0.1 * step
+}
+
+/// What is no mask, or one that cannot be read.
+fn refused(path: &Path, error: MaskError, set: &Dataset, has_pixels: bool) -> VolumeError {
+    let (found, expected, advice) = match &error {
+        MaskError::Size { .. } => return damaged(path, &error),
+        MaskError::Class { class } => (
+            kind(set.text(tags::MODALITY).unwrap_or("unknown"), class, has_pixels),
+            "a segmentation, a label map or a structure set",
+            "name a mask; `monet segment` makes one of a series",
+        ),
+        MaskError::Number { number } => {
+            (format!("segment number {number}"), "numbers up to 255", "number its segments anew")
+        }
+        _ => (error.to_string(), "a mask as the standard has it", "have it written again"),
     };
-    if heights.iter().zip(&places).any(off) {
-        return Err(format!("its slices lie on no grid of {step:.3} mm").into());
-    }
-    let position = minus(first.position, times(normal, before * step));
-    let size = [usize::from(rows), usize::from(columns)];
-    Ok((space::grid(Plane { position, ..first }, size, times(normal, step), count), places))
+    VolumeError::Format { path: path.to_owned(), expected, found, advice }
+}
+
+/// What an object is, in words. Both texts are the file's.
+fn kind(modality: &str, class: &str, has_pixels: bool) -> String {
+    let what = match modality {
+        "SR" | "KO" => "a report",
+        _ if has_pixels => "an image",
+        _ => "a DICOM object",
+    };
+    format!("{what} of modality {modality:?} (SOP class {class:?})")
 }

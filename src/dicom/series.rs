@@ -9,7 +9,9 @@ use monet_dicom::series::{Image, Place, Scan, Shape, Slice, Stack};
 use super::{Oddity, space};
 use crate::package::SeriesTexts;
 use crate::text::plain;
-use crate::volume::{AxisMap, ByteOrder, Geometry, Grid, Orientation, VolumeError, VoxelType};
+use crate::volume::{
+    AxisMap, ByteOrder, Geometry, Grid, Orientation, SlicePlace, VolumeError, VoxelType,
+};
 
 /// A stack of a [`Scan`]: what can be a volume. Copies share the scan.
 #[derive(Debug, Clone)]
@@ -113,7 +115,16 @@ impl Series {
             (_, false) => VoxelType::U32,
             (_, true) => VoxelType::I32,
         };
-        Grid::new(&self.path, self.geometry(), voxel_type, ByteOrder::Little)
+        let grid = Grid::new(&self.path, self.geometry(), voxel_type, ByteOrder::Little)?;
+        if self.shape.is_regular { Ok(grid) } else { grid.with_places(self.places()) }
+    }
+
+    /// The places of slices whose distances differ.
+    fn places(&self) -> Vec<SlicePlace> {
+        let positions: Vec<[f64; 3]> =
+            (0..self.slices()).map(|index| self.slice(index).0.position).collect();
+        let Shape { reaches, distance, .. } = &self.shape;
+        space::places(&self.geometry(), &positions, reaches, *distance)
     }
 
     /// What is odd about it.
@@ -156,6 +167,7 @@ impl Series {
         let number = image.number.map_or("?".to_owned(), |number| number.to_string());
         let [height, width] = image.size;
         let Geometry { spacing: [x, y, z], affine, .. } = self.geometry();
+        let series = self.selector();
         let apart = &self.stack().told_apart_by;
         let apart: String = apart.iter().map(|(what, value)| format!(", {what} {value}")).collect();
         format!(
@@ -165,8 +177,30 @@ impl Series {
             plain(&image.description),
             self.slices(),
             affine.orientation(),
-            plain(&image.key.series),
+            plain(&series),
         )
+    }
+
+    /// What names it among all that was found: its Series Instance UID, and `:N` behind it where
+    /// the series has several stacks, of which it is the N-th.
+    #[must_use]
+    pub fn selector(&self) -> String {
+        let uid = &self.first().key.series;
+        self.part().map_or_else(|| uid.clone(), |part| format!("{uid}:{part}"))
+    }
+
+    /// Which of the stacks with its Series Instance UID it is, from 1; `None` where there is no
+    /// other.
+    #[must_use]
+    pub fn part(&self) -> Option<usize> {
+        let uid = |stack: usize| {
+            let member = self.scan.stacks[stack].members[0];
+            &self.scan.images[member.image].key.series
+        };
+        let own = uid(self.stack);
+        let mut siblings = (0..self.scan.stacks.len()).filter(|stack| uid(*stack) == own);
+        let nth = siblings.clone().position(|stack| stack == self.stack)?;
+        siblings.nth(1).map(|_| nth + 1)
     }
 
     /// A name for files made of it, of its modality and number: `ct-3`, and behind these what
@@ -177,14 +211,7 @@ impl Series {
         let modality = image.modality.to_ascii_lowercase();
         let letters: String = modality.chars().filter(char::is_ascii_alphanumeric).collect();
         let number = image.number.map_or(String::new(), |number| format!("-{number}"));
-        let key = |stack: usize| {
-            let member = self.scan.stacks[stack].members[0];
-            &self.scan.images[member.image].key
-        };
-        let stacks = 0..self.scan.stacks.len();
-        let siblings: Vec<usize> = stacks.filter(|stack| key(*stack) == &image.key).collect();
-        let nth = siblings.iter().position(|stack| *stack == self.stack).unwrap_or(0);
-        let part = if siblings.len() > 1 { format!("-part{}", nth + 1) } else { String::new() };
+        let part = self.part().map_or(String::new(), |part| format!("-part{part}"));
         // Series numbers are often missing, and not always different.
         let uid = monet_dicom::uid::derived(&[image.key.series.as_bytes()]);
         let mark = &uid[uid.len() - 6..];

@@ -4,9 +4,9 @@
 //! the right, to anterior and to superior (RAS).
 
 use monet_dicom::objects::masks::Plane;
-use monet_dicom::vector::directions;
+use monet_dicom::vector::{directions, minus};
 
-use crate::volume::{Affine, Geometry};
+use crate::volume::{Affine, Geometry, SlicePlace};
 
 /// A place or a direction of one space in the other.
 pub(super) fn turned([x, y, z]: [f64; 3]) -> [f64; 3] {
@@ -27,6 +27,21 @@ pub(super) fn grid(
     let affine =
         [0, 1, 2].map(|k| [row[k] * between_columns, column[k] * between_rows, step[k], origin[k]]);
     Geometry::new([columns, rows, slices], Affine(affine))
+}
+
+/// How slices of a grid along its third axis differ from it: their positions (LPS), and how far
+/// they reach, in millimetres along a normal along which the grid has a distance.
+pub(super) fn places(
+    geometry: &Geometry,
+    positions: &[[f64; 3]],
+    reaches: &[[f64; 2]],
+    distance: f64,
+) -> Vec<SlicePlace> {
+    let place = |(slice, (position, reach)): (usize, (&[f64; 3], &[f64; 2]))| SlicePlace {
+        shift: minus(turned(*position), geometry.affine.apply([0.0, 0.0, slice as f64])),
+        reach: reach.map(|mm| mm / distance),
+    };
+    positions.iter().zip(reaches).enumerate().map(place).collect()
 }
 
 /// A slice of a grid along its third axis.

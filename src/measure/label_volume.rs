@@ -5,12 +5,12 @@
 //! never what its header claims, and no temporary file is needed, whatever the order of the axes.
 
 use std::collections::TryReserveError;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use super::score::MeasureError;
-#[cfg(feature = "dicom")]
-use crate::dicom::masks::{self, Mask};
-use crate::volume::{Geometry, NiftiReader, PlaneReader, SliceSource, VolumeWarning};
+use super::unread::Unread;
+use crate::volume::{Geometry, SlicePlace, SliceSource, VolumeWarning};
 
 /// The most voxels that a label volume may have: 1024 slices of 1024 × 1024. A pair of that size
 /// takes 2 GiB where labels fit into eight bits.
@@ -25,6 +25,8 @@ const ROUNDING: f32 = 1e-3;
 #[derive(Debug, Clone)]
 pub struct LabelVolume {
     geometry: Geometry,
+    /// The place of each plane, where planes are not evenly spaced; empty elsewhere.
+    places: Vec<SlicePlace>,
     planes: Vec<Plane>,
     counts: Vec<u64>,
     warnings: Vec<VolumeWarning>,
@@ -38,12 +40,6 @@ enum Plane {
     Wide(Vec<u16>),
 }
 
-/// An open label volume whose voxels are not read yet.
-pub(super) struct Unread {
-    path: PathBuf,
-    source: SliceSource<'static>,
-}
-
 impl LabelVolume {
     /// Reads a label volume of any NIfTI type; values are rounded where they are within a
     /// thousandth of a whole number.
@@ -55,10 +51,46 @@ impl LabelVolume {
         Unread::open(path)?.read()
     }
 
+    /// Takes the labels of a volume of which no plane was read.
+    pub(super) fn take(path: PathBuf, mut source: SliceSource) -> Result<Self, MeasureError> {
+        let mut values = vec![0.0; source.slice_len()];
+        let mut labels = vec![0; values.len()];
+        let (mut planes, mut counts) = (Vec::new(), vec![0; 1 << 16]);
+        while let Some(slice) = source.next_into(&mut values)? {
+            for (label, &value) in labels.iter_mut().zip(&values) {
+                let whole = round(value);
+                *label = whole.ok_or_else(|| MeasureError::NoLabel {
+                    path: path.clone(),
+                    slice,
+                    value,
+                })?;
+                counts[usize::from(*label)] += 1;
+            }
+            match Plane::of(&labels) {
+                Ok(plane) => planes.push(plane),
+                Err(_) => {
+                    // Leaves room for the message, and for the subjects that follow.
+                    drop(planes);
+                    return Err(MeasureError::Memory { path });
+                }
+            }
+        }
+        let (grid, geometry) = (source.grid(), *source.geometry());
+        let (places, warnings) = (grid.places().to_vec(), grid.warnings().to_vec());
+        Ok(Self { geometry, places, planes, counts, warnings })
+    }
+
     /// The grid, with axes in the file's order.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// The place of each plane along the third axis, where planes are not evenly spaced; empty
+    /// elsewhere.
+    #[must_use]
+    pub fn places(&self) -> &[SlicePlace] {
+        &self.places
     }
 
     /// The label at an index of the grid.
@@ -87,6 +119,20 @@ impl LabelVolume {
     #[must_use]
     pub fn voxels(&self, label: u16) -> u64 {
         self.counts[usize::from(label)]
+    }
+
+    /// The volume of each label in millilitres.
+    pub(super) fn millilitres(&self) -> Vec<f64> {
+        let voxel_ml = self.geometry.voxel_ml();
+        if self.places.is_empty() {
+            return self.counts.iter().map(|voxels| *voxels as f64 * voxel_ml).collect();
+        }
+        let mut all = vec![0.0; self.counts.len()];
+        let Ok(()) = self.each(|[_, _, z], label| {
+            all[usize::from(label)] += self.places[z].thickness() * voxel_ml;
+            Ok::<_, Infallible>(())
+        });
+        all
     }
 
     /// What was odd about the file and was worked around.
@@ -128,109 +174,6 @@ pub(super) fn each_of<L: Copy + Into<u16>, E>(
         }
     }
     Ok(())
-}
-
-/// A file whose header was read.
-enum Opened {
-    File(NiftiReader),
-    #[cfg(feature = "dicom")]
-    Mask(Mask),
-}
-
-impl Opened {
-    fn new(path: &Path) -> Result<Self, MeasureError> {
-        #[cfg(feature = "dicom")]
-        if masks::is_mask(path) {
-            return Ok(Self::Mask(Mask::open(path)?));
-        }
-        Ok(Self::File(NiftiReader::open(path, None)?))
-    }
-
-    /// The file's own grid; a structure set has none.
-    fn geometry(&self) -> Result<Option<Geometry>, MeasureError> {
-        match self {
-            Self::File(reader) => Ok(Some(*reader.grid().geometry())),
-            #[cfg(feature = "dicom")]
-            Self::Mask(mask) => Ok(mask.geometry()?),
-        }
-    }
-
-    /// The labels; of a mask in DICOM as far as the other grid reaches.
-    #[cfg_attr(
-        not(feature = "dicom"),
-        expect(unused_variables, reason = "a file has its own grid")
-    )]
-    fn onto(self, path: &Path, other: Option<Geometry>) -> Result<Unread, MeasureError> {
-        match self {
-            Self::File(reader) => Unread::of(path, Box::new(reader)),
-            #[cfg(feature = "dicom")]
-            Self::Mask(mask) => {
-                let other = other.ok_or_else(|| MeasureError::NoGrid { path: path.into() })?;
-                Unread::of(path, Box::new(mask.read(&other)?))
-            }
-        }
-    }
-}
-
-impl Unread {
-    /// Opens a label volume and refuses what its header already rules out.
-    pub(super) fn open(path: &Path) -> Result<Self, MeasureError> {
-        let opened = Opened::new(path)?;
-        let own = opened.geometry()?;
-        opened.onto(path, own)
-    }
-
-    /// Opens a pair. A mask in DICOM is laid onto the other's grid.
-    pub(super) fn pair([a, b]: [&Path; 2]) -> Result<[Self; 2], MeasureError> {
-        let (first, second) = (Opened::new(a)?, Opened::new(b)?);
-        let [own, other] = [first.geometry()?, second.geometry()?];
-        let first = first.onto(a, other.or(own))?;
-        let second = second.onto(b, Some(*first.geometry()))?;
-        Ok([first, second])
-    }
-
-    fn of(path: &Path, reader: Box<dyn PlaneReader>) -> Result<Self, MeasureError> {
-        let (channels, size) = (reader.grid().channels(), reader.grid().size());
-        if channels > 1 {
-            return Err(MeasureError::Channels { path: path.into(), channels });
-        }
-        if size.iter().map(|&n| n as u64).fold(1, u64::saturating_mul) > MAX_LABEL_VOXELS {
-            return Err(MeasureError::TooLarge { path: path.into(), size });
-        }
-        Ok(Self { path: path.into(), source: SliceSource::stored(reader) })
-    }
-
-    /// The grid, with axes in the file's order.
-    pub(super) fn geometry(&self) -> &Geometry {
-        self.source.geometry()
-    }
-
-    /// Reads the voxels.
-    pub(super) fn read(mut self) -> Result<LabelVolume, MeasureError> {
-        let mut values = vec![0.0; self.source.slice_len()];
-        let mut labels = vec![0; values.len()];
-        let (mut planes, mut counts) = (Vec::new(), vec![0; 1 << 16]);
-        while let Some(slice) = self.source.next_into(&mut values)? {
-            for (label, &value) in labels.iter_mut().zip(&values) {
-                *label = round(value).ok_or_else(|| MeasureError::NoLabel {
-                    path: self.path.clone(),
-                    slice,
-                    value,
-                })?;
-                counts[usize::from(*label)] += 1;
-            }
-            match Plane::of(&labels) {
-                Ok(plane) => planes.push(plane),
-                Err(_) => {
-                    // Leaves room for the message, and for the subjects that follow.
-                    drop(planes);
-                    return Err(MeasureError::Memory { path: self.path });
-                }
-            }
-        }
-        let warnings = self.source.grid().warnings().to_vec();
-        Ok(LabelVolume { geometry: *self.source.geometry(), planes, counts, warnings })
-    }
 }
 
 /// The label that a stored value is.

@@ -7,6 +7,7 @@
 
 mod canvas;
 mod grid;
+mod heading;
 mod intensities;
 mod label_volume;
 mod labels;
@@ -17,8 +18,10 @@ mod preview;
 mod score;
 mod surface;
 mod timing;
+mod unread;
 
 pub use canvas::Picture;
+pub use heading::Title;
 pub use intensities::{Intensities, IntensityReport};
 pub use label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 pub use labels::{LabelReport, LabelStats};

@@ -7,7 +7,7 @@
 
 use std::collections::TryReserveError;
 
-use crate::volume::Affine;
+use crate::volume::{Affine, SlicePlace};
 
 /// Voxels that are looked through without a further box.
 const LEAF: usize = 32;
@@ -18,13 +18,19 @@ pub(super) type Index = [u32; 3];
 /// Steps of the grid in perpendicular millimetres: the upper triangle of the affine's QR
 /// decomposition. It turns the grid in space, which changes no distance, so that perpendicular axes
 /// have their spacing on the diagonal and nothing beside it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Frame([[f64; 3]; 3]);
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    triangle: [[f64; 3]; 3],
+    /// The turn's axes.
+    directions: [[f64; 3]; 3],
+    /// From where the triangle has each slice along the third axis to where it is; empty where
+    /// slices are evenly spaced.
+    shifts: Vec<[f64; 3]>,
+}
 
 impl Frame {
     /// Of the steps of this affine.
     pub(super) fn new(affine: &Affine) -> Self {
-        let dot = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| a[i] * b[i]).sum::<f64>();
         let (mut triangle, mut directions) = ([[0.0; 3]; 3], [[0.0; 3]; 3]);
         for axis in 0..3 {
             let mut step = affine.0.map(|row| row[axis]);
@@ -37,19 +43,41 @@ impl Frame {
             triangle[axis][axis] = length;
             directions[axis] = step.map(|v| v / length);
         }
-        Self(triangle)
+        Self { triangle, directions, shifts: Vec::new() }
+    }
+
+    /// For slices in these places, which are none where slices are evenly spaced.
+    pub(super) fn with_places(self, places: &[SlicePlace]) -> Self {
+        let turned = |place: &SlicePlace| self.directions.map(|axis| dot(axis, place.shift));
+        Self { shifts: places.iter().map(turned).collect(), ..self }
     }
 
     fn place(&self, [i, j, k]: [f64; 3]) -> [f64; 3] {
-        let [x, y, z] = self.0;
+        let [x, y, z] = self.triangle;
         [x[0] * i + x[1] * j + x[2] * k, y[1] * j + y[2] * k, z[2] * k]
+    }
+
+    /// Where a voxel is.
+    fn voxel(&self, at: Index) -> [f64; 3] {
+        let placed = self.place(at.map(f64::from));
+        let Some(shift) = self.shifts.get(at[2] as usize) else { return placed };
+        [0, 1, 2].map(|axis| placed[axis] + shift[axis])
     }
 
     /// Squared distance in mm² between two voxels.
     fn squared(&self, a: Index, b: Index) -> f64 {
-        let steps = [0, 1, 2].map(|axis| f64::from(a[axis]) - f64::from(b[axis]));
-        self.place(steps).into_iter().map(|mm| mm * mm).sum()
+        let apart = if self.shifts.is_empty() {
+            self.place([0, 1, 2].map(|axis| f64::from(a[axis]) - f64::from(b[axis])))
+        } else {
+            let [a, b] = [a, b].map(|at| self.voxel(at));
+            [0, 1, 2].map(|axis| a[axis] - b[axis])
+        };
+        apart.into_iter().map(|mm| mm * mm).sum()
     }
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    (0..3).map(|i| a[i] * b[i]).sum()
 }
 
 /// Voxels arranged for the search.
@@ -91,7 +119,7 @@ impl<'a> Nearest<'a> {
         let (mut first, mut last) = ([u32::MAX; 3], [0; 3]);
         let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
         for voxel in &self.voxels[from..to] {
-            let placed = self.frame.place(voxel.map(f64::from));
+            let placed = self.frame.voxel(*voxel);
             for axis in 0..3 {
                 (first[axis], last[axis]) =
                     (first[axis].min(voxel[axis]), last[axis].max(voxel[axis]));
@@ -103,7 +131,7 @@ impl<'a> Nearest<'a> {
         self.nodes.push(Node { low, high, from: from as u32, to: to as u32, second: 0 });
         if to - from > LEAF {
             let extent =
-                |axis: usize| f64::from(last[axis] - first[axis]) * self.frame.0[axis][axis];
+                |axis: usize| f64::from(last[axis] - first[axis]) * self.frame.triangle[axis][axis];
             let widest =
                 (1..3).fold(0, |best, axis| if extent(axis) > extent(best) { axis } else { best });
             let half = (to - from) / 2;
@@ -121,7 +149,7 @@ impl<'a> Nearest<'a> {
     /// Where there are no voxels.
     pub(super) fn squared(&self, voxel: Index, near: &mut usize) -> f64 {
         let best = self.frame.squared(voxel, self.voxels[*near]);
-        let placed = self.frame.place(voxel.map(f64::from));
+        let placed = self.frame.voxel(voxel);
         let mut search = Search { tree: self, voxel, placed, best, near };
         search.enter(0);
         search.best
@@ -182,11 +210,19 @@ mod tests {
             rows in prop::array::uniform3(prop::array::uniform3(-2.0f64..2.0)),
             voxels in prop::collection::vec(prop::array::uniform3(0u32..30), 1..300),
             queries in prop::collection::vec(prop::array::uniform3(0u32..40), 1..20),
+            shifts in prop::collection::vec(prop::array::uniform3(-9.0f64..9.0), 40),
+            uneven in any::<bool>(),
         ) {
             let affine = Affine([0, 1, 2].map(|r| [rows[r][0], rows[r][1], rows[r][2], 7.0]));
             prop_assume!(affine.is_invertible());
-            let world = |v: Index| affine.apply(v.map(f64::from));
-            let frame = Frame::new(&affine);
+            let shifts = if uneven { shifts } else { Vec::new() };
+            let place = |shift: &[f64; 3]| SlicePlace { shift: *shift, ..SlicePlace::EVEN };
+            let places: Vec<SlicePlace> = shifts.iter().map(place).collect();
+            let world = |v: Index| {
+                let place = places.get(v[2] as usize).unwrap_or(&SlicePlace::EVEN);
+                place.shifted(affine.apply(v.map(f64::from)))
+            };
+            let frame = Frame::new(&affine).with_places(&places);
             let tree = Nearest::new(&frame, voxels.clone()).unwrap();
             let mut near = 0;
             for query in queries {
@@ -204,6 +240,9 @@ mod tests {
     #[test]
     fn perpendicular_axes_have_their_spacing_alone() {
         let affine = Affine([[0.0, -0.7, 0.0, 3.0], [1.1, 0.0, 0.0, 2.0], [0.0, 0.0, 2.5, 1.0]]);
-        assert_eq!(Frame::new(&affine).0, [[1.1, 0.0, 0.0], [0.0, 0.7, 0.0], [0.0, 0.0, 2.5]]);
+        assert_eq!(
+            Frame::new(&affine).triangle,
+            [[1.1, 0.0, 0.0], [0.0, 0.7, 0.0], [0.0, 0.0, 2.5]]
+        );
     }
 }

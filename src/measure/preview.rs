@@ -7,6 +7,7 @@
 //! the top, where they have such an axis.
 
 use super::canvas::{Canvas, GLYPH, Picture, Rgb};
+use super::heading::{Title, caption};
 use super::labels::LabelReport;
 use crate::package::Label;
 use crate::volume::Geometry;
@@ -179,7 +180,7 @@ impl Preview {
 
     /// Draws the picture, with a title and a legend.
     #[must_use]
-    pub fn draw(mut self, title: &str, reports: &[LabelReport]) -> Picture {
+    pub fn draw(mut self, title: &Title, reports: &[LabelReport]) -> Picture {
         let kept = if self.labelled.kept.is_empty() {
             &mut self.others.kept
         } else {
@@ -193,24 +194,27 @@ impl Preview {
         let [tile_width, tile_height] = view.size;
         let width = (columns * (tile_width + MARGIN) + MARGIN).max(480);
         let legend = self.labels.len().max(1) * LINE;
-        let height = 2 * LINE + MARGIN + rows * (tile_height + MARGIN) + legend + MARGIN;
+        let lines = title.lines((width - 2 * MARGIN) / (2 * GLYPH));
+        let heading = (lines.len() + 1) * LINE + MARGIN;
+        let height = heading + rows * (tile_height + MARGIN) + legend + MARGIN;
         let mut canvas = Canvas::new(width, height, BACKGROUND);
-        self.heading(&mut canvas, title, view.letters);
+        self.heading(&mut canvas, &lines, view.letters);
         for (n, tile) in tiles.iter().enumerate() {
             let x = MARGIN + n % columns * (tile_width + MARGIN);
-            let y = 2 * LINE + MARGIN + n / columns * (tile_height + MARGIN);
+            let y = heading + n / columns * (tile_height + MARGIN);
             view.draw(&mut canvas, [x, y], tile, &self.labels);
         }
         self.legend(&mut canvas, height - legend - MARGIN / 2, reports);
         canvas.picture()
     }
 
-    fn heading(&self, canvas: &mut Canvas, title: &str, [left, right, ..]: [char; 4]) {
+    fn heading(&self, canvas: &mut Canvas, lines: &[String], [left, right, ..]: [char; 4]) {
         let room = canvas.width - 2 * MARGIN;
-        let title: String = title.chars().take(room / (2 * GLYPH)).collect();
-        canvas.text([MARGIN, MARGIN], 2, &title, BRIGHT);
+        for (n, line) in lines.iter().enumerate() {
+            canvas.text([MARGIN, MARGIN + n * LINE], 2, line, BRIGHT);
+        }
         let caption = caption(&self.geometry, [left, right] == ['R', 'L'], room / GLYPH);
-        canvas.text([MARGIN, MARGIN + LINE - 4], 1, &caption, DIM);
+        canvas.text([MARGIN, MARGIN + lines.len() * LINE - 4], 1, &caption, DIM);
     }
 
     fn legend(&self, canvas: &mut Canvas, top: usize, reports: &[LabelReport]) {
@@ -219,24 +223,12 @@ impl Preview {
             canvas.rectangle([MARGIN, y], [16, 16], label.colour.0);
             let found = reports.iter().find(|r| r.value == label.value && r.voxels > 0);
             let found = found.map_or("not found".to_owned(), |r| format!("{:.2} ml", r.ml));
-            canvas.text([MARGIN + 26, y], 2, &format!("{} {found}", label.name), BRIGHT);
+            let room = (canvas.width - 2 * MARGIN - 26) / (2 * GLYPH);
+            let name: String =
+                label.name.chars().take(room.saturating_sub(found.len() + 1)).collect();
+            canvas.text([MARGIN + 26, y], 2, &format!("{name} {found}"), BRIGHT);
         }
     }
-}
-
-/// What a line of so many letters can say of the volume. The convention is the last to be left out:
-/// without it sides could be mistaken.
-fn caption(geometry: &Geometry, radiological: bool, room: usize) -> String {
-    let [w, h, n] = geometry.size;
-    let [x, y, z] = geometry.spacing;
-    let convention = if radiological { ", patient's right on the left" } else { "" };
-    let size = format!("{w} x {h} x {n} voxels");
-    let texts = [
-        format!("{size}, {x:.2} x {y:.2} x {z:.2} mm{convention}"),
-        format!("{size}{convention}"),
-        convention.trim_start_matches(", ").to_owned(),
-    ];
-    texts.into_iter().find(|text| text.len() <= room).unwrap_or_default()
 }
 
 /// As many columns as make the picture about one and a half times as wide as high.
@@ -383,19 +375,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_narrow_picture_still_tells_the_sides() {
-        let geometry = geometry([512, 512, 300]);
-        let convention = "patient's right on the left";
-        for room in [30, 50, 57, 80, 200] {
-            let told = caption(&geometry, true, room);
-            assert!(told.ends_with(convention) && told.len() <= room, "{room}: {told}");
-        }
-        assert!(caption(&geometry, true, 80).contains("1.00 mm"));
-        assert_eq!(caption(&geometry, false, 30), "512 x 512 x 300 voxels");
-        assert_eq!(caption(&geometry, true, 10), "");
-    }
-
     /// Pixels of the picture, and its width.
     fn decode(png: &[u8]) -> (Vec<u8>, usize) {
         let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
@@ -413,7 +392,7 @@ mod tests {
         // High x is the patient's right in RAS, high y anterior.
         (24..30).for_each(|y| (24..30).for_each(|x| marked[y * 32 + x] = 1));
         preview.add(0, &[127; 32 * 32], &marked);
-        let (pixels, width) = decode(&preview.draw("title", &[]).png());
+        let (pixels, width) = decode(&preview.draw(&"title".into(), &[]).png());
         let at = |i: usize| [i % width, i / width];
         let red: Vec<[usize; 2]> = pixels
             .chunks_exact(3)
@@ -448,7 +427,7 @@ mod tests {
             assert!(
                 !decode(
                     &preview
-                        .draw("ä name that is far too long for the picture to hold, really", &[])
+                        .draw(&"ä name that is far too long for the picture to hold".into(), &[])
                         .png()
                 )
                 .0

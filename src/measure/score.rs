@@ -9,10 +9,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::grid;
-use super::label_volume::{LabelVolume, MAX_LABEL_VOXELS, Unread};
+use super::label_volume::{LabelVolume, MAX_LABEL_VOXELS};
 use super::nearest::Frame;
 use super::overlap::dice_of;
 use super::surface::{self, Hausdorff};
+use super::unread::Unread;
 use crate::text::shown;
 use crate::volume::{AxisMap, VolumeError};
 
@@ -202,10 +203,10 @@ pub fn compare(
     let both = pair.both();
     let distances =
         pair.distances(&labels).map_err(|_| MeasureError::Memory { path: pred_path.into() })?;
+    let millilitres = [&pair.pred, &pair.truth].map(LabelVolume::millilitres);
     let score = |(label, distance): (u16, Option<Hausdorff>)| {
-        let voxel_ml = pair.truth.geometry().voxel_ml();
         let voxels = pair.voxels(label);
-        let [pred_ml, truth_ml] = voxels.map(|n| n as f64 * voxel_ml);
+        let [pred_ml, truth_ml] = [0, 1].map(|which| millilitres[which][usize::from(label)]);
         let difference_ml = pred_ml - truth_ml;
         LabelScore {
             label,
@@ -255,7 +256,8 @@ impl Pair {
 
     /// Hausdorff distances of each label.
     fn distances(&self, labels: &[u16]) -> Result<Vec<Option<Hausdorff>>, TryReserveError> {
-        let frame = Frame::new(&self.truth.geometry().affine);
+        let truth = &self.truth;
+        let frame = Frame::new(&truth.geometry().affine).with_places(truth.places());
         let mut distances = Vec::with_capacity(labels.len());
         while distances.len() < labels.len() {
             let left = &labels[distances.len()..];

@@ -126,6 +126,12 @@ pub enum Beyond {
         /// Of the package.
         expected: String,
     },
+    /// A series of a kind that no package is made for.
+    #[error("{found}")]
+    Kind {
+        /// Which kind.
+        found: String,
+    },
     /// See [`Accepts::extent`].
     #[error("{found:.1} mm {axis}, expected {} to {} mm", limits[0], limits[1])]
     Extent {

@@ -9,7 +9,7 @@ use crate::package::{Beyond, IntensityWarning, Manifest};
 use crate::volume::{Geometry, SliceSource};
 
 /// Holds a volume against the package's `[accepts]`. Returns the limits that the volume does not
-/// keep, which are none unless `accept_any`.
+/// keep, those that are known already first; they are none unless `accept_any`.
 ///
 /// # Errors
 /// [`PipelineError::NotAccepted`] where there are some.
@@ -17,10 +17,10 @@ pub(super) fn accept(
     name: &Path,
     accept_any: bool,
     manifest: &Manifest,
+    mut beyond: Vec<Beyond>,
     volume: &Geometry,
 ) -> Result<Vec<Beyond>, PipelineError> {
-    let beyond =
-        manifest.accepts.as_ref().map(|accepts| accepts.beyond(volume)).unwrap_or_default();
+    beyond.extend(manifest.accepts.iter().flat_map(|accepts| accepts.beyond(volume)));
     if beyond.is_empty() || accept_any {
         return Ok(beyond);
     }
@@ -49,6 +49,7 @@ pub(super) fn advice(beyond: &[Beyond]) -> String {
                 "segment a part of it (--region, --region-mm), "
             }
             Beyond::Spacing { .. } => "resample it, ",
+            Beyond::Series { .. } | Beyond::Kind { .. } => "",
             _ => "give more of the body, ",
         };
         if !all.contains(&advice) {

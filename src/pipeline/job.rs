@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use super::{Origin, PipelineError, Report};
 use crate::atomic::{self, Staged};
 use crate::measure::{Clock, Picture};
-use crate::package::{Manifest, table};
+use crate::package::{Beyond, Manifest, table};
 use crate::paths::Paths;
 use crate::volume::{LabelWriter, NiftiLabels, NiftiReader, OutputError, PlaneReader, Region};
 
@@ -65,6 +65,8 @@ pub struct Job<'a> {
     pub origin: Option<Origin>,
     /// The picture's title, where it is not to be the volume's name.
     pub title: Option<String>,
+    /// What the picture says whole below its title, however narrow it is: 28 letters at most.
+    pub notice: Option<&'static str>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
     /// The part of the volume that is segmented, as if there were nothing else; outside it there
@@ -73,6 +75,8 @@ pub struct Job<'a> {
     pub region: Option<Region>,
     /// Whether a volume is segmented that the package does not accept.
     pub accept_any: bool,
+    /// Limits of the package that the volume is known not to keep, beside those on its grid.
+    pub beyond: Vec<Beyond>,
     /// Folder for slices that have to wait on disk; the system's temporary folder when `None`.
     pub spool_dir: Option<PathBuf>,
     /// Runs since the job was made, for the report.
@@ -150,9 +154,11 @@ impl<'a> Job<'a> {
             extras: Vec::new(),
             origin: None,
             title: None,
+            notice: None,
             overwrite: false,
             region: None,
             accept_any: false,
+            beyond: Vec::new(),
             spool_dir: None,
             clock: Clock::start(),
         }

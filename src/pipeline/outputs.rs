@@ -10,7 +10,7 @@ use super::job::{Complete, Document, Extra};
 use super::stream::Labelled;
 use super::{PipelineError, Report};
 use crate::atomic::Staged;
-use crate::measure::{self, LabelReport, LabelStats, Picture, Preview, Subsampling};
+use crate::measure::{self, LabelReport, LabelStats, Picture, Preview, Subsampling, Title};
 use crate::package::Manifest;
 use crate::text::shown;
 use crate::volume::{self, LabelSink, LabelWriter, OutputError, SliceSource, VoxelBox};
@@ -25,6 +25,8 @@ pub(super) struct Places<'a> {
     pub(super) extras: Vec<Extra<'a>>,
     /// The picture's title, where it is not to be the volume's name.
     pub(super) title: Option<String>,
+    /// As [`Job::notice`](super::Job::notice).
+    pub(super) notice: Option<&'static str>,
     /// Whether existing files are replaced.
     pub(super) overwrite: bool,
 }
@@ -38,8 +40,7 @@ pub(super) struct Outputs<'a> {
     stats: Option<Document<'a>>,
     extras: Vec<Extra<'a>>,
     overwrite: bool,
-    /// The picture's title.
-    title: String,
+    title: Title,
     /// The picture, once it is drawn.
     picture: Option<Picture>,
 }
@@ -77,7 +78,7 @@ impl<'a> Outputs<'a> {
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> Result<Self, OutputError> {
-        let Places { labels, preview, stats, measure, extras, title, overwrite } = places;
+        let Places { labels, preview, stats, measure, extras, title, notice, overwrite } = places;
         let (geometry, part) = (source.geometry(), source.part());
         let wants_picture = preview.is_some() || extras.iter().any(|extra| extra.picture);
         let wants_intensities = measure || extras.iter().any(|extra| extra.intensities);
@@ -85,7 +86,7 @@ impl<'a> Outputs<'a> {
         let subsampling = picture.as_ref().map(Preview::subsampling);
         let settled = Settled {
             sink: LabelSink::new(labels, source, folder)?,
-            stats: LabelStats::new(geometry, &manifest.labels),
+            stats: LabelStats::new(geometry, &manifest.labels).with_uneven(source.uneven()),
             preview: picture,
             kept: wants_intensities.then(|| KeptLabels::new(folder)).transpose()?,
             part,
@@ -95,6 +96,7 @@ impl<'a> Outputs<'a> {
         let name = title.unwrap_or_else(name);
         let whole = part == VoxelBox::whole(source.whole().size);
         let title = if whole { name } else { format!("{name}, a part of it") };
+        let title = Title { text: title, notice: notice.unwrap_or_default() };
         Ok(Self { settled, deferred, preview, stats, extras, overwrite, title, picture: None })
     }
 

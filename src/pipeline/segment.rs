@@ -40,8 +40,8 @@ pub fn segment(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
-    let Job { volume, labels, preview, stats, extras, origin, title, .. } = job;
-    let Job { measure, overwrite, region, accept_any, spool_dir, clock, .. } = job;
+    let Job { volume, labels, preview, stats, extras, origin, title, notice, .. } = job;
+    let Job { measure, overwrite, region, accept_any, beyond, spool_dir, clock, .. } = job;
     let manifest = model.package.manifest.clone();
     let options = SourceOptions {
         orientation: manifest.orientation,
@@ -50,10 +50,11 @@ pub fn segment(
         interrupted: Some(interrupted.clone()),
     };
     let geometry = options.geometry(volume.grid())?;
-    let beyond = doubtful::accept(volume.grid().name(), accept_any, &manifest, &geometry)?;
+    let name = volume.grid().name();
+    let beyond = doubtful::accept(name, accept_any, &manifest, beyond, &geometry)?;
     let mut source = SliceSource::new(volume, &options)?;
     let fit = fit(&manifest, &source)?;
-    let places = Places { labels, preview, stats, measure, extras, title, overwrite };
+    let places = Places { labels, preview, stats, measure, extras, title, notice, overwrite };
     let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
     let (intensity, warnings) = intensity(&manifest, &mut source, interrupted)?;
     let doubts = Doubts { beyond, intensity: warnings };

@@ -73,6 +73,14 @@ pub enum VolumeError {
         /// What was found.
         found: String,
     },
+    /// A file that has no slices of its own is damaged.
+    #[error("{}: {found}: the file is truncated or damaged, copy it again", shown(path))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
     /// The file is not any more what it was when it was opened.
     #[error(
         "{}: {found} while it was read: nothing was made of it, run again once it is complete",

@@ -100,6 +100,26 @@ impl Affine {
         self.0.map(|row| row[0] * i + row[1] * j + row[2] * k + row[3])
     }
 
+    /// The voxel index (with fractions) at a place: Cramer's rule, as every affine of a volume is
+    /// invertible.
+    #[must_use]
+    pub fn index(&self, place: [f64; 3]) -> [f64; 3] {
+        let m = self.0;
+        let right = [0, 1, 2].map(|row| place[row] - m[row][3]);
+        let det = |columns: [[f64; 3]; 3]| {
+            let [a, b, c] = columns;
+            a[0] * (b[1] * c[2] - b[2] * c[1]) - b[0] * (a[1] * c[2] - a[2] * c[1])
+                + c[0] * (a[1] * b[2] - a[2] * b[1])
+        };
+        let columns = [0, 1, 2].map(|column| [0, 1, 2].map(|row| m[row][column]));
+        let whole = det(columns);
+        [0, 1, 2].map(|axis| {
+            let mut replaced = columns;
+            replaced[axis] = right;
+            det(replaced) / whole
+        })
+    }
+
     /// Length of one step along each array axis, in millimetres.
     #[must_use]
     pub fn spacing(&self) -> [f64; 3] {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{VolumeError, VolumeWarning};
 use super::geometry::Geometry;
 use super::nifti::Fields;
+use super::uneven::SlicePlace;
 
 /// Largest width or height of a slice. CT and MR stay below 2048.
 pub const MAX_SIDE: usize = 8192;
@@ -91,6 +92,8 @@ pub struct Grid {
     /// The numbers by which a NIfTI file places the grid: a label volume in that format copies
     /// them, so that nothing is rounded on the way.
     stored: Option<Box<Fields>>,
+    /// The place of each plane, where planes are not evenly spaced; empty elsewhere.
+    places: Vec<SlicePlace>,
 }
 
 impl Grid {
@@ -127,7 +130,8 @@ impl Grid {
         byte_order: ByteOrder,
     ) -> Self {
         let warnings = Vec::new();
-        Self { name, geometry, channels, voxel_type, byte_order, warnings, stored: None }
+        let (stored, places) = (None, Vec::new());
+        Self { name, geometry, channels, voxel_type, byte_order, warnings, stored, places }
     }
 
     /// The same grid with so many channels.
@@ -140,6 +144,19 @@ impl Grid {
             return Err(self.refused("channels", channels.to_string(), expected));
         }
         Ok(Self { channels, ..self })
+    }
+
+    /// The same grid, whose planes are not evenly spaced: the place of each along the third axis.
+    ///
+    /// # Errors
+    /// [`VolumeError::Grid`] where there is not one for each plane.
+    pub fn with_places(self, places: Vec<SlicePlace>) -> Result<Self, VolumeError> {
+        let slices = self.size()[2];
+        if places.len() != slices {
+            let found = places.len().to_string();
+            return Err(self.refused("places of slices", found, slices.to_string()));
+        }
+        Ok(Self { places, ..self })
     }
 
     /// The same grid, placed by a NIfTI header: these numbers, these oddities.
@@ -163,6 +180,13 @@ impl Grid {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// The place of each plane along the third axis, where planes are not evenly spaced; empty
+    /// elsewhere.
+    #[must_use]
+    pub fn places(&self) -> &[SlicePlace] {
+        &self.places
     }
 
     /// Channels of a voxel.

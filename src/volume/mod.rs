@@ -22,6 +22,7 @@ mod scalings;
 mod sink;
 mod source;
 mod spool;
+mod uneven;
 mod voxels;
 
 pub use buffer::{BufferReader, LabelBuffer};
@@ -37,3 +38,4 @@ pub use planes::{LabelWriter, PlaneReader};
 pub use region::{Region, RegionError, VoxelBox};
 pub use sink::{LabelSink, publish};
 pub use source::{SliceSource, SourceOptions};
+pub use uneven::{SlicePlace, Uneven};

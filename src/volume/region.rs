@@ -6,7 +6,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::geometry::{Affine, AxisMap, Geometry};
+use super::geometry::{AxisMap, Geometry};
 
 /// How far, in voxels, a box's face may miss a voxel's centre and still include that voxel:
 /// coordinates that people type are rounded.
@@ -115,7 +115,7 @@ fn millimetres(ends: &[[Option<f64>; 2]; 3], grid: &Geometry) -> Result<VoxelBox
     if !region.iter().all(|[low, high]| low <= high) {
         return Err(none);
     }
-    let indices = hull(|corner| invert(&grid.affine, corner), region);
+    let indices = hull(|corner| grid.affine.index(corner), region);
     let (mut first, mut size) = ([0; 3], [0; 3]);
     for axis in 0..3 {
         let [low, high] = indices[axis];
@@ -138,24 +138,6 @@ fn hull(map: impl Fn([f64; 3]) -> [f64; 3], of: [[f64; 2]; 3]) -> [[f64; 2]; 3] 
         }
     }
     hull
-}
-
-/// The voxel index at a place: Cramer's rule, as every affine of a volume is invertible.
-fn invert(affine: &Affine, place: [f64; 3]) -> [f64; 3] {
-    let m = affine.0;
-    let right = [0, 1, 2].map(|row| place[row] - m[row][3]);
-    let det = |columns: [[f64; 3]; 3]| {
-        let [a, b, c] = columns;
-        a[0] * (b[1] * c[2] - b[2] * c[1]) - b[0] * (a[1] * c[2] - a[2] * c[1])
-            + c[0] * (a[1] * b[2] - a[2] * b[1])
-    };
-    let columns = [0, 1, 2].map(|column| [0, 1, 2].map(|row| m[row][column]));
-    let whole = det(columns);
-    [0, 1, 2].map(|axis| {
-        let mut replaced = columns;
-        replaced[axis] = right;
-        det(replaced) / whole
-    })
 }
 
 impl VoxelBox {
@@ -195,6 +177,7 @@ impl VoxelBox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::Affine;
     use crate::volume::Orientation;
 
     /// A grid of 10 × 20 × 30 voxels of 2 × 1 × 3 mm that runs to the left, its first voxel at (8,

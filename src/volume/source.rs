@@ -18,6 +18,7 @@ use super::planes::PlaneReader;
 use super::region::{Region, VoxelBox};
 use super::scalings::Scalings;
 use super::spool::{Layout, Spool};
+use super::uneven::Uneven;
 use super::voxels::{Decoder, Placement, Range};
 
 /// How a volume is to be read.
@@ -191,6 +192,13 @@ impl<'a> SliceSource<'a> {
     #[must_use]
     pub fn part(&self) -> VoxelBox {
         self.part
+    }
+
+    /// The places of slices that are not evenly spaced, along their axis of what is read.
+    #[must_use]
+    pub fn uneven(&self) -> Option<Uneven> {
+        let places = self.grid().places();
+        (!places.is_empty()).then(|| Uneven::of(places, self.map, self.part))
     }
 
     /// Channels of each slice.

@@ -108,7 +108,8 @@ impl<'a> Study<'a> {
 
     /// The series that a rule is for; the others are named with the reason.
     fn fitting(&mut self, rule: &Rule, package: &Package, name: &str) -> Vec<Series> {
-        let choice = Choice { uid: None, allow_gaps: rule.allow_gaps, accept_any: rule.accept_any };
+        let Rule { allow_gaps, accept_any, .. } = *rule;
+        let choice = Choice { allow_gaps, accept_any, ..Choice::default() };
         let mut fitting = Vec::new();
         if self.all.is_empty() {
             let reason = match self.scan.passed_over.first() {

@@ -7,12 +7,14 @@
 //! 3. [`Stack::shape`] tells how regular a stack is: its step, gaps, tilt.
 
 mod image;
+mod reach;
 mod scan;
 mod stack;
 #[cfg(test)]
 mod tests;
 
 pub use image::{Common, DISCRIMINATORS, Image, MAX_FRAMES, Samples, SeriesKey, Slice};
+pub use reach::reaches;
 pub use scan::{MAX_FILES, Place, Scan, ScanError, is_dicom};
 pub use stack::{Member, Shape, Stack, stacks};
 

@@ -1,6 +1,7 @@
 //! Slices that make one volume.
 
 use super::image::{DISCRIMINATORS, Image, Slice};
+use super::reach::reaches;
 use crate::vector::{cross, directions, dot, length, minus, times};
 
 /// Orientations that differ by less belong to one stack.
@@ -54,6 +55,8 @@ pub struct Shape {
     /// Where distances are whole multiples of the least one: how far along the normal from the
     /// first slice each missing slice would lie, in millimetres.
     pub missing: Vec<f64>,
+    /// How far each slice reaches along the normal, where distances differ: see [`reaches`].
+    pub reaches: Vec<[f64; 2]>,
     /// Degrees by which the step leaves the normal, if they are more than rounding.
     pub tilt: Option<f64>,
     /// Whether the positions lie on one line.
@@ -236,6 +239,7 @@ impl Stack {
                 distances: [distance; 2],
                 is_regular: true,
                 missing: Vec::new(),
+                reaches: Vec::new(),
                 tilt: None,
                 is_straight: true,
             };
@@ -248,6 +252,8 @@ impl Stack {
         let mean = (along[along.len() - 1] - along[0]) / between.len() as f64;
         let is_regular = alike(least, mean) && alike(most, mean);
         let missing = if is_regular { Vec::new() } else { missing(&along, median(&between)) };
+        let usual = (!missing.is_empty()).then(|| median(&between));
+        let reaches = if is_regular { Vec::new() } else { reaches(&along, usual) };
         // The direction of the whole stack, scaled to the usual distance.
         let distance = if is_regular { mean } else { median(&between) };
         let whole = minus(last.position, first.position);
@@ -263,6 +269,7 @@ impl Stack {
             distances: [least, most],
             is_regular,
             missing,
+            reaches,
             tilt: (degrees > TILT_DEGREES).then_some(degrees),
             is_straight: slices.iter().all(|slice| off(slice) <= OFF_LINE),
         }

@@ -34,6 +34,10 @@ pub struct Frames {
     /// The slices along the normal of the first frame; where frames have no position, by their
     /// place in a stack, or in the order of the file.
     pub slices: Vec<SliceFrames>,
+    /// The distance between slices, as the first frame has it.
+    pub distance: Option<f64>,
+    /// The thickness of a slice, as the first frame has it.
+    pub thickness: Option<f64>,
     /// Frame of Reference UID.
     pub frame_of_reference: Option<String>,
     samples: Samples,
@@ -92,10 +96,21 @@ impl Frames {
         let samples = Samples::of(set)?;
         let by_segment = !matches!(samples, Samples::Numbers { .. });
         let slices = sorted(described(set, by_segment)?)?;
+        let [distance, thickness] =
+            [tags::SLICE_SPACING, tags::SLICE_THICKNESS].map(|tag| measure(set, tag));
         let uid = set.text(tags::FRAME_OF_REFERENCE).map(str::to_owned);
         let segments = samples.segments(set)?;
         let aligned = compressed;
-        Ok(Self { size, segments, slices, frame_of_reference: uid, samples, aligned })
+        Ok(Self {
+            size,
+            segments,
+            slices,
+            distance,
+            thickness,
+            frame_of_reference: uid,
+            samples,
+            aligned,
+        })
     }
 
     /// Pixels of a frame.
@@ -257,6 +272,14 @@ fn described(set: &Dataset, by_segment: bool) -> Result<Vec<Described>, MaskErro
         Ok(Described { index, segment, plane: plane(&group), source, in_stack })
     };
     (0..).zip(items).map(describe).collect()
+}
+
+/// A positive number of the pixel measures that all frames have, or the first of them.
+fn measure(set: &Dataset, tag: Tag) -> Option<f64> {
+    let groups = [set.item(tags::SHARED), set.item(tags::PER_FRAME)];
+    let measures = groups.into_iter().flatten().find_map(|g| g.item(tags::PIXEL_MEASURES))?;
+    let [number] = measures.array(tag)?;
+    Some(number).filter(|number| *number > 0.0)
 }
 
 fn plane<'a>(group: &impl Fn(Tag) -> &'a Dataset) -> Option<Plane> {

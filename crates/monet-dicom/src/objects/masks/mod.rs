@@ -34,6 +34,7 @@ pub fn keep() -> Keep<'static> {
         tags::CHARACTER_SET,
         tags::SOP_CLASS,
         tags::SOP_INSTANCE,
+        tags::MODALITY,
         tags::STUDY_UID,
         tags::SERIES_UID,
         tags::FRAME_OF_REFERENCE,
@@ -73,6 +74,8 @@ pub fn keep() -> Keep<'static> {
         tags::IMAGE_ORIENTATION,
         tags::PIXEL_MEASURES,
         tags::PIXEL_SPACING,
+        tags::SLICE_SPACING,
+        tags::SLICE_THICKNESS,
         tags::SEGMENT_IDENTIFICATION,
         tags::REFERENCED_SEGMENT,
         tags::SEGMENT_NUMBER,
@@ -158,8 +161,19 @@ impl Plane {
         cross(row, column)
     }
 
+    /// The place in the patient of a column and a row of the plane.
+    #[must_use]
+    pub fn place(&self, [column, row]: [f64; 2]) -> [f64; 3] {
+        let [along, down] = directions(self.orientation);
+        let [between_rows, between_columns] = self.spacing;
+        [0, 1, 2].map(|k| {
+            self.position[k] + along[k] * between_columns * column + down[k] * between_rows * row
+        })
+    }
+
     /// A place in the patient as column and row of the plane.
-    fn pixel(&self, place: [f64; 3]) -> [f64; 2] {
+    #[must_use]
+    pub fn pixel(&self, place: [f64; 3]) -> [f64; 2] {
         let offset = minus(place, self.position);
         let [row, column] = directions(self.orientation);
         let [between_rows, between_columns] = self.spacing;
