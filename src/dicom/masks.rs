@@ -129,7 +129,7 @@ impl Mask {
                 reader.put(&layout, layout.place(plane, frames.size)?, frames.size, &labels);
             }
         }
-        Ok(reader.finish(slices.planes.len())?)
+        reader.finish(slices.planes.len())
     }
 
     /// A structure set's mask. Contours lie in planes across one of the grid's axes: the one
@@ -158,7 +158,7 @@ impl Mask {
             reader.put(&layout, first, [height as u16, width as u16], &labels);
         }
         reader.left_out(laid.left_out);
-        Ok(reader.finish(slices)?)
+        reader.finish(slices)
     }
 }
 

@@ -240,6 +240,130 @@ fn results_are_compared_with_each_other_whatever_their_format() {
     assert!(stderr(&ran).contains("has no grid of its own"), "{}", stderr(&ran));
 }
 
+/// Slices whose positions are uneven, tilted or missing, by name.
+fn odd_stacks() -> Vec<(&'static str, Vec<Slice>)> {
+    let tilt = |slice: &mut Slice| slice.position[1] += slice.position[2] * 0.25;
+    let uneven = |slice: &mut Slice| slice.position[2] += 0.02 * slice.position[2].powi(2);
+    let moved = |count: u32, moves: &[&dyn Fn(&mut Slice)]| {
+        let mut slices = stack(count);
+        slices.iter_mut().for_each(|slice| moves.iter().for_each(|change| change(slice)));
+        slices
+    };
+    let without = |slices: Vec<Slice>, gone: &[u32]| -> Vec<Slice> {
+        slices.into_iter().filter(|slice| !gone.contains(&slice.instance)).collect()
+    };
+    let turned = |slice: &mut Slice| slice.orientation = [0.0, -1.0, 0.0, 0.8, 0.0, 0.6];
+    vec![
+        ("tilted", moved(9, &[&tilt])),
+        ("with gaps", without(stack(12), &[3, 7, 8])),
+        ("tilted, with gaps", without(moved(12, &[&tilt]), &[4, 5])),
+        ("uneven", moved(11, &[&uneven])),
+        ("tilted and uneven", moved(11, &[&uneven, &tilt])),
+        ("oblique and tilted", moved(7, &[&turned])),
+    ]
+}
+
+#[test]
+fn results_of_odd_series_are_compared_slice_by_slice() {
+    for (name, mut slices) in odd_stacks() {
+        // A segmentation leaves out the first slices and one within.
+        [0, 1, 5].into_iter().for_each(|k| slices[k].samples.fill(0));
+        let made = Made::new(&slices);
+        for format in ["seg", "labelmap", "rtstruct"] {
+            let more = ["--format", format, "--allow-gaps"];
+            let ran = made.segment(&format!("{format}.dcm"), &more);
+            assert!(ran.status.success(), "{name}: {}", stderr(&ran));
+        }
+        let mut files = ["seg.dcm", "labelmap.dcm"].map(|file| made.path(file)).to_vec();
+        if made.segment("labels.nii", &["--allow-gaps"]).status.success() {
+            files.push(made.path("labels.nii"));
+        }
+        for (pred, truth) in files.iter().flat_map(|a| files.iter().map(move |b| (a, b))) {
+            let found = dice(pred, truth);
+            assert!((found - 1.0).abs() < 1e-12, "{name}: {pred:?} {truth:?} {found}");
+        }
+        let contours = made.path("rtstruct.dcm");
+        let found = dice(&contours, &made.path("labelmap.dcm"));
+        assert!(found > 0.95, "{name}: {found}");
+    }
+}
+
+#[test]
+fn what_is_no_mask_or_lies_elsewhere_is_told_as_what_it_is() {
+    let made = Made::new(&stack(6));
+    let report = made.path("report.dcm");
+    let ran = made.segment("seg.dcm", &["--report", text(&report)]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(made.labels(&[]).len(), 6 * ROWS * COLUMNS);
+    let elsewhere: Vec<Slice> = stack(6)
+        .into_iter()
+        .map(|mut slice| {
+            slice.position[0] += 500.0;
+            slice
+        })
+        .collect();
+    let elsewhere = Made::new(&elsewhere);
+    assert!(elsewhere.segment("far.dcm", &[]).status.success());
+    let (far, image) = (elsewhere.path("far.dcm"), made.path("in/919"));
+    for (pred, expected) in [
+        (&image, "an image of modality \"CT\""),
+        (&report, "a report of modality \"SR\""),
+        (&far, "6 of 6 frames have labels off the grid, up to 500.00 mm"),
+    ] {
+        for truth in [made.path("labels.nii"), made.path("seg.dcm")] {
+            let ran = monet(&["evaluate", "--pred", text(pred), "--truth", text(&truth)]);
+            let message = stderr(&ran);
+            assert_eq!(ran.status.code(), Some(1), "{message}");
+            assert!(message.contains(expected), "expected {expected:?}: {message}");
+            assert!(!message.contains("copy it again"), "{message}");
+        }
+    }
+}
+
+/// Volume and centre of the one label.
+fn mass(made: &Made, more: &[&str]) -> (f64, Vec<f64>) {
+    let ran = made.segment("mass.dcm", &[&["--stats", "-"], more].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let label = &report["labels"][0];
+    let centre = label["centroid_mm"].as_array().unwrap();
+    let centre = centre.iter().map(|mm| mm.as_f64().unwrap()).collect();
+    (label["ml"].as_f64().unwrap(), centre)
+}
+
+#[test]
+fn a_voxel_counts_as_thick_as_its_slice() {
+    for (name, slices) in odd_stacks() {
+        let heights: Vec<f64> = slices.iter().map(|s| s.position[2]).collect();
+        let has_gaps = name.contains("gaps");
+        let between = |pair: &[f64]| if has_gaps { 1.0 } else { pair[1] - pair[0] };
+        let between: Vec<f64> = heights.windows(2).map(between).collect();
+        let area = if name.starts_with("oblique") { 0.8 } else { 1.0 };
+        let (mut volume, mut weighted) = (0.0, [0.0; 3]);
+        for (k, slice) in slices.iter().enumerate() {
+            let before = k.checked_sub(1).map(|at| between[at]);
+            let after = between.get(k).copied();
+            let thick = (before.or(after).unwrap() + after.or(before).unwrap()) / 2.0;
+            for (i, sample) in slice.samples.iter().enumerate() {
+                if f64::from(*sample) + slice.intercept > 0.0 {
+                    let (x, y) = ((i % COLUMNS) as f64, (i / COLUMNS) as f64);
+                    let [a, b, c, d, e, f] = slice.orientation;
+                    let [p, q, r] = slice.position;
+                    // To the right, to anterior and to superior.
+                    let place = [-(p + a * x + d * y), -(q + b * x + e * y), r + c * x + f * y];
+                    volume += thick * area;
+                    (0..3).for_each(|axis| weighted[axis] += thick * area * place[axis]);
+                }
+            }
+        }
+        let (ml, centre) = mass(&Made::new(&slices), &["--allow-gaps"]);
+        assert!((ml * 1000.0 - volume).abs() < 1e-6 * volume, "{name}: {ml} {volume}");
+        for (found, sum) in centre.iter().zip(weighted) {
+            assert!((found - sum / volume).abs() < 1e-3, "{name}: {found} {}", sum / volume);
+        }
+    }
+}
+
 #[test]
 fn figures_name_the_input_and_no_patient() {
     let made = Made::new(&stack(3));
@@ -330,6 +454,16 @@ fn what_lies_at_one_place_is_told_apart_or_refused() {
     let listed = made.series(&[]);
     assert_eq!(listed["stacks"].as_array().unwrap().len(), 2);
     assert_eq!(listed["stacks"][1]["told_apart_by"][0][0], "echo time");
+    assert_eq!(listed["stacks"][1]["selector"], "1.2.3.1:2");
+    made.refused(&[], "--series 1.2.3.1:2");
+    made.refused(&["--series", "1.2.3.1"], "2 series fit the model");
+    made.refused(&["--series", "1.2.3.1:3"], "no series 1.2.3.1:3; there are:");
+    for (part, instance) in [("1.2.3.1:1", "1.2.1.0"), ("1.2.3.1:2", "1.2.1.10")] {
+        let ran = made.segment("part.dcm", &["--series", part, "--stats", "-"]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(report["dicom"]["instances"][0]["uid"], instance);
+    }
 
     let twice: Vec<Slice> =
         stack(4).into_iter().chain([Slice { instance: 77, ..Slice::axial(2) }]).collect();
@@ -348,6 +482,73 @@ fn what_the_package_does_not_accept_is_refused_with_both_figures() {
     made.refused(&[], "expected not AXIAL");
     assert_eq!(made.labels(&["--accept-any"]), expected(&stack(4)));
     assert_eq!(made.series(&[])["stacks"][0]["accepted"], false);
+    // All of it is told where it does not count. A part of the volume changes nothing about texts.
+    let ran = made.segment("any.dcm", &["--accept-any", "--stats", "-"]);
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let warning = report["warnings"].to_string().replace("\\\"", "\"");
+    for told in ["modality \"CT\", expected MR", "expected not AXIAL", "4 slices, expected 10"] {
+        assert!(warning.contains(told), "{warning}");
+    }
+    let part = ["--region", "0:5,0:5,:"];
+    made.refused(&part, "modality \"CT\", expected MR");
+}
+
+#[test]
+fn an_input_that_fits_nothing_costs_no_other() {
+    let made = Made::new(&stack(4));
+    fs::create_dir(made.path("none")).unwrap();
+    fs::create_dir(made.path("out")).unwrap();
+    let [input, none, out] = ["in", "none", "out"].map(|name| made.path(name));
+    let package = ["--model", text(&made.package)];
+    for inputs in [[&none, &input], [&input, &none]] {
+        let args = ["segment", text(inputs[0]), text(inputs[1]), "-o", text(&out), "--force"];
+        let ran = monet(&[&args[..], &package, &["--stats", "-"]].concat());
+        let message = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(3), "{message}");
+        assert!(message.contains("no series of slices found"), "{message}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+        let figures: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(figures.as_array().unwrap().len(), 1);
+    }
+    let args = ["segment", text(&none), text(&none), "-o", text(&out)];
+    assert_eq!(monet(&[&args[..], &package].concat()).status.code(), Some(1));
+}
+
+#[test]
+fn names_that_say_another_format_are_errors() {
+    let made = Made::new(&stack(3));
+    fs::create_dir(made.path("results")).unwrap();
+    for (output, more, expected) in [
+        ("one.jpg", &[][..], "expected a name that ends in .dcm"),
+        ("one.nii", &["--format", "seg"], "expected a name that ends in .dcm"),
+        ("one.nii.gz", &["--format", "rtstruct"], "expected a name that ends in .dcm"),
+        ("one.dcm", &["--format", "nifti"], "ends in .nii or .nii.gz"),
+        ("one.dcm", &["--report", "report.pdf"], "report.pdf: a DICOM object"),
+        ("one.dcm", &["--capture", "capture.png"], "capture.png: a DICOM object"),
+        ("none/", &[], "no such folder: make it first"),
+    ] {
+        let ran = made.segment(output, more);
+        let message = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(1), "{output}: {message}");
+        assert!(message.contains(expected), "expected {expected:?}: {message}");
+        assert!(!made.path(output).exists());
+    }
+    for output in ["one.DCM", "one", "1.2.3", "one.nii", "results/"] {
+        let ran = made.segment(output, &[]);
+        assert!(ran.status.success(), "{output}: {}", stderr(&ran));
+    }
+}
+
+#[test]
+fn all_that_was_written_is_listed() {
+    let made = Made::new(&stack(3));
+    let written = ["o.dcm", "r.dcm", "c.dcm", "p.png"].map(|name| made.path(name));
+    let (input, [o, r, c, p]) = (made.path("in"), written.each_ref().map(|path| text(path)));
+    let args = ["segment", text(&input), "-o", o, "--report", r, "--capture", c, "--preview", p];
+    let ran = monet(&[&args[..], &["--model", text(&made.package)]].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let told = String::from_utf8(ran.stdout).unwrap();
+    assert!(written.iter().all(|path| told.contains(text(path))), "{told}");
 }
 
 #[test]
