@@ -102,7 +102,8 @@ impl DicomReader {
             return Ok(open);
         }
         let (_, _, place) = self.series.slice(slice);
-        let instance = place.open(&KEEP).map_err(|error| self.damaged(slice, error.to_string()))?;
+        let instance = place.open_checked(&KEEP);
+        let instance = instance.map_err(|error| self.damaged(slice, error.to_string()))?;
         let frames = FrameReader::new(&instance.header, instance.source);
         Ok((image, frames.map_err(|error| self.undecoded(slice, &error))?))
     }

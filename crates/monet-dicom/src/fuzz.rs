@@ -49,6 +49,9 @@ pub fn header(bytes: &[u8]) {
             if let Ok(source) = zip::unpack(Cursor::new(bytes.to_vec()), entry) {
                 let _ = read(source, &Keep::all());
             }
+            if let Ok(mut source) = zip::unpack(Cursor::new(bytes.to_vec()), entry) {
+                let _ = zip::check(&mut source, entry);
+            }
         }
     }
 }

@@ -4,14 +4,18 @@
 //! 2. The central directory says each entry's name, sizes and local header.
 //! 3. An entry's bytes follow its local header.
 //!
-//! Nothing is unpacked to disk, and an entry's name is a label and never a path. Checksums are not
-//! compared: an entry is seldom read whole.
+//! Nothing is unpacked to disk, and an entry's name is a label and never a path. An entry's header
+//! is read without regard to its checksum, which takes the whole entry; [`Archive::check`] compares
+//! the checksum.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use flate2::Crc;
 
 use super::error::ReadError;
-use super::source::{FileSource, Inflated, Source, Window};
+use super::source::{FileSource, Inflated, Source, Window, fill};
 
 /// Most entries of an archive.
 pub const MAX_ENTRIES: u64 = 1 << 17;
@@ -36,6 +40,8 @@ pub fn is_zip(start: &[u8]) -> bool {
 pub struct Archive {
     path: PathBuf,
     entries: Vec<Entry>,
+    /// Which entries have the checksum that the directory says.
+    checked: Vec<AtomicBool>,
 }
 
 /// A file in an archive.
@@ -45,6 +51,7 @@ pub struct Entry {
     pub name: String,
     /// The file's length.
     pub size: u64,
+    crc: u32,
     compressed: u64,
     header: u64,
     method: u16,
@@ -59,7 +66,8 @@ impl Archive {
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let mut file = FileSource::open(path)?;
         let entries = entries(&mut file)?;
-        Ok(Self { path: path.to_owned(), entries })
+        let checked = entries.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { path: path.to_owned(), entries, checked })
     }
 
     /// The files in it; folders are left out.
@@ -75,6 +83,42 @@ impl Archive {
     pub fn source(&self, entry: &Entry) -> Result<Box<dyn Source>, ReadError> {
         unpack(FileSource::open(&self.path)?, entry)
     }
+
+    /// Reads an entry to its end, once, and compares its length and checksum with the directory's.
+    ///
+    /// # Errors
+    /// [`ReadError::Zip`], [`ReadError::Io`]
+    pub fn check(&self, index: usize) -> Result<(), ReadError> {
+        if self.checked[index].load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let entry = &self.entries[index];
+        check(&mut self.source(entry)?, entry)?;
+        self.checked[index].store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Whether an entry's bytes have the length and the checksum that the directory says.
+pub(crate) fn check(source: &mut dyn Source, entry: &Entry) -> Result<(), ReadError> {
+    let mut crc = Crc::new();
+    let mut length = 0;
+    let mut chunk = [0; 16 << 10];
+    loop {
+        let count = fill(source, &mut chunk)?;
+        crc.update(&chunk[..count]);
+        length += count as u64;
+        if count < chunk.len() {
+            break;
+        }
+    }
+    if length != entry.size {
+        return Err(ReadError::Zip("an entry is shorter than the directory says"));
+    }
+    if crc.sum() != entry.crc {
+        return Err(ReadError::Zip("an entry has another checksum than the directory says"));
+    }
+    Ok(())
 }
 
 /// An entry's bytes in its archive.
@@ -178,8 +222,8 @@ fn entry(directory: &mut impl Read) -> Result<Entry, ReadError> {
         number => Ok(number.into()),
     };
     let (size, compressed, header) = (number(24)?, number(20)?, number(42)?);
-    let (method, encrypted) = (u16_at(&front, 10), front[8] & 1 != 0);
-    Ok(Entry { name, size, compressed, header, method, encrypted })
+    let (method, crc, encrypted) = (u16_at(&front, 10), u32_at(&front, 16), front[8] & 1 != 0);
+    Ok(Entry { name, size, crc, compressed, header, method, encrypted })
 }
 
 /// The extra field of 64-bit numbers.

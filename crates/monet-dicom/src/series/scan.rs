@@ -63,6 +63,18 @@ impl Place {
         }
     }
 
+    /// Opens the file for its pixels: an archive's entry is first held, once, against its
+    /// checksum.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn open_checked(&self, keep: &Keep<'_>) -> Result<Instance, ReadError> {
+        if let Self::Entry(archive, entry) = self {
+            archive.check(*entry)?;
+        }
+        self.open(keep)
+    }
+
     /// Reads what is kept of the file's header.
     ///
     /// # Errors
