@@ -717,6 +717,34 @@ fn a_zip_archive_and_its_folder_give_the_same() {
     assert!(a == b);
 }
 
+#[test]
+fn an_archive_with_a_damaged_entry_is_refused_by_the_entrys_name() {
+    let made = Made::new(&stack(5));
+    let (folder, zip) = (made.path("in"), made.path("study.zip"));
+    // Stored and deflated in turn; then a bit of the last pixel of the entry 838 is turned.
+    let script = "import os, sys, zipfile\n\
+        archive = zipfile.ZipFile(sys.argv[2], 'w')\n\
+        for i, name in enumerate(sorted(os.listdir(sys.argv[1]))):\n\
+        \x20   archive.write(os.path.join(sys.argv[1], name), name, 8 * (i % 2))\n\
+        end = archive.getinfo('838').header_offset + 33 + archive.getinfo('838').compress_size\n\
+        archive.close()\n\
+        data = bytearray(open(sys.argv[2], 'rb').read())\n\
+        data[end - 1] ^= int(sys.argv[3])\n\
+        open(sys.argv[2], 'wb').write(data)";
+    let out = made.path("o.nii");
+    for (bit, good) in [("0", true), ("8", false)] {
+        let ran = monet_testing::run("python3", &["-c", script, text(&folder), text(&zip), bit]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let args = ["segment", text(&zip), "-o", text(&out), "--force", "--quiet", "--model"];
+        let ran = monet(&[&args[..], &[text(&made.package)]].concat());
+        assert_eq!(ran.status.success(), good, "{}", stderr(&ran));
+        if !good {
+            assert!(stderr(&ran).contains("838: slice"), "{}", stderr(&ran));
+            assert!(stderr(&ran).contains("checksum"), "{}", stderr(&ran));
+        }
+    }
+}
+
 /// Encoders of each compression, as DCMTK and GDCM have them: the syntax, the program and its
 /// options.
 const ENCODERS: [(&str, &str, &[&str]); 10] = [

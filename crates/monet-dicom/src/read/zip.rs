@@ -257,3 +257,77 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An archive of one entry, and where the entry's bytes lie in it.
+    fn archive(content: &[u8], deflated: bool) -> (Vec<u8>, std::ops::Range<usize>) {
+        let packed = if deflated {
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(content).unwrap();
+            encoder.finish().unwrap()
+        } else {
+            content.to_vec()
+        };
+        let mut crc = Crc::new();
+        crc.update(content);
+        let numbers = |more: &[u16]| {
+            let method = if deflated { 8_u16 } else { 0 };
+            let front = [20_u16, 0, method, 0, 0].map(u16::to_le_bytes).concat();
+            let sizes = [crc.sum(), packed.len() as u32, content.len() as u32];
+            let sizes = sizes.map(u32::to_le_bytes).concat();
+            let names = [1_u16, 0].iter().chain(more).flat_map(|n| n.to_le_bytes());
+            [front, sizes, names.collect()].concat()
+        };
+        let mut bytes = [&LOCAL[..], &numbers(&[]), b"a", &packed].concat();
+        let (start, end) = (31, bytes.len());
+        bytes.extend([&CENTRAL[..], &[20, 0], &numbers(&[0; 7]), b"a"].concat());
+        let length = (bytes.len() - end) as u32;
+        bytes.extend([&END[..], &[0, 0, 0, 0, 1, 0, 1, 0]].concat());
+        bytes.extend([length.to_le_bytes(), (end as u32).to_le_bytes()].concat());
+        bytes.extend([0, 0]);
+        (bytes, start..end)
+    }
+
+    fn checked(bytes: &[u8]) -> Result<(), ReadError> {
+        let entries = entries(&mut Cursor::new(bytes))?;
+        check(&mut unpack(Cursor::new(bytes.to_vec()), &entries[0])?, &entries[0])
+    }
+
+    proptest! {
+        /// Whatever byte of an entry changes: its checksum tells, unless the bytes that come out
+        /// are the same.
+        #[test]
+        fn a_changed_entry_is_told(
+            content in prop::collection::vec(any::<u8>(), 1..2000),
+            deflated: bool, at: prop::sample::Index, bits in 1_u8..,
+        ) {
+            let (mut bytes, place) = archive(&content, deflated);
+            prop_assert!(checked(&bytes).is_ok());
+            bytes[place.start + at.index(place.len())] ^= bits;
+            let mut found = Vec::new();
+            let entries = entries(&mut Cursor::new(&bytes)).unwrap();
+            let mut source = unpack(Cursor::new(bytes.clone()), &entries[0]).unwrap();
+            let same = source.read_to_end(&mut found).is_ok() && found == content;
+            prop_assert_eq!(checked(&bytes).is_ok(), same);
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_wrong_is_told() {
+        let (mut bytes, place) = archive(b"some content", true);
+        let size = place.end + 24;
+        bytes[size] += 1;
+        assert!(matches!(checked(&bytes), Err(ReadError::Zip(what)) if what.contains("shorter")));
+        bytes[size] -= 2;
+        assert!(matches!(checked(&bytes), Err(ReadError::Zip(what)) if what.contains("checksum")));
+    }
+}
