@@ -125,6 +125,24 @@ pub fn choose(
     Ok(fitting)
 }
 
+/// How many files are DICOM, or are to be, and cannot be read: the first few by name, with the
+/// reason.
+#[must_use]
+pub fn unread(scan: &Scan) -> Option<String> {
+    const SHOWN: usize = 3;
+    let count = scan.unreadable.len();
+    let told = scan
+        .unreadable
+        .iter()
+        .take(SHOWN)
+        .map(|(place, why)| format!("{}: {}", shown(&place.name()), plain(&why.to_string())));
+    let told = told.collect::<Vec<_>>().join("; ");
+    let more = if count > SHOWN { "; and others, which `monet series` names" } else { "" };
+    let files = if count == 1 { "1 DICOM file" } else { &format!("{count} DICOM files") };
+    (count > 0)
+        .then(|| format!("{files} cannot be read and may belong to the series: {told}{more}"))
+}
+
 /// Why files hold no slice of a volume, the first few, each on a line of its own; of a path that is
 /// itself the file, why.
 fn reasons(path: &Path, scan: &Scan) -> String {

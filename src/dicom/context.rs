@@ -65,6 +65,7 @@ pub(super) fn context(
             serial: device.serial.clone(),
         },
         identity: settings.to_vec(),
+        content: Vec::new(),
         moment: None,
         series_number: None,
     })

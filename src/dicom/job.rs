@@ -11,6 +11,7 @@ use monet_dicom::pixels::{Decode, InProcess};
 use monet_dicom::read::ReadError;
 use sha2::{Digest, Sha256};
 
+use super::labels::Content;
 use super::{Device, DicomLabels, DicomReader, Form, Series};
 use crate::measure::Picture;
 use crate::package::{Manifest, table};
@@ -69,8 +70,13 @@ impl DicomJob {
             super::context::context(&self.series, manifest, &self.device, settings)
                 .map_err(|error| unreadable(&self.series, &error))
         };
+        let mut content = Content::default();
         let labels: Box<dyn LabelWriter> = match self.form {
-            Some(form) => Box::new(DicomLabels::create(output, form, context()?, overwrite)?),
+            Some(form) => {
+                let labels = DicomLabels::create(output, form, context()?, overwrite)?;
+                content = labels.content();
+                Box::new(labels)
+            }
             None if !self.series.shape().is_grid() => {
                 return Err(OutputError::Uneven { path: output.to_owned() }.into());
             }
@@ -81,6 +87,18 @@ impl DicomJob {
         };
         let mut job = Job::with(Box::new(reader), labels);
         job.beyond = super::choose::beyond_texts(&self.series, manifest);
+        job.warnings = self.series.warnings();
+        let kinds = self.kinds();
+        if !kinds.is_empty() {
+            let context = context()?;
+            // What makes an object impossible is told by its writer.
+            let left_out = kinds.into_iter().filter_map(|kind| context.warnings(kind).ok());
+            for warning in left_out.flatten().map(|warning| warning.to_string()) {
+                if !job.warnings.contains(&warning) {
+                    job.warnings.push(warning);
+                }
+            }
+        }
         // Not the folder's name, which may be the patient's.
         let image = self.series.first();
         let number = image.number.map_or(String::new(), |number| format!(" series {number}"));
@@ -89,12 +107,24 @@ impl DicomJob {
         job.notice = Some("research use only");
         if let Some(path) = &self.report {
             let kind = if self.form == Some(Form::Labelmap) { Kind::Labelmap } else { Kind::Seg };
-            job.extras.push(measurements(path, context()?, kind));
+            job.extras.push(measurements(path, context()?, kind, content));
         }
         if let Some(path) = &self.capture {
             job.extras.push(picture(path, context()?));
         }
         Ok(job)
+    }
+
+    /// The objects that are made.
+    fn kinds(&self) -> Vec<Kind> {
+        let labels = self.form.map(|form| match form {
+            Form::Seg => Kind::Seg,
+            Form::Labelmap => Kind::Labelmap,
+            Form::Rtstruct => Kind::Rtstruct,
+        });
+        let report = self.report.as_ref().map(|_| Kind::Report);
+        let capture = self.capture.as_ref().map(|_| Kind::Capture);
+        [labels, report, capture].into_iter().flatten().collect()
     }
 
     /// What the report says of the files: reads them whole.
@@ -161,8 +191,10 @@ fn sha256(mut source: impl Read) -> io::Result<String> {
 }
 
 /// A measurement report.
-fn measurements(path: &Path, context: Context, kind: Kind) -> Extra<'static> {
+fn measurements(path: &Path, mut context: Context, kind: Kind, content: Content) -> Extra<'static> {
     let make = move |found: &Report, _: Option<&Picture>| {
+        // The segmentation that it refers to is complete.
+        context.content = content.get().cloned().unwrap_or_default();
         let measured = |label: &crate::measure::LabelReport| report::Measurement {
             value: label.value,
             volume: label.ml * 1000.0,

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use monet_dicom::objects::{Context, LabelmapWriter, ObjectError, RtstructWriter, SegWriter};
+use sha2::{Digest, Sha256};
 
 use crate::atomic::{self, Part, Staged};
 use crate::volume::{LabelWriter, OutputError};
@@ -22,15 +24,20 @@ pub enum Form {
 
 /// Takes the labels of a series plane by plane and writes them as one object.
 ///
-/// A DICOM file says how much there is before it says what, so that planes wait in an unlinked
-/// temporary file beside the output, a byte a voxel.
+/// A DICOM file says how much there is before it says what, and its UID follows from what there is,
+/// so that planes wait in an unlinked temporary file beside the output, a byte a voxel.
 #[derive(Debug)]
 pub struct DicomLabels {
     path: PathBuf,
     form: Form,
     context: Context,
     planes: BufWriter<File>,
+    digest: Sha256,
+    content: Content,
 }
+
+/// The digest of an object's labels, once the object is complete.
+pub(super) type Content = Arc<OnceLock<Vec<u8>>>;
 
 impl DicomLabels {
     /// Begins the labels of a series, to be at `path`.
@@ -55,12 +62,19 @@ impl DicomLabels {
         .map_err(|error| failed(path, object(error)))?;
         let file = tempfile::tempfile_in(atomic::folder(path));
         let planes = BufWriter::new(file.map_err(|e| failed(path, e))?);
-        Ok(Self { path: path.to_owned(), form, context, planes })
+        let (digest, content) = (Sha256::new(), Content::default());
+        Ok(Self { path: path.to_owned(), form, context, planes, digest, content })
+    }
+
+    /// Where the digest of the labels will be.
+    pub(super) fn content(&self) -> Content {
+        self.content.clone()
     }
 
     /// The object, in a file without name.
     fn object(self) -> Result<Staged, OutputError> {
-        let Self { path, form, context, planes } = self;
+        let Self { path, form, mut context, planes, digest, content } = self;
+        context.content = content.get_or_init(|| digest.finalize().to_vec()).clone();
         let failed = |source| failed(&path, source);
         let mut planes = planes.into_inner().map_err(|e| failed(e.into_error()))?;
         planes.rewind().map_err(failed)?;
@@ -103,6 +117,7 @@ impl LabelWriter for DicomLabels {
     }
 
     fn write(&mut self, plane: &[u8]) -> Result<(), OutputError> {
+        self.digest.update(plane);
         self.planes.write_all(plane).map_err(|e| failed(&self.path, e))
     }
 

@@ -19,7 +19,7 @@ mod reader;
 mod series;
 mod space;
 
-pub use choose::{Choice, ChoiceError, choose, list, obstacles};
+pub use choose::{Choice, ChoiceError, choose, list, obstacles, unread};
 pub use context::Device;
 pub use job::{Decoders, DicomJob};
 pub use labels::{DicomLabels, Form};

@@ -115,14 +115,14 @@ impl DicomReader {
 
     fn undecoded(&self, slice: usize, error: &PixelError) -> VolumeError {
         let (_, _, place) = self.series.slice(slice);
-        match error {
-            PixelError::Syntax { .. } | PixelError::Unsupported(_) => VolumeError::Format {
+        match error.advice() {
+            Some(advice) => VolumeError::Format {
                 path: place.name(),
                 expected: "pixels that are native or compressed by RLE, JPEG, JPEG-LS or JPEG 2000",
                 found: error.to_string(),
-                advice: "convert it, for instance by `gdcmconv --raw IN OUT`",
+                advice,
             },
-            _ => self.damaged(slice, error.to_string()),
+            None => self.damaged(slice, error.to_string()),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! A stack of slices that was found, as a volume.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use monet_dicom::objects::masks::Plane;
-use monet_dicom::series::{Image, Place, Scan, Shape, Slice, Stack};
+use monet_dicom::series::{Image, Member, Place, Scan, SeriesKey, Shape, Slice, Stack};
 
-use super::{Oddity, space};
+use super::oddity::{Number, Oddity};
+use super::{space, unread};
 use crate::package::SeriesTexts;
-use crate::text::plain;
+use crate::text::{plain, shown};
 use crate::volume::{
     AxisMap, ByteOrder, Geometry, Grid, Orientation, SlicePlace, VolumeError, VoxelType,
 };
@@ -20,17 +22,26 @@ pub struct Series {
     scan: Arc<Scan>,
     stack: usize,
     shape: Shape,
+    /// Slices of its series that are in other stacks.
+    siblings: usize,
 }
 
 impl Series {
     /// The stacks of what was found at a path.
     #[must_use]
     pub fn all(path: &Path, scan: &Arc<Scan>) -> Vec<Self> {
-        let of = |stack: usize| Self {
-            path: path.to_owned(),
-            shape: scan.stacks[stack].shape(&scan.images),
-            scan: scan.clone(),
-            stack,
+        let key = |stack: &Stack| &scan.images[stack.members[0].image].key;
+        let mut slices: HashMap<&SeriesKey, usize> = HashMap::new();
+        for stack in &scan.stacks {
+            *slices.entry(key(stack)).or_default() += stack.members.len();
+        }
+        let of = |stack: usize| {
+            let own = &scan.stacks[stack];
+            // Without a UID nothing says that slices are of one series.
+            let is_named = !key(own).series.is_empty();
+            let siblings = if is_named { slices[key(own)] - own.members.len() } else { 0 };
+            let shape = own.shape(&scan.images);
+            Self { path: path.to_owned(), shape, scan: scan.clone(), stack, siblings }
         };
         (0..scan.stacks.len()).map(of).collect()
     }
@@ -132,8 +143,10 @@ impl Series {
     pub fn oddities(&self) -> Vec<Oddity> {
         let (stack, shape, image) = (self.stack(), &self.shape, self.first());
         let mut all = Vec::new();
-        if let Some(first_mm) = shape.missing.first() {
-            all.push(Oddity::Gap { count: shape.missing.len(), first_mm: *first_mm });
+        if !shape.missing.is_empty() {
+            const SHOWN: usize = 5;
+            let at_mm = shape.missing.iter().copied().take(SHOWN).collect();
+            all.push(Oddity::Gap { count: shape.missing.len(), at_mm });
         } else if !shape.is_regular && stack.repeated.is_empty() {
             let [least_mm, most_mm] = shape.distances;
             all.push(Oddity::Uneven { least_mm, most_mm });
@@ -142,6 +155,9 @@ impl Series {
             all.push(Oddity::Tilt { degrees });
         }
         let count = |members: &[_]| Some(members.len()).filter(|count| *count > 0);
+        let files = |members: &[Member]| {
+            members.iter().map(|member| member.image).collect::<BTreeSet<_>>().len()
+        };
         let named = |slice| {
             let image = self.slice(slice).1;
             let uids = [&image.key.study, &image.key.series, &image.instance];
@@ -150,7 +166,13 @@ impl Series {
         let others = [
             (!shape.is_straight).then_some(Oddity::Crooked),
             count(&stack.repeated).map(|count| Oddity::Repeated { count }),
-            count(&stack.duplicates).map(|count| Oddity::Duplicates { count }),
+            self.conflict(),
+            self.undecodable(),
+            Some(files(&stack.duplicates))
+                .filter(|n| *n > 0)
+                .map(|n| Oddity::Duplicates { count: n }),
+            Some(self.siblings).filter(|n| *n > 0).map(|n| Oddity::Siblings { count: n }),
+            self.left_out(),
             image.is_localizer().then_some(Oddity::Localizer),
             (!(0..self.slices()).all(named)).then_some(Oddity::NoUids),
             image.samples.inverted.then_some(Oddity::Inverted),
@@ -158,6 +180,41 @@ impl Series {
         ];
         all.extend(others.into_iter().flatten());
         all
+    }
+
+    /// What whoever uses its result is to know: its oddities, and which files beside its own
+    /// cannot be read.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let odd = self.oddities().into_iter().map(|odd| odd.to_string());
+        odd.chain(unread(&self.scan)).collect()
+    }
+
+    /// Files of its instances with other content than another file of the instance.
+    fn conflict(&self) -> Option<Oddity> {
+        let conflicts = &self.stack().conflicts;
+        let name = |image: usize| shown(&self.scan.places[image].name()).to_string();
+        let files = conflicts.first()?.map(name);
+        Some(Oddity::Conflict { count: conflicts.len(), files })
+    }
+
+    /// Images whose pixels cannot be read, as far as their headers show it.
+    fn undecodable(&self) -> Option<Oddity> {
+        let images: BTreeSet<usize> = self.stack().members.iter().map(|m| m.image).collect();
+        let reason = |image: &usize| self.scan.images[*image].undecodable.as_deref();
+        let mut all = images.iter().filter(|image| reason(image).is_some()).peekable();
+        let first = **all.peek()?;
+        let file = shown(&self.scan.places[first].name()).to_string();
+        let reason = reason(&first).unwrap_or_default().to_owned();
+        Some(Oddity::Undecodable { count: all.count(), file, reason })
+    }
+
+    /// Images of its series that are in no stack.
+    fn left_out(&self) -> Option<Oddity> {
+        let key = &self.first().key;
+        let (count, reason) = self.scan.left_out.get(key).filter(|_| !key.series.is_empty())?;
+        let reason = plain(&reason.to_string()).into_owned();
+        Some(Oddity::LeftOut { count: *count, reason })
     }
 
     /// What a person sees of it in one line. Text of the file is escaped.
@@ -169,9 +226,16 @@ impl Series {
         let Geometry { spacing: [x, y, z], affine, .. } = self.geometry();
         let series = self.selector();
         let apart = &self.stack().told_apart_by;
-        let apart: String = apart.iter().map(|(what, value)| format!(", {what} {value}")).collect();
+        let apart: String = apart
+            .iter()
+            .map(|(what, value)| match value.abs() < 1e6 {
+                true => format!(", {what} {value}"),
+                false => format!(", {what} {}", Number(*value)),
+            })
+            .collect();
+        let [x, y, z] = [x, y, z].map(Number);
         format!(
-            "series {number} {} {:?}{apart}: {width}x{height}x{} {x:.3}x{y:.3}x{z:.3} mm {} \
+            "series {number} {} {:?}{apart}: {width}x{height}x{} {x}x{y}x{z} mm {} \
              --series {}",
             plain(&image.modality),
             plain(&image.description),

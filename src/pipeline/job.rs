@@ -61,6 +61,8 @@ pub struct Job<'a> {
     pub measure: bool,
     /// What else is made of the result.
     pub extras: Vec<Extra<'a>>,
+    /// What is odd about the volume beyond what its voxels show; the report tells it first.
+    pub warnings: Vec<String>,
     /// What the report says of a DICOM series.
     pub origin: Option<Origin>,
     /// The picture's title, where it is not to be the volume's name.
@@ -100,7 +102,8 @@ pub struct Extra<'a> {
     pub intensities: bool,
     /// Whether a picture is to be drawn.
     pub picture: bool,
-    /// Makes the file's bytes of the report, and of the picture if one was drawn.
+    /// Makes the file's bytes of the report, and of the picture if one was drawn, when the labels
+    /// are complete.
     pub make: Box<Make<'a>>,
 }
 
@@ -152,6 +155,7 @@ impl<'a> Job<'a> {
             stats: None,
             measure: false,
             extras: Vec::new(),
+            warnings: Vec::new(),
             origin: None,
             title: None,
             notice: None,

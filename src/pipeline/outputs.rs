@@ -156,6 +156,8 @@ impl<'a> Outputs<'a> {
         let picture = self.picture.as_ref();
         let png = self.preview.zip(picture).map(|(place, picture)| place.complete(picture.png()));
         let (mut files, mut buffers) = (Vec::new(), Vec::new());
+        // What is made of a result may name the labels, which therefore are complete first.
+        let labels = self.settled.sink.stage()?;
         for Extra { path, make, .. } in self.extras {
             let made = make(report, picture).and_then(|bytes| Staged::write(&path, &bytes));
             files.push(made.map_err(|source| OutputError::Write { path, source })?);
@@ -166,7 +168,7 @@ impl<'a> Outputs<'a> {
                 Complete::Buffer(buffer, content) => buffers.push((buffer, content)),
             }
         }
-        files.extend(self.settled.sink.stage()?);
+        files.extend(labels);
         volume::publish(files, self.overwrite)?;
         buffers.into_iter().for_each(|(buffer, content)| *buffer = content);
         Ok(())

@@ -41,7 +41,8 @@ pub fn segment(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
     let Job { volume, labels, preview, stats, extras, origin, title, notice, .. } = job;
-    let Job { measure, overwrite, region, accept_any, beyond, spool_dir, clock, .. } = job;
+    let Job { measure, overwrite, region, accept_any, beyond, .. } = job;
+    let Job { spool_dir, clock, mut warnings, .. } = job;
     let manifest = model.package.manifest.clone();
     let options = SourceOptions {
         orientation: manifest.orientation,
@@ -56,8 +57,8 @@ pub fn segment(
     let fit = fit(&manifest, &source)?;
     let places = Places { labels, preview, stats, measure, extras, title, notice, overwrite };
     let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
-    let (intensity, warnings) = intensity(&manifest, &mut source, interrupted)?;
-    let doubts = Doubts { beyond, intensity: warnings };
+    let (intensity, doubtful) = intensity(&manifest, &mut source, interrupted)?;
+    let doubts = Doubts { beyond, intensity: doubtful };
     let mut engines = model.take_engines(fit.net_size())?;
     let before_s = clock.elapsed().as_secs_f64();
 
@@ -76,8 +77,9 @@ pub fn segment(
     let wall_s = clock.elapsed().as_secs_f64();
     let ran = Ran { threads, engine, wall_s, before_s, stages };
     let read = Read { source: &source, is_part: region.is_some() };
-    let report =
-        Report { dicom: origin, ..report(&manifest, read, outputs.name(), ran, labels, doubts) };
+    let mut report = report(&manifest, read, outputs.name(), ran, labels, doubts);
+    warnings.append(&mut report.warnings);
+    let report = Report { dicom: origin, warnings, ..report };
     source.verify()?;
     outputs.finish(&report)?;
     Ok(report)

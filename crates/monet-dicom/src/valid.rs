@@ -63,9 +63,9 @@ pub fn value(vr: Vr, bytes: &[u8], characters: Characters) -> bool {
         b"DS" => each(decimal),
         b"IS" => each(integer),
         // A backslash may be half of a character, so text of several values is not taken apart.
-        b"SH" => text(bytes) && several(bytes, 16, characters),
-        b"LO" => text(bytes) && several(bytes, 64, characters),
-        b"PN" => text(bytes) && name(bytes, characters),
+        b"SH" => text(bytes, characters) && several(bytes, 16, characters),
+        b"LO" => text(bytes, characters) && several(bytes, 64, characters),
+        b"PN" => text(bytes, characters) && name(bytes, characters),
         b"AT" => bytes.len().is_multiple_of(4),
         b"US" | b"SS" | b"OW" => bytes.len().is_multiple_of(2),
         b"UL" | b"SL" | b"FL" => bytes.len().is_multiple_of(4),
@@ -78,10 +78,20 @@ fn uid(value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(crate::uid::is_valid)
 }
 
-/// No control characters but those of character sets.
-fn text(bytes: &[u8]) -> bool {
+/// Whether bytes, with or without padding, are one value: none of several.
+#[must_use]
+pub fn is_single(vr: Vr, bytes: &[u8], characters: Characters) -> bool {
+    // A backslash may be half of a character.
+    let uncertain = characters == Characters::Unknown && matches!(&vr.0, b"SH" | b"LO" | b"PN");
+    uncertain || !bytes.contains(&b'\\')
+}
+
+/// No control characters but those of character sets; of UTF-8 what is UTF-8.
+fn text(bytes: &[u8], characters: Characters) -> bool {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.iter().all(|byte| !byte.is_ascii_control() || *byte == 0x1b)
+    let unicode = characters == Characters::Utf8;
+    bytes.iter().all(|byte| !byte.is_ascii_control() || *byte == 0x1b && !unicode)
+        && (!unicode || std::str::from_utf8(bytes).is_ok())
 }
 
 fn several(bytes: &[u8], most: usize, characters: Characters) -> bool {
@@ -180,5 +190,16 @@ mod tests {
         let fits = |set: &[u8]| value(Vr(*b"SH"), &umlauts, Characters::of(set));
         assert!(fits(b"ISO_IR 192") && fits(b"\\ISO 2022 IR 87") && fits(b"GB18030 "));
         assert!(!fits(b"ISO_IR 100") && !fits(b""));
+        let name = |bytes: &[u8], set: Characters| value(Vr(*b"PN"), bytes, set);
+        assert!(name(b"M\xfcller", Characters::Bytes) && !name(b"M\xfcller", Characters::Utf8));
+        assert!(name(b"\x1b$B;3", Characters::Unknown) && !name(b"\x1b$B;3", Characters::Utf8));
+    }
+
+    #[test]
+    fn a_backslash_divides_values_unless_it_may_be_half_of_a_character() {
+        let single = |vr: &[u8; 2], set| is_single(Vr(*vr), b"A\\B", set);
+        assert!(!single(b"SH", Characters::Bytes) && !single(b"LO", Characters::Utf8));
+        assert!(single(b"PN", Characters::Unknown) && !single(b"DA", Characters::Unknown));
+        assert!(is_single(Vr(*b"SH"), b"A/B ", Characters::Bytes));
     }
 }

@@ -58,6 +58,7 @@ fn context(slices: usize) -> Context {
             serial: text(),
         },
         identity: Vec::new(),
+        content: Vec::new(),
         moment: None,
         series_number: None,
     }

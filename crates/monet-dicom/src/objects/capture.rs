@@ -46,7 +46,8 @@ pub fn write<W: Write>(
     set.put_u16(tags::BITS_STORED, &[8]);
     set.put_u16(tags::HIGH_BIT, &[7]);
     set.put_u16(tags::PIXEL_REPRESENTATION, &[0]);
-    let (class, instance) = (Kind::Capture.class_uid(), context.instance_uid(Kind::Capture));
+    let (class, instance) = (Kind::Capture.class_uid(), context.instance_of(Kind::Capture, rgb));
+    set.put_text(tags::SOP_INSTANCE, b"UI", &instance);
     let mut writer = Writer::file(out, Syntax::Explicit, class, &instance)?;
     writer.elements(&*set)?;
     let vr = Vr(*b"OB");

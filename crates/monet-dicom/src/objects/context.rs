@@ -2,7 +2,9 @@
 
 use super::codes::Code;
 use super::error::{ObjectError, Warning};
-use crate::dataset::Dataset;
+use super::groups::Groups;
+use super::header::header;
+use crate::dataset::{Dataset, Tag};
 use crate::{tags, uid};
 
 /// What every object says.
@@ -18,6 +20,9 @@ pub struct Context {
     /// What else the result follows from, such as a digest of input and settings. The objects'
     /// UIDs are derived from it, and from the slices' UIDs and the algorithm.
     pub identity: Vec<u8>,
+    /// A digest of the planes of labels. The instances' UIDs are derived from it, too, and from
+    /// the slices' places, so that different labels never share a UID.
+    pub content: Vec<u8>,
     /// Date (`YYYYMMDD`) and time (`HHMMSS`) of the objects; none takes the source's, so that the
     /// objects do not depend on the clock.
     pub moment: Option<(String, String)>,
@@ -178,10 +183,46 @@ impl Context {
         uid::derived(&parts)
     }
 
-    /// The UID of the instance that a writer of this kind makes; a report refers to it.
+    /// The UID of the instance that a writer of segmentations or structure sets makes; a report
+    /// refers to it.
     #[must_use]
     pub fn instance_uid(&self, kind: Kind) -> String {
-        self.uid(kind, "instance")
+        self.instance_of(kind, &[])
+    }
+
+    /// The UID of an instance that holds more than labels.
+    pub(super) fn instance_of(&self, kind: Kind, more: &[u8]) -> String {
+        let follows = self.uid(kind, "instance");
+        let mut parts = vec![follows.as_bytes(), &self.content, more];
+        for slice in &self.source.slices {
+            parts.extend([&slice.position[..], &slice.orientation, &slice.spacing]);
+        }
+        uid::derived(&parts)
+    }
+
+    /// What an object of a kind leaves out or changes.
+    ///
+    /// # Errors
+    ///
+    /// What makes an object impossible: see [`ObjectError`].
+    pub fn warnings(&self, kind: Kind) -> Result<Vec<Warning>, ObjectError> {
+        let mut header = header(self, kind)?;
+        match kind {
+            Kind::Seg | Kind::Labelmap => {
+                Groups::new(self, &mut header, true);
+                header.derived_image(self, "DERIVED\\PRIMARY");
+            }
+            Kind::Capture => header.derived_image(self, "DERIVED\\SECONDARY"),
+            Kind::Rtstruct => header.frame_of_reference(self),
+            Kind::Report => {}
+        }
+        let mut all: Vec<Warning> = Vec::new();
+        for warning in header.warnings {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+        Ok(all)
     }
 
     /// The UID of the series that a writer of this kind makes.
@@ -197,7 +238,7 @@ impl Context {
 
     /// The frame of reference, if there is one.
     pub(super) fn frame_of_reference(&self) -> Option<&str> {
-        self.source.first.text(tags::FRAME_OF_REFERENCE).filter(|uid| uid::is_valid(uid))
+        only_uid(&self.source.first, tags::FRAME_OF_REFERENCE)
     }
 
     /// Pixels of a plane.
@@ -240,7 +281,7 @@ impl Context {
     /// Whether an object can be made of this at all, and what is odd about it.
     pub(super) fn check(&self) -> Result<Vec<Warning>, ObjectError> {
         for tag in [tags::STUDY_UID, tags::SERIES_UID] {
-            if !self.source.first.text(tag).is_some_and(uid::is_valid) {
+            if only_uid(&self.source.first, tag).is_none() {
                 return Err(ObjectError::NoUid { tag });
             }
         }
@@ -270,6 +311,12 @@ impl Context {
             .map(|s| Warning::NoCodes { value: s.value })
             .collect())
     }
+}
+
+/// A valid UID that is an element's only value.
+pub(super) fn only_uid(set: &Dataset, tag: Tag) -> Option<&str> {
+    let mut all = set.texts(tag);
+    all.next().filter(|uid| uid::is_valid(uid)).filter(|_| all.next().is_none())
 }
 
 impl Segment {

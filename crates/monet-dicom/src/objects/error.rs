@@ -85,8 +85,9 @@ pub enum ObjectError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// An element of the source breaks the rules of its value representation.
-    #[error("element {tag} of the source is no valid {vr} and was left out")]
+    /// An element of the source breaks the rules of its value representation: it is too long, has
+    /// several values, or characters that its character set has not.
+    #[error("element {tag} of the source is no valid {vr} and was left out of the DICOM result")]
     Invalid {
         /// The element.
         tag: Tag,
@@ -105,8 +106,8 @@ pub enum Warning {
         /// The segment's value.
         value: u8,
     },
-    /// Text beyond ASCII without a character set.
-    #[error("the source has text beyond ASCII and names no character set that is known")]
+    /// Text beyond ASCII without a character set, which is UTF-8.
+    #[error("the source names no character set that is known: its text is taken as UTF-8")]
     Undeclared,
     /// A text that the source's character set does not have.
     #[error("a text of the package has characters that the source's character set has not")]

@@ -13,7 +13,9 @@
 //! much there is before it says what. Their memory does not depend on how many slices there are,
 //! but for some bytes a slice.
 //!
-//! Nothing here asks the clock or the machine: equal contexts and planes give equal bytes.
+//! Nothing here asks the clock or the machine: equal contexts and planes give equal bytes. An
+//! instance's UID follows from its content; since a header names it, whoever makes an object says
+//! beforehand what the planes are ([`Context::content`]).
 //! [`masks`] is the way back, from objects to planes of labels.
 
 pub mod capture;

@@ -3,7 +3,9 @@
 //! Values go over as bytes. A value that breaks the rules of its representation is left out, or
 //! empty where an element must be there, because receivers refuse an object for it.
 
+use super::context::only_uid;
 use super::error::Warning;
+use super::text::declared;
 use crate::dataset::{Dataset, Tag};
 use crate::tags;
 use crate::valid::{self, Characters};
@@ -14,14 +16,20 @@ struct Taken {
     vr: &'static [u8; 2],
     /// Whether the element must be there, empty if need be (type 2).
     always: bool,
+    /// Whether it may have several values.
+    several: bool,
 }
 
 const fn always(tag: Tag, vr: &'static [u8; 2]) -> Taken {
-    Taken { tag, vr, always: true }
+    Taken { tag, vr, always: true, several: false }
 }
 
 const fn optional(tag: Tag, vr: &'static [u8; 2]) -> Taken {
-    Taken { tag, vr, always: false }
+    Taken { tag, vr, always: false, several: false }
+}
+
+const fn several(tag: Tag, vr: &'static [u8; 2]) -> Taken {
+    Taken { tag, vr, always: false, several: true }
 }
 
 /// Patient (C.7.1.1), General Study (C.7.2.1), Patient Study (C.7.2.2).
@@ -40,7 +48,7 @@ const PATIENT_AND_STUDY: &[Taken] = &[
     optional(tags::PATIENT_SIZE, b"DS"),
     optional(tags::PATIENT_WEIGHT, b"DS"),
     optional(tags::IDENTITY_REMOVED, b"CS"),
-    optional(tags::DEIDENTIFICATION_METHOD, b"LO"),
+    several(tags::DEIDENTIFICATION_METHOD, b"LO"),
     always(tags::STUDY_UID, b"UI"),
     always(tags::STUDY_ID, b"SH"),
 ];
@@ -55,8 +63,8 @@ const FRAME_OF_REFERENCE: &[Taken] =
 /// Lossy compression (C.7.6.1.1.5), which a derived image inherits.
 const LOSSY: &[Taken] = &[
     optional(tags::LOSSY, b"CS"),
-    optional(tags::LOSSY_RATIO, b"DS"),
-    optional(tags::LOSSY_METHOD, b"CS"),
+    several(tags::LOSSY_RATIO, b"DS"),
+    several(tags::LOSSY_METHOD, b"CS"),
 ];
 
 /// The scanner, in the words of Contributing Equipment (C.12.1.1.5).
@@ -66,7 +74,7 @@ const EQUIPMENT: &[Taken] = &[
     optional(tags::STATION_NAME, b"SH"),
     optional(tags::MODEL_NAME, b"LO"),
     optional(tags::SERIAL_NUMBER, b"LO"),
-    optional(tags::SOFTWARE_VERSIONS, b"LO"),
+    several(tags::SOFTWARE_VERSIONS, b"LO"),
 ];
 
 /// Takes elements over from a source.
@@ -80,8 +88,10 @@ pub(super) struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     pub(super) fn new(source: &'a Dataset) -> Self {
-        let set = source.bytes(tags::CHARACTER_SET).unwrap_or_default();
-        Self { source, characters: Characters::of(set), warnings: Vec::new() }
+        // Text of no set that is known goes over where it shows itself that it is UTF-8.
+        let set = declared(source.bytes(tags::CHARACTER_SET).unwrap_or_default());
+        let characters = set.map_or(Characters::Utf8, |set| Characters::of(set.as_bytes()));
+        Self { source, characters, warnings: Vec::new() }
     }
 
     /// Patient and study.
@@ -100,8 +110,7 @@ impl<'a> Origin<'a> {
 
     /// The frame of reference, if the source has one.
     pub(super) fn frame_of_reference(&mut self, to: &mut Dataset) {
-        let uid = self.source.text(tags::FRAME_OF_REFERENCE);
-        if uid.is_some_and(crate::uid::is_valid) {
+        if only_uid(self.source, tags::FRAME_OF_REFERENCE).is_some() {
             self.take(FRAME_OF_REFERENCE, to);
         }
     }
@@ -126,10 +135,11 @@ impl<'a> Origin<'a> {
     }
 
     fn take(&mut self, elements: &'static [Taken], to: &mut Dataset) {
-        for Taken { tag, vr, always } in elements {
+        for Taken { tag, vr, always, several } in elements {
             let bytes = self.source.bytes(*tag).unwrap_or_default();
             let blank = bytes.iter().all(|byte| matches!(byte, b' ' | 0));
-            let allowed = blank || self.allowed(*tag, vr, bytes);
+            let single = || valid::is_single(crate::Vr(**vr), bytes, self.characters);
+            let allowed = blank || (*several || single()) && self.allowed(*tag, vr, bytes);
             if !allowed {
                 let vr = std::str::from_utf8(*vr).unwrap_or_default();
                 self.warnings.push(Warning::Invalid { tag: *tag, vr });

@@ -123,10 +123,14 @@ pub fn write<W: Write>(
     set.put_text(tags::VERIFICATION, b"CS", "UNVERIFIED");
     set.put_items(tags::EVIDENCE, vec![evidence(context, segmentation)]);
     let report = Report { context, segmentation, text: &header.text };
-    for element in &report.root(measurements)? {
-        set.put(element.clone());
-    }
-    let (class, instance) = (Kind::Report.class_uid(), context.instance_uid(Kind::Report));
+    let root = report.root(measurements)?;
+    // What the report says, which its UID follows from.
+    let mut said = Writer::data_set(Vec::new(), Syntax::Explicit);
+    said.elements(&root)?;
+    let instance = context.instance_of(Kind::Report, &said.finish()?);
+    root.iter().for_each(|element| set.put(element.clone()));
+    set.put_text(tags::SOP_INSTANCE, b"UI", &instance);
+    let class = Kind::Report.class_uid();
     let mut writer = Writer::file(out, Syntax::Explicit, class, &instance)?;
     writer.elements(&*set)?;
     Ok((writer.finish()?, header.warnings))

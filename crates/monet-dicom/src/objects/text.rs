@@ -23,7 +23,7 @@ pub(super) struct Encoder {
     repertoire: Repertoire,
     /// Whether all own text of the context can be written.
     pub(super) complete: bool,
-    /// Whether the source has text beyond ASCII and does not say of which set.
+    /// Whether the source has text beyond ASCII that is UTF-8, and does not say so.
     pub(super) guessed: bool,
 }
 
@@ -41,12 +41,12 @@ impl Encoder {
         let all = |rule: fn(&[u8]) -> bool| taken.iter().all(|set| all_text(set, rule));
         let source = context.source.first.bytes(tags::CHARACTER_SET).unwrap_or_default();
         let declared = declared(source);
-        // A set of text that needs none is free to be chosen; text that needs one and has none is
-        // guessed, since an object with such text and no set is refused.
+        // A set of text that needs none is free to be chosen. Text that needs one and has none was
+        // taken over only where it is UTF-8, since an object with such text and no set is refused,
+        // and a wrong set would show a wrong name.
         let guessed = declared.is_none() && !all(is_plain);
         let set = match declared {
             Some(set) => set,
-            None if guessed && !all(|text| std::str::from_utf8(text).is_ok()) => LATIN_1.to_owned(),
             None if guessed || !own.iter().all(|text| text.is_ascii()) => UNICODE.to_owned(),
             None => String::new(),
         };
@@ -123,7 +123,7 @@ impl Repertoire {
 
 /// A Specific Character Set as the standard spells it; none of one that says nothing beyond ASCII
 /// or is not known.
-fn declared(bytes: &[u8]) -> Option<String> {
+pub(super) fn declared(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim_matches([' ', '\0']);
     if text.contains('\\') || text.contains("2022") {
         let known = |term: &str| {

@@ -7,9 +7,6 @@ use crate::dataset::Tag;
 use crate::read::ReadError;
 use crate::syntax::Syntax;
 
-/// What to do with files that cannot be decoded here.
-const CONVERT: &str = "convert the file first, with `gdcmconv --raw IN OUT` or `dcmdjpeg IN OUT`";
-
 /// Why pixels are not read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,10 +40,13 @@ pub enum PixelError {
         found: u64,
     },
     /// A form of pixels that this crate does not decode.
-    #[error("{0} cannot be decoded: {CONVERT}")]
+    #[error("{0} cannot be decoded")]
     Unsupported(&'static str),
+    /// Float Pixel Data or Double Float Pixel Data.
+    #[error("floating point pixels cannot be read")]
+    Floats,
     /// A transfer syntax that this build does not decode.
-    #[error("transfer syntax {syntax} cannot be decoded: {CONVERT}")]
+    #[error("transfer syntax {syntax} cannot be decoded")]
     Syntax {
         /// Which syntax.
         syntax: Syntax,
@@ -117,6 +117,21 @@ pub enum PixelError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl PixelError {
+    /// What to do with a file that is of no form that this crate reads; none of one that is
+    /// damaged.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Syntax { .. } | Self::Unsupported(_) => {
+                Some("convert it, with `gdcmconv --raw IN OUT` or `dcmdjpeg IN OUT`")
+            }
+            Self::Floats => Some("write it as whole numbers with slope and intercept"),
+            _ => None,
+        }
+    }
 }
 
 impl From<io::Error> for PixelError {

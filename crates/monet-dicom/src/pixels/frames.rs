@@ -42,6 +42,50 @@ impl Decode for InProcess {
     }
 }
 
+/// Holds what a header says of the pixels against what this crate reads, and native pixels against
+/// the bytes that are there: so many in all, where that is known.
+///
+/// # Errors
+/// [`PixelError`], as [`FrameReader`] would tell it.
+pub fn check(header: &Header, length: Option<u64>) -> Result<(), PixelError> {
+    let (format, pixels) = described(header)?;
+    let PixelPlace::Native { offset, length: declared } = pixels.place else { return Ok(()) };
+    let there = length.map_or(u64::MAX, |length| length.saturating_sub(offset));
+    let left = u64::from(declared).min(there);
+    // At most 2^20 frames of 2^31 bits: no overflow.
+    let bits = format.frame_samples() * u64::from(format.bits_allocated);
+    if (bits * u64::from(format.frames)).div_ceil(8) <= left {
+        return Ok(());
+    }
+    let whole = left * 8 / bits;
+    let (start, end) = (whole * bits / 8, ((whole + 1) * bits).div_ceil(8));
+    Err(PixelError::Truncated { frame: whole as u32, needed: end - start, left: left - start })
+}
+
+/// The format and the place of pixels that this crate reads.
+fn described(header: &Header) -> Result<(PixelFormat, PixelData), PixelError> {
+    let pixels = header.pixels.ok_or(PixelError::None)?;
+    if pixels.tag != PIXEL_DATA {
+        return Err(PixelError::Floats);
+    }
+    let format = PixelFormat::new(&header.data)?;
+    let syntax = header.syntax.clone();
+    if !super::is_supported(&syntax) {
+        return Err(PixelError::Syntax { syntax });
+    }
+    let native = matches!(pixels.place, PixelPlace::Native { .. });
+    if native != syntax.is_native() {
+        return Err(PixelError::Unsupported(match native {
+            true => "a frame of compressed syntax that lies in no item",
+            false => "items of pixels in a native syntax",
+        }));
+    }
+    if native && format.photometric == Photometric::YbrFull422 {
+        return Err(PixelError::Unsupported("native YBR_FULL_422"));
+    }
+    Ok((format, pixels))
+}
+
 /// Reads frames of one image, in any order; forward is cheapest.
 pub struct FrameReader {
     source: Box<dyn Source>,
@@ -60,25 +104,8 @@ impl FrameReader {
     /// # Errors
     /// [`PixelError`]: no pixels, or pixels that this crate does not read.
     pub fn new(header: &Header, source: Box<dyn Source>) -> Result<Self, PixelError> {
-        let pixels = header.pixels.ok_or(PixelError::None)?;
-        if pixels.tag != PIXEL_DATA {
-            return Err(PixelError::Unsupported("floating point pixels"));
-        }
-        let format = PixelFormat::new(&header.data)?;
+        let (format, pixels) = described(header)?;
         let syntax = header.syntax.clone();
-        if !super::is_supported(&syntax) {
-            return Err(PixelError::Syntax { syntax });
-        }
-        let native = matches!(pixels.place, PixelPlace::Native { .. });
-        if native != syntax.is_native() {
-            return Err(PixelError::Unsupported(match native {
-                true => "a frame of compressed syntax that lies in no item",
-                false => "items of pixels in a native syntax",
-            }));
-        }
-        if native && format.photometric == Photometric::YbrFull422 {
-            return Err(PixelError::Unsupported("native YBR_FULL_422"));
-        }
         let big_endian = header.big_endian;
         Ok(Self { source, format, syntax, pixels, big_endian, table: None, bytes: Vec::new() })
     }

@@ -23,7 +23,7 @@ mod tests;
 
 pub use error::PixelError;
 pub use format::{MAX_FRAME_BYTES, MAX_FRAMES, Photometric, PixelFormat};
-pub use frames::{Decode, FrameReader, InProcess};
+pub use frames::{Decode, FrameReader, InProcess, check};
 pub use table::MAX_FRAGMENTS;
 
 use std::io::Read;

@@ -2,6 +2,8 @@
 
 use std::io::{Cursor, Read};
 
+use proptest::prelude::*;
+
 use super::format::tests::format;
 use super::*;
 use crate::dataset::{Dataset, Vr};
@@ -224,7 +226,11 @@ fn what_is_not_decoded_is_named() {
         reader(&header, &[]).unwrap_err().to_string()
     };
     let error = refused("1.2.840.10008.1.2.4.110");
-    assert!(error.contains("JPEG XL") && error.contains("gdcmconv --raw"), "{error}");
+    assert!(error.contains("JPEG XL"), "{error}");
+    let header_of = |syntax: &str| header(2, 8, 1, Syntax::from_uid(syntax), ENCAPSULATED);
+    let error = super::check(&header_of("1.2.840.10008.1.2.4.110"), None).unwrap_err();
+    assert!(error.advice().unwrap().contains("gdcmconv --raw"));
+    assert_eq!(error.to_string().matches("convert").count(), 0, "{error}");
     assert!(refused("1.2.840.10008.1.2.4.102").contains("MPEG-4"));
     let header = header(2, 8, 1, Syntax::Rle, native(6));
     assert!(matches!(reader(&header, &[]), Err(PixelError::Unsupported(_))));
@@ -238,4 +244,23 @@ fn planes_of_samples_come_side_by_side() {
     let pixels: Vec<u8> = (0..18).collect();
     let mut reader = reader(&header, &pixels).unwrap();
     assert_eq!(frame(&mut reader, 0).unwrap(), [0, 3, 6, 1, 4, 7, 2, 5, 8]);
+}
+
+proptest! {
+    /// What a header shows of native pixels is what reading its frames shows.
+    #[test]
+    fn a_check_finds_what_reading_finds(
+        frames in 1_u32..5, bits in prop::sample::select(vec![1_u16, 8, 16, 32]),
+        rows in 1_u16..4, declared in 0_usize..160, there in 0_usize..160,
+    ) {
+        let header = header(rows, bits, frames, Syntax::ExplicitLittle, native(declared));
+        let pixels = vec![0; there];
+        let mut reader = reader(&header, &pixels).unwrap();
+        let read = (0..frames).try_for_each(|k| frame(&mut reader, k).map(drop));
+        let length = Some(5 + there as u64);
+        // Up to how much is there: the frame, and how much it needs.
+        let told = |error: PixelError| error.to_string().split(',').next().map(str::to_owned);
+        let (found, checked) = (read.err(), super::check(&header, length).err());
+        prop_assert_eq!(found.map(told), checked.map(told));
+    }
 }

@@ -24,11 +24,20 @@ pub struct FileId {
     pub path: PathBuf,
 }
 
-/// The files that a DICOMDIR names, in its order.
+/// What a DICOMDIR names.
+#[derive(Debug, Default)]
+pub struct References {
+    /// The files, in its order.
+    pub files: Vec<FileId>,
+    /// Records whose file is not looked at, each with the reason.
+    pub refused: Vec<ReadError>,
+}
+
+/// The files that a DICOMDIR names. A record that leads astray does not take the others along.
 ///
 /// # Errors
 /// [`ReadError`]; [`ReadError::Directory`] where the file is no DICOMDIR.
-pub fn referenced(source: Box<dyn Source>) -> Result<Vec<FileId>, ReadError> {
+pub fn referenced(source: Box<dyn Source>) -> Result<References, ReadError> {
     const TOP: &[Tag] = &[DIRECTORY_RECORDS];
     const RECORD: &[Tag] = &[RECORD_IN_USE, RECORD_TYPE, REFERENCED_FILE];
     let set = read(source, &Keep::all().only(TOP).within(TOP, RECORD))?.header.data;
@@ -37,13 +46,15 @@ pub fn referenced(source: Box<dyn Source>) -> Result<Vec<FileId>, ReadError> {
     }
     let records = set.items(DIRECTORY_RECORDS).iter();
     let in_use = records.filter(|record| record.integer::<u16>(RECORD_IN_USE) != Some(0));
-    in_use
-        .filter(|record| record.texts(REFERENCED_FILE).next().is_some())
-        .map(|record| {
-            let kind = record.text(RECORD_TYPE).unwrap_or_default().to_owned();
-            Ok(FileId { kind, path: safe(record.texts(REFERENCED_FILE))? })
-        })
-        .collect()
+    let mut all = References::default();
+    for record in in_use.filter(|record| record.texts(REFERENCED_FILE).next().is_some()) {
+        let kind = record.text(RECORD_TYPE).unwrap_or_default().to_owned();
+        match safe(record.texts(REFERENCED_FILE)) {
+            Ok(path) => all.files.push(FileId { kind, path }),
+            Err(why) => all.refused.push(why),
+        }
+    }
+    Ok(all)
 }
 
 /// A path below the DICOMDIR's folder.
@@ -54,10 +65,14 @@ fn safe<'a>(components: impl Iterator<Item = &'a str>) -> Result<PathBuf, ReadEr
             && !name.contains(['/', '\\', ':'])
             && !matches!(name, "" | "." | "..");
         if !plain {
-            return Err(ReadError::Directory("a file's path leads out of its folder"));
+            return Err(ReadError::Directory(
+                "a record names a file by a path that may lead out of the folder: passed over",
+            ));
         }
         if count == MAX_COMPONENTS {
-            return Err(ReadError::Directory("a file's path has too many components"));
+            return Err(ReadError::Directory(
+                "a record's path has too many components: passed over",
+            ));
         }
         path.push(name);
     }

@@ -20,8 +20,15 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The file is something else.
-    #[error("no DICOM file: neither `DICM` at byte 128 nor a data set at byte 0")]
-    NotDicom,
+    #[error(
+        "no DICOM file: {}",
+        if *blank { "it is empty, or begins with zeros alone: copy it again" }
+        else { "neither `DICM` at byte 128 nor a data set at byte 0" }
+    )]
+    NotDicom {
+        /// Whether the file is empty or begins with zeros alone, as a copy that failed does.
+        blank: bool,
+    },
     /// The file ends in the midst of an element.
     #[error(
         "element {tag} at byte {offset} needs {needed} bytes, the file has {left} more: \

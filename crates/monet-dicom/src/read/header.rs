@@ -136,7 +136,8 @@ pub fn meta(source: &mut dyn Source) -> Result<(Dataset, u64), ReadError> {
     let mut start = [0; START];
     source.seek_to(0).map_err(|source| io_error(source, 0))?;
     let count = fill(source, &mut start).map_err(|source| io_error(source, 0))?;
-    let begin = begin(&start[..count]).ok_or(ReadError::NotDicom)?;
+    let blank = start.iter().all(|byte| *byte == 0);
+    let begin = begin(&start[..count]).ok_or(ReadError::NotDicom { blank })?;
     let all = Keep::all();
     let mut parser = Parser::new(Cursor::new(source, begin)?, &all);
     let meta = parser.meta()?;

@@ -24,7 +24,7 @@ mod round_trip;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{FileId, referenced};
+pub use directory::{FileId, References, referenced};
 pub use element::Skipped;
 pub use error::ReadError;
 pub use header::{
@@ -34,4 +34,5 @@ pub use keep::{
     Keep, MAX_DEPTH, MAX_ELEMENTS, MAX_INFLATED, MAX_KEPT, MAX_KEPT_OVER_FILE, MAX_SKIPPED,
     MAX_VALUE,
 };
+pub(crate) use source::fill;
 pub use source::{FileSource, Source};

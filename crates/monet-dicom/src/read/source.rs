@@ -199,7 +199,7 @@ impl<S: Source> Source for Inflated<S> {
 }
 
 /// Reads until the buffer is full or the source ends, and says how much there was.
-pub(super) fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match source.read(&mut buffer[filled..]) {

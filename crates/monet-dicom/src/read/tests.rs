@@ -119,7 +119,7 @@ fn preamble_and_meta_may_be_missing() {
         [&b"Hello, world, this is text."[..], b"", b"DICM", &[0; 200], b"\x1f\x8b\x08\0\0\0\0\0\0"]
     {
         assert!(!is_dicom(text), "{text:?}");
-        assert!(matches!(header(text), Err(ReadError::NotDicom)), "{text:?}");
+        assert!(matches!(header(text), Err(ReadError::NotDicom { .. })), "{text:?}");
     }
 }
 
@@ -291,10 +291,19 @@ fn a_directory_lists_the_files_in_use() {
         record(0xff, b"IMAGE ", b"DIR\\I1"),
         [&record(0, b"IMAGE ", b"DIR\\I2")[..]].concat(),
     ]);
-    let mut names: Vec<_> = files.unwrap().into_iter().map(|id| (id.kind, id.path)).collect();
-    assert_eq!(names.remove(0), ("IMAGE".into(), "DIR/I1".into()));
-    let outside = directory(&[record(0xff, b"IMAGE ", b"..\\I1 ")]);
-    assert!(matches!(outside, Err(ReadError::Directory(_))));
+    let names = |all: References| -> Vec<_> {
+        all.files.into_iter().map(|id| (id.kind, id.path)).collect()
+    };
+    assert_eq!(names(files.unwrap()), [("IMAGE".to_owned(), "DIR/I1".into())]);
+    // One that leads astray does not take the others along.
+    let outside = directory(&[
+        record(0xff, b"IMAGE ", b"..\\I1 "),
+        record(0xff, b"IMAGE ", b"DIR\\I1"),
+        record(0xff, b"IMAGE ", b"/etc/x"),
+    ]);
+    let outside = outside.unwrap();
+    assert!(matches!(outside.refused[..], [ReadError::Directory(_), ReadError::Directory(_)]));
+    assert_eq!(names(outside).len(), 1);
     let none = referenced(Box::new(Cursor::new(file(&Syntax::ExplicitLittle, &size()))));
     assert!(matches!(none, Err(ReadError::Directory(_))));
 }

@@ -41,6 +41,17 @@ pub struct Image {
     pub instance: String,
     /// The image's slices: one, or one for each frame.
     pub slices: Vec<Slice>,
+    /// Why the pixels cannot be read and what to do, where the header shows it.
+    pub undecodable: Option<Box<str>>,
+}
+
+impl SeriesKey {
+    /// Of a file's data set.
+    #[must_use]
+    pub fn of(set: &Dataset) -> Self {
+        let text = |tag| set.text(tag).unwrap_or_default().to_owned();
+        Self { study: text(STUDY_UID), series: text(SERIES_UID) }
+    }
 }
 
 impl std::ops::Deref for Image {
@@ -163,11 +174,11 @@ impl Image {
         }
         let groups = set.items(PER_FRAME);
         if frames > 1 && groups.len() != frames {
-            return Err(Reason::NoPositions);
+            return Err(Reason::Groups { frames, groups: groups.len() });
         }
         let slices = (0..frames).map(|frame| slice(set, frame)).collect::<Result<_, _>>()?;
         let common = Common {
-            key: SeriesKey { study: text(STUDY_UID), series: text(SERIES_UID) },
+            key: SeriesKey::of(set),
             class,
             modality: text(MODALITY),
             body_part: text(BODY_PART),
@@ -184,7 +195,8 @@ impl Image {
             image_type,
             syntax: syntax.clone(),
         };
-        Ok(Self { common: Arc::new(common), instance: text(SOP_INSTANCE), slices })
+        let instance = text(SOP_INSTANCE);
+        Ok(Self { common: Arc::new(common), instance, slices, undecodable: None })
     }
 }
 
@@ -237,10 +249,8 @@ fn slice(set: &Dataset, frame: usize) -> Result<Slice, Reason> {
         return Err(Reason::NoSpacing);
     }
     check_orientation(&orientation)?;
-    let rescale = [
-        groups.number(VALUE_TRANSFORMATION, RESCALE_SLOPE).unwrap_or(1.0),
-        groups.number(VALUE_TRANSFORMATION, RESCALE_INTERCEPT).unwrap_or(0.0),
-    ];
+    let rescale =
+        [rescale(&groups, RESCALE_SLOPE, 1.0)?, rescale(&groups, RESCALE_INTERCEPT, 0.0)?];
     let content = |tag| groups.number(FRAME_CONTENT_SEQUENCE, tag);
     let stack = groups
         .holder(FRAME_CONTENT_SEQUENCE, STACK_ID)
@@ -256,8 +266,7 @@ fn slice(set: &Dataset, frame: usize) -> Result<Slice, Reason> {
         spacing_text,
         thickness: groups.number(PIXEL_MEASURES, SLICE_THICKNESS).filter(|mm| *mm > 0.0),
         step: groups.number(PIXEL_MEASURES, SLICE_SPACING),
-        // A slope of 0 would make all values alike; files have it where they mean none.
-        rescale: if rescale[0] == 0.0 { [1.0, rescale[1]] } else { rescale },
+        rescale,
         padding: padding(set),
         number: set.integer(INSTANCE_NUMBER),
         discriminators: [
@@ -269,6 +278,16 @@ fn slice(set: &Dataset, frame: usize) -> Result<Slice, Reason> {
         ],
         stack: stack.to_owned(),
     })
+}
+
+/// Slope or intercept; the usual one where there is none.
+fn rescale(groups: &Groups<'_>, tag: Tag, usual: f64) -> Result<f64, Reason> {
+    let Some(set) = groups.holder(VALUE_TRANSFORMATION, tag) else { return Ok(usual) };
+    let blank = |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b' ' | 0));
+    match set.number(tag) {
+        None if set.bytes(tag).is_some_and(blank) => Ok(usual),
+        number => number.ok_or(Reason::Rescale),
+    }
 }
 
 /// Directions are perpendicular and of length 1, as far as text of 16 characters says it.

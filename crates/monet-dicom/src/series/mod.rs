@@ -6,7 +6,9 @@
 //!    what lies at one position, and sorts each stack along its normal.
 //! 3. [`Stack::shape`] tells how regular a stack is: its step, gaps, tilt.
 
+mod conflicts;
 mod image;
+mod places;
 mod reach;
 mod scan;
 mod stack;
@@ -14,8 +16,9 @@ mod stack;
 mod tests;
 
 pub use image::{Common, DISCRIMINATORS, Image, MAX_FRAMES, Samples, SeriesKey, Slice};
+pub use places::{MAX_FILES, Place, is_dicom};
 pub use reach::reaches;
-pub use scan::{MAX_FILES, Place, Scan, ScanError, is_dicom};
+pub use scan::{Scan, ScanError};
 pub use stack::{Member, Shape, Stack, stacks};
 
 use thiserror::Error;
@@ -52,6 +55,14 @@ pub enum Reason {
         /// Number of Frames.
         found: usize,
     },
+    /// Frames without functional groups of their own, or the other way round.
+    #[error("{frames} frames, and functional groups of {groups}: which is whose is not known")]
+    Groups {
+        /// Number of Frames.
+        frames: usize,
+        /// Items of the Per-Frame Functional Groups Sequence.
+        groups: usize,
+    },
     /// Image Position (Patient) or Image Orientation (Patient) is missing.
     #[error("no position or orientation: where its pixels lie is not known")]
     NoPositions,
@@ -61,4 +72,7 @@ pub enum Reason {
     /// Directions that are no directions.
     #[error("an orientation whose directions are not perpendicular and of length 1")]
     Orientation,
+    /// Rescale Slope or Rescale Intercept says no number.
+    #[error("a rescale slope or intercept that is no finite number: its values are not known")]
+    Rescale,
 }

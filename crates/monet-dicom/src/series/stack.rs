@@ -36,6 +36,10 @@ pub struct Stack {
     pub told_apart_by: Vec<(&'static str, f64)>,
     /// Slices that were left out, as the same instance is there already.
     pub duplicates: Vec<Member>,
+    /// Images of the stack that share an instance UID with another image, which has another data
+    /// set: index of the earlier image, and of the later. A stack that has any is no volume.
+    /// [`Scan`](super::Scan) compares the files, [`stacks`] does not.
+    pub conflicts: Vec<[usize; 2]>,
     /// Slices that lie where another slice lies, and nothing tells them apart. A stack that has
     /// any is no volume.
     pub repeated: Vec<Member>,
@@ -57,7 +61,8 @@ pub struct Shape {
     pub missing: Vec<f64>,
     /// How far each slice reaches along the normal, where distances differ: see [`reaches`].
     pub reaches: Vec<[f64; 2]>,
-    /// Degrees by which the step leaves the normal, if they are more than rounding.
+    /// Degrees by which the step leaves the normal, if they are more than rounding and the
+    /// positions lie on one line.
     pub tilt: Option<f64>,
     /// Whether the positions lie on one line.
     pub is_straight: bool,
@@ -186,7 +191,7 @@ fn named(parts: Vec<Part>, by: &[usize], duplicates: &[Member]) -> Vec<Stack> {
             .collect(),
         members: members.clone(),
         duplicates: if number == 0 { duplicates.to_vec() } else { Vec::new() },
-        repeated: Vec::new(),
+        ..Stack::default()
     };
     parts.iter().enumerate().map(stack).collect()
 }
@@ -263,6 +268,7 @@ impl Stack {
             length(minus(from, times(step, dot(from, normal) / distance)))
         };
         let degrees = (distance / length(step)).min(1.0).acos().to_degrees();
+        let is_straight = slices.iter().all(|slice| off(slice) <= OFF_LINE);
         Shape {
             step,
             distance,
@@ -270,8 +276,8 @@ impl Stack {
             is_regular,
             missing,
             reaches,
-            tilt: (degrees > TILT_DEGREES).then_some(degrees),
-            is_straight: slices.iter().all(|slice| off(slice) <= OFF_LINE),
+            tilt: (is_straight && degrees > TILT_DEGREES).then_some(degrees),
+            is_straight,
         }
     }
 }

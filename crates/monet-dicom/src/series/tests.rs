@@ -100,6 +100,7 @@ fn a_crooked_stack_is_no_grid() {
     let images = images((0..5).map(crooked));
     let shape = stacks(&images)[0].shape(&images);
     assert!(shape.is_regular && !shape.is_straight && !shape.is_grid());
+    assert_eq!(shape.tilt, None, "what lies on no line is not tilted");
 }
 
 #[test]
@@ -200,7 +201,8 @@ fn each_frame_has_its_own_place() {
     assert_eq!(images[0].slices[0].spacing, [2.0, 3.0]);
 
     set.put_text(tags::FRAMES, b"IS", "4");
-    assert_eq!(Image::new(&set, &Syntax::ExplicitLittle).unwrap_err(), Reason::NoPositions);
+    let found = Image::new(&set, &Syntax::ExplicitLittle).unwrap_err();
+    assert_eq!(found, Reason::Groups { frames: 4, groups: 3 });
 }
 
 #[test]
@@ -222,6 +224,25 @@ fn what_is_no_slice_of_a_volume_says_why() {
     assert_eq!(put(tags::IMAGE_ORIENTATION, "1\\0\\0\\1\\0\\0"), Reason::Orientation);
     assert_eq!(put(tags::IMAGE_POSITION, "1\\nan\\0"), Reason::NoPositions);
     assert!(matches!(put(tags::FRAMES, "0"), Reason::Frames { found: 0 }));
+    for text in ["nan", "inf", "1,5", "1e400", "x"] {
+        assert_eq!(put(tags::RESCALE_SLOPE, text), Reason::Rescale, "{text}");
+        assert_eq!(put(tags::RESCALE_INTERCEPT, text), Reason::Rescale, "{text}");
+    }
+}
+
+#[test]
+fn slope_and_intercept_are_what_the_file_says() {
+    let rescale = |slope: Option<&str>, intercept: Option<&str>| {
+        let mut set = axial(1, 0.0);
+        for (tag, text) in [(tags::RESCALE_SLOPE, slope), (tags::RESCALE_INTERCEPT, intercept)] {
+            text.into_iter().for_each(|text| set.put_text(tag, b"DS", text));
+        }
+        images([set])[0].slices[0].rescale
+    };
+    assert_eq!(rescale(Some("0"), Some("-7")), [0.0, -7.0]);
+    assert_eq!(rescale(Some("2.5"), None), [2.5, 0.0]);
+    assert_eq!(rescale(None, Some(" 3 ")), [1.0, 3.0]);
+    assert_eq!(rescale(Some(""), Some("  ")), [1.0, 0.0]);
 }
 
 #[test]

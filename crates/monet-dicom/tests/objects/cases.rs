@@ -132,6 +132,7 @@ fn stack(name: &'static str, rows: u16, columns: u16, heights: &[f64]) -> Case {
         segments: vec![segment(1), segment(2)],
         algorithm: algorithm(),
         identity: name.as_bytes().to_vec(),
+        content: Vec::new(),
         moment: None,
         series_number: None,
     };
@@ -249,7 +250,7 @@ fn bare() -> Case {
 fn latin1() -> Case {
     let mut case = stack("latin1", 16, 16, &heights(4, 2.5)).with_ellipsoids(2);
     put(&mut case, tags::CHARACTER_SET, b"CS", b"ISO_IR 100");
-    put(&mut case, tags::PATIENT_NAME, b"PN", b"M\xfcller^J\xf6rg");
+    put(&mut case, tags::PATIENT_NAME, b"PN", "Müller^Jörg".as_bytes());
     case.context.segments[0].label = "Niere (groß)".into();
     case
 }
@@ -257,7 +258,7 @@ fn latin1() -> Case {
 /// A name beyond ASCII in a file that names no character set.
 fn undeclared() -> Case {
     let mut case = stack("undeclared", 16, 16, &heights(4, 2.5)).with_ellipsoids(2);
-    put(&mut case, tags::PATIENT_NAME, b"PN", b"M\xfcller^J\xf6rg");
+    put(&mut case, tags::PATIENT_NAME, b"PN", "Müller^Jörg".as_bytes());
     case
 }
 

@@ -90,10 +90,53 @@ fn objects_are_told_apart_by_their_uids() {
         change(|context| context.algorithm.sha256.push('0')),
         change(|context| context.source.slices.truncate(5)),
         change(|context| context.source.slices[3].frame = Some(2)),
+        change(|context| context.content.push(1)),
+        change(|context| context.source.slices[3].position.push(b'0')),
+        change(|context| context.source.slices[3].orientation.push(b'0')),
     ];
     assert_eq!(changed[0], case.context.instance_uid(Kind::Seg));
     let different: std::collections::HashSet<_> = changed.iter().collect();
     assert_eq!(different.len(), changed.len());
+}
+
+#[test]
+fn reports_and_captures_are_told_apart_by_what_they_say() {
+    let case = case("plain");
+    let uid = |file: Vec<u8>| parsed(file).text(tags::SOP_INSTANCE).unwrap().to_owned();
+    let context = &case.context;
+    let capture =
+        |pixel: u8| uid(capture::write(context, 1, 1, &[1, 2, pixel], Vec::new()).unwrap().0);
+    assert_eq!(capture(3), capture(3));
+    assert_ne!(capture(3), capture(4));
+    let report = |volume: f64| {
+        let measured = [Measurement { value: 1, volume, intensity: None }];
+        uid(report::write(context, Kind::Seg, &measured, Vec::new()).unwrap().0)
+    };
+    assert_eq!(report(2.0), report(2.0));
+    assert_ne!(report(2.0), report(2.5));
+}
+
+#[test]
+fn several_values_where_one_is_allowed_are_left_out() {
+    let mut case = case("plain");
+    let first = &mut case.context.source.first;
+    first.put_text(tags::ACCESSION_NUMBER, b"SH", "A\\B\\C");
+    first.put_text(tags::PATIENT_ID, b"LO", "x".repeat(65));
+    first.put_text(tags::SOFTWARE_VERSIONS, b"LO", "1.0\\2.0");
+    let told = case.context.warnings(Kind::Seg).unwrap();
+    let (file, warnings) = seg(&case).unwrap();
+    assert_eq!(told, warnings, "what is told beforehand is what is left out");
+    let object = parsed(file);
+    for tag in [tags::ACCESSION_NUMBER, tags::PATIENT_ID] {
+        assert_eq!(object.bytes(tag), Some(&[][..]), "{tag}");
+        assert!(told.iter().any(|w| matches!(w, Warning::Invalid { tag: t, .. } if *t == tag)));
+    }
+    let scanner = object.item(tags::CONTRIBUTING_EQUIPMENT).unwrap();
+    assert_eq!(value(scanner, tags::SOFTWARE_VERSIONS), Some(&b"1.0\\2.0"[..]));
+
+    let two = "1.2\\1.3";
+    case.context.source.first.put_text(tags::STUDY_UID, b"UI", two);
+    assert!(matches!(seg(&case), Err(ObjectError::NoUid { tag: tags::STUDY_UID })));
 }
 
 #[test]
@@ -172,19 +215,25 @@ fn a_character_set_is_spelled_as_it_should_be() {
         case.context.source.first.put_bytes(tags::PATIENT_NAME, b"PN", name);
         let (file, warnings) = seg(&case).unwrap();
         let object = parsed(file);
-        assert_eq!(value(&object, tags::PATIENT_NAME), Some(name));
+        // Text of a set that is not known is left out, and told, unless it is UTF-8.
+        let left_out = value(&object, tags::PATIENT_NAME) != Some(name);
+        let tag = tags::PATIENT_NAME;
+        assert_eq!(left_out, warnings.contains(&Warning::Invalid { tag, vr: "PN" }));
         let set = value(&object, tags::CHARACTER_SET).unwrap_or_default();
-        (String::from_utf8(set.to_vec()).unwrap(), warnings.contains(&Warning::Undeclared))
+        let guessed = warnings.contains(&Warning::Undeclared);
+        (String::from_utf8(set.to_vec()).unwrap(), guessed, left_out)
     };
     let latin1 = b"M\xfcller";
-    assert_eq!(found("ISO-IR 100", latin1), ("ISO_IR 100".into(), false));
-    assert_eq!(found("ISO_IR 144", latin1), ("ISO_IR 144".into(), false));
-    assert_eq!(found("", latin1), ("ISO_IR 100".into(), true));
-    assert_eq!(found("latin-1", latin1), ("ISO_IR 100".into(), true));
-    assert_eq!(found("ISO_IR 6", "Müller".as_bytes()), ("ISO_IR 192".into(), true));
-    assert_eq!(found("ISO_IR 6", b"Mueller"), (String::new(), false));
+    assert_eq!(found("ISO-IR 100", latin1), ("ISO_IR 100".into(), false, false));
+    assert_eq!(found("ISO_IR 144", latin1), ("ISO_IR 144".into(), false, false));
+    assert_eq!(found("", latin1), (String::new(), false, true));
+    assert_eq!(found("latin-1", latin1), (String::new(), false, true));
+    assert_eq!(found("ISO_IR 192", latin1), ("ISO_IR 192".into(), false, true));
+    assert_eq!(found("", b"A\x1b[31m"), (String::new(), false, true));
+    assert_eq!(found("ISO_IR 6", "Müller".as_bytes()), ("ISO_IR 192".into(), true, false));
+    assert_eq!(found("ISO_IR 6", b"Mueller"), (String::new(), false, false));
     let two = "ISO_IR 100\\ISO 2022 IR 87";
-    assert_eq!(found(two, latin1), (two.into(), false));
+    assert_eq!(found(two, latin1), (two.into(), false, false));
 }
 
 proptest! {

@@ -59,6 +59,7 @@ pub(crate) fn case(python: &Path, name: &'static str, folder: &Path) -> Case {
         segments: Vec::new(),
         algorithm: algorithm(),
         identity: Vec::new(),
+        content: Vec::new(),
         moment: None,
         series_number: None,
     };

@@ -46,7 +46,7 @@ fn a_dicomdir_lists_what_pydicom_lists() {
     assert!(!directories.is_empty());
     for directory in directories {
         let source = Box::new(FileSource::open(&directory).unwrap());
-        let ours = referenced(source).unwrap().into_iter().map(|id| id.path);
+        let ours = referenced(source).unwrap().files.into_iter().map(|id| id.path);
         let ours: BTreeSet<_> = ours.map(|path| path.to_str().unwrap().to_owned()).collect();
         let listed = judge(&python, &["directory", directory.to_str().unwrap()], &[]);
         let theirs: BTreeSet<_> = listed.lines().map(str::to_owned).collect();
