@@ -116,11 +116,10 @@ pub fn choose(
         named.iter().filter(|series| against(series).is_empty()).map(|s| (*s).clone()).collect();
     if fitting.is_empty() {
         let package = format!("{} {}", manifest.name, manifest.version);
-        return Err(ChoiceError::NoneFits {
-            path: path(),
-            package,
-            list: list(named.into_iter(), against),
-        });
+        let mut list = list(named.into_iter(), against);
+        // A file that cannot be read may be the slice that is missing.
+        unread(scan).into_iter().for_each(|told| list += &format!("\n  {told}"));
+        return Err(ChoiceError::NoneFits { path: path(), package, list });
     }
     Ok(fitting)
 }
@@ -149,11 +148,17 @@ fn reasons(path: &Path, scan: &Scan) -> String {
     const SHOWN: usize = 5;
     let passed_over = scan.passed_over.iter().map(|(place, why)| (place, why.to_string()));
     let unreadable = scan.unreadable.iter().map(|(place, why)| (place, why.to_string()));
-    let all = unreadable.chain(passed_over).take(SHOWN).map(|(place, why)| {
-        let (name, why) = (place.name(), plain(&why).into_owned());
-        if name == path { format!(": {why}") } else { format!("\n  {}: {why}", shown(&name)) }
-    });
-    all.collect()
+    let mut all: Vec<String> = unreadable
+        .chain(passed_over)
+        .take(SHOWN)
+        .map(|(place, why)| {
+            let (name, why) = (place.name(), plain(&why).into_owned());
+            if name == path { format!(": {why}") } else { format!("\n  {}: {why}", shown(&name)) }
+        })
+        .collect();
+    // A DICOMDIR may have many records that are alike.
+    all.dedup();
+    all.concat()
 }
 
 /// Series, one a line, each with what speaks against it.
