@@ -12,7 +12,11 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum Oddity {
     /// Slices are missing: distances are whole multiples of the usual one.
-    #[error("{} missing, {} from the first slice", Slices(*count, "is", "are"), Places(at_mm, *count))]
+    #[error(
+        "{} missing, {} from the first slice",
+        Slices(*count, "is", "are"),
+        Places(at_mm, *count)
+    )]
     Gap {
         /// How many.
         count: usize,

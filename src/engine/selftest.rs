@@ -84,9 +84,9 @@ impl PackageCheck {
     }
 }
 
-/// Runs a package's net over the built-in slice, of the size that the package is for. The labels are
-/// compared with those of the manifest's `[selftest]`; without it, a plan's with those of the scalar
-/// kernel, and of an image or an ONNX file with none.
+/// Runs a package's net over the built-in slice, of the size that the package is for. The labels
+/// are compared with those of the manifest's `[selftest]`; without it, a plan's with those of the
+/// scalar kernel, and of an image or an ONNX file with none.
 ///
 /// # Errors
 /// [`EngineError`] where the net cannot be run at all.

@@ -3,7 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `images/` | its instances, each named by its UID |
-//! | `apart/` | instances with the UID of one of `images` and another content; nothing is made of them |
+//! | `apart/` | instances with the UID of one of `images` and another content; not segmented |
 //! | `case.json` | [`Case`]: where it came from, when |
 //! | `results/` | what was made of it, and `summary.json`: [`Summary`] |
 //! | `sent/NAME` | destination NAME has all that it is to get |

@@ -54,8 +54,8 @@ pub enum DeliveryError {
 
 /// Takes results somewhere.
 pub trait Deliver: Send {
-    /// Delivers all of a study's results that go there, or says why not. `folder` is the study's. What was delivered before
-    /// is delivered again, with the same names and UIDs.
+    /// Delivers all of a study's results that go there, or says why not. `folder` is the study's.
+    /// What was delivered before is delivered again, with the same names and UIDs.
     ///
     /// # Errors
     /// [`DeliveryError`]

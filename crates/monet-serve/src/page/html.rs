@@ -18,7 +18,8 @@ const CHARTED: usize = 100;
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--accent:#e0662f;--ok:#2e8b57}\
 body{font:16px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem}\
-h1{font-size:1.4rem;margin:.2rem 0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:1.4rem 0 .4rem}\
+h1{font-size:1.4rem;margin:.2rem 0;overflow-wrap:anywhere}\
+h2{font-size:1.1rem;margin:1.4rem 0 .4rem}\
 .counts{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.5rem}\
 .counts div{border:1px solid var(--line);border-radius:.5rem;padding:.4rem .7rem}\
 .counts b{display:block;font-size:1.5rem}\
