@@ -204,7 +204,10 @@ mod fault {
 }
 
 /// What a call makes durable.
-#[cfg_attr(not(test), expect(dead_code, reason = "only tests look"))]
+#[cfg_attr(
+    not(all(test, feature = "models")),
+    expect(dead_code, reason = "the tests of `models` look")
+)]
 pub(crate) enum Synced<'a> {
     /// A file's content.
     File(&'a File),
@@ -273,6 +276,7 @@ pub(crate) mod fault {
     }
 
     /// Has somebody told, or nobody.
+    #[cfg(feature = "models")]
     pub(crate) fn watch(watch: Option<Box<dyn Watch>>) {
         WATCH.set(watch);
     }
