@@ -40,9 +40,9 @@ pub(super) struct CompileArgs {
     /// given. A volume that needs others is refused with the size that it needs
     #[arg(long, value_name = "HxW", requires = "kernel")]
     size: Option<Size>,
-    /// Record what labels the net gives for a built-in slice, in the manifest's [selftest]: `monet
-    /// model install` compares before it trusts the package. Programs that do not know this option
-    /// refuse such a file
+    /// Record in the manifest what labels the net gives for a built-in slice: `monet model install`
+    /// compares before it trusts the package. Programs that do not know this option refuse such a
+    /// file
     #[arg(long)]
     self_test: bool,
     /// Replace an existing file

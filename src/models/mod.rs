@@ -19,7 +19,7 @@
 //! 1. The files are copied into `.new`, and signature and hash are computed of what was copied.
 //! 2. Name, version and serial, which the signature covers, are held against the manifest and the
 //!    floor.
-//! 3. The self-test runs the net ([`test`]).
+//! 3. The self-test runs the net ([`test()`]).
 //! 4. The slot that is not current loses its `slot.toml`, takes the new files, and gets its own
 //!    `slot.toml`.
 //! 5. The floor is raised, and `current` is replaced.

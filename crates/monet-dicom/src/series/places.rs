@@ -76,8 +76,8 @@ impl Place {
     }
 }
 
-/// Whether a path names what [`Scan::of`] looks through: a folder, a zip archive, or a file that
-/// begins as DICOM does.
+/// Whether a path names what [`Scan::of`](super::Scan::of) looks through: a folder, a zip archive,
+/// or a file that begins as DICOM does.
 #[must_use]
 pub fn is_dicom(path: &Path) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };
