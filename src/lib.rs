@@ -33,6 +33,7 @@
 //! | `cli` | the command `monet`; `lean` is another name for it |
 //! | `dicom` | module `dicom`: series as volumes, labels as DICOM objects |
 //! | `models` | module `models`: signed packages in slots, with a way back |
+//! | `serve` | the command's service, which needs nothing more of the library |
 //! | `desk` | what a device has no use for: predictions and comparisons by the command |
 //!
 //! ```
