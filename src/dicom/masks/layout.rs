@@ -9,7 +9,7 @@ use super::super::space::{self, turned};
 use crate::volume::{AxisMap, FileAxis, Geometry, MAX_SLICES, SlicePlace};
 
 /// How far a frame's pixels may lie off the voxels that they are laid onto, in voxels.
-const OFF: f64 = 0.1;
+pub(super) const OFF: f64 = 0.1;
 /// Slices nearer to each other, in millimetres, are the same.
 const SAME_PLACE: f64 = 0.01;
 /// Slices nearer to each other than so much of the least distance within a mask, and not the same,
