@@ -1,0 +1,224 @@
+//! Reads a configuration, and refuses one that contradicts itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::{Config, Listen, Models, Output, Rule};
+
+/// No configuration is longer than this many bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a configuration is refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{}: the configuration cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or not this one.
+    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// It contradicts itself.
+    #[error("{}: {field}: {found}: expected {expected}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+/// A field, what was found there, and what was expected.
+type Refusal = (String, String, &'static str);
+
+fn refuse<T>(field: &str, found: impl ToString, expected: &'static str) -> Result<T, Refusal> {
+    Err((field.into(), found.to_string(), expected))
+}
+
+impl Config {
+    /// Reads and checks a configuration. Paths in it are seen from its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unread = |source| ConfigError::Read { path: path.into(), source };
+        let length = fs::metadata(path).map_err(unread)?.len();
+        if length > MAX_BYTES {
+            return Err(unread(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        let text = fs::read_to_string(path).map_err(unread)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+        config.validate().map_err(|(field, found, expected)| ConfigError::Refused {
+            path: path.into(),
+            field,
+            found,
+            expected,
+        })?;
+        let base = std::path::absolute(path).map_err(unread)?;
+        config.seen_from(base.parent().unwrap_or(Path::new("/")));
+        Ok(config)
+    }
+
+    fn seen_from(&mut self, base: &Path) {
+        let Models { folder, keys } = &mut self.models;
+        let paths = [&mut self.folder, folder, keys]
+            .into_iter()
+            .chain(self.watch.iter_mut().map(|watch| &mut watch.folder))
+            .chain(self.rule.iter_mut().filter_map(|rule| rule.package.as_mut()))
+            .chain(self.destination.iter_mut().filter_map(|to| to.folder.as_mut()))
+            .chain(self.page.iter_mut().filter_map(|page| page.password_file.as_mut()));
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+
+    fn validate(&self) -> Result<(), Refusal> {
+        if self.rule.is_empty() {
+            return refuse("rule", "no rule", "at least one [[rule]], which may be empty");
+        }
+        if let Some(listen) = &self.listen {
+            listen.validate()?;
+        }
+        self.validate_destinations()?;
+        for rule in &self.rule {
+            self.validate_rule(rule)?;
+        }
+        let positive = [
+            ("study.longest_s", self.study.longest_s),
+            ("jobs.parallel", self.jobs.parallel.into()),
+            ("jobs.threads", self.jobs.threads.into()),
+            ("jobs.seconds", self.jobs.seconds),
+            ("jobs.tries", self.jobs.tries.into()),
+            ("retry.first_s", self.retry.first_s),
+            ("retry.idle_s", self.retry.idle_s),
+        ];
+        if let Some((field, _)) = positive.iter().find(|(_, number)| *number == 0) {
+            return refuse(field, 0, "a number over 0");
+        }
+        if self.jobs.memory_mib < 64 {
+            return refuse("jobs.memory_mib", self.jobs.memory_mib, "64 at least");
+        }
+        if self.keep.full_percent > 100 {
+            return refuse("keep.full_percent", self.keep.full_percent, "a share up to 100");
+        }
+        match &self.page {
+            Some(page) if !page.address.ip().is_loopback() && page.password_file.is_none() => {
+                refuse("page", page.address, "an address of this machine, or a password_file")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_destinations(&self) -> Result<(), Refusal> {
+        let mut names = BTreeSet::new();
+        for to in &self.destination {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            if !(1..=32).contains(&to.name.len()) || !to.name.bytes().all(plain) {
+                return refuse("destination.name", &to.name, "1 to 32 letters, digits, - and _");
+            }
+            if !names.insert(&to.name) {
+                return refuse("destination.name", &to.name, "names that differ");
+            }
+            let peer = to.address.is_some() && to.ae_title.is_some();
+            if peer == to.folder.is_some() || to.address.is_some() != to.ae_title.is_some() {
+                let expected = "either address and ae_title, or folder";
+                return refuse("destination", &to.name, expected);
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_rule(&self, rule: &Rule) -> Result<(), Refusal> {
+        let known = |name: &&String| self.destination.iter().any(|to| to.name == **name);
+        if let Some(name) = rule.to.iter().find(|name| !known(name)) {
+            return refuse("rule.to", name, "the name of a [[destination]]");
+        }
+        if let (Some(model), Some(_)) = (&rule.model, &rule.package) {
+            return refuse("rule", model, "either model or package");
+        }
+        let has = |output| rule.outputs.contains(&output);
+        if rule.outputs.is_empty() {
+            return refuse("rule.outputs", "nothing", "at least one kind of result");
+        }
+        if has(Output::Report) && !has(Output::Seg) && !has(Output::Labelmap) {
+            let expected = "seg or labelmap, too: the report refers to segments";
+            return refuse("rule.outputs", "report", expected);
+        }
+        Ok(())
+    }
+}
+
+impl Listen {
+    fn validate(&self) -> Result<(), Refusal> {
+        if self.ae_titles.is_empty() {
+            return refuse("listen.ae_titles", "none", "the titles that this service answers to");
+        }
+        if self.associations == 0 || self.idle_s == 0 || self.longest_s == 0 {
+            let expected = "associations, idle_s and longest_s over 0";
+            return refuse("listen", 0, expected);
+        }
+        if !(4 << 10..=256 << 10).contains(&self.max_pdu) {
+            return refuse("listen.max_pdu", self.max_pdu, "4096 to 262144 bytes");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Study;
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("box.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn little_is_needed() {
+        let config = parse("folder = \"/data\"\n[[rule]]\n").unwrap();
+        assert_eq!(config.folder, Path::new("/data"));
+        assert_eq!(config.rule[0].outputs, BTreeSet::from([Output::Seg]));
+        assert_eq!(config.study, Study::default());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_named() {
+        for (text, part) in [
+            ("", "rule"),
+            ("surprise = 1", "surprise"),
+            ("[[rule]]\nto = [\"pacs\"]", "rule.to"),
+            ("[[rule]]\noutputs = [\"report\"]", "refers to segments"),
+            ("[[rule]]\n[[destination]]\nname = \"../x\"\nfolder = \"/x\"", "destination.name"),
+            ("[[rule]]\n[[destination]]\nname = \"x\"\naddress = \"h:104\"", "ae_title"),
+            ("[[rule]]\n[listen]\nae_titles = []", "ae_titles"),
+            ("[[rule]]\n[listen]\nae_titles = [\"MUCH TOO LONG A TITLE\"]", "AE title"),
+            ("[[rule]]\n[listen]\nae_titles = [\"M\"]\npeers = [\"10.0.0.0/33\"]", "10.0.0.0/33"),
+            ("[[rule]]\n[page]\naddress = \"0.0.0.0:80\"", "password_file"),
+            ("[[rule]]\n[jobs]\nparallel = 0", "jobs.parallel"),
+        ] {
+            let error = parse(&format!("folder = \"/data\"\n{text}")).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
