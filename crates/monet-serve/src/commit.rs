@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::case;
 use crate::folders::{self, Folders};
 
-/// Most reports that are kept; those of deliveries that are over are removed.
+/// Most reports that are kept. A sender removes the report that it waited for.
 const MOST: usize = 10_000;
 
 /// The reports that came, each a file that its transaction's UID names.

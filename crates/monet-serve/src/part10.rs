@@ -1,4 +1,5 @@
-//! Where a file's data set begins (PS3.10, section 7.1).
+//! Where a file's data set begins (PS3.10, section 7.1), of any file: the service itself parses no
+//! header, which [`crate::sort`] has another process do.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -27,7 +27,11 @@ pub enum QueueError {
     System(String, io::Error),
 }
 
-fn find(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
+/// Where a study is.
+///
+/// # Errors
+/// [`QueueError::Unknown`]
+pub fn find(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
     status::find(folders, name).map_err(|_| QueueError::Unknown(name.to_owned()))
 }
 

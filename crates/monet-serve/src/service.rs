@@ -6,8 +6,8 @@
 //! ```
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
@@ -60,9 +60,12 @@ pub struct Service {
     program: Program,
     page: Option<Arc<Site>>,
     moved: Bell,
-    lives: Arc<[Life]>,
+    lives: Arc<Lives>,
     stop: Arc<AtomicBool>,
 }
+
+/// The threads, as they were started.
+type Lives = Mutex<Vec<Arc<Life>>>;
 
 /// A thread's signs of life.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ pub(crate) struct Shown {
     pub(crate) budget_ms: Option<f64>,
     work: Arc<Work>,
     listener: Option<Arc<Listener>>,
-    lives: Arc<[Life]>,
+    lives: Arc<Lives>,
 }
 
 impl Shown {
@@ -98,7 +101,7 @@ impl Shown {
     }
 
     /// The thread that shows no sign of life any more.
-    pub(crate) fn stuck(&self) -> Option<&str> {
+    pub(crate) fn stuck(&self) -> Option<String> {
         stuck(&self.lives)
     }
 }
@@ -141,7 +144,7 @@ impl Service {
         };
         let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
         let work = Arc::new(work);
-        let lives: Arc<[Life]> = threads(&config).into();
+        let lives = Arc::<Lives>::default();
         let shown = Arc::new(Shown {
             folders: folders.clone(),
             gate: gate.clone(),
@@ -173,7 +176,7 @@ impl Service {
 
     /// The thread that shows no sign of life any more, if there is one.
     #[must_use]
-    pub fn stuck(&self) -> Option<&str> {
+    pub fn stuck(&self) -> Option<String> {
         stuck(&self.lives)
     }
 
@@ -189,17 +192,22 @@ impl Service {
             self.config.jobs.clone(),
             Sorter::new(self.program.sort.clone()),
         )?;
-        let mut lives = self.lives.iter();
         thread::scope(|scope| {
-            let mut thread = |work| self.spawn(scope, lives.next(), work);
+            let thread = |what: String, work| self.spawn(scope, what, work);
             let mut heard = 0;
-            thread(Box::new(move |go_on| heard = self.collect(&mut collector, heard, go_on)));
+            thread(
+                "collector".to_owned(),
+                Box::new(move |go_on| heard = self.collect(&mut collector, heard, go_on)),
+            );
             let keeper =
                 Keeper::new(self.folders.clone(), self.config.keep.clone(), self.log.clone());
-            thread(Box::new(move |go_on| self.tidy(&keeper, go_on)));
-            for _ in 0..self.config.jobs.parallel {
+            thread("keeper".to_owned(), Box::new(move |go_on| self.tidy(&keeper, go_on)));
+            for n in 1..=self.config.jobs.parallel {
                 let mut heard = 0;
-                thread(Box::new(move |go_on| heard = self.step(heard, go_on)));
+                thread(
+                    format!("worker {n}"),
+                    Box::new(move |go_on| heard = self.step(heard, go_on)),
+                );
             }
             for to in &self.config.destination {
                 let mut sender = Sender::new(
@@ -210,17 +218,23 @@ impl Service {
                     &self.commitments,
                 );
                 let mut heard = 0;
-                thread(Box::new(move |go_on| heard = self.send(&mut sender, heard, go_on)));
+                thread(
+                    format!("sender {}", to.name),
+                    Box::new(move |go_on| heard = self.send(&mut sender, heard, go_on)),
+                );
             }
             for watch in &self.config.watch {
                 let mut watcher = Watcher::new(watch.clone());
-                thread(Box::new(move |go_on| self.watch(&mut watcher, go_on)));
+                thread(
+                    format!("watch {}", watch.name.as_str()),
+                    Box::new(move |go_on| self.watch(&mut watcher, go_on)),
+                );
             }
             if let Some(listener) = &self.listener {
-                thread(Box::new(move |go_on| listener.serve(go_on)));
+                thread("listener".to_owned(), Box::new(move |go_on| listener.serve(go_on)));
             }
             if let Some(page) = &self.page {
-                thread(Box::new(move |go_on| page.serve(go_on)));
+                thread("page".to_owned(), Box::new(move |go_on| page.serve(go_on)));
             }
         });
         Ok(())
@@ -231,7 +245,7 @@ impl Service {
     fn spawn<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        life: Option<&'scope Life>,
+        what: String,
         mut work: Task<'scope>,
     ) {
         struct EndAll<'a>(&'a AtomicBool);
@@ -240,12 +254,12 @@ impl Service {
                 self.0.store(true, Ordering::Relaxed);
             }
         }
+        let life = Arc::new(Life::new(what));
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).push(life.clone());
         scope.spawn(move || {
             let _end = EndAll(&self.stop);
             let go_on = || {
-                if let Some(life) = life {
-                    life.give();
-                }
+                life.give();
                 !self.stop.load(Ordering::Relaxed)
             };
             while go_on() {
@@ -304,20 +318,10 @@ impl Service {
     }
 }
 
-/// The threads that a configuration asks for, in the order in which they are started.
-fn threads(config: &Config) -> Vec<Life> {
-    let mut all = vec!["collector".to_owned(), "keeper".to_owned()];
-    all.extend((1..=config.jobs.parallel).map(|n| format!("worker {n}")));
-    all.extend(config.destination.iter().map(|to| format!("sender {}", to.name)));
-    all.extend(config.watch.iter().map(|watch| format!("watch {}", watch.name.as_str())));
-    all.extend(config.listen.iter().map(|_| "listener".to_owned()));
-    all.extend(config.page.iter().map(|_| "page".to_owned()));
-    all.into_iter().map(Life::new).collect()
-}
-
 /// The thread that shows no sign of life any more.
-fn stuck(lives: &[Life]) -> Option<&str> {
-    lives.iter().find(|life| life.is_late()).map(|life| life.what.as_str())
+fn stuck(lives: &Lives) -> Option<String> {
+    let lives = lives.lock().unwrap_or_else(PoisonError::into_inner);
+    lives.iter().find(|life| life.is_late()).map(|life| life.what.clone())
 }
 
 /// Rests for that long, with an ear for the end.

@@ -135,8 +135,7 @@ fn list(folders: &Folders, most: usize, as_json: bool) -> Result<()> {
 }
 
 fn show(folders: &Folders, name: &str, as_json: bool) -> Result<()> {
-    let stage = status::find(folders, name)
-        .with_context(|| format!("there is no study {name}: `monet queue list` has their names"))?;
+    let stage = queue::find(folders, name)?;
     let entry = status::entry(folders, stage, name)?;
     if as_json {
         return terminal::print(&format!("{}\n", serde_json::to_string_pretty(&entry)?));

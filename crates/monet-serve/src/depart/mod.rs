@@ -4,7 +4,7 @@
 mod folder;
 mod peer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +76,9 @@ pub struct Sender {
     way: Box<dyn Deliver>,
     /// Failures of each study that is to be tried again, and when.
     later: HashMap<String, (u32, Instant)>,
+    /// Studies of which the destination has all, or gets nothing, and that others still wait for.
+    /// Whoever brings the last result lets a study go, so that these need no second look.
+    over: HashSet<String>,
     /// Failures to reach the destination at all, and until when it is left alone.
     away: (u32, Instant),
 }
@@ -98,7 +101,7 @@ impl Sender {
     ) -> Self {
         let way = way(&to, &config, commitments);
         let away = (0, Instant::now());
-        Self { folders, config, log, to, way, later: HashMap::new(), away }
+        Self { folders, config, log, to, way, later: HashMap::new(), over: HashSet::new(), away }
     }
 
     /// Delivers what can be delivered now; whether that was anything.
@@ -108,7 +111,9 @@ impl Sender {
     pub fn round(&mut self, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
         let mut any = false;
         let cases = self.folders.cases(Stage::Outgoing)?;
-        self.later.retain(|name, _| cases.binary_search(name).is_ok());
+        let there = |name: &String| cases.binary_search(name).is_ok();
+        self.later.retain(|name, _| there(name));
+        self.over.retain(there);
         for name in cases {
             if !go_on() || self.away.1 > Instant::now() {
                 break;
@@ -134,14 +139,18 @@ impl Sender {
     fn one(&mut self, name: &str) -> io::Result<bool> {
         let folder = self.folders.stage(Stage::Outgoing).join(name);
         let marks = [SENT, GIVEN_UP].map(|kind| case::mark(&folder, kind, &self.to.name));
-        if marks.iter().any(|mark| mark.exists()) {
-            return finish(&self.folders, &self.config, &self.log, name).map(|()| false);
+        let marked = marks.iter().any(|mark| mark.exists());
+        if marked && self.over.contains(name) {
+            return Ok(false);
+        }
+        if marked {
+            return self.leave(name);
         }
         let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
         let mine: Vec<Made> =
             summary.results.into_iter().filter(|made| made.goes_to(&self.to)).collect();
         if mine.is_empty() {
-            return finish(&self.folders, &self.config, &self.log, name).map(|()| false);
+            return self.leave(name);
         }
         let case: Case = case::read(&folder.join(CASE))?;
         match self.way.deliver(&case, &folder, &mine) {
@@ -152,11 +161,18 @@ impl Sender {
                 let fields: [(&str, &dyn ToString); 3] =
                     [("case", &name), ("to", &self.to.name), ("results", &mine.len())];
                 self.log.info("delivered", &fields);
-                finish(&self.folders, &self.config, &self.log, name)?;
+                self.finish(name)?;
                 Ok(true)
             }
             Err(error) => self.failed(name, &case, &marks[1], &error).map(|()| false),
         }
+    }
+
+    /// Nothing is left to do for a study here, perhaps since an earlier process.
+    fn leave(&mut self, name: &str) -> io::Result<bool> {
+        self.finish(name)?;
+        self.over.insert(name.to_owned());
+        Ok(false)
     }
 
     /// A delivery that did not succeed is tried again, until its days are over.
@@ -175,7 +191,7 @@ impl Sender {
         if time::now_s().saturating_sub(case.complete_s) > days * DAY {
             put(given_up, error.to_string().as_bytes())?;
             self.log.error("given up", &[("case", &name), ("to", to), ("days", &days)]);
-            return finish(&self.folders, &self.config, &self.log, name);
+            return self.finish(name);
         }
         match error {
             DeliveryError::Unreachable(_) => {
@@ -187,6 +203,41 @@ impl Sender {
             }
             _ => self.postpone(name),
         }
+        Ok(())
+    }
+
+    /// Lets a study go that all destinations have, or have refused for good.
+    fn finish(&self, name: &str) -> io::Result<()> {
+        let folder = self.folders.stage(Stage::Outgoing).join(name);
+        let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+        let mut refused = Vec::new();
+        for to in &self.config.destination {
+            if !summary.results.iter().any(|made| made.goes_to(to)) {
+                continue;
+            }
+            if case::mark(&folder, SENT, &to.name).exists() {
+                continue;
+            }
+            match std::fs::read_to_string(case::mark(&folder, GIVEN_UP, &to.name)) {
+                Ok(reason) => refused.push(format!("not delivered to {}: {reason}", to.name)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        // The configuration may have changed since the results were made.
+        let known = |name: &&String| self.config.destination.iter().any(|to| to.name == **name);
+        let named = summary.results.iter().flat_map(|made| &made.to);
+        let unknown: BTreeSet<_> = named.filter(|name| !known(name)).collect();
+        refused
+            .extend(unknown.iter().map(|name| format!("there is no destination {name} any more")));
+        let next = if refused.is_empty() {
+            Stage::Done
+        } else {
+            case::write_reason(&folder, &refused.join("\n"))?;
+            Stage::Failed
+        };
+        folders::move_new(&folder, &self.folders.stage(next).join(name))?;
+        self.log.info(next.name(), &[("case", &name)]);
         Ok(())
     }
 
@@ -206,40 +257,6 @@ impl Sender {
 fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
     folders::make(mark.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     folders::write(mark, text)
-}
-
-/// Lets a study go that all destinations have, or have refused for good.
-fn finish(folders: &Folders, config: &Config, log: &Log, name: &str) -> io::Result<()> {
-    let folder = folders.stage(Stage::Outgoing).join(name);
-    let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
-    let mut refused = Vec::new();
-    for to in &config.destination {
-        if !summary.results.iter().any(|made| made.goes_to(to)) {
-            continue;
-        }
-        if case::mark(&folder, SENT, &to.name).exists() {
-            continue;
-        }
-        match std::fs::read_to_string(case::mark(&folder, GIVEN_UP, &to.name)) {
-            Ok(reason) => refused.push(format!("not delivered to {}: {reason}", to.name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    // The configuration may have changed since the results were made.
-    let known = |name: &&String| config.destination.iter().any(|to| to.name == **name);
-    let named = summary.results.iter().flat_map(|made| &made.to);
-    let unknown: std::collections::BTreeSet<_> = named.filter(|name| !known(name)).collect();
-    refused.extend(unknown.iter().map(|name| format!("there is no destination {name} any more")));
-    let next = if refused.is_empty() {
-        Stage::Done
-    } else {
-        case::write_reason(&folder, &refused.join("\n"))?;
-        Stage::Failed
-    };
-    folders::move_new(&folder, &folders.stage(next).join(name))?;
-    log.info(next.name(), &[("case", &name)]);
-    Ok(())
 }
 
 /// Whether a DICOM peer answers.
