@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::labels::Content;
 use super::{Device, DicomLabels, DicomReader, Form, Series};
 use crate::measure::Picture;
-use crate::package::{Manifest, table};
+use crate::package::{Manifest, hex, table};
 use crate::pipeline::{Extra, Instance, Job, Origin, PipelineError, Report};
 use crate::text::shown;
 use crate::volume::{LabelWriter, NiftiLabels, OutputError, PlaneReader, VolumeError};
@@ -66,21 +66,22 @@ impl DicomJob {
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Job<'static>, PipelineError> {
         let reader = DicomReader::new(&self.series, (self.decoders)(), Some(interrupted.clone()))?;
-        let context = || {
-            super::context::context(&self.series, manifest, &self.device, settings)
-                .map_err(|error| unreadable(&self.series, &error))
-        };
+        // What objects say, for which the first slice's file is read once; none are made of NIfTI.
+        let kinds = self.kinds();
+        let context = || super::context::context(&self.series, manifest, &self.device, settings);
+        let context = (!kinds.is_empty()).then(context).transpose();
+        let context = context.map_err(|error| unreadable(&self.series, &error))?;
         let mut content = Content::default();
-        let labels: Box<dyn LabelWriter> = match self.form {
-            Some(form) => {
-                let labels = DicomLabels::create(output, form, context()?, overwrite)?;
+        let labels: Box<dyn LabelWriter> = match (self.form, &context) {
+            (Some(form), Some(context)) => {
+                let labels = DicomLabels::create(output, form, context.clone(), overwrite)?;
                 content = labels.content();
                 Box::new(labels)
             }
-            None if !self.series.shape().is_grid() => {
+            _ if !self.series.shape().is_grid() => {
                 return Err(OutputError::Uneven { path: output.to_owned() }.into());
             }
-            None => {
+            _ => {
                 let names = table::caret_xml(&manifest.labels);
                 Box::new(NiftiLabels::create(output, reader.grid(), overwrite, &names)?)
             }
@@ -88,9 +89,7 @@ impl DicomJob {
         let mut job = Job::with(Box::new(reader), labels);
         job.beyond = super::choose::beyond_texts(&self.series, manifest);
         job.warnings = self.series.warnings();
-        let kinds = self.kinds();
-        if !kinds.is_empty() {
-            let context = context()?;
+        if let Some(context) = &context {
             // What makes an object impossible is told by its writer.
             let left_out = kinds.into_iter().filter_map(|kind| context.warnings(kind).ok());
             for warning in left_out.flatten().map(|warning| warning.to_string()) {
@@ -105,12 +104,12 @@ impl DicomJob {
         job.title =
             Some(format!("{}{number}, {} {}", image.modality, manifest.name, manifest.version));
         job.notice = Some("research use only");
-        if let Some(path) = &self.report {
+        if let (Some(path), Some(context)) = (&self.report, &context) {
             let kind = if self.form == Some(Form::Labelmap) { Kind::Labelmap } else { Kind::Seg };
-            job.extras.push(measurements(path, context()?, kind, content));
+            job.extras.push(measurements(path, context.clone(), kind, content));
         }
-        if let Some(path) = &self.capture {
-            job.extras.push(picture(path, context()?));
+        if let (Some(path), Some(context)) = (&self.capture, context) {
+            job.extras.push(picture(path, context));
         }
         Ok(job)
     }
@@ -187,7 +186,7 @@ fn sha256(mut source: impl Read) -> io::Result<String> {
             count => hash.update(&chunk[..count]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 /// A measurement report.

@@ -12,7 +12,7 @@ use super::slot::{self, MANIFEST, PLAN, SIGNATURE, Slot, SlotName, State, file};
 use super::{Current, Release, Store, StoreError, Test};
 use crate::atomic::{self, Staged, disk};
 use crate::engine::PackageCheck;
-use crate::package::{MAX_MODEL, Package, PackageError, plan_file};
+use crate::package::{MAX_MODEL, Package, PackageError, hex, plan_file};
 
 /// What is to be installed, and on what terms.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ impl Store {
         let signed = key.zip(claim.map(|claim| claim.release));
         self.package_folder(&package.manifest.name)?;
         same_package(&request.package, &package, signed.as_ref().map(|(_, release)| release))?;
-        Ok(Ready { file, sha256: slot::hex(sha256), signed, package })
+        Ok(Ready { file, sha256: hex(&sha256.finalize()), signed, package })
     }
 
     /// The signature of a package, where it is to have one.

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::keys::{Claim, Keys};
 use super::{Release, StoreError};
 use crate::atomic::{self, Staged, disk};
-use crate::package::Package;
+use crate::package::{Package, hex};
 use crate::whole;
 
 /// The record's name.
@@ -215,7 +215,7 @@ impl Slot {
             }
             Ok(())
         })?;
-        let found = hex(sha256);
+        let found = hex(&sha256.finalize());
         if found != self.sha256 {
             return Err(StoreError::Damaged {
                 path,
@@ -306,9 +306,4 @@ pub(super) fn read_through(
             Err(error) => return Err(failed(error)),
         }
     }
-}
-
-/// A finished hash as 64 lower-case hexadecimal digits.
-pub(super) fn hex(sha256: Sha256) -> String {
-    sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

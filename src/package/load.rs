@@ -214,7 +214,12 @@ fn parse(path: &Path, text: &str) -> Result<Manifest, PackageError> {
 /// SHA-256 as 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// A digest as lower-case hexadecimal digits.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a whole file, of at most as many bytes as `limit` says of its first ones.

@@ -26,6 +26,8 @@ pub use doubt::{Doubt, IntensityWarning, Side};
 pub use fit::{Fit, FitError};
 #[cfg(feature = "models")]
 pub(crate) use load::MAX_MODEL;
+#[cfg(any(feature = "dicom", feature = "models"))]
+pub(crate) use load::hex;
 pub use load::{Net, Package, PackageError, sha256};
 #[cfg(all(test, feature = "models"))]
 pub(crate) use manifest::tests::example as manifest_for_tests;
