@@ -14,7 +14,7 @@ pub enum Oddity {
     /// Slices are missing: distances are whole multiples of the usual one.
     #[error(
         "{} missing, {} from the first slice",
-        Slices(*count, "is", "are"),
+        Count(*count, "slice is", "slices are"),
         Places(at_mm, *count)
     )]
     Gap {
@@ -41,7 +41,10 @@ pub enum Oddity {
     #[error("the slices' first pixels lie on no line")]
     Crooked,
     /// Slices lie where others lie, and nothing tells them apart.
-    #[error("{} where others lie, and nothing tells them apart", Slices(*count, "lies", "lie"))]
+    #[error(
+        "{} where others lie, and nothing tells them apart",
+        Count(*count, "slice lies", "slices lie")
+    )]
     Repeated {
         /// How many.
         count: usize,
@@ -67,14 +70,14 @@ pub enum Oddity {
     /// Slices of the series are in other stacks.
     #[error(
         "{} in other stacks, as size, orientation, modality, echo time or the like differ",
-        Slices(*count, "of this series is", "of this series are")
+        Count(*count, "slice of this series is", "slices of this series are")
     )]
     Siblings {
         /// How many.
         count: usize,
     },
     /// Images of the series are in no stack.
-    #[error("{} of this series passed over: {reason}", Images(*count))]
+    #[error("{} of this series passed over: {reason}", Count(*count, "image", "images"))]
     LeftOut {
         /// How many images.
         count: usize,
@@ -82,7 +85,10 @@ pub enum Oddity {
         reason: String,
     },
     /// Pixels that cannot be read, as far as headers show it.
-    #[error("{} pixels that cannot be read, such as {file}: {reason}", Have(*count))]
+    #[error(
+        "{} pixels that cannot be read, such as {file}: {reason}",
+        Count(*count, "file has", "files have")
+    )]
     Undecodable {
         /// How many files.
         count: usize,
@@ -151,33 +157,12 @@ impl fmt::Display for Places<'_> {
     }
 }
 
-/// So many slices, and what one or several of them do.
-struct Slices(usize, &'static str, &'static str);
+/// So many of something, by its words for one and for several.
+struct Count(usize, &'static str, &'static str);
 
-impl fmt::Display for Slices {
+impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => write!(f, "1 slice {}", self.1),
-            count => write!(f, "{count} slices {}", self.2),
-        }
-    }
-}
-
-/// So many images are.
-struct Images(usize);
-
-impl fmt::Display for Images {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 1 { f.write_str("1 image") } else { write!(f, "{} images", self.0) }
-    }
-}
-
-/// So many files have.
-struct Have(usize);
-
-impl fmt::Display for Have {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 1 { f.write_str("1 file has") } else { write!(f, "{} files have", self.0) }
+        write!(f, "{} {}", self.0, if self.0 == 1 { self.1 } else { self.2 })
     }
 }
 
