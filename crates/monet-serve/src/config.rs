@@ -1,4 +1,4 @@
-//! The configuration: one TOML file. Here are its tables; [`check`] reads and checks it, [`peers`]
+//! The configuration: one TOML file. Here are its tables; `check` reads and checks it, `peers`
 //! has what peers are known by.
 
 mod check;
