@@ -5,6 +5,7 @@ peer.py scp [PORT]       serves until its input ends; writes its port first, the
 peer.py scu PORT WHAT    asks; writes what it is answered.
 """
 
+import queue
 import socket
 import struct
 import sys
@@ -26,7 +27,9 @@ PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
 def say(*words):
-    print(*words, flush=True)
+    """Writes a line at once: `print` writes the line's end by itself, and threads share the output."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def counted(data):
@@ -138,17 +141,13 @@ def references(count):
 
 
 def ask(port, what):
-    heard = threading.Event()
+    reports = queue.Queue()
 
     def on_report(event):
         information = event.event_information
-        say(
-            "report",
-            event.event_type,
-            len(information.get("ReferencedSOPSequence", [])),
-            len(information.get("FailedSOPSequence", [])),
-        )
-        heard.set()
+        kept = len(information.get("ReferencedSOPSequence", []))
+        failed = len(information.get("FailedSOPSequence", []))
+        reports.put(("report", event.event_type, kept, failed))
         return 0, None
 
     entity = AE("PEER")
@@ -170,7 +169,7 @@ def ask(port, what):
             references(100), 1, StorageCommitmentPushModel, INSTANCE
         )
         say("action", f"{status.Status:04x}")
-        heard.wait(10)
+        say(*reports.get(timeout=10))
         time.sleep(0.2)
         association.release()
     elif what == "wrong":
