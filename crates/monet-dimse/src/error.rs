@@ -135,7 +135,7 @@ impl fmt::Display for Phase {
 #[non_exhaustive]
 pub enum Violation {
     /// A PDU of no type.
-    #[error("PDU type {found:#04x} is none that PS3.8 knows")]
+    #[error("PDU type {found:#04x} is none that PS3.8 knows{}", hint(*found))]
     PduKind {
         /// The type.
         found: u8,
@@ -229,6 +229,14 @@ pub enum Violation {
     /// More reports than may wait.
     #[error("more than {MAX_PENDING} event reports before an answer")]
     Pending,
+}
+
+/// TLS begins with one of its content types (RFC 8446, section 5.1).
+fn hint(kind: u8) -> &'static str {
+    match kind {
+        20..=23 => "; the peer speaks TLS where plain DICOM is configured",
+        _ => "",
+    }
 }
 
 impl Violation {

@@ -10,7 +10,7 @@
 //! association have a limit of time; a data set is passed on as it comes and never looked into.
 //!
 //! The crate opens no sockets to listen and starts no threads: it speaks over any [`Stream`], a
-//! [`Timed`] TCP connection or what wraps one.
+//! [`Timed`] TCP connection or what wraps one: module `tls` (feature `tls`) has TLS.
 //!
 //! # Example
 //!
@@ -65,6 +65,8 @@ mod request;
 mod status;
 mod stream;
 mod title;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod uids;
 
 pub use accept::{Admission, Policy, accept, decodable};

@@ -196,12 +196,14 @@ impl<S: Stream> Link<S> {
     /// Why a peer that takes nothing more closed the connection, if it has said so.
     fn last_words(&mut self) -> Error {
         let leftover = std::mem::take(&mut self.body);
-        let abort = match self.receive(Phase::Progress) {
-            Ok(PduKind::Abort) => Some(Abort::parse(self.short())),
-            _ => None,
+        let why = match self.receive(Phase::Progress) {
+            Ok(PduKind::Abort) => Error::Aborted(Abort::parse(self.short())),
+            // What TLS says, for example.
+            Err(error @ Error::Io(_)) => error,
+            _ => Error::Closed,
         };
         self.body = leftover;
-        abort.map_or(Error::Closed, Error::Aborted)
+        why
     }
 
     /// Sends a command, in as many PDUs as the peer's limit asks for.

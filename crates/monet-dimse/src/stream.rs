@@ -1,30 +1,10 @@
 //! What associations run over: streams on which every read and write ends by a given moment.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A connection. What wraps one, a TLS stream for example, passes the deadline on to the
-/// [`Timed`] below:
-///
-/// ```
-/// # use std::io::{self, Read, Write};
-/// # use std::time::Instant;
-/// # use monet_dimse::{Stream, Timed};
-/// # struct Tls<S> { sock: S }
-/// # impl<S: Read> Read for Tls<S> {
-/// #     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> { self.sock.read(buffer) }
-/// # }
-/// # impl<S: Write> Write for Tls<S> {
-/// #     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> { self.sock.write(bytes) }
-/// #     fn flush(&mut self) -> io::Result<()> { self.sock.flush() }
-/// # }
-/// impl Stream for Tls<Timed> {
-///     fn set_deadline(&mut self, at: Option<Instant>) -> io::Result<()> {
-///         self.sock.set_deadline(at)
-///     }
-/// }
-/// ```
+/// A connection. What wraps one, as TLS does, passes the deadline on to the [`Timed`] below.
 pub trait Stream: Read + Write {
     /// From now on, reads and writes that are not done by this moment fail with
     /// [`io::ErrorKind::TimedOut`]. The moment holds for all of them together, however many bytes
@@ -122,6 +102,11 @@ impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(left(self.deadline)?)?;
         self.socket.write(bytes).map_err(timed)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.set_write_timeout(left(self.deadline)?)?;
+        self.socket.write_vectored(parts).map_err(timed)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,10 +7,12 @@
 //! | `onnx`, `qdq` (feature `onnx`) | ONNX files, good ones and hostile ones |
 //! | `fuzz` (feature `onnx`) | what a fuzzer runs for each format |
 //! | [`damage`] | damaged files, with memory counted |
+//! | [`certificates`] | certificates and keys for TLS |
 //! | [`judges`] | the outside programs and data that tests compare with |
 //!
 //! A test whose needs this machine does not meet calls [`skip`], which nobody can overlook.
 
+pub mod certificates;
 pub mod damage;
 #[cfg(feature = "onnx")]
 pub mod fuzz;

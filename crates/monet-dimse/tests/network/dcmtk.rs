@@ -15,7 +15,7 @@ use super::server::{any, keep, proposal, title};
 
 /// Whether this machine has DCMTK.
 #[track_caller]
-fn dcmtk() -> bool {
+pub(crate) fn dcmtk() -> bool {
     let there = Command::new("echoscu").arg("--version").output().is_ok();
     if !there {
         skip("no dcmtk on this machine");
@@ -23,7 +23,12 @@ fn dcmtk() -> bool {
     there
 }
 
-fn run(program: &str, address: SocketAddr, options: &[&str], files: &[PathBuf]) -> Output {
+pub(crate) fn run(
+    program: &str,
+    address: SocketAddr,
+    options: &[&str],
+    files: &[PathBuf],
+) -> Output {
     let mut command = Command::new(program);
     command.args(options).arg("127.0.0.1").arg(address.port().to_string()).args(files);
     command.output().unwrap()
@@ -129,7 +134,7 @@ fn what_came_before_an_abort_of_storescu_stays() {
 }
 
 /// A running `storescp`.
-struct Storescp {
+pub(crate) struct Storescp {
     child: Child,
     address: SocketAddr,
 }
@@ -142,7 +147,7 @@ impl Drop for Storescp {
 }
 
 impl Storescp {
-    fn start(folder: &Path, options: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, options: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new("storescp");
         command.args(options).args(["+B", "-od", text(folder)]).arg(free.port().to_string());
@@ -151,7 +156,7 @@ impl Storescp {
     }
 
     /// A connection, once the program listens.
-    fn connect(&self) -> Timed {
+    pub(crate) fn connect(&self) -> Timed {
         let start = Instant::now();
         loop {
             match Timed::connect(&[self.address], Duration::from_secs(5)) {

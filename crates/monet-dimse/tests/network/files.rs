@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use monet_dicom::read::{FileSource, Source, meta};
 use monet_dicom::write::{Syntax, Writer};
 use monet_dicom::{Dataset, Tag, tags};
-use monet_dimse::{Association, Error, Instance, Status, Timed};
+use monet_dimse::{Association, Error, Instance, Status, Stream};
 
 use super::server::CT;
 
@@ -58,7 +58,10 @@ pub(crate) fn data_set(path: &Path) -> Vec<u8> {
 }
 
 /// Sends a file as `monet` would.
-pub(crate) fn send(association: &mut Association<Timed>, path: &Path) -> Result<Status, Error> {
+pub(crate) fn send<S: Stream>(
+    association: &mut Association<S>,
+    path: &Path,
+) -> Result<Status, Error> {
     let (mut file, said, offset) = opened(path);
     let length = file.length().unwrap() - offset;
     file.seek_to(offset).unwrap();

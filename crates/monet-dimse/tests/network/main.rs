@@ -10,5 +10,9 @@ mod loopback;
 mod orthanc;
 mod pynetdicom;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_refusals;
 mod violations;
 mod wire;

@@ -3,10 +3,14 @@
 peer.py scp [PORT]       serves until its input ends; writes its port first, then what it sees.
                          Reports on commitment go to PORT, or come on the same association.
 peer.py scu PORT WHAT    asks; writes what it is answered.
+
+With --tls VERSION CA CERTIFICATE KEY behind, over TLS of that version, as 1.3. The peer's certificate
+is one of the CA's, and for localhost.
 """
 
 import queue
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -85,6 +89,19 @@ def call_back(port, wanted):
     association.release()
 
 
+def over_tls(purpose):
+    """What --tls says; None without it."""
+    if "--tls" not in sys.argv:
+        return None
+    version, authority, certificate, key = sys.argv[sys.argv.index("--tls") + 1 :]
+    context = ssl.create_default_context(purpose, cafile=authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificate, key)
+    wanted = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[version]
+    context.minimum_version = context.maximum_version = wanted
+    return context
+
+
 def serve(port):
     def on_action(event):
         wanted = event.action_information
@@ -109,7 +126,12 @@ def serve(port):
         (evt.EVT_ABORTED, lambda event: say("aborted")),
         (evt.EVT_RELEASED, lambda event: say("released")),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = entity.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=handlers,
+        ssl_context=over_tls(ssl.Purpose.CLIENT_AUTH),
+    )
     say(server.server_address[1])
     sys.stdin.read()
     server.shutdown()
@@ -158,7 +180,14 @@ def ask(port, what):
     entity.add_requested_context(StorageCommitmentPushModel, syntaxes)
     entity.add_requested_context(PatientRootQueryRetrieveInformationModelFind)
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-    association = entity.associate("127.0.0.1", port, ae_title="SCP", evt_handlers=handlers)
+    context = over_tls(ssl.Purpose.SERVER_AUTH)
+    association = entity.associate(
+        "127.0.0.1",
+        port,
+        ae_title="SCP",
+        evt_handlers=handlers,
+        tls_args=(context, "localhost") if context else None,
+    )
     accepted = sorted(context.abstract_syntax for context in association.accepted_contexts)
     say("accepted", *accepted)
     if what in ("explicit", "implicit"):
@@ -199,6 +228,6 @@ def ask(port, what):
 
 
 if sys.argv[1] == "scp":
-    serve(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    serve(int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2].isdigit() else None)
 else:
     ask(int(sys.argv[2]), sys.argv[3])

@@ -17,10 +17,10 @@ use super::server::{CT, any, connect, keep, proposal, serve};
 const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/peer.py");
 
 /// A peer that serves.
-struct Scp {
+pub(crate) struct Scp {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Drop for Scp {
@@ -32,7 +32,7 @@ impl Drop for Scp {
 
 impl Scp {
     #[track_caller]
-    fn start(arguments: &[String]) -> Option<Self> {
+    pub(crate) fn start(arguments: &[String]) -> Option<Self> {
         let mut command = Command::new(dicom_python()?);
         command.args([PEER, "scp"]).args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -43,7 +43,7 @@ impl Scp {
         Some(Self { child, lines, address: ([127, 0, 0, 1], port).into() })
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line.trim().to_owned()
@@ -57,8 +57,19 @@ impl Scp {
 /// Lines that a peer that asks writes.
 #[track_caller]
 fn asked(address: SocketAddr, what: &str) -> Option<Vec<String>> {
+    asked_over(address, what, &[])
+}
+
+/// The same with options for TLS.
+#[track_caller]
+pub(crate) fn asked_over(
+    address: SocketAddr,
+    what: &str,
+    options: &[String],
+) -> Option<Vec<String>> {
     let mut command = Command::new(dicom_python()?);
-    let output = command.args([PEER, "scu", &address.port().to_string(), what]).output().unwrap();
+    command.args([PEER, "scu", &address.port().to_string(), what]).args(options);
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", monet_testing::stderr(&output));
     Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
 }

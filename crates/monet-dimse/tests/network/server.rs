@@ -1,7 +1,7 @@
 //! A server for the tests: it writes down what it hears.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use monet_dicom::write::Meta;
 use monet_dimse::{
     Admission, AeTitle, Association, CopyError, Error, Policy, Proposal, Report, Request, Status,
-    Store, StoreHeader, Timed, accept, uids,
+    Store, StoreHeader, Stream, Timed, accept, uids,
 };
 
 pub(crate) const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -44,35 +44,46 @@ pub(crate) type Servers = JoinHandle<Vec<(Heard, Result<(), Error>)>>;
 pub(crate) fn serve(policy: Policy, admission: Admission) -> (SocketAddr, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = thread::spawn(move || one(&listener, &policy, admission, None));
+    let server = thread::spawn(move || one(&listener, Ok, &policy, admission, None));
     (address, server)
 }
 
 /// Answers so many associations, one after the other, and keeps what is stored in a folder, under
 /// its instance's UID.
 pub(crate) fn keep(policy: Policy, folder: &Path, count: usize) -> (SocketAddr, Servers) {
+    keep_over(Ok, policy, folder, count)
+}
+
+/// The same over what something makes of each connection.
+pub(crate) fn keep_over<S: Stream>(
+    wrap: impl Fn(Timed) -> io::Result<S> + Send + 'static,
+    policy: Policy,
+    folder: &Path,
+    count: usize,
+) -> (SocketAddr, Servers) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let folder = folder.to_owned();
-    let one = move |_| one(&listener, &policy, Admission::Welcome, Some(&folder));
+    let one = move |_| one(&listener, &wrap, &policy, Admission::Welcome, Some(&folder));
     (address, thread::spawn(move || (0..count).map(one).collect()))
 }
 
-fn one(
+fn one<S: Stream>(
     listener: &TcpListener,
+    wrap: impl Fn(Timed) -> io::Result<S>,
     policy: &Policy,
     admission: Admission,
     folder: Option<&Path>,
 ) -> (Heard, Result<(), Error>) {
-    let stream = Timed::new(listener.accept().unwrap().0).unwrap();
+    let stream = wrap(Timed::new(listener.accept().unwrap().0).unwrap()).unwrap();
     let mut heard = Vec::new();
     let ended = accept(stream, policy, |_| admission)
         .and_then(|mut association| answer(&mut association, &mut heard, folder));
     (heard, ended)
 }
 
-fn answer(
-    association: &mut Association<Timed>,
+fn answer<S: Stream>(
+    association: &mut Association<S>,
     heard: &mut Heard,
     folder: Option<&Path>,
 ) -> Result<(), Error> {
@@ -114,7 +125,7 @@ fn answer(
 }
 
 /// Writes what is stored to a file.
-fn file(mut store: Store<'_, Timed>, folder: &Path, heard: &mut Heard) -> Result<(), Error> {
+fn file<S: Stream>(mut store: Store<'_, S>, folder: &Path, heard: &mut Heard) -> Result<(), Error> {
     let header = store.header().clone();
     let mut out = File::create(folder.join(&header.instance)).unwrap();
     let StoreHeader { class, instance, syntax, calling, .. } = &header;
@@ -131,7 +142,7 @@ fn file(mut store: Store<'_, Timed>, folder: &Path, heard: &mut Heard) -> Result
 
 /// Holds a data set of counted bytes against what it should be: odd instances are read, even ones
 /// copied up to a limit, those of 0 passed over.
-fn compare(mut store: Store<'_, Timed>, heard: &mut Heard) -> Result<(), Error> {
+fn compare<S: Stream>(mut store: Store<'_, S>, heard: &mut Heard) -> Result<(), Error> {
     let header = store.header().clone();
     let mut bytes = Vec::new();
     let mut status = Status::SUCCESS;
