@@ -16,12 +16,12 @@ use monet::dicom::format::{Dataset, tags};
 use monet_dimse::{
     Admission, Error, Instance, Policy, Proposal, Request, Status, Timed, accept, request, uids,
 };
+use monet_testing::dicom::{self, MR};
 use monet_testing::{judges, skip, stderr, text};
 use serde_json::Value;
 
 use crate::monet;
 
-const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
 const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 /// Longest that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,55 +30,32 @@ const SIDE: u16 = 32;
 
 /// A coronal slice of 2 mm voxels, of a blob whose brightness is the study's.
 fn slice(study: &str, k: usize, bright: u16) -> Dataset {
-    let mut set = Dataset::new();
-    for (tag, vr, value) in [
-        (tags::IMAGE_TYPE, b"CS", "ORIGINAL\\PRIMARY".to_owned()),
-        (tags::SOP_CLASS, b"UI", MR.to_owned()),
-        (tags::SOP_INSTANCE, b"UI", format!("{study}.1.{}", k + 1)),
-        (tags::MODALITY, b"CS", "MR".to_owned()),
-        (tags::PATIENT_NAME, b"PN", "Doe^Jane<script>".to_owned()),
-        (tags::PATIENT_ID, b"LO", "4711".to_owned()),
-        (tags::STUDY_UID, b"UI", study.to_owned()),
-        (tags::SERIES_UID, b"UI", format!("{study}.1")),
-        (tags::IMAGE_POSITION, b"DS", format!("0\\{}\\0", 2 * k)),
-        (tags::IMAGE_ORIENTATION, b"DS", "1\\0\\0\\0\\0\\-1".to_owned()),
-        (tags::FRAME_OF_REFERENCE, b"UI", format!("{study}.9")),
-        (tags::PHOTOMETRIC, b"CS", "MONOCHROME2".to_owned()),
-        (tags::PIXEL_SPACING, b"DS", "2\\2".to_owned()),
-        (tags::SLICE_THICKNESS, b"DS", "2".to_owned()),
-    ] {
-        set.put_text(tag, vr, value);
-    }
-    for (tag, number) in [
-        (tags::SAMPLES_PER_PIXEL, 1),
-        (tags::ROWS, SIDE),
-        (tags::COLUMNS, SIDE),
-        (tags::BITS_ALLOCATED, 16),
-        (tags::BITS_STORED, 16),
-        (tags::HIGH_BIT, 15),
-        (tags::PIXEL_REPRESENTATION, 0),
-    ] {
-        set.put_u16(tag, &[number]);
-    }
     let square = |a: u16, b: u16| f64::from(a.abs_diff(b)).powi(2);
     let pixels = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| square(x, 16) + square(y, 14)));
-    let samples = pixels.map(|r| (f64::from(bright) * (-r / 40.0).exp()) as u16);
-    set.put_bytes(tags::PIXEL_DATA, b"OW", samples.flat_map(u16::to_le_bytes).collect::<Vec<_>>());
-    set
+    let samples: Vec<u16> =
+        pixels.map(|r| (f64::from(bright) * (-r / 40.0).exp()) as u16).collect();
+    let texts = [
+        (tags::IMAGE_TYPE, *b"CS", "ORIGINAL\\PRIMARY".to_owned()),
+        (tags::SOP_CLASS, *b"UI", MR.to_owned()),
+        (tags::SOP_INSTANCE, *b"UI", format!("{study}.1.{}", k + 1)),
+        (tags::MODALITY, *b"CS", "MR".to_owned()),
+        (tags::PATIENT_NAME, *b"PN", "Doe^Jane<script>".to_owned()),
+        (tags::PATIENT_ID, *b"LO", "4711".to_owned()),
+        (tags::STUDY_UID, *b"UI", study.to_owned()),
+        (tags::SERIES_UID, *b"UI", format!("{study}.1")),
+        (tags::IMAGE_POSITION, *b"DS", format!("0\\{}\\0", 2 * k)),
+        (tags::IMAGE_ORIENTATION, *b"DS", "1\\0\\0\\0\\0\\-1".to_owned()),
+        (tags::FRAME_OF_REFERENCE, *b"UI", format!("{study}.9")),
+        (tags::PIXEL_SPACING, *b"DS", "2\\2".to_owned()),
+        (tags::SLICE_THICKNESS, *b"DS", "2".to_owned()),
+    ];
+    dicom::image(usize::from(SIDE), dicom::Samples::Unsigned(&samples), &texts)
 }
 
 fn bytes(set: &Dataset) -> Vec<u8> {
     let mut bytes = Vec::new();
     Writer::data_set(&mut bytes, Syntax::Explicit).elements(set).unwrap();
     bytes
-}
-
-fn file(set: &Dataset, path: &Path) {
-    let uid = set.text(tags::SOP_INSTANCE).unwrap();
-    let mut writer =
-        Writer::file(fs::File::create(path).unwrap(), Syntax::Explicit, MR, uid).unwrap();
-    writer.elements(set).unwrap();
-    writer.finish().unwrap();
 }
 
 fn study(study: &str, slices: usize) -> Vec<Dataset> {
@@ -441,7 +418,7 @@ fn a_watch_folder_is_emptied_of_what_is_dicom() {
     let running = Running::new(&format!("{RULE}{watch}"));
     fs::create_dir_all(running.path("in/below")).unwrap();
     for (k, set) in study("1.2.3", 3).iter().enumerate() {
-        file(set, &running.path(&format!("in/below/{k}")));
+        dicom::write(set, &running.path(&format!("in/below/{k}")));
     }
     fs::write(running.path("in/readme"), "no image").unwrap();
     running.until_stage("done", 1);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`nets`] | int8 nets with seeded random weights |
 //! | `nifti`, `package` (feature `volumes`) | volumes; a package whose result is known exactly |
+//! | `dicom` (feature `dicom`) | DICOM images |
 //! | `onnx`, `qdq` (feature `onnx`) | ONNX files, good ones and hostile ones |
 //! | `fuzz` (feature `onnx`) | what a fuzzer runs for each format |
 //! | [`damage`] | damaged files, with memory counted |
@@ -14,6 +15,8 @@
 
 pub mod certificates;
 pub mod damage;
+#[cfg(feature = "dicom")]
+pub mod dicom;
 #[cfg(feature = "onnx")]
 pub mod fuzz;
 pub mod judges;
