@@ -26,6 +26,7 @@ mod commit;
 pub mod config;
 pub mod depart;
 pub mod folders;
+pub mod fuzz;
 mod keep;
 pub mod log;
 pub mod page;

@@ -166,21 +166,36 @@ impl Server {
     }
 
     fn connection(&self, socket: TcpStream, answer: Arc<Answer>) {
-        let open = self.open.clone();
-        if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
+        let open = Open::new(&self.open);
+        if open.others >= CONNECTIONS {
             return;
         }
         let credentials = self.credentials.clone();
-        let counter = open.clone();
-        let started = thread::Builder::new().name("page".into()).spawn(move || {
+        // A connection for which there is no thread is closed, which is all that can be done.
+        let _ = thread::Builder::new().name("page".into()).spawn(move || {
+            let _open = open;
             // Whoever does not listen any more has lost nothing.
             let _ = talk(socket, credentials.as_deref(), &*answer);
-            counter.fetch_sub(1, Ordering::Relaxed);
         });
-        if started.is_err() {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
+    }
+}
+
+/// A connection that counts until it is dropped, in whatever way its thread ends.
+struct Open {
+    count: Arc<AtomicUsize>,
+    /// Connections that there were before it.
+    others: usize,
+}
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        Self { count: count.clone(), others: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
