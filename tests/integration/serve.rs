@@ -1,6 +1,9 @@
 //! The box through the real binary: studies in by network and folder, results out, whatever goes
 //! wrong between. `tools/faults/box.py` kills it under load.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

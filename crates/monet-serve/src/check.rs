@@ -1,4 +1,4 @@
-//! Whether a configuration can work on this machine: addresses, folders, space, peers.
+//! Whether a configuration can work on this machine: addresses, folders, space, certificates, peers.
 
 use std::fs;
 use std::io;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::{Config, Destination};
 use crate::depart;
 use crate::folders::{self, Folders};
+use crate::tls;
 
 /// How long a peer's echo may take.
 const ECHO: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     for (what, address) in listener.into_iter().chain(page) {
         all.push(Finding::of(format!("{what} {address}"), port(address, running)));
     }
+    all.extend(tls::findings(config));
     for watch in &config.watch {
         let found = writable(&watch.folder).map(|()| "files can be taken from it".to_owned());
         all.push(Finding::of(format!("watch folder {}", watch.folder.display()), found));
@@ -100,6 +102,15 @@ fn reach(to: &Destination) -> Result<String, String> {
             .map(|()| format!("{} can be written", folder.display()))
             .map_err(|error| format!("{}: {error}", folder.display())),
         Some(folder) => Err(format!("{}: there is no such folder", folder.display())),
-        None => depart::echo(to, ECHO).map(|()| "answers C-ECHO".into()).map_err(|e| e.to_string()),
+        None => {
+            let about = depart::echo(to, ECHO).map_err(|error| error.to_string())?;
+            let Some(version) = about.version else { return Ok("answers C-ECHO".to_owned()) };
+            let answers = format!("answers C-ECHO over {version}");
+            match about.valid {
+                Some(Ok(left)) => Ok(format!("{answers}; its certificate: {left}")),
+                Some(Err(left)) => Err(format!("{answers}; its certificate: {left}")),
+                None => Ok(answers),
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The configuration: one TOML file. Here are its tables; `check` reads and checks it, `peers`
-//! has what peers are known by.
+//! has what peers are known by, `tls` the tables of TLS.
 
 mod check;
 mod peers;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::ConfigError;
 pub use peers::{AeTitle, Network};
+pub use tls::{Clients, ListenTls, PeerTls};
 
 /// What the service is told. Every table but `folder` and one rule may be left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,9 @@ pub struct Listen {
     /// Longest instance that is taken, in MiB.
     #[serde(default = "Listen::default_instance_mib")]
     pub instance_mib: u32,
+    /// TLS; plain DICOM without it.
+    #[serde(default)]
+    pub tls: Option<ListenTls>,
 }
 
 impl Listen {
@@ -284,6 +289,9 @@ pub struct Destination {
     /// Seconds for which its answer is waited for, before all is sent again.
     #[serde(default = "Destination::default_commitment_s")]
     pub commitment_s: u32,
+    /// TLS towards the peer; plain DICOM without it.
+    #[serde(default)]
+    pub tls: Option<PeerTls>,
     /// A folder.
     #[serde(default)]
     pub folder: Option<PathBuf>,

@@ -20,6 +20,7 @@
 pub mod arrive;
 mod bell;
 pub mod case;
+mod channel;
 pub mod check;
 mod collect;
 mod commit;
@@ -36,6 +37,8 @@ mod service;
 pub mod sort;
 pub mod status;
 mod time;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+mod tls;
 mod work;
 
 pub use commit::Commitments;

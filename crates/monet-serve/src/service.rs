@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::arrive::{Gate, Inbox, Listener, Watcher};
 use crate::bell::Bell;
+use crate::check::Finding;
 use crate::collect::Collector;
 use crate::commit::Commitments;
 use crate::config::Config;
@@ -22,12 +23,15 @@ use crate::keep::Keeper;
 use crate::log::Log;
 use crate::page::Site;
 use crate::sort::Sorter;
+use crate::tls;
 use crate::work::Work;
 
 /// How long a thread rests that has nothing to do and is not woken.
 const REST: Duration = Duration::from_secs(1);
 /// How often what is kept is looked at.
 const TIDY: Duration = Duration::from_secs(10);
+/// How often certificates are looked at.
+const DAILY: Duration = Duration::from_secs(86_400);
 /// How long a thread may show no sign of life.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -126,7 +130,8 @@ impl Service {
     /// Takes the folders and the listener's address. It ends when `stop` is set.
     ///
     /// # Errors
-    /// The folders cannot be made, or another service has them; the address is taken.
+    /// The folders cannot be made, or another service has them; the address is taken; a certificate
+    /// is of no use.
     pub fn new(
         config: Config,
         program: Program,
@@ -141,6 +146,7 @@ impl Service {
         let commitments = Commitments::new(folders.clone());
         let bind = |listen| {
             Listener::bind(listen, inbox.clone(), gate.clone(), commitments.clone(), log.clone())
+                .map_err(|error| io::Error::new(error.kind(), format!("listener: {error}")))
         };
         let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
         let work = Arc::new(work);
@@ -201,7 +207,14 @@ impl Service {
             );
             let keeper =
                 Keeper::new(self.folders.clone(), self.config.keep.clone(), self.log.clone());
-            thread("keeper".to_owned(), Box::new(move |go_on| self.tidy(&keeper, go_on)));
+            let mut looked = None;
+            thread(
+                "keeper".to_owned(),
+                Box::new(move |go_on| {
+                    self.look_at_certificates(&mut looked);
+                    self.tidy(&keeper, go_on);
+                }),
+            );
             for n in 1..=self.config.jobs.parallel {
                 let mut heard = 0;
                 thread(
@@ -277,6 +290,17 @@ impl Service {
             self.moved.ring();
         }
         heard
+    }
+
+    /// Names, once a day, what of TLS is over or soon will be.
+    fn look_at_certificates(&self, looked: &mut Option<Instant>) {
+        if looked.is_some_and(|at| at.elapsed() < DAILY) {
+            return;
+        }
+        *looked = Some(Instant::now());
+        for Finding { what, found, .. } in tls::findings(&self.config).iter().filter(|f| !f.good) {
+            self.log.warning("certificate", &[("what", what), ("found", found)]);
+        }
     }
 
     fn tidy(&self, keeper: &Keeper, go_on: &dyn Fn() -> bool) {

@@ -111,7 +111,7 @@ pub(super) fn check(config: &Path) -> Result<Vec<Finding>> {
 fn explained(error: io::Error, folder: &Path) -> anyhow::Error {
     let what = match error.kind() {
         io::ErrorKind::ResourceBusy => "another service works there: stop it, or name another",
-        _ => "cannot be made or looked through",
+        _ => "the service cannot start there",
     };
     anyhow::Error::new(error).context(format!("{}: {what}", shown(folder)))
 }

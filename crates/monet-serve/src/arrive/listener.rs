@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use monet_dicom::write::Meta;
 use monet_dimse::limits::Limits;
 use monet_dimse::{
-    Admission, CopyError, Error, Policy, Request, Status, Store, Timed, Titles, accept, decodable,
-    uids,
+    Admission, CopyError, Error, Policy, Request, Status, Store, Titles, accept, decodable, uids,
 };
 
 use super::{Gate, Inbox};
+use crate::channel::{Channel, Door};
 use crate::commit::Commitments;
 use crate::config::{Listen, seconds};
 use crate::log::{Level, Log};
+use crate::tls;
 
 /// How long the listener rests when nobody calls.
 const REST: Duration = Duration::from_millis(10);
@@ -34,6 +35,7 @@ const MOST_QUIET: usize = 1024;
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    door: Door,
     policy: Policy,
     config: Listen,
     inbox: Inbox,
@@ -57,7 +59,7 @@ impl Listener {
     /// Takes the address.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; a certificate that is of no use.
     pub fn bind(
         config: &Listen,
         inbox: Inbox,
@@ -69,6 +71,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
+            door: Door::open(config)?,
             policy: policy(config),
             config: config.clone(),
             inbox,
@@ -133,6 +136,10 @@ impl Listener {
             title = calling;
             error
         });
+        let refusal = ended.as_ref().err().and_then(tls::refusal);
+        if let Some(why) = refusal.filter(|_| title.is_empty()) {
+            return self.tell_refused(peer, &why);
+        }
         let seconds = format!("{:.2}", begun.elapsed().as_secs_f64());
         match ended {
             Err(Error::Refused { reject, calling, called }) => {
@@ -168,7 +175,8 @@ impl Listener {
     /// One association from its first byte to its last; gives the caller's title.
     fn talk(&self, socket: TcpStream, stored: &mut usize) -> Result<String, (String, Error)> {
         let nobody = |error| (String::new(), error);
-        let stream = Timed::new(socket).map_err(|error| nobody(Error::from_io(error)))?;
+        let stream = self.door.accept(socket, &self.log);
+        let stream = stream.map_err(|error| nobody(Error::from_io(error)))?;
         let most = usize::from(self.config.associations);
         let mut association = accept(stream, &self.policy, |_| {
             if self.open() > most {
@@ -206,7 +214,7 @@ impl Listener {
     }
 
     /// Stores an instance. Success is said when the instance is on disk for good, and not before.
-    fn store(&self, mut store: Store<'_, Timed>) -> (Result<(), Error>, Status) {
+    fn store(&self, mut store: Store<'_, Channel>) -> (Result<(), Error>, Status) {
         let status = match self.keep(&mut store) {
             Ok(()) => Status::SUCCESS,
             Err(CopyError::Peer(error)) => return (Err(error), Status::OUT_OF_RESOURCES),
@@ -220,7 +228,7 @@ impl Listener {
         (answered, status)
     }
 
-    fn keep(&self, store: &mut Store<'_, Timed>) -> Result<(), CopyError> {
+    fn keep(&self, store: &mut Store<'_, Channel>) -> Result<(), CopyError> {
         if let Some(full) = self.gate.full() {
             return Err(CopyError::Write(io::Error::other(full.to_string())));
         }

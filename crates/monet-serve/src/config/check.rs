@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Config, Listen, Models, Output, Rule};
+use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, tls};
 
 /// No configuration is longer than this many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -46,9 +46,13 @@ pub enum ConfigError {
 }
 
 /// A field, what was found there, and what was expected.
-type Refusal = (String, String, &'static str);
+pub(super) type Refusal = (String, String, &'static str);
 
-fn refuse<T>(field: &str, found: impl ToString, expected: &'static str) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(
+    field: &str,
+    found: impl ToString,
+    expected: &'static str,
+) -> Result<T, Refusal> {
     Err((field.into(), found.to_string(), expected))
 }
 
@@ -79,11 +83,13 @@ impl Config {
 
     fn seen_from(&mut self, base: &Path) {
         let Models { folder, keys } = &mut self.models;
+        let own = self.listen.iter_mut().filter_map(|listen| listen.tls.as_mut());
         let paths = [&mut self.folder, folder, keys]
             .into_iter()
             .chain(self.watch.iter_mut().map(|watch| &mut watch.folder))
             .chain(self.rule.iter_mut().filter_map(|rule| rule.package.as_mut()))
-            .chain(self.destination.iter_mut().filter_map(|to| to.folder.as_mut()))
+            .chain(own.flat_map(ListenTls::paths))
+            .chain(self.destination.iter_mut().flat_map(Destination::paths))
             .chain(self.page.iter_mut().filter_map(|page| page.password_file.as_mut()));
         for path in paths {
             *path = base.join(&*path);
@@ -142,6 +148,7 @@ impl Config {
                 let expected = "either address and ae_title, or folder";
                 return refuse("destination", &to.name, expected);
             }
+            tls::validate_destination(to)?;
         }
         Ok(())
     }
@@ -178,7 +185,7 @@ impl Listen {
         if !(4 << 10..=256 << 10).contains(&self.max_pdu) {
             return refuse("listen.max_pdu", self.max_pdu, "4096 to 262144 bytes");
         }
-        Ok(())
+        tls::validate_listener(self)
     }
 }
 
@@ -192,6 +199,47 @@ mod tests {
         let path = folder.path().join("box.toml");
         fs::write(&path, text).unwrap();
         Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    const LISTEN_TLS: &str = "[[rule]]\n[listen]\nae_titles = [\"M\"]\n[listen.tls]\n\
+        certificate = \"a.crt\"\nkey = \"a.key\"\n";
+    const PEER_TLS: &str = "[[rule]]\n[[destination]]\nname = \"p\"\naddress = \"h:104\"\n\
+        ae_title = \"P\"\n[destination.tls]\nauthorities = \"ca.crt\"\n";
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_build_without_tls_says_so() {
+        for text in [LISTEN_TLS, PEER_TLS] {
+            let error = parse(&format!("folder = \"/data\"\n{text}")).unwrap_err();
+            assert!(error.contains("feature `tls`"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tables_of_tls_are_checked() {
+        let parse = |text: &str| parse(&format!("folder = \"/data\"\n{text}"));
+        let listen = |more: &str| parse(&format!("{LISTEN_TLS}{more}"));
+        let peer = |more: &str| parse(&format!("{PEER_TLS}{more}"));
+        let tls = listen("authorities = \"/x/ca.crt\"").unwrap().listen.unwrap().tls.unwrap();
+        assert_eq!(tls.clients, super::super::Clients::Required);
+        assert!(tls.key.is_absolute() && tls.authorities == Some("/x/ca.crt".into()));
+        listen("clients = \"none\"").unwrap();
+        let to = peer("server_name = \"pacs\"").unwrap().destination.remove(0).tls.unwrap();
+        assert!(to.check_name && to.authorities.is_absolute());
+        for (result, part) in [
+            (listen(""), "listen.tls.authorities: none"),
+            (listen("clients = \"optional\""), "listen.tls.authorities: none"),
+            (listen("clients = \"none\"\nauthorities = \"ca.crt\""), "listen.tls.authorities"),
+            (listen("clients = \"some\""), "unknown variant"),
+            (peer("key = \"a.key\""), "both certificate and key"),
+            (peer("server_name = \"pacs\"\ncheck_name = false"), "server_name or check_name"),
+        ] {
+            let error = result.unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        let folder = PEER_TLS.replace("address = \"h:104\"\nae_title = \"P\"", "folder = \"/x\"");
+        assert!(parse(&folder).unwrap_err().contains("folders know no TLS"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::case::{self, CASE, Case, GIVEN_UP, Made, RESULTS, SENT, SUMMARY, Summary};
+use crate::channel::About;
 use crate::commit::Commitments;
 use crate::config::{Config, Destination};
 use crate::folders::{self, Folders, Stage};
@@ -263,7 +264,7 @@ fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// [`DeliveryError`]
-pub(crate) fn echo(to: &Destination, patience: Duration) -> Result<(), DeliveryError> {
+pub(crate) fn echo(to: &Destination, patience: Duration) -> Result<About, DeliveryError> {
     peer::echo(to, patience)
 }
 

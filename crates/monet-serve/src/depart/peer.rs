@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use monet_dicom::read::{self, Keep};
 use monet_dicom::uid;
 use monet_dimse::limits::Limits;
 use monet_dimse::{
-    Association, CommitmentRequest, Instance, Proposal, Reference, Request, Status, Timed, request,
-    uids,
+    Association, CommitmentRequest, Instance, Proposal, Reference, Request, Status, request, uids,
 };
 
 use super::{Deliver, DeliveryError, put};
 use crate::case::{self, ASKED, Case, Made, RESULTS};
+use crate::channel::{self, About, Channel};
 use crate::commit::{Answer, Commitments};
 use crate::config::{Config, Destination, seconds};
 use crate::part10;
@@ -50,7 +49,7 @@ impl ToPeer {
     }
 
     /// Connects and agrees on the classes.
-    fn associate(&self, objects: &[Object]) -> Result<Association<Timed>, DeliveryError> {
+    fn associate(&self, objects: &[Object]) -> Result<Association<Channel>, DeliveryError> {
         let mut proposal = proposal(&self.to, self.idle);
         for object in objects {
             proposal = proposal.with_syntax(&object.class, &object.syntax);
@@ -58,13 +57,13 @@ impl ToPeer {
         if self.to.commitment {
             proposal = proposal.with(uids::COMMITMENT);
         }
-        associate(&self.to, &proposal)
+        associate(&self.to, &proposal).map(|(association, _)| association)
     }
 
     /// Asks the peer to promise that it keeps what it got, and waits a little for the promise.
     fn commit(
         &self,
-        association: &mut Association<Timed>,
+        association: &mut Association<Channel>,
         transaction: &str,
         objects: &[Object],
     ) -> Result<Option<Answer>, DeliveryError> {
@@ -118,14 +117,14 @@ impl ToPeer {
     }
 }
 
-/// Whether a peer answers.
-pub(super) fn echo(to: &Destination, patience: Duration) -> Result<(), DeliveryError> {
+/// Whether a peer answers, and what TLS says of it.
+pub(super) fn echo(to: &Destination, patience: Duration) -> Result<About, DeliveryError> {
     let unwell = |error: &dyn ToString| DeliveryError::Unreachable(error.to_string());
-    let mut association = associate(to, &proposal(to, patience).with(uids::VERIFICATION))?;
+    let (mut association, about) = associate(to, &proposal(to, patience).with(uids::VERIFICATION))?;
     let response = association.echo().map_err(|error| unwell(&error))?;
     // It was answered: how the association ends does not matter.
     let _ = association.release();
-    if response.status.is_done() { Ok(()) } else { Err(unwell(&response.status)) }
+    if response.status.is_done() { Ok(about) } else { Err(unwell(&response.status)) }
 }
 
 fn proposal(to: &Destination, idle: Duration) -> Proposal {
@@ -141,14 +140,18 @@ fn proposal(to: &Destination, idle: Duration) -> Proposal {
     proposal
 }
 
-fn associate(to: &Destination, proposal: &Proposal) -> Result<Association<Timed>, DeliveryError> {
+fn associate(
+    to: &Destination,
+    proposal: &Proposal,
+) -> Result<(Association<Channel>, About), DeliveryError> {
     let address = to.address.as_deref().unwrap_or_default();
     let away = |error: &dyn ToString| {
         DeliveryError::Unreachable(format!("{address}: {}", error.to_string()))
     };
-    let addresses: Vec<_> = address.to_socket_addrs().map_err(|e| away(&e))?.collect();
-    let stream = Timed::connect(&addresses, CONNECT).map_err(|e| away(&e))?;
-    request(stream, proposal).map_err(|e| away(&e))
+    let called = channel::call(to, CONNECT, proposal.limits.negotiation);
+    let (stream, about) = called.map_err(|e| away(&e))?;
+    let association = request(stream, proposal).map_err(|e| away(&e))?;
+    Ok((association, about))
 }
 
 impl Deliver for ToPeer {
@@ -225,7 +228,7 @@ fn object(folder: &Path, file: &str) -> io::Result<Object> {
 }
 
 fn send(
-    association: &mut Association<Timed>,
+    association: &mut Association<Channel>,
     folder: &Path,
     object: &Object,
 ) -> Result<(), DeliveryError> {
