@@ -114,13 +114,18 @@ pub(crate) fn connect(
 }
 
 fn connector(config: &PeerTls, to: &Destination) -> Result<Connector, String> {
-    let own = config.own().map(|(certificate, key)| Identity::load(certificate, key));
+    let own = shown(config).map(|(certificate, key)| Identity::load(certificate, key));
     let own = own.transpose().map_err(|error| error.to_string())?;
     let trusted = Authorities::load(&config.authorities).map_err(|error| error.to_string())?;
     let name = config.server_name.as_deref().unwrap_or_else(|| host(to));
     let peer = ServerName::new(name).map_err(|error| format!("{name:?}: {error}"))?;
     let peer = if config.check_name { peer } else { peer.unchecked() };
     Connector::new(own.as_ref(), &trusted, peer).map_err(|error| error.to_string())
+}
+
+/// The certificate that a peer is shown, and its key.
+fn shown(config: &PeerTls) -> Option<(&Path, &Path)> {
+    config.certificate.as_deref().zip(config.key.as_deref())
 }
 
 /// The host of an address, as `pacs` of `pacs:104` and `::1` of `[::1]:104`.
@@ -148,7 +153,7 @@ pub(crate) fn findings(config: &Config) -> Vec<Finding> {
     for to in &config.destination {
         let Some(tls) = &to.tls else { continue };
         let what = format!("destination {}", to.name);
-        if let Some((certificate, key)) = tls.own() {
+        if let Some((certificate, key)) = shown(tls) {
             own(&what, certificate, key, &mut all);
         }
         all.push(authorities(&what, &tls.authorities));

@@ -215,6 +215,28 @@ mod tests {
         }
     }
 
+    /// The configuration that comes with the service, with its examples in force.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn the_examples_are_taken() {
+        let text = fs::read_to_string(monet_testing::root().join("tools/box/box.toml")).unwrap();
+        let setting = |line: &str| {
+            let word = line.split([' ', '=']).next().unwrap_or_default();
+            let key = word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            line.starts_with('[') || key && line[word.len()..].starts_with(" = ")
+        };
+        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+            // A rule has either a model or a package.
+            Some(inner) if setting(inner) && !inner.starts_with("package") => inner,
+            _ => line,
+        });
+        let config = parse(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let own = config.listen.unwrap().tls.unwrap();
+        assert_eq!(own.authorities, Some("/etc/monet/tls/ca.crt".into()));
+        assert!(config.destination[0].tls.as_ref().unwrap().server_name.is_some());
+        assert_eq!((config.destination.len(), config.watch.len()), (2, 1));
+    }
+
     #[cfg(feature = "tls")]
     #[test]
     fn tables_of_tls_are_checked() {

@@ -1,6 +1,6 @@
 //! The tables of TLS, and what in them contradicts itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,11 +66,6 @@ impl PeerTls {
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let Self { authorities, certificate, key, .. } = self;
         [Some(authorities), certificate.as_mut(), key.as_mut()].into_iter().flatten()
-    }
-
-    /// The own certificate and its key.
-    pub(crate) fn own(&self) -> Option<(&Path, &Path)> {
-        self.certificate.as_deref().zip(self.key.as_deref())
     }
 }
 
