@@ -1,4 +1,5 @@
-//! Whether a configuration can work on this machine: addresses, folders, space, certificates, peers.
+//! Whether a configuration can work on this machine: addresses, folders, space, certificates,
+//! peers.
 
 use std::fs;
 use std::io;

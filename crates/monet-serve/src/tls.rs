@@ -95,8 +95,8 @@ fn acceptor(config: &ListenTls) -> Result<Acceptor, String> {
     Acceptor::new(&own, callers).map_err(|error| error.to_string())
 }
 
-/// Puts a connection to a destination into TLS, within the connection's deadline. The files are read
-/// each time.
+/// Puts a connection to a destination into TLS, within the connection's deadline. The files are
+/// read each time.
 ///
 /// # Errors
 /// A file that is of no use, a peer that is refused or refuses.

@@ -45,8 +45,8 @@ impl<S: Stream> Tls<S> {
 
     /// Runs the handshake, unless it has been run. Nobody has to call it: reads and writes do.
     ///
-    /// On the calling side, a peer that refuses this side's certificate in TLS 1.3 says so after the
-    /// handshake only, to the first read.
+    /// On the calling side, a peer that refuses this side's certificate in TLS 1.3 says so after
+    /// the handshake only, to the first read.
     ///
     /// # Errors
     ///

@@ -103,8 +103,8 @@ impl ServerName {
     }
 
     /// Any name: a peer counts as the right one if a trusted authority signed its certificate. That
-    /// is enough where the authority signs for this peer, or this site, alone. The peer is told this
-    /// side's idea of its name all the same.
+    /// is enough where the authority signs for this peer, or this site, alone. The peer is told
+    /// this side's idea of its name all the same.
     #[must_use]
     pub fn unchecked(self) -> Self {
         Self { checked: false, ..self }

@@ -96,7 +96,8 @@ fn called_sides_without_the_right_certificate_are_refused() {
     let (called, calling) = refused(with("here"), &named);
     assert_eq!(
         calling.to_string(),
-        "the connection fails: the peer's certificate is for localhost, 127.0.0.1, not for pacs.example"
+        "the connection fails: the peer's certificate is for localhost, 127.0.0.1, \
+         not for pacs.example"
     );
     assert_eq!(called, TlsError::Alert(BAD_CERTIFICATE));
     // Any name is right where it was said so, but not any authority.
