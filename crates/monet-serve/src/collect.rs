@@ -16,6 +16,12 @@ use crate::part10;
 use crate::sort::{Belongs, Looked, Sorter};
 use crate::time;
 
+/// How often a file is looked at before it counts as one that belongs nowhere: a disk that does not
+/// answer once, or a process that ends once, may do better.
+const LOOKS: u32 = 3;
+/// How long until a file is looked at again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Follows the studies that may still grow.
 #[derive(Debug)]
 pub(crate) struct Collector {
@@ -25,6 +31,9 @@ pub(crate) struct Collector {
     jobs: Jobs,
     sorter: Sorter,
     growing: HashMap<String, Growing>,
+    /// Files of the inbox that belonged nowhere so far: how often they were looked at, and when that
+    /// is done again.
+    doubtful: HashMap<String, (u32, Instant)>,
 }
 
 /// What is known of a growing study beside its folder.
@@ -49,7 +58,8 @@ impl Collector {
         jobs: Jobs,
         sorter: Sorter,
     ) -> io::Result<Self> {
-        let mut all = Self { folders, log, rules, jobs, sorter, growing: HashMap::new() };
+        let (growing, doubtful) = (HashMap::new(), HashMap::new());
+        let mut all = Self { folders, log, rules, jobs, sorter, growing, doubtful };
         for study in folders::names(&all.folders.studies())? {
             let folder = all.folders.studies().join(&study);
             if study.starts_with(folders::UNFINISHED) {
@@ -71,14 +81,25 @@ impl Collector {
         let mut names = folders::names(&self.folders.incoming())?;
         names.retain(|name| !name.starts_with(folders::UNFINISHED));
         names.sort_unstable();
+        self.doubtful.retain(|name, _| names.binary_search(name).is_ok());
         for name in names {
             if !go_on() {
                 break;
             }
+            if self.doubtful.get(&name).is_some_and(|(_, at)| *at > Instant::now()) {
+                continue;
+            }
             let from = origin(&name).unwrap_or_default();
             let placed = match self.sorter.look(&name)? {
                 Looked::Belongs(belongs) => self.place(&name, &from, &belongs),
-                Looked::Refused(reason) => self.refuse(&name, &from, &reason),
+                Looked::Refused(reason) if self.is_given_up(&name) => {
+                    self.refuse(&name, &from, &reason)
+                }
+                Looked::Refused(reason) => {
+                    let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("reason", &reason)];
+                    self.log.warning("looked at again", &fields);
+                    continue;
+                }
             };
             if let Err(error) = placed {
                 let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("error", &error)];
@@ -86,6 +107,14 @@ impl Collector {
             }
         }
         Ok(())
+    }
+
+    /// Counts a look at a file that was refused; whether that was the last one.
+    fn is_given_up(&mut self, name: &str) -> bool {
+        let (looks, at) = self.doubtful.entry(name.to_owned()).or_insert((0, Instant::now()));
+        *looks += 1;
+        *at = Instant::now() + AGAIN;
+        *looks >= LOOKS
     }
 
     /// Lets the studies go whose instances have all come, as far as one can tell; how many those
@@ -320,4 +349,51 @@ fn fill(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What reads headers: ends without a word as often as there are lines in `fails`, and answers
+    /// from then on.
+    fn sorter(fails: &Path) -> Sorter {
+        let script = "read name; if [ -s \"$0\" ]; then sed -i 1d \"$0\"; exit; fi; \
+                      echo '{\"Ok\":{\"study\":\"1.2.3\",\"instance\":\"1.2.3.4\",\"of\":null}}'";
+        let path = fails.to_string_lossy().into_owned();
+        Sorter::new(["sh", "-c", script, &path].map(str::to_owned).to_vec())
+    }
+
+    fn collected(failures: usize) -> (Vec<String>, Vec<String>) {
+        let root = tempfile::tempdir().unwrap();
+        let fails = root.path().join("fails");
+        fs::write(&fails, "once\n".repeat(failures)).unwrap();
+        let folders = Arc::new(Folders::take(&root.path().join("data")).unwrap());
+        fs::write(folders.incoming().join("1@SENDER.dcm"), b"an instance").unwrap();
+        let log = Log::new(false, io::sink());
+        let (rules, jobs) = (Study::default(), Jobs::default());
+        let mut collector =
+            Collector::new(folders.clone(), log, rules, jobs, sorter(&fails)).unwrap();
+        for look in 1..=LOOKS {
+            collector.collect(&|| true).unwrap();
+            let here = folders::names(&folders.incoming()).unwrap();
+            let is_open = look as usize <= failures && look < LOOKS;
+            assert_eq!(here.len(), usize::from(is_open), "after look {look}");
+            // A look too early is none.
+            collector.collect(&|| true).unwrap();
+            collector.doubtful.values_mut().for_each(|(_, at)| *at = Instant::now());
+        }
+        let studies = folders::names(&folders.studies()).unwrap();
+        (studies, folders.cases(Stage::Failed).unwrap())
+    }
+
+    #[test]
+    fn a_file_is_looked_at_again_before_it_belongs_nowhere() {
+        for failures in 0..LOOKS as usize {
+            let (studies, failed) = collected(failures);
+            assert_eq!((studies, failed.len()), (vec!["1.2.3".into()], 0), "{failures} failures");
+        }
+        let (studies, failed) = collected(LOOKS as usize);
+        assert_eq!((studies.len(), failed.len()), (0, 1));
+    }
 }
