@@ -8,7 +8,7 @@ use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{Engine, EngineError, EngineFactory};
 use monet::measure::{LabelStats, Preview};
-use monet::package::{Fit, IntensityStats, Manifest, Package};
+use monet::package::{Fit, IntensityStats, Manifest, Normalise, Package};
 use monet::pipeline::stream::{self, Labelled, Preparation};
 use monet::volume::{LabelSink, SliceSource, SourceOptions};
 use monet_testing::nifti::Nifti;
@@ -70,6 +70,18 @@ impl Engine for Brighter {
 /// Allocations between slice 40 and slice 200, with reading, preparing, restoring, writing,
 /// statistics and preview.
 fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engines) -> usize {
+    let normalise = Package::embedded().manifest.normalise;
+    allocations_of(file, name, workers, engines, normalise)
+}
+
+/// The same, normalised as asked.
+fn allocations_of(
+    file: &Nifti,
+    name: &str,
+    workers: usize,
+    engines: Engines,
+    normalise: Normalise,
+) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let input = file.write(&folder.path().join(name));
     let options =
@@ -78,7 +90,7 @@ fn allocations_under_way(file: &Nifti, name: &str, workers: usize, engines: Engi
     let geometry = *source.geometry();
     let manifest: Manifest = Package::embedded().manifest;
     let fit = Fit::new(&manifest, 1, geometry.slice_size(), [1.0, 1.0]).unwrap();
-    let mut stats = IntensityStats::new(manifest.normalise, 1);
+    let mut stats = IntensityStats::new(normalise, 1);
     let mut slice = vec![0.0; source.slice_len()];
     while stats.wants_pass() {
         source.rewind().unwrap();
@@ -132,6 +144,8 @@ fn no_heap_allocation_per_slice() {
         0,
         "the embedded net, three workers"
     );
+    let each = Normalise::SlicePercentiles { low: 0.5, high: 99.5 };
+    assert_eq!(allocations_of(&axial, "a.nii.gz", 3, brighter, each), 0, "slice by slice");
     let sform = [[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]];
     let sagittal = Nifti { sform: Some(sform), ..Nifti::blob([240, 40, 36]) };
     assert_eq!(allocations_under_way(&sagittal, "s.nii.gz", 2, brighter), 0, "spooled");

@@ -49,6 +49,20 @@ pub enum Doubt {
         /// The only value.
         value: f32,
     },
+    /// Slices that are normalised each by itself, and have one value at both percentiles.
+    #[error(
+        "{blank} of {all} slices are blank (percentiles {} and {} of such a slice are the same): \
+         the net is shown nothing of them; check whether they are empty, and leave them out or \
+         segment a part (--region)", percentiles[0], percentiles[1]
+    )]
+    BlankSlices {
+        /// How many.
+        blank: u64,
+        /// Of how many.
+        all: u64,
+        /// Which percentiles.
+        percentiles: [f32; 2],
+    },
     /// All voxels lie on one side of the package's window.
     #[error(
         "no voxel lies within the package's window of {} to {}, all are {} to {}: the net is shown \

@@ -17,6 +17,7 @@ pub mod normalise;
 pub mod pieces;
 pub mod plan_file;
 mod ranks;
+mod slicewise;
 pub mod table;
 
 pub use accepts::{Accepts, Beyond, Limits, SeriesRule, SeriesText, SeriesTexts};
@@ -37,3 +38,4 @@ pub use manifest::{
 };
 pub use normalise::{Intensity, IntensityStats};
 pub use plan_file::PlanFileError;
+pub use slicewise::SliceIntensity;

@@ -1,5 +1,6 @@
 //! Intensity normalisation: statistics over the whole volume in streaming passes, then a clipped
-//! linear map per channel.
+//! linear map per channel. Where the package normalises every slice by itself, a slice's maps come
+//! from its own voxels ([`super::slicewise`]), and the pass looks for slices that show nothing.
 //!
 //! Memory does not depend on the volume: percentiles are exact, and counted in one pass where all
 //! voxels are whole numbers of 16 bits, in a few elsewhere. Non-finite voxels take no part in the
@@ -8,6 +9,7 @@
 use super::Normalise;
 use super::doubt::{Doubt, IntensityWarning, SHARED, Side, shared};
 use super::ranks::Ranks;
+use super::slicewise::{self, SliceIntensity};
 
 /// The value of padding and of voxels that are not finite, after normalisation.
 pub const BACKGROUND: f32 = 0.0;
@@ -39,6 +41,35 @@ enum Channel {
     Done(Map),
     Moments(Moments),
     Ranks(Box<Ranks>),
+    Slices(Slices),
+}
+
+/// Slices of which each is normalised by itself, and those that have no width.
+#[derive(Debug)]
+struct Slices {
+    percentiles: [f32; 2],
+    voxels: Vec<f32>,
+    blank: u64,
+    all: u64,
+}
+
+impl Slices {
+    fn new(percentiles: [f32; 2]) -> Self {
+        Self { percentiles, voxels: Vec::new(), blank: 0, all: 0 }
+    }
+
+    fn add(&mut self, plane: &[f32]) {
+        self.voxels.resize(plane.len(), 0.0);
+        self.voxels.copy_from_slice(plane);
+        let ends = slicewise::percentiles(&mut self.voxels, self.percentiles);
+        self.blank += u64::from(ends.is_some_and(|[low, high]| low == high));
+        self.all += 1;
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        let Self { percentiles, blank, all, .. } = *self;
+        (blank > 0).then_some(Doubt::BlankSlices { blank, all, percentiles })
+    }
 }
 
 impl IntensityStats {
@@ -53,6 +84,7 @@ impl IntensityStats {
             Normalise::ForegroundPercentiles { low, high } => {
                 Channel::Ranks(Box::new(Ranks::new([low, high], true)))
             }
+            Normalise::SlicePercentiles { low, high } => Channel::Slices(Slices::new([low, high])),
             Normalise::ZScore { .. } => Channel::Moments(Moments::default()),
         };
         Self {
@@ -77,6 +109,7 @@ impl IntensityStats {
                 Channel::Done(_) => {}
                 Channel::Moments(moments) => finite.for_each(|voxel| moments.add(voxel)),
                 Channel::Ranks(ranks) => finite.for_each(|voxel| ranks.add(voxel)),
+                Channel::Slices(slices) => slices.add(voxels),
             }
         }
     }
@@ -92,6 +125,8 @@ impl IntensityStats {
                 (Channel::Ranks(ranks), _) => ranks
                     .end_pass()
                     .map(|window| (Map::unit(window.ends[0], window.ends[1]), window.doubt)),
+                // The map of no slice: each has its own.
+                (Channel::Slices(slices), _) => Some((Map::unit(0.0, 0.0), slices.doubt())),
                 _ => None,
             };
             if let Some((map, doubt)) = ended {
@@ -118,36 +153,51 @@ impl IntensityStats {
             Channel::Done(map) => map,
             _ => panic!("finish was called while wants_pass was true"),
         };
-        Intensity(self.channels.into_iter().map(map).collect())
+        Intensity {
+            maps: self.channels.into_iter().map(map).collect(),
+            each_slice: match self.normalise {
+                Normalise::SlicePercentiles { low, high } => Some([low, high]),
+                _ => None,
+            },
+        }
     }
 }
 
-/// A volume's normalisation: one clipped linear map a channel.
+/// A volume's normalisation: one clipped linear map a channel, or percentiles from which every
+/// slice gets its own.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Intensity(Vec<Map>);
+pub struct Intensity {
+    pub(super) maps: Vec<Map>,
+    pub(super) each_slice: Option<[f32; 2]>,
+}
 
 impl Intensity {
     /// Normalises planes of so many `pixels` in place, the channels of one slice after those of
     /// another; what is not finite becomes [`BACKGROUND`].
     pub fn apply(&self, planes: &mut [f32], pixels: usize) {
+        let mut maps = self.maps.clone();
+        let mut voxels = vec![0.0; self.each_slice.map_or(0, |_| pixels)];
         for (i, plane) in planes.chunks_exact_mut(pixels).enumerate() {
-            self.apply_to(i % self.0.len(), plane);
+            let map = &mut maps[i % self.maps.len()];
+            if let Some(percentiles) = self.each_slice {
+                voxels.copy_from_slice(plane);
+                *map = slicewise::map(&mut voxels, percentiles);
+            }
+            plane.iter_mut().for_each(|voxel| *voxel = map.apply(*voxel));
         }
     }
 
-    /// Normalises voxels of one channel in place, as [`Intensity::apply`] does.
-    ///
-    /// # Panics
-    /// When there is no such channel.
-    pub fn apply_to(&self, channel: usize, voxels: &mut [f32]) {
-        let map = self.0[channel];
-        voxels.iter_mut().for_each(|voxel| *voxel = map.apply(*voxel));
+    /// The same for slices that come row by row, of so many pixels a channel; all that it needs is
+    /// allocated here.
+    #[must_use]
+    pub fn by_rows(&self, pixels: usize) -> SliceIntensity {
+        SliceIntensity::new(self, pixels)
     }
 }
 
 /// `clamp((x - offset) * scale, low, high)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Map {
+pub(super) struct Map {
     offset: f32,
     scale: f32,
     low: f32,
@@ -156,7 +206,7 @@ struct Map {
 
 impl Map {
     /// Maps `[low, high]` to `[0, 1]`; a volume of one value becomes all background.
-    fn unit(low: f32, high: f32) -> Self {
+    pub(super) fn unit(low: f32, high: f32) -> Self {
         // In f64, because the width of two huge values overflows f32.
         let scale = (1.0 / (f64::from(high) - f64::from(low))) as f32;
         Self {
@@ -167,7 +217,7 @@ impl Map {
         }
     }
 
-    fn apply(self, x: f32) -> f32 {
+    pub(super) fn apply(self, x: f32) -> f32 {
         if x.is_finite() {
             let y = (x - self.offset) * self.scale;
             // An offset near the ends of f32 can overflow the difference; times scale 0 that is

@@ -148,7 +148,7 @@ impl Ranks {
 
     /// The ranks of the percentiles among so many voxels.
     fn ranks(&self, voxels: u64) -> [u64; 2] {
-        self.percentiles.map(|p| (f64::from(p) / 100.0 * (voxels - 1) as f64).round() as u64)
+        nearest(self.percentiles, voxels)
     }
 
     fn whole(&mut self, counts: &[u64]) -> Window {
@@ -276,6 +276,11 @@ impl Ranks {
             })
         })
     }
+}
+
+/// The ranks, from 0, that lie nearest to percentiles of so many voxels, at least one.
+pub(super) fn nearest(percentiles: [f32; 2], voxels: u64) -> [u64; 2] {
+    percentiles.map(|p| (f64::from(p) / 100.0 * (voxels - 1) as f64).round() as u64)
 }
 
 /// The most frequent of values, if it is frequent enough and not the only one; of equals the one

@@ -296,7 +296,8 @@ fn collect(
 fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
     let Preparation { intensity, fit, neighbours, subsampling } = *preparation;
     let mut times = StageTimes::default();
-    let slices = source.size()[2];
+    let [width, height, slices] = source.size();
+    let mut intensity = intensity.by_rows(width * height);
     let mut pair = fit.row_pair();
     let empty = || {
         Arc::new(Prepared {
@@ -315,10 +316,11 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
             return Ok::<bool, VolumeError>(false);
         }
         let clock = times.add(Stage::Read, clock);
-        // Row by row, as a slice of f32 would be the largest buffer beside the net's.
+        // Row by row, as a slice of f32 would be the largest buffer beside the net's; only slices
+        // that are normalised each by itself are held.
+        intensity.begin(width, |channel, y, row| source.row(channel, y, row));
         fit.prepare_rows(&mut pair, values, |channel, y, row| {
-            source.row(channel, y, row);
-            intensity.apply_to(channel, row);
+            intensity.row(channel, y, row, |row| source.row(channel, y, row));
             if let (Some(subsampling), 0) = (subsampling, channel) {
                 subsampling.apply(y, row, thumbnail);
             }

@@ -49,6 +49,7 @@ fn a_volume_that_shows_the_net_nothing_is_told_with_its_figures() {
         ..Nifti::new(size, &[])
     };
     let ramp = |scale: f32| (0..n).map(|i| scale * i as f32).collect::<Vec<_>>();
+    let each = Normalise::SlicePercentiles { low: 0.5, high: 99.5 };
     let (window, percentiles, score) = (
         Normalise::Window { low: -150.0, high: 250.0 },
         Normalise::Percentiles { low: 0.5, high: 99.5 },
@@ -64,6 +65,8 @@ fn a_volume_that_shows_the_net_nothing_is_told_with_its_figures() {
             percentiles,
             "percentiles 0.5 and 99.5 are both 7",
         ),
+        ("constant-each", Nifti::new(size, &vec![7; n]), each, "4 of 4 slices are blank"),
+        ("nan-each", float(vec![f32::NAN; n]), each, "no voxel is a number"),
         ("constant-z", Nifti::new(size, &vec![7; n]), score, "all voxels are 7"),
         ("negative-slope", negative, percentiles, "percentiles 0.5 and 99.5 are both -1"),
         ("nan", float(vec![f32::NAN; n]), percentiles, "no voxel is a number"),
@@ -170,4 +173,44 @@ fn monet_labels(input: &Path, package: &Path) -> Vec<f32> {
     ]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     nifti::read(&output)
+}
+
+/// The stack's slices have the same pattern in other intensities, and get the same labels; as a
+/// volume only the brightest would be seen.
+#[test]
+fn slices_that_are_images_of_their_own_are_normalised_each_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let pattern: Vec<i16> = (0..5 * 6).map(|i| i * 7 % 30).collect();
+    let stack = [(1, 0), (40, -300), (3, 900), (0, 17)];
+    let voxels: Vec<i16> = stack
+        .iter()
+        .flat_map(|(gain, offset)| pattern.iter().map(move |v| v * gain + offset))
+        .collect();
+    // Stored slice by slice, and with the slices along the first axis, by way of a spool file.
+    let turned: Vec<i16> = (0..120).map(|i| voxels[i % 4 * 30 + i / 4]).collect();
+    let axes = [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]];
+    let files = [
+        ("stack", Nifti::new([5, 6, 4], &voxels)),
+        ("turned", Nifti { sform: Some(axes), ..Nifti::new([4, 5, 6], &turned) }),
+    ];
+    let labels = |file: &Nifti, name: &str, normalise| {
+        let package = package::threshold_package(folder.path(), 1, normalise);
+        let input = file.write(&folder.path().join(format!("{name}.nii.gz")));
+        let (told, report) = segment(&input, &["--model", text(&package)]);
+        (monet_labels(&input, &package), told, report["labels"][0]["voxels"].as_u64().unwrap())
+    };
+    let bright = pattern.iter().filter(|v| **v > 14).count();
+    let each = Normalise::SlicePercentiles { low: 0.0, high: 100.0 };
+    for (name, file) in &files {
+        let (found, told, voxels) = labels(file, name, each);
+        assert!(told.contains("1 of 4 slices are blank"), "{told}");
+        assert_eq!(voxels, 3 * bright as u64, "{name}");
+        if *name == "stack" {
+            let expected: Vec<f32> = pattern.iter().map(|v| f32::from(u8::from(*v > 14))).collect();
+            assert_eq!(found[..90], expected.repeat(3)[..]);
+            assert_eq!(found[90..], [0.0; 30]);
+        }
+    }
+    let whole = Normalise::Percentiles { low: 0.0, high: 100.0 };
+    assert_ne!(labels(&files[0].1, "stack", whole).2, 3 * bright as u64);
 }

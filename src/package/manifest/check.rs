@@ -167,6 +167,7 @@ impl Manifest {
             }
             Normalise::Percentiles { low, high }
             | Normalise::ForegroundPercentiles { low, high }
+            | Normalise::SlicePercentiles { low, high }
                 if !(0.0 <= low && low < high && high <= 100.0) =>
             {
                 refuse(

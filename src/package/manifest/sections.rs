@@ -64,7 +64,7 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// Intensity normalisation, per volume and channel.
+/// Intensity normalisation, per channel and volume, or slice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Normalise {
@@ -93,6 +93,15 @@ pub enum Normalise {
         /// Becomes 1.
         high: f32,
     },
+    /// As `percentiles`, of every slice by itself: for packages whose slices are images of their
+    /// own. How bright a slice is among others is then lost.
+    #[serde(rename = "slice-percentiles")]
+    SlicePercentiles {
+        /// Becomes 0.
+        low: f32,
+        /// Becomes 1.
+        high: f32,
+    },
     /// Mean 0 and standard deviation 1 over the volume, clipped to `[-clip, clip]`.
     ZScore {
         /// In standard deviations.
@@ -107,6 +116,9 @@ impl fmt::Display for Normalise {
             Self::Percentiles { low, high } => write!(f, "percentiles {low} to {high}"),
             Self::ForegroundPercentiles { low, high } => {
                 write!(f, "percentiles {low} to {high} of the foreground")
+            }
+            Self::SlicePercentiles { low, high } => {
+                write!(f, "percentiles {low} to {high} of each slice")
             }
             Self::ZScore { clip } => write!(f, "mean 0 and deviation 1, clipped at {clip}"),
         }

@@ -46,6 +46,7 @@ fn each_normalisation_has_its_name() {
         (Normalise::Window { low: 0.0, high: 1.0 }, "window"),
         (Normalise::Percentiles { low: 0.0, high: 1.0 }, "percentiles"),
         (Normalise::ForegroundPercentiles { low: 0.0, high: 1.0 }, "foreground-percentiles"),
+        (Normalise::SlicePercentiles { low: 0.0, high: 1.0 }, "slice-percentiles"),
         (Normalise::ZScore { clip: 1.0 }, "zscore"),
     ] {
         let manifest = Manifest { normalise, ..example() };
@@ -95,7 +96,7 @@ fn a_limit_that_this_version_does_not_know_is_refused_rather_than_passed_over() 
 #[test]
 fn each_senseless_field_is_named() {
     type Bend = fn(&mut Manifest);
-    let cases: [(&str, Bend); 30] = [
+    let cases: [(&str, Bend); 31] = [
         ("labels.name", |m| m.labels[0].name = " ".into()),
         ("format", |m| m.format = 2),
         ("name", |m| m.name = "two words".into()),
@@ -125,6 +126,7 @@ fn each_senseless_field_is_named() {
         ("normalise", |m| m.normalise = Normalise::Window { low: 1.0, high: 1.0 }),
         ("normalise", |m| m.normalise = Normalise::Percentiles { low: -1.0, high: 50.0 }),
         ("normalise", |m| m.normalise = Normalise::ForegroundPercentiles { low: 50.0, high: 50.0 }),
+        ("normalise", |m| m.normalise = Normalise::SlicePercentiles { low: 0.5, high: f32::NAN }),
         ("labels", |m| m.labels[1].value = 1),
         ("labels", |m| m.labels[1].value = 3),
         ("output.threshold", |m| m.output = Output::Sigmoid { threshold: 1.0 }),

@@ -23,6 +23,8 @@ pub struct Slices {
     neighbours: usize,
     /// Numbers of the slices that have a label.
     foreground: Vec<usize>,
+    /// Where the labels of each of these lie: first and last row, first and last column.
+    boxes: Vec<[[usize; 2]; 2]>,
     size: [i64; 2],
 }
 
@@ -68,8 +70,9 @@ impl Slices {
         let Size { height, width } = subject.net_size();
         let first = self.images.len();
         for (z, labels) in subject.net_labels.chunks_exact(height * width).enumerate() {
-            if labels.iter().any(|&v| v > 0) {
+            if let Some(bounds) = bounds(labels, width) {
                 self.foreground.push(first + z);
+                self.boxes.push(bounds);
             }
         }
         let shape = [-1, height as i64, width as i64];
@@ -88,7 +91,9 @@ impl Slices {
         let numbers = 0..images.len();
         let ends = numbers.clone().map(|i| [i, i]).collect();
         let foreground = numbers.collect();
-        Self { images, labels, ends, neighbours: 0, foreground, size: [size[1], size[2]] }
+        // Slices of this size are never cut.
+        let boxes = vec![[[0, 0], [0, 0]]; images.len()];
+        Self { images, labels, ends, neighbours: 0, foreground, boxes, size: [size[1], size[2]] }
     }
 
     /// Number of slices.
@@ -104,19 +109,22 @@ impl Slices {
     }
 
     /// A batch at the size that slices were read for, at random; larger slices are cut at a random
-    /// place. Images `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
+    /// place, those drawn for their label around it where the settings ask for that. Images `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
     pub fn draw(&self, settings: &Settings, random: &mut Random) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for i in 0..settings.batch {
-            let slice = if i < wanted {
-                self.foreground[random.below(self.foreground.len())]
+            let (slice, labelled) = if i < wanted {
+                let n = random.below(self.foreground.len());
+                (self.foreground[n], Some(self.boxes[n]))
             } else {
-                random.below(self.images.len())
+                (random.below(self.images.len()), None)
             };
-            let [height, width] = [0, 1].map(|axis| self.labels[slice].size()[axis]);
-            let top = random.below((height - self.size[0] + 1) as usize) as i64;
-            let left = random.below((width - self.size[1] + 1) as usize) as i64;
+            let around = labelled.filter(|_| settings.aim > 0.0 && random.chance(settings.aim));
+            let [top, left] = [0, 1].map(|axis| {
+                let (side, cut) = (self.labels[slice].size()[axis], self.size[axis]);
+                place(side as usize, cut as usize, around.map(|b| b[axis]), random) as i64
+            });
             let cut = |t: &Tensor| t.narrow(-2, top, self.size[0]).narrow(-1, left, self.size[1]);
             let own = images.len();
             images.extend(self.seen(slice).map(|at| cut(&self.images[at])));
@@ -136,6 +144,27 @@ impl Slices {
         let ([first, last], side) = (self.ends[slice], self.neighbours);
         (0..=2 * side).map(move |i| (slice + i).saturating_sub(side).clamp(first, last))
     }
+}
+
+/// First and last row, first and last column of what is labelled; `None` where nothing is.
+fn bounds(labels: &[u8], width: usize) -> Option<[[usize; 2]; 2]> {
+    let found = labels.iter().enumerate().filter(|&(_, &v)| v > 0);
+    found.fold(None, |bounds, (at, _)| {
+        let grown = |[least, most]: [usize; 2], n: usize| [least.min(n), most.max(n)];
+        let (row, column) = (at / width, at % width);
+        let [rows, columns] = bounds.unwrap_or([[row; 2], [column; 2]]);
+        Some([grown(rows, row), grown(columns, column)])
+    })
+}
+
+/// Where a cut of `cut` pixels begins on a side: anywhere, or so that it has one of the pixels from
+/// the first to the last of `around`, drawn at random.
+fn place(side: usize, cut: usize, around: Option<[usize; 2]>, random: &mut Random) -> usize {
+    let most = side - cut;
+    let Some([first, last]) = around else { return random.below(most + 1) };
+    let pixel = first + random.below(last - first + 1);
+    let least = (pixel + 1).saturating_sub(cut);
+    least + random.below(pixel.min(most) - least + 1)
 }
 
 #[cfg(test)]
@@ -188,5 +217,45 @@ mod tests {
             turned.len()
         );
         assert!(turned.iter().all(|s| [s[2], s[1], s[0]] == seen[s[1] as usize][..]), "{turned:?}");
+    }
+
+    #[test]
+    fn a_cut_that_is_aimed_has_some_of_the_label() {
+        let mut random = Random::of(1, 1);
+        let mut labels = [0u8; 20 * 30];
+        assert_eq!(bounds(&labels, 30), None);
+        (labels[3 * 30 + 28], labels[17 * 30 + 4]) = (1, 2);
+        assert_eq!(bounds(&labels, 30), Some([[3, 17], [4, 28]]));
+        for (first, last) in [(0, 0), (3, 17), (19, 19)] {
+            for cut in [1, 8, 20] {
+                let places: Vec<_> =
+                    (0..500).map(|_| place(20, cut, Some([first, last]), &mut random)).collect();
+                assert!(
+                    places.iter().all(|at| *at + cut <= 20 && *at <= last && at + cut > first),
+                    "{first} to {last}, {cut}: {places:?}"
+                );
+            }
+        }
+        let anywhere: Vec<_> = (0..500).map(|_| place(20, 8, None, &mut random)).collect();
+        assert!((0..=12).all(|at| anywhere.contains(&at)), "{anywhere:?}");
+    }
+
+    #[test]
+    fn batches_show_more_of_the_label_when_cuts_are_aimed() {
+        let mut package = preset::manifest("pancreas").unwrap();
+        let mut whole = subject(&package, 0, 4);
+        whole.net_labels.fill(0);
+        for slice in whole.net_labels.chunks_exact_mut(256 * 256) {
+            slice[200 * 256 + 30] = 1;
+        }
+        (package.input.width, package.input.height) = (32, 32);
+        let slices = Slices::new([Ok(whole)].into_iter(), &package, Device::Cpu).unwrap();
+        let shown = |options: &[&str]| {
+            let (_, labels) = slices.draw(&Settings::of(options), &mut Random::of(1, 1));
+            labels.sum(Kind::Int64).int64_value(&[])
+        };
+        let all = ["--batch", "32", "--foreground", "1", "--crop", "32", "--aim"];
+        assert_eq!(shown(&[&all[..], &["1"]].concat()), 32);
+        assert!(shown(&[&all[..], &["0"]].concat()) < 8);
     }
 }

@@ -232,17 +232,38 @@ impl Evaluate {
         let net = Interpreter::new(package.net.bytes(), device)?;
         let manifest = &package.manifest;
         let subjects = self.subset.subjects(manifest)?;
-        let scores = evaluate::scores(&subjects, manifest, device, true, &|x| logits(&net, x))?;
+        let (mut scores, mut slices) = (Vec::new(), vec![Vec::new(); manifest.labels.len()]);
+        for subject in &subjects {
+            let labels = evaluate::segment(subject, manifest, device, &|x| logits(&net, x))?;
+            scores.push(evaluate::of_subject(subject, manifest, &labels, true));
+            let pixels = subject.geometry.slice_size().area();
+            for (label, found) in manifest.labels.iter().zip(&mut slices) {
+                found.extend(evaluate::by_slice(&labels, &subject.labels, label.value, pixels));
+            }
+        }
         print_scores(&subjects, manifest, &scores);
+        // A net without neighbours sees slices as images of their own.
+        let alone = manifest.input.neighbours == 0;
+        let slices: Vec<_> =
+            slices.iter().filter(|_| alone).map(|s| evaluate::Summary::of(s)).collect();
+        for (label, s) in manifest.labels.iter().zip(&slices) {
+            println!("{} in {} slices: Dice {:.4} ± {:.4}", label.name, s.count, s.mean, s.std);
+        }
         if self.record {
-            package.manifest.metrics = self.metrics(manifest, &scores);
+            package.manifest.metrics = self.metrics(manifest, &scores, &slices);
             fs::write(&self.model, package.manifest.to_toml())
                 .with_context(|| self.model.display().to_string())?;
         }
         Ok(())
     }
 
-    fn metrics(&self, manifest: &Manifest, scores: &[Vec<Score>]) -> Vec<Metric> {
+    /// Those over subjects, and over slices where they are given.
+    fn metrics(
+        &self,
+        manifest: &Manifest,
+        scores: &[Vec<Score>],
+        slices: &[evaluate::Summary],
+    ) -> Vec<Metric> {
         let Subset { data, split, fold } = &self.subset;
         let subjects = format!("{}, {} subjects, whole volumes", split.name(), scores.len());
         let file = |path: &Path| {
@@ -267,10 +288,16 @@ impl Evaluate {
         let labels = manifest.labels.iter().enumerate();
         labels
             .flat_map(|(i, label)| {
+                let by_slice = slices.get(i).map(|&s| Metric {
+                    split: format!("{}, {} slices", split.name(), s.count),
+                    ..metric("Dice per slice", label, s)
+                });
                 [
                     metric("Dice", label, evaluate::summary(scores, i, |s| s.dice)),
                     metric("HD95 (mm)", label, evaluate::summary(scores, i, |s| s.hd95)),
                 ]
+                .into_iter()
+                .chain(by_slice)
             })
             .collect()
     }

@@ -1,5 +1,5 @@
 //! Scores on whole volumes: labels brought back to the subject's own grid, then Dice and Hausdorff
-//! distances per label.
+//! distances per label; for data whose slices are images of their own, Dice per slice beside them.
 
 use anyhow::Result;
 use monet::measure;
@@ -43,6 +43,13 @@ impl Score {
             hd95: distance.map(|d| d.p95),
         }
     }
+}
+
+/// Dice of a label in each slice of a subject in which it was drawn or found.
+#[must_use]
+pub fn by_slice(labels: &[u8], truth: &[u8], value: u8, pixels: usize) -> Vec<f64> {
+    let slices = labels.chunks_exact(pixels).zip(truth.chunks_exact(pixels));
+    slices.filter_map(|(labels, truth)| measure::dice(labels, truth, value)).collect()
 }
 
 /// Mean and standard deviation over the subjects for which a score is defined.
@@ -108,15 +115,23 @@ pub fn scores(
     distances: bool,
     predict: &Predict,
 ) -> Result<Vec<Vec<Score>>> {
-    subjects
-        .iter()
-        .map(|subject| {
-            let labels = segment(subject, package, device, predict)?;
-            let score =
-                |value| Score::of(&labels, &subject.labels, value, &subject.geometry, distances);
-            Ok(package.labels.iter().map(|label| score(label.value)).collect())
-        })
-        .collect()
+    let all = subjects.iter().map(|subject| {
+        let labels = segment(subject, package, device, predict)?;
+        Ok(of_subject(subject, package, &labels, distances))
+    });
+    all.collect()
+}
+
+/// Scores of each label of a subject that was segmented.
+#[must_use]
+pub fn of_subject(
+    subject: &Subject,
+    package: &Manifest,
+    labels: &[u8],
+    distances: bool,
+) -> Vec<Score> {
+    let score = |value| Score::of(labels, &subject.labels, value, &subject.geometry, distances);
+    package.labels.iter().map(|label| score(label.value)).collect()
 }
 
 /// Mean and deviation of one score of one label.
@@ -127,10 +142,18 @@ pub fn summary(
     value: impl Fn(&Score) -> Option<f64>,
 ) -> Summary {
     let values: Vec<f64> = scores.iter().filter_map(|s| value(&s[label])).collect();
-    let count = values.len();
-    let mean = values.iter().sum::<f64>() / count.max(1) as f64;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    Summary { mean, std: (squares / count.saturating_sub(1).max(1) as f64).sqrt(), count }
+    Summary::of(&values)
+}
+
+impl Summary {
+    /// Of these values.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Self {
+        let count = values.len();
+        let mean = values.iter().sum::<f64>() / count.max(1) as f64;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        Self { mean, std: (squares / count.saturating_sub(1).max(1) as f64).sqrt(), count }
+    }
 }
 
 /// Mean Dice of each label.
@@ -143,6 +166,16 @@ pub fn dice(scores: &[Vec<Score>], package: &Manifest) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::{dataset, preset};
+
+    #[test]
+    fn a_slice_counts_where_the_label_was_drawn_or_found() {
+        // Four slices of two pixels: hit, missed, found where there is none, nothing at all.
+        let (labels, truth) = ([1, 0, 0, 0, 0, 1, 2, 0], [1, 1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(by_slice(&labels, &truth, 1, 2), [2.0 / 3.0, 0.0, 0.0]);
+        assert_eq!(by_slice(&labels, &truth, 3, 2), [] as [f64; 0]);
+        let summary = Summary::of(&[0.0, 1.0]);
+        assert_eq!((summary.mean, summary.std, summary.count), (0.5, 0.5f64.sqrt(), 2));
+    }
 
     #[test]
     fn what_is_scored_is_what_the_device_keeps() {

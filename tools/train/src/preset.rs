@@ -26,7 +26,7 @@ struct Preset {
     toml: &'static str,
 }
 
-const PRESETS: [Preset; 5] = [
+const PRESETS: [Preset; 8] = [
     Preset {
         name: "hippocampus",
         datasets: &["hippocampus"],
@@ -51,6 +51,17 @@ const PRESETS: [Preset; 5] = [
         name: "sarcoma",
         datasets: &["sarcomamr"],
         toml: include_str!("../tasks/sarcoma.toml"),
+    },
+    Preset { name: "heart", datasets: &["heart"], toml: include_str!("../tasks/heart.toml") },
+    Preset {
+        name: "pancreas-slices",
+        datasets: &["pancreasslices"],
+        toml: include_str!("../tasks/pancreas-slices.toml"),
+    },
+    Preset {
+        name: "brain-tumour-slices",
+        datasets: &["braintumourslices", "braintumourindependent"],
+        toml: include_str!("../tasks/brain-tumour-slices.toml"),
     },
 ];
 
@@ -174,6 +185,7 @@ pub fn fit(mut manifest: Manifest, topology: &Topology) -> Result<Manifest> {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum;
+    use monet::package::Normalise;
 
     use super::*;
     use crate::topology::Arch;
@@ -203,6 +215,21 @@ mod tests {
         let manifest = manifest("pancreas").unwrap();
         assert_eq!(manifest.labels[0].sources(), [1, 2]);
         assert_eq!(manifest.classes(), 1);
+    }
+
+    #[test]
+    fn a_slice_of_a_slice_set_is_an_image_of_its_own() {
+        for name in ["pancreas-slices", "brain-tumour-slices"] {
+            let package = manifest(name).unwrap();
+            assert_eq!(package.input.planes(), 1);
+            assert!(!package.labels[0].largest, "pieces reach over slices");
+            // The third axis is nominal, so that nothing may be refused for it.
+            let accepts = package.accepts.unwrap();
+            assert_eq!(accepts.slices, None);
+            assert!(accepts.extent.unwrap()[2][1] > 1000.0);
+        }
+        let own = manifest("brain-tumour-slices").unwrap().normalise;
+        assert_eq!(own, Normalise::SlicePercentiles { low: 0.5, high: 99.5 });
     }
 
     #[test]

@@ -16,8 +16,9 @@ use crate::topology::{Arch, Topology};
 /// What a run is made of; kept in its folder as `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Settings {
-    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma), task file, or
-    /// `auto` to derive it from the data; without it the preset that knows the data set's name
+    /// Preset (hippocampus, pancreas, brain-tumour, brain-tumour-parts, sarcoma, heart,
+    /// pancreas-slices, brain-tumour-slices), task file, or `auto` to derive it from the data;
+    /// without it the preset that knows the data set's name
     #[arg(long)]
     pub task: Option<String>,
     /// Network
@@ -38,6 +39,11 @@ pub struct Settings {
     #[arg(long, value_name = "PIXELS")]
     #[serde(default)]
     pub crop: Option<usize>,
+    /// Chance that the square cut from a slice that is drawn for its label has some of it; the
+    /// others are cut anywhere
+    #[arg(long, default_value_t = 0.0, requires = "crop")]
+    #[serde(default)]
+    pub aim: f64,
     /// Slices in a step
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
@@ -181,8 +187,12 @@ impl Settings {
             "--rate {}: expected a positive number",
             self.rate
         );
-        let parts =
-            [("drop", self.drop), ("average", self.average), ("foreground", self.foreground)];
+        let parts = [
+            ("drop", self.drop),
+            ("average", self.average),
+            ("foreground", self.foreground),
+            ("aim", self.aim),
+        ];
         for (name, value) in parts {
             ensure!((0.0..=1.0).contains(&value), "--{name} {value}: expected 0 to 1");
         }
