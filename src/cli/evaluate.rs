@@ -19,6 +19,7 @@ Examples:
   monet evaluate --pred mask.nii.gz --truth label.nii.gz
   monet evaluate --pred masks/ --truth labelsTs/ --labels 1=anterior,2=posterior
   monet evaluate --pred masks/ --truth labelsTs/ --model pancreas.toml --csv scores.csv --json -
+  monet evaluate --pred masks/ --truth labelsTs/ --slices    # stacks of slices that are images of their own
 
 With folders, files of the same name are compared, whatever their endings (.nii, .nii.gz, .hdr \
     beside .img, in any case);
@@ -68,6 +69,10 @@ pub(super) struct EvaluateArgs {
     /// Package whose labels are compared and named
     #[arg(long, value_name = "FILE.toml")]
     model: Option<PathBuf>,
+    /// Dice of each slice along the true volume's third axis, too: its mean over the slices of all
+    /// subjects where either volume has the label; each in the JSON
+    #[arg(long)]
+    slices: bool,
     /// Write subjects and summary as JSON; - for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -130,7 +135,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<Outcome> {
     let (mut subjects, mut failed, inputs) = (Vec::new(), 0, pairs.len());
     for Pair { subject, files } in pairs {
         let name = exact(&subject);
-        match files.and_then(|[pred, truth]| Ok(measure::compare(&name, &pred, &truth, &wanted)?)) {
+        match files.and_then(|[pred, truth]| {
+            Ok(measure::compare(&name, &pred, &truth, &wanted, args.slices)?)
+        }) {
             Ok(score) => {
                 for warning in
                     score.warnings.iter().cloned().chain(unnamed(&score)).chain(nothing(&score))

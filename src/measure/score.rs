@@ -122,6 +122,10 @@ pub struct LabelScore {
     pub difference_ml: f64,
     /// The difference in percent of the true volume; `None` where the truth lacks the label.
     pub difference_percent: Option<f64>,
+    /// Dice in each slice along the truth's third axis, where that was asked for; `None` in slices
+    /// where neither volume has the label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_dice: Option<Vec<Option<f64>>>,
 }
 
 /// All labels of one subject.
@@ -167,13 +171,16 @@ pub struct Comparison {
     pub difference_ml: Summary,
     /// Of the volume difference in percent.
     pub difference_percent: Summary,
+    /// Of Dice over the slices of all subjects, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice_dice: Option<Summary>,
 }
 
 /// Compares two label volumes; labels are those of `wanted`, or all that occur in either where that
 /// is empty.
 ///
 /// The volumes may store the same grid in different orders of its axes. Both are held whole, at one
-/// or two bytes a voxel.
+/// or two bytes a voxel. `by_slice` asks for the scores of each slice, too.
 ///
 /// # Errors
 /// [`MeasureError`]
@@ -182,6 +189,7 @@ pub fn compare(
     pred_path: &Path,
     truth_path: &Path,
     wanted: &[u16],
+    by_slice: bool,
 ) -> Result<SubjectScore, MeasureError> {
     let [pred, truth] = Unread::pair([pred_path, truth_path])?;
     let map = grid::alignment(pred.geometry(), truth.geometry()).map_err(|found| {
@@ -203,6 +211,7 @@ pub fn compare(
     let both = pair.both();
     let distances =
         pair.distances(&labels).map_err(|_| MeasureError::Memory { path: pred_path.into() })?;
+    let slices = by_slice.then(|| pair.by_slice());
     let millilitres = [&pair.pred, &pair.truth].map(LabelVolume::millilitres);
     let score = |(label, distance): (u16, Option<Hausdorff>)| {
         let voxels = pair.voxels(label);
@@ -217,6 +226,7 @@ pub fn compare(
             truth_ml,
             difference_ml,
             difference_percent: (truth_ml > 0.0).then(|| 100.0 * difference_ml / truth_ml),
+            slice_dice: slices.as_ref().map(|slices| pair.slice_dice(slices, label)),
         }
     };
     let labels = labels.into_iter().zip(distances).map(score).collect();
@@ -252,6 +262,36 @@ impl Pair {
             Ok::<_, Infallible>(())
         });
         both
+    }
+
+    /// The voxels of each label in each slice of the truth: how many have it in both volumes, and
+    /// how many in the one plus in the other.
+    fn by_slice(&self) -> BTreeMap<(u16, usize), [u64; 2]> {
+        let back = grid::inverse(self.map);
+        let [size, pred_size] = [&self.truth, &self.pred].map(|volume| volume.geometry().size);
+        let mut counts: BTreeMap<_, [u64; 2]> = BTreeMap::new();
+        let Ok(()) = self.truth.each(|at, label| {
+            let both = self.pred.label(grid::moved(back, size, at)) == label;
+            let [agreed, either] = counts.entry((label, at[2])).or_default();
+            (*agreed, *either) = (*agreed + u64::from(both), *either + 1);
+            Ok::<_, Infallible>(())
+        });
+        let Ok(()) = self.pred.each(|at, label| {
+            let slice = grid::moved(self.map, pred_size, at)[2];
+            counts.entry((label, slice)).or_default()[1] += 1;
+            Ok::<_, Infallible>(())
+        });
+        counts
+    }
+
+    /// Dice of a label in each slice.
+    fn slice_dice(
+        &self,
+        counts: &BTreeMap<(u16, usize), [u64; 2]>,
+        label: u16,
+    ) -> Vec<Option<f64>> {
+        let dice = |slice| counts.get(&(label, slice)).and_then(|&[both, all]| dice_of(both, all));
+        (0..self.truth.geometry().size[2]).map(dice).collect()
     }
 
     /// Hausdorff distances of each label.
@@ -310,6 +350,11 @@ pub fn summarise(subjects: &[SubjectScore]) -> Vec<Comparison> {
             hd95_mm: of(&|s| s.hd95_mm),
             difference_ml: of(&|s| Some(s.difference_ml)),
             difference_percent: of(&|s| s.difference_percent),
+            slice_dice: scores
+                .iter()
+                .map(|score| score.slice_dice.clone())
+                .collect::<Option<Vec<_>>>()
+                .map(|slices| Summary::of(&slices.concat())),
         }
     };
     labels.into_iter().map(comparison).collect()
@@ -349,6 +394,7 @@ mod tests {
                 truth_ml: 2.0,
                 difference_ml: 1.0,
                 difference_percent: Some(50.0),
+                slice_dice: None,
             }],
             unknown: vec![],
             warnings: vec![],

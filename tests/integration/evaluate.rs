@@ -57,6 +57,43 @@ fn across(volume: &Nifti) -> Nifti {
     out
 }
 
+/// Per slice of the truth's third axis, whichever way the other volume stores it.
+#[test]
+fn slices_are_scored_each_by_itself_where_that_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let [pred, truth] = folders(root.path());
+    // Four slices of 2 × 2: hit by half, missed, found where there is none, without the label.
+    let true_voxels = [1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let found = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2];
+    let volume = |voxels: &[u8]| labels([2, 2, 4], [1.0; 3], voxels);
+    for name in ["a.nii", "b.nii"] {
+        volume(&true_voxels).write(&truth.join(name));
+    }
+    volume(&found).write(&pred.join("a.nii"));
+    across(&volume(&found)).write(&pred.join("b.nii"));
+    let args =
+        ["evaluate", "--pred", text(&pred), "--truth", text(&truth), "--labels", "1=spot,2=dot"];
+    let output = monet(&[&args[..], &["--slices", "--json", "-"]].concat());
+    let scores = scores(&output);
+    for subject in [0, 1] {
+        let slices = &scores["subjects"][subject]["labels"][0]["slice_dice"];
+        assert_eq!(*slices, serde_json::json!([2.0 / 3.0, 0.0, 0.0, null]), "{subject}");
+    }
+    let summary = &scores["summary"][0]["slice_dice"];
+    assert_eq!((summary["count"].as_u64(), summary["undefined"].as_u64()), (Some(6), Some(2)));
+    assert!((summary["mean"].as_f64().unwrap() - 2.0 / 9.0).abs() < 1e-12, "{summary}");
+    let table = String::from_utf8(monet(&[&args[..], &["--slices"]].concat()).stdout).unwrap();
+    assert!(
+        table.contains(
+            "Dice per slice of spot: 0.2222 ± 0.3443 over 6 slices with it; 2 are without"
+        ),
+        "{table}"
+    );
+    assert!(table.contains("Dice per slice of dot: 1.0000 ± 0.0000 over 2 slices"), "{table}");
+    let plain = String::from_utf8(monet(&args).stdout).unwrap();
+    assert!(!plain.contains("per slice"), "{plain}");
+}
+
 /// Two folders, for predictions and truths.
 fn folders(root: &Path) -> [PathBuf; 2] {
     ["pred", "truth"].map(|name| {

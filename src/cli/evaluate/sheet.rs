@@ -57,7 +57,23 @@ pub(super) fn table(subjects: &[SubjectScore], summary: &[Comparison], labels: &
         ];
         out += &row(&format!("mean of {}", c.difference_ml.count), &name(c.label, labels), scores);
     }
-    out + &undefined(summary, labels)
+    out + &by_slice(summary, labels) + &undefined(summary, labels)
+}
+
+/// Means over slices, where they were asked for.
+fn by_slice(summary: &[Comparison], labels: &[Named]) -> String {
+    let mut out = String::new();
+    for (label, s) in summary.iter().filter_map(|c| Some((c.label, c.slice_dice?))) {
+        let std = s.std.map(|std| format!(" ± {std:.4}")).unwrap_or_default();
+        let label = plain(&name(label, labels)).into_owned();
+        out += &format!(
+            "Dice per slice of {label}: {}{std} over {} slices with it; {} are without\n",
+            cell(s.mean, 4),
+            s.count,
+            s.undefined
+        );
+    }
+    out
 }
 
 /// Says which means leave out subjects.
