@@ -430,7 +430,7 @@ fn make_seeds() {
             );
         }
     }
-    for name in ["hippocampus.int8.toml", "sarcoma.int8.toml"] {
+    for name in ["hippocampus.int8.toml", "sarcoma.int8.toml", "heart.int8.toml"] {
         save("manifest", name, &fs::read(root.join("models").join(name)).unwrap());
     }
     for name in ["raspberry-pi-4.toml", "x86-64-v3.toml"] {
