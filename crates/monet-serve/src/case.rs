@@ -57,9 +57,16 @@ pub struct Case {
     pub first_s: u64,
     /// As `first_s`.
     pub complete_s: u64,
+    /// When a person had it tried again, as `first_s`; 0 where nobody did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retried_s: u64,
     /// The earlier case of the same study whose instances this one has, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What was made of a study.
@@ -140,6 +147,23 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 /// What the system says.
 pub fn write_reason(folder: &Path, reason: &str) -> io::Result<()> {
     folders::write(&folder.join(REASON), format!("{}\n", reason.trim_end()).as_bytes())
+}
+
+/// What is to be said of the instances of a study's folder that were kept apart, if there are any.
+///
+/// # Errors
+/// What the system says.
+pub fn kept_apart(folder: &Path) -> io::Result<Option<String>> {
+    let count = match folders::names(&folder.join(APART)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        names => names?.len(),
+    };
+    Ok((count > 0).then(|| {
+        format!(
+            "{count} instances came with the UID of another and another content, and were not \
+             segmented: they are in {APART}"
+        )
+    }))
 }
 
 /// A mark in a folder of marks.

@@ -50,10 +50,24 @@ pub fn check(config: &Config) -> Vec<Finding> {
     for (what, address) in listener.into_iter().chain(page) {
         all.push(Finding::of(format!("{what} {address}"), port(address, running)));
     }
+    if let Some(path) = config.page.as_ref().and_then(|page| page.password_file.as_ref()) {
+        let found = match fs::read_to_string(path) {
+            Ok(text) if text.trim_end().is_empty() => Err("it is empty".to_owned()),
+            Ok(_) => Ok("there is a password".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        all.push(Finding::of(format!("password file {}", path.display()), found));
+    }
     all.extend(tls::findings(config));
     for watch in &config.watch {
-        let found = writable(&watch.folder).map(|()| "files can be taken from it".to_owned());
+        let found = existing(&watch.folder).and_then(|()| writable(&watch.folder));
+        let found = found.map(|()| "files can be taken from it".to_owned());
         all.push(Finding::of(format!("watch folder {}", watch.folder.display()), found));
+    }
+    if config.destination.is_empty() {
+        let done = config.folder.join("done");
+        let found = format!("none: results go nowhere, and stay in {}", done.display());
+        all.push(Finding::of::<String>("destinations", Ok(found)));
     }
     for to in &config.destination {
         all.push(Finding::of(format!("destination {}", to.name), reach(to)));
@@ -63,6 +77,11 @@ pub fn check(config: &Config) -> Vec<Finding> {
 
 fn is_running(folder: &Path) -> bool {
     Folders::is_taken(folder)
+}
+
+fn existing(folder: &Path) -> io::Result<()> {
+    let there = fs::metadata(folder)?.is_dir();
+    if there { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 /// Whether files can be made, kept and removed there. The service makes its own folder itself.

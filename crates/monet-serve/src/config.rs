@@ -2,6 +2,7 @@
 //! has what peers are known by, `tls` the tables of TLS.
 
 mod check;
+mod overlap;
 mod peers;
 mod tls;
 

@@ -5,9 +5,10 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::case::{GIVEN_UP, REASON, RESULTS, SENT};
+use crate::case::{self, CASE, Case, GIVEN_UP, REASON, RESULTS, SENT};
 use crate::folders::{self, Folders, Stage};
 use crate::status;
+use crate::time;
 
 /// Why a study stays as it is.
 #[derive(Debug, Error)]
@@ -36,7 +37,8 @@ pub fn find(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
 }
 
 /// Lets a study that failed, or is done, go through again: a failed delivery is delivered again,
-/// everything else is segmented anew. Where it is now.
+/// everything else is segmented anew. The days in which it is to be delivered begin again. Where it
+/// is now.
 ///
 /// # Errors
 /// [`QueueError`]
@@ -53,6 +55,8 @@ pub fn retry(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
             _ => Ok(()),
         };
         remove(GIVEN_UP)?;
+        let case: Case = case::read(&folder.join(CASE))?;
+        case::write(&folder.join(CASE), &Case { retried_s: time::now_s(), ..case })?;
         let next = if delivery {
             Stage::Outgoing
         } else {

@@ -126,6 +126,11 @@ impl Life {
     }
 }
 
+/// An error of a part of the service, with the part.
+fn named(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
 impl Service {
     /// Takes the folders and the listener's address. It ends when `stop` is set.
     ///
@@ -146,7 +151,7 @@ impl Service {
         let commitments = Commitments::new(folders.clone());
         let bind = |listen| {
             Listener::bind(listen, inbox.clone(), gate.clone(), commitments.clone(), log.clone())
-                .map_err(|error| io::Error::new(error.kind(), format!("listener: {error}")))
+                .map_err(|error| named(&format!("listener {}", listen.address), &error))
         };
         let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
         let work = Arc::new(work);
@@ -161,7 +166,10 @@ impl Service {
             listener: listener.clone(),
             lives: lives.clone(),
         });
-        let page = config.page.as_ref().map(|page| Site::bind(page, shown, log.clone()));
+        let page = config.page.as_ref().map(|page| {
+            Site::bind(page, shown, log.clone())
+                .map_err(|error| named(&format!("status page {}", page.address), &error))
+        });
         let page = page.transpose()?.map(Arc::new);
         Ok(Self {
             inbox,

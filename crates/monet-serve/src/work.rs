@@ -121,8 +121,14 @@ impl Work {
             [("case", &name), ("results", &made), ("skipped", &skipped), ("seconds", &seconds)];
         self.log.info(if made > 0 { "segmented" } else { "nothing to do" }, &fields);
         let goes = |made: &case::Made| self.config.destination.iter().any(|to| made.goes_to(to));
-        let next = if summary.results.iter().any(goes) { Stage::Outgoing } else { Stage::Done };
-        self.to(name, next)
+        if summary.results.iter().any(goes) {
+            return self.to(name, Stage::Outgoing);
+        }
+        let folder = self.folders.stage(Stage::Waiting).join(name);
+        let Some(reason) = case::kept_apart(&folder)? else { return self.to(name, Stage::Done) };
+        case::write_reason(&folder, &reason)?;
+        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
+        self.to(name, Stage::Failed)
     }
 
     /// A failure may be the machine's (a full disk, say) and not the study's: it is tried again.
@@ -213,10 +219,10 @@ fn wait(child: &mut Child, end: Instant, go_on: &dyn Fn() -> bool) -> io::Result
     Ok(over)
 }
 
-/// How a process ended, with its last words.
+/// A process's last words, with how it ended. The words come first: they say more.
 fn reason(how: &str, words: &str) -> String {
     let words = words.trim();
-    if words.is_empty() { how.to_owned() } else { format!("{how}\n{words}") }
+    if words.is_empty() { how.to_owned() } else { format!("{words}\n({how})") }
 }
 
 /// The end of what a process says, however much that is.

@@ -5,6 +5,7 @@ use super::error::{ObjectError, Warning};
 use super::groups::Groups;
 use super::header::header;
 use crate::dataset::{Dataset, Tag};
+use crate::write::{Syntax, Writer};
 use crate::{tags, uid};
 
 /// What every object says.
@@ -20,8 +21,9 @@ pub struct Context {
     /// What else the result follows from, such as a digest of input and settings. The objects'
     /// UIDs are derived from it, and from the slices' UIDs and the algorithm.
     pub identity: Vec<u8>,
-    /// A digest of the planes of labels. The instances' UIDs are derived from it, too, and from
-    /// the slices' places, so that different labels never share a UID.
+    /// A digest of the planes of labels. The instances' UIDs are derived from it, too, from the
+    /// slices' places and from the first instance's elements, so that objects that differ in labels,
+    /// places, patient or study never share a UID.
     pub content: Vec<u8>,
     /// Date (`YYYYMMDD`) and time (`HHMMSS`) of the objects; none takes the source's, so that the
     /// objects do not depend on the clock.
@@ -193,7 +195,10 @@ impl Context {
     /// The UID of an instance that holds more than labels.
     pub(super) fn instance_of(&self, kind: Kind, more: &[u8]) -> String {
         let follows = self.uid(kind, "instance");
-        let mut parts = vec![follows.as_bytes(), &self.content, more];
+        let mut first = Vec::new();
+        // What cannot be written is left out of the objects, too.
+        let _ = Writer::data_set(&mut first, Syntax::Explicit).elements(&self.source.first);
+        let mut parts = vec![follows.as_bytes(), &self.content, more, &first];
         for slice in &self.source.slices {
             parts.extend([&slice.position[..], &slice.orientation, &slice.spacing]);
         }

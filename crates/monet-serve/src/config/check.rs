@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, tls};
+use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, overlap, tls};
 
 /// No configuration is longer than this many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -16,20 +16,20 @@ const MAX_BYTES: u64 = 1 << 20;
 #[non_exhaustive]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("{}: the configuration cannot be read: {source}", path.display())]
+    #[error("{}: the configuration cannot be read: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is no TOML, or not this one.
-    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    #[error("{}: {}", path.display(), reason.to_string().trim_end())]
     Parse {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: Box<toml::de::Error>,
+        reason: Box<toml::de::Error>,
     },
     /// It contradicts itself.
     #[error("{}: {field}: {found}: expected {expected}", path.display())]
@@ -62,22 +62,24 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unread = |source| ConfigError::Read { path: path.into(), source };
+        let unread = |reason| ConfigError::Read { path: path.into(), reason };
         let length = fs::metadata(path).map_err(unread)?.len();
         if length > MAX_BYTES {
             return Err(unread(std::io::ErrorKind::FileTooLarge.into()));
         }
         let text = fs::read_to_string(path).map_err(unread)?;
         let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
-        config.validate().map_err(|(field, found, expected)| ConfigError::Refused {
+            .map_err(|reason| ConfigError::Parse { path: path.into(), reason: Box::new(reason) })?;
+        let refused = |(field, found, expected)| ConfigError::Refused {
             path: path.into(),
             field,
             found,
             expected,
-        })?;
+        };
+        config.validate().map_err(refused)?;
         let base = std::path::absolute(path).map_err(unread)?;
         config.seen_from(base.parent().unwrap_or(Path::new("/")));
+        overlap::validate(&config).map_err(refused)?;
         Ok(config)
     }
 

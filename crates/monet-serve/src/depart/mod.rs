@@ -189,7 +189,8 @@ impl Sender {
             self.log.warning("not delivered", &[("case", &name), ("to", to), ("error", error)]);
         }
         let days = u64::from(self.config.retry.days);
-        if time::now_s().saturating_sub(case.complete_s) > days * DAY {
+        let since = case.complete_s.max(case.retried_s);
+        if time::now_s().saturating_sub(since) > days * DAY {
             put(given_up, error.to_string().as_bytes())?;
             self.log.error("given up", &[("case", &name), ("to", to), ("days", &days)]);
             return self.finish(name);
@@ -231,6 +232,7 @@ impl Sender {
         let unknown: BTreeSet<_> = named.filter(|name| !known(name)).collect();
         refused
             .extend(unknown.iter().map(|name| format!("there is no destination {name} any more")));
+        refused.extend(case::kept_apart(&folder)?);
         let next = if refused.is_empty() {
             Stage::Done
         } else {

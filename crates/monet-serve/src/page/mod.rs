@@ -48,7 +48,12 @@ impl Site {
     /// # Errors
     /// What the system says; an empty password.
     pub(crate) fn bind(page: &Page, shown: Arc<Shown>, log: Log) -> io::Result<Self> {
-        let password = page.password_file.as_ref().map(fs::read_to_string).transpose()?;
+        let read = |path: &std::path::PathBuf| {
+            fs::read_to_string(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("password file {}: {error}", path.display()))
+            })
+        };
+        let password = page.password_file.as_ref().map(read).transpose()?;
         let password = password.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
         if password.as_ref().is_some_and(String::is_empty) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the password is empty"));
