@@ -19,7 +19,7 @@ Examples:
   monet evaluate --pred mask.nii.gz --truth label.nii.gz
   monet evaluate --pred masks/ --truth labelsTs/ --labels 1=anterior,2=posterior
   monet evaluate --pred masks/ --truth labelsTs/ --model pancreas.toml --csv scores.csv --json -
-  monet evaluate --pred masks/ --truth labelsTs/ --slices    # stacks of slices that are images of their own
+  monet evaluate --pred masks/ --truth labelsTs/ --slices  # slices by themselves
 
 With folders, files of the same name are compared, whatever their endings (.nii, .nii.gz, .hdr \
     beside .img, in any case);

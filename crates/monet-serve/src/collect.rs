@@ -31,8 +31,8 @@ pub(crate) struct Collector {
     jobs: Jobs,
     sorter: Sorter,
     growing: HashMap<String, Growing>,
-    /// Files of the inbox that belonged nowhere so far: how often they were looked at, and when that
-    /// is done again.
+    /// Files of the inbox that belonged nowhere so far: how often they were looked at, and when
+    /// that is done again.
     doubtful: HashMap<String, (u32, Instant)>,
 }
 

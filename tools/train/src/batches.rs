@@ -109,7 +109,8 @@ impl Slices {
     }
 
     /// A batch at the size that slices were read for, at random; larger slices are cut at a random
-    /// place, those drawn for their label around it where the settings ask for that. Images `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
+    /// place, those drawn for their label around it where the settings ask for that. Images
+    /// `[n, planes, h, w]`, each slice with its neighbours, and labels `[n, h, w]`.
     pub fn draw(&self, settings: &Settings, random: &mut Random) -> (Tensor, Tensor) {
         let wanted = (settings.batch as f64 * settings.foreground).round() as usize;
         let (mut images, mut labels) = (Vec::new(), Vec::new());

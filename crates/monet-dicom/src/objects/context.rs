@@ -22,8 +22,8 @@ pub struct Context {
     /// UIDs are derived from it, and from the slices' UIDs and the algorithm.
     pub identity: Vec<u8>,
     /// A digest of the planes of labels. The instances' UIDs are derived from it, too, from the
-    /// slices' places and from the first instance's elements, so that objects that differ in labels,
-    /// places, patient or study never share a UID.
+    /// slices' places and from the first instance's elements, so that objects that differ in
+    /// labels, places, patient or study never share a UID.
     pub content: Vec<u8>,
     /// Date (`YYYYMMDD`) and time (`HHMMSS`) of the objects; none takes the source's, so that the
     /// objects do not depend on the clock.
