@@ -11,9 +11,9 @@ use std::time::Duration;
 use monet_dimse::tls::{Acceptor, Authorities, Callers, Connector, Identity, ServerName};
 use monet_dimse::{Admission, Policy, Proposal, Request, Status, Timed, accept, request, uids};
 use monet_testing::certificates::{Certificates, Wanted};
-use monet_testing::{skip, stderr, text};
+use monet_testing::{dicom, skip, stderr, text};
 
-use super::{RULE, Running, destination, file, free_port, monet, study};
+use super::{RULE, Running, destination, free_port, monet, study};
 
 /// Certificates for the box, for a scanner and for a PACS.
 #[track_caller]
@@ -91,7 +91,7 @@ fn a_study_comes_and_goes_over_tls() {
         .enumerate()
         .map(|(k, set)| {
             let path = running.path(&format!("{k}.dcm"));
-            file(set, &path);
+            dicom::write(set, &path);
             path
         })
         .collect();
