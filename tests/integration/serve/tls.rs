@@ -254,7 +254,10 @@ fn a_box_without_its_certificate_does_not_start() {
     fs::write(root.path().join("box.toml"), config).unwrap();
     let ran = monet(&["serve", text(&root.path().join("box.toml"))]);
     assert_eq!(ran.status.code(), Some(1));
-    assert!(stderr(&ran).contains("listener: ") && stderr(&ran).contains("gone.key"), "{ran:?}");
+    assert!(
+        stderr(&ran).contains("listener 127.0.0.1") && stderr(&ran).contains("gone.key"),
+        "{ran:?}"
+    );
 }
 
 #[test]
