@@ -1,6 +1,6 @@
 //! Intensity normalisation: statistics over the whole volume in streaming passes, then a clipped
 //! linear map per channel. Where the package normalises every slice by itself, a slice's maps come
-//! from its own voxels ([`super::slicewise`]), and the pass looks for slices that show nothing.
+//! from its own voxels (`slicewise`), and the pass looks for slices that show nothing.
 //!
 //! Memory does not depend on the volume: percentiles are exact, and counted in one pass where all
 //! voxels are whole numbers of 16 bits, in a few elsewhere. Non-finite voxels take no part in the
