@@ -4,8 +4,7 @@ use super::codes::Code;
 use super::error::{ObjectError, Warning};
 use super::groups::Groups;
 use super::header::header;
-use crate::dataset::{Dataset, Tag};
-use crate::write::{Syntax, Writer};
+use crate::dataset::{Dataset, Tag, Value};
 use crate::{tags, uid};
 
 /// What every object says.
@@ -167,6 +166,28 @@ impl Kind {
     }
 }
 
+/// Puts elements as bytes that are the same for the same elements alone, valid or not.
+fn put_elements(set: &Dataset, to: &mut Vec<u8>) {
+    for element in set {
+        let Tag(group, number) = element.tag;
+        to.extend([group.to_le_bytes(), number.to_le_bytes(), element.vr.0].concat());
+        match &element.value {
+            Value::Bytes(bytes) => {
+                to.extend((bytes.len() as u64).to_le_bytes());
+                to.extend(bytes);
+            }
+            Value::Items(items) => {
+                to.extend((items.len() as u64).to_le_bytes());
+                for item in items {
+                    put_elements(item, to);
+                    // No element has this tag.
+                    to.extend([0xff; 4]);
+                }
+            }
+        }
+    }
+}
+
 impl Context {
     /// The UID of a thing of an object: its series, the instance, and others.
     pub(super) fn uid(&self, kind: Kind, thing: &str) -> String {
@@ -196,8 +217,7 @@ impl Context {
     pub(super) fn instance_of(&self, kind: Kind, more: &[u8]) -> String {
         let follows = self.uid(kind, "instance");
         let mut first = Vec::new();
-        // What cannot be written is left out of the objects, too.
-        let _ = Writer::data_set(&mut first, Syntax::Explicit).elements(&self.source.first);
+        put_elements(&self.source.first, &mut first);
         let mut parts = vec![follows.as_bytes(), &self.content, more, &first];
         for slice in &self.source.slices {
             parts.extend([&slice.position[..], &slice.orientation, &slice.spacing]);
