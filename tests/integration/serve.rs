@@ -354,19 +354,21 @@ fn what_comes_late_or_again_is_taken_for_what_it_is() {
     // The same once more: nothing happens.
     running.send(&all[1..2]);
     running.until("the log", || running.log().contains("repeated instance").then_some(()));
-    // Another content under the same UID: kept apart, nothing is made of it.
+    // Another content under the same UID: kept apart, nothing is made of it; somebody is to look.
     running.send(&[slice("1.2.3", 2, 77)]);
-    running.until("the log", || running.log().contains("kept apart").then_some(()));
-    assert_eq!(running.stage("done").len(), 1);
+    let failed = running.until_stage("failed", 1);
+    assert!(running.stage("done").is_empty());
+    let reason = fs::read_to_string(failed[0].join("reason.txt")).unwrap();
+    assert!(reason.contains("another content were not segmented: 1 in apart"), "{reason}");
     // What was not there: the whole study again.
     running.send(&all[4..]);
-    let done = running.until_stage("done", 2);
+    let done = running.until_stage("done", 1);
     let count = |case: &Path| fs::read_dir(case.join("images")).unwrap().count();
-    assert_eq!((count(&done[0]), count(&done[1])), (4, 6));
-    assert_eq!(fs::read_dir(done[0].join("apart")).unwrap().count(), 1);
+    assert_eq!((count(&failed[0]), count(&done[0])), (4, 6));
+    assert_eq!(fs::read_dir(failed[0].join("apart")).unwrap().count(), 1);
     let case: Value =
-        serde_json::from_slice(&fs::read(done[1].join("case.json")).unwrap()).unwrap();
-    assert_eq!(case["earlier"], done[0].file_name().unwrap().to_str().unwrap());
+        serde_json::from_slice(&fs::read(done[0].join("case.json")).unwrap()).unwrap();
+    assert_eq!(case["earlier"], failed[0].file_name().unwrap().to_str().unwrap());
 }
 
 #[test]

@@ -160,8 +160,8 @@ pub fn kept_apart(folder: &Path) -> io::Result<Option<String>> {
     };
     Ok((count > 0).then(|| {
         format!(
-            "{count} instances came with the UID of another and another content, and were not \
-             segmented: they are in {APART}"
+            "instances that came with the UID of another and another content were not segmented: \
+             {count} in {APART}"
         )
     }))
 }

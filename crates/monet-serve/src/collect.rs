@@ -235,7 +235,21 @@ impl Collector {
         let apart = folder.join(APART);
         folders::make(&apart)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        folders::move_new(file, &apart.join(format!("{}-{name}", what.instance)))
+        folders::move_new(file, &apart.join(format!("{}-{name}", what.instance)))?;
+        self.look_at(folder)
+    }
+
+    /// A study that is done and has instances that were kept apart is not done: somebody is to look
+    /// at it. One that is on its way comes there by itself.
+    fn look_at(&self, folder: &Path) -> io::Result<()> {
+        if folder.parent() != Some(self.folders.stage(Stage::Done).as_path()) {
+            return Ok(());
+        }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let reason = case::kept_apart(folder)?.unwrap_or_default();
+        case::write_reason(folder, &reason)?;
+        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
+        folders::move_new(folder, &self.folders.stage(Stage::Failed).join(&name))
     }
 
     /// A file that belongs nowhere is a failure of its own.

@@ -251,7 +251,14 @@ fn other_labels_are_other_instances() {
     brighter[2].intercept = -400.0;
     let mut moved = stack(4);
     moved.iter_mut().for_each(|slice| slice.position[0] += 1.0);
-    for (what, changed) in [("labels", uids(&brighter, &[])), ("place", uids(&moved, &[]))] {
+    let mut renamed = stack(4);
+    let name = (tags::PATIENT_NAME, *b"PN", "Roe^Jane".to_owned());
+    renamed.iter_mut().for_each(|slice| slice.more.push(name.clone()));
+    for (what, changed) in [
+        ("labels", uids(&brighter, &[])),
+        ("place", uids(&moved, &[])),
+        ("patient", uids(&renamed, &[])),
+    ] {
         for (one, other) in first.iter().zip(&changed) {
             assert_ne!(one.0, other.0, "another {what}, another instance");
             assert_eq!(one.1, other.1, "the series is the same");
