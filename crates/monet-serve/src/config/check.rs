@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, overlap, tls};
+use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, Study, overlap, tls};
 
 /// No configuration is longer than this many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -121,11 +121,16 @@ impl Config {
         if let Some((field, _)) = positive.iter().find(|(_, number)| *number == 0) {
             return refuse(field, 0, "a number over 0");
         }
+        let Study { quiet_s, longest_s, .. } = self.study;
+        if !(1..=longest_s).contains(&quiet_s) {
+            let expected = "1 up to study.longest_s, which ends a study whatever still comes";
+            return refuse("study.quiet_s", quiet_s, expected);
+        }
         if self.jobs.memory_mib < 64 {
             return refuse("jobs.memory_mib", self.jobs.memory_mib, "64 at least");
         }
-        if self.keep.full_percent > 100 {
-            return refuse("keep.full_percent", self.keep.full_percent, "a share up to 100");
+        if !(1..=100).contains(&self.keep.full_percent) {
+            return refuse("keep.full_percent", self.keep.full_percent, "a share from 1 to 100");
         }
         match &self.page {
             Some(page) if !page.address.ip().is_loopback() && page.password_file.is_none() => {
@@ -150,6 +155,13 @@ impl Config {
                 let expected = "either address and ae_title, or folder";
                 return refuse("destination", &to.name, expected);
             }
+            let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
+            let has_port = |text: &str| {
+                text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
+            };
+            if let Some(text) = to.address.as_ref().filter(|text| !has_port(text)) {
+                return refuse("destination.address", text, "a host and a port, as pacs:104");
+            }
             tls::validate_destination(to)?;
         }
         Ok(())
@@ -162,6 +174,24 @@ impl Config {
         }
         if let (Some(model), Some(_)) = (&rule.model, &rule.package) {
             return refuse("rule", model, "either model or package");
+        }
+        let is_code = |text: &String| {
+            let code = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+            !text.is_empty() && text.bytes().all(code)
+        };
+        if let Some(text) = rule.modality.iter().find(|text| !is_code(text)) {
+            return refuse(
+                "rule.modality",
+                format!("{text:?}"),
+                "a code as DICOM has it, as \"MR\"",
+            );
+        }
+        if !rule.outputs.iter().any(|output| output.is_dicom()) {
+            let peer = |to: &&Destination| rule.to.contains(&to.name) && to.folder.is_none();
+            if let Some(to) = self.destination.iter().find(peer) {
+                let expected = "a kind of result that a DICOM peer takes, as seg";
+                return refuse("rule.outputs", format!("none for {}", to.name), expected);
+            }
         }
         let has = |output| rule.outputs.contains(&output);
         if rule.outputs.is_empty() {
@@ -193,7 +223,6 @@ impl Listen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Study;
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -275,6 +304,25 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_destinations_have_a_port() {
+        let parse = |address: &str, more: &str| {
+            parse(&format!(
+                "folder = \"/data\"\n[[rule]]\n{more}[[destination]]\nname = \"x\"\n\
+                 ae_title = \"X\"\naddress = \"{address}\"\n"
+            ))
+        };
+        for good in ["pacs:104", "10.0.0.1:11112", "[fe80::1]:104"] {
+            parse(good, "").unwrap();
+        }
+        for wrong in ["pacs", "pacs:0", "pacs:104000", ":104", "pacs:"] {
+            let error = parse(wrong, "").unwrap_err();
+            assert!(error.contains("destination.address"), "{error}");
+        }
+        let error = parse("pacs:104", "to = [\"x\"]\noutputs = [\"nifti\"]\n").unwrap_err();
+        assert!(error.contains("none for x"), "{error}");
+    }
+
+    #[test]
     fn what_contradicts_itself_is_named() {
         for (text, part) in [
             ("", "rule"),
@@ -288,6 +336,11 @@ mod tests {
             ("[[rule]]\n[listen]\nae_titles = [\"M\"]\npeers = [\"10.0.0.0/33\"]", "10.0.0.0/33"),
             ("[[rule]]\n[page]\naddress = \"0.0.0.0:80\"", "password_file"),
             ("[[rule]]\n[jobs]\nparallel = 0", "jobs.parallel"),
+            ("[[rule]]\n[study]\nquiet_s = 0", "study.quiet_s"),
+            ("[[rule]]\n[study]\nquiet_s = 9\nlongest_s = 8", "study.quiet_s"),
+            ("[[rule]]\n[keep]\nfull_percent = 0", "keep.full_percent"),
+            ("[[rule]]\nmodality = [\"mr\"]", "rule.modality"),
+            ("[[rule]]\n[listen]\nae_titles = [\"M\"]\npeers = [\"10.1.0.5/16\"]", "10.1.0.0/16"),
         ] {
             let error = parse(&format!("folder = \"/data\"\n{text}")).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -68,6 +68,20 @@ impl Network {
     }
 }
 
+/// The first address of those that have so many bits in common with this one.
+fn first(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 
@@ -77,7 +91,15 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
-        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
+        if bits > most {
+            return Err(wrong());
+        }
+        let begins = first(address, bits);
+        if begins == address {
+            Ok(Self { address, bits })
+        } else {
+            Err(format!("{text:?}: expected the network's first address: {begins}/{bits}"))
+        }
     }
 }
 
