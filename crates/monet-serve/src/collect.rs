@@ -256,8 +256,9 @@ impl Collector {
     fn refuse(&self, name: &str, from: &str, reason: &str) -> io::Result<()> {
         let case = self.folders.name(false, "no-study");
         let folder = self.folders.stage(Stage::Failed).join(&case);
-        folders::make(&folder)?;
-        folders::make(&folder.join(IMAGES))?;
+        let part = folders::unfinished(&self.folders.studies());
+        folders::make(&part)?;
+        folders::make(&part.join(IMAGES))?;
         let now = time::now_s();
         let of = Case {
             from: [from.to_owned()].into(),
@@ -266,9 +267,10 @@ impl Collector {
             complete_s: now,
             ..Case::default()
         };
-        case::write(&folder.join(CASE), &of)?;
+        case::write(&part.join(CASE), &of)?;
         let reason = format!("A file from {from} belongs to no study: {reason}");
-        case::write_reason(&folder, &reason)?;
+        case::write_reason(&part, &reason)?;
+        folders::move_new(&part, &folder)?;
         let fields: [(&str, &dyn ToString); 2] = [("case", &case), ("reason", &reason)];
         self.log.error("failed", &fields);
         folders::move_new(&self.folders.incoming().join(name), &folder.join(IMAGES).join(name))
