@@ -36,6 +36,13 @@ def say(*words):
     sys.stdout.flush()
 
 
+def peer():
+    """An entity that waits longer than pynetdicom's half minute: machines may be busy."""
+    entity = AE("PEER")
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 180
+    return entity
+
+
 def counted(data):
     return all(byte == at & 255 for at, byte in enumerate(data))
 
@@ -81,7 +88,7 @@ def report_on(association, wanted):
 
 def call_back(port, wanted):
     time.sleep(0.2)
-    entity = AE("PEER")
+    entity = peer()
     entity.add_requested_context(StorageCommitmentPushModel, PLAIN)
     role = build_role(StorageCommitmentPushModel, scu_role=False, scp_role=True)
     association = entity.associate("127.0.0.1", port, ae_title="SCU", ext_neg=[role])
@@ -115,7 +122,7 @@ def serve(port):
             threading.Thread(target=later).start()
         return 0, None
 
-    entity = AE("PEER")
+    entity = peer()
     entity.maximum_pdu_size = 0
     for syntax in (Verification, CTImageStorage, StorageCommitmentPushModel):
         entity.add_supported_context(syntax, PLAIN)
@@ -172,7 +179,7 @@ def ask(port, what):
         reports.put(("report", event.event_type, kept, failed))
         return 0, None
 
-    entity = AE("PEER")
+    entity = peer()
     entity.maximum_pdu_size = 4096
     syntaxes = [ImplicitVRLittleEndian] if what == "implicit" else PLAIN
     entity.add_requested_context(Verification)
@@ -198,7 +205,7 @@ def ask(port, what):
             references(100), 1, StorageCommitmentPushModel, INSTANCE
         )
         say("action", f"{status.Status:04x}")
-        say(*reports.get(timeout=10))
+        say(*reports.get(timeout=180))
         time.sleep(0.2)
         association.release()
     elif what == "wrong":
