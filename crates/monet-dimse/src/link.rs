@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Phase, Violation};
-use crate::limits::{LINGER, Limits, MAX_LINGER, MAX_PDU, MIN_PEER_PDU};
+use crate::limits::{LINGER, Limits, MAX_PDU, MIN_PEER_PDU};
 use crate::pdu::{self, Abort, HEADER, PDV_HEADER, PduKind, Pdv};
-use crate::stream::Stream;
+use crate::stream::{Stream, hear_out};
 
 /// The buffer grows by this much at a time, and only once that much has come.
 const STEP: usize = 16 << 10;
@@ -280,14 +280,7 @@ impl<S: Stream> Link<S> {
         self.stream.set_deadline(Instant::now().checked_add(linger))?;
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
-        let (mut sink, mut left) = ([0; 4096], MAX_LINGER);
-        while left > 0 {
-            match self.stream.read(&mut sink)? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
-        Ok(())
+        hear_out(&mut self.stream)
     }
 
     /// The connection ends: the peer has heard or said all.

@@ -4,6 +4,21 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::limits::MAX_LINGER;
+
+/// Hears a peer out that is still sending: a connection that closes with bytes unread would destroy
+/// what was said last on its way. Ends with the peer's end, the deadline or [`MAX_LINGER`] bytes.
+pub(crate) fn hear_out(stream: &mut impl Stream) -> io::Result<()> {
+    let (mut sink, mut left) = ([0; 4096], MAX_LINGER);
+    while left > 0 {
+        match stream.read(&mut sink)? {
+            0 => break,
+            count => left = left.saturating_sub(count),
+        }
+    }
+    Ok(())
+}
+
 /// A connection. What wraps one, as TLS does, passes the deadline on to the [`Timed`] below.
 pub trait Stream: Read + Write {
     /// From now on, reads and writes that are not done by this moment fail with

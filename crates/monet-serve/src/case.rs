@@ -20,7 +20,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Destination, Output};
-use crate::folders;
+use crate::folders::{self, Folders, Stage};
+use crate::log::Log;
 
 /// The folder of a study's instances.
 pub const IMAGES: &str = "images";
@@ -147,6 +148,17 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 /// What the system says.
 pub fn write_reason(folder: &Path, reason: &str) -> io::Result<()> {
     folders::write(&folder.join(REASON), format!("{}\n", reason.trim_end()).as_bytes())
+}
+
+/// Lets a study end as a failure: `folder`, wherever it is, with the reason.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn fail(folders: &Folders, log: &Log, folder: &Path, reason: &str) -> io::Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    write_reason(folder, reason)?;
+    log.error("failed", &[("case", &name), ("reason", &reason)]);
+    folders::move_new(folder, &folders.stage(Stage::Failed).join(&name))
 }
 
 /// What is to be said of the instances of a study's folder that were kept apart, if there are any.

@@ -92,14 +92,7 @@ impl Collector {
             let from = origin(&name).unwrap_or_default();
             let placed = match self.sorter.look(&name)? {
                 Looked::Belongs(belongs) => self.place(&name, &from, &belongs),
-                Looked::Refused(reason) if self.is_given_up(&name) => {
-                    self.refuse(&name, &from, &reason)
-                }
-                Looked::Refused(reason) => {
-                    let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("reason", &reason)];
-                    self.log.warning("looked at again", &fields);
-                    continue;
-                }
+                Looked::Refused(reason) => self.doubt(&name, &from, &reason),
             };
             if let Err(error) = placed {
                 let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("error", &error)];
@@ -109,12 +102,17 @@ impl Collector {
         Ok(())
     }
 
-    /// Counts a look at a file that was refused; whether that was the last one.
-    fn is_given_up(&mut self, name: &str) -> bool {
+    /// A file that belongs nowhere is looked at again, and refused after the last look.
+    fn doubt(&mut self, name: &str, from: &str, reason: &str) -> io::Result<()> {
         let (looks, at) = self.doubtful.entry(name.to_owned()).or_insert((0, Instant::now()));
         *looks += 1;
         *at = Instant::now() + AGAIN;
-        *looks >= LOOKS
+        if *looks >= LOOKS {
+            return self.refuse(name, from, reason);
+        }
+        let fields: [(&str, &dyn ToString); 2] = [("file", &name), ("reason", &reason)];
+        self.log.warning("looked at again", &fields);
+        Ok(())
     }
 
     /// Lets the studies go whose instances have all come, as far as one can tell; how many those
@@ -245,11 +243,8 @@ impl Collector {
         if folder.parent() != Some(self.folders.stage(Stage::Done).as_path()) {
             return Ok(());
         }
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let reason = case::kept_apart(folder)?.unwrap_or_default();
-        case::write_reason(folder, &reason)?;
-        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
-        folders::move_new(folder, &self.folders.stage(Stage::Failed).join(&name))
+        case::fail(&self.folders, &self.log, folder, &reason)
     }
 
     /// A file that belongs nowhere is a failure of its own.

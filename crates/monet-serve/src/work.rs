@@ -125,10 +125,10 @@ impl Work {
             return self.to(name, Stage::Outgoing);
         }
         let folder = self.folders.stage(Stage::Waiting).join(name);
-        let Some(reason) = case::kept_apart(&folder)? else { return self.to(name, Stage::Done) };
-        case::write_reason(&folder, &reason)?;
-        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
-        self.to(name, Stage::Failed)
+        match case::kept_apart(&folder)? {
+            Some(reason) => case::fail(&self.folders, &self.log, &folder, &reason),
+            None => self.to(name, Stage::Done),
+        }
     }
 
     /// A failure may be the machine's (a full disk, say) and not the study's: it is tried again.
@@ -141,9 +141,8 @@ impl Work {
             return Ok(());
         }
         drop(failures);
-        case::write_reason(&self.folders.stage(Stage::Waiting).join(name), reason)?;
-        self.log.error("failed", &[("case", &name), ("reason", &reason)]);
-        self.to(name, Stage::Failed)
+        let folder = self.folders.stage(Stage::Waiting).join(name);
+        case::fail(&self.folders, &self.log, &folder, reason)
     }
 
     fn to(&self, name: &str, stage: Stage) -> io::Result<()> {

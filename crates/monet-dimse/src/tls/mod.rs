@@ -24,8 +24,8 @@ pub use error::{FileError, TlsError};
 pub use files::{Authorities, Identity, MAX_FILE, Validity};
 pub use sides::{Acceptor, Callers, Connector, NoServerName, ServerName};
 
-use crate::limits::{LINGER, MAX_LINGER};
-use crate::stream::Stream;
+use crate::limits::LINGER;
+use crate::stream::{Stream, hear_out};
 
 /// A stream inside TLS. What fails in TLS itself fails with an [`io::Error`] of kind
 /// [`io::ErrorKind::InvalidData`] around a [`TlsError`].
@@ -95,8 +95,7 @@ impl<S: Stream> Tls<S> {
         Ok(())
     }
 
-    /// An error in own words. The peer is told by an alert; a connection that closes with bytes
-    /// unread would destroy the alert on its way.
+    /// An error in own words. The peer is told by an alert.
     fn fail(&mut self, error: io::Error) -> io::Error {
         match error.downcast::<rustls::Error>() {
             Ok(error) => {
@@ -116,14 +115,7 @@ impl<S: Stream> Tls<S> {
         self.stream.set_deadline(Instant::now().checked_add(LINGER))?;
         self.drain()?;
         self.stream.flush()?;
-        let (mut sink, mut left) = ([0; 4096], MAX_LINGER);
-        while left > 0 {
-            match self.stream.read(&mut sink)? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
-        Ok(())
+        hear_out(&mut self.stream)
     }
 
     fn closed(&mut self) -> io::Result<()> {

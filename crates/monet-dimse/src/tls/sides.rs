@@ -45,20 +45,14 @@ impl Acceptor {
     pub fn new(own: &Identity, callers: Callers) -> Result<Self, TlsError> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])?;
+        let signed =
+            |by: Authorities| WebPkiClientVerifier::builder_with_provider(by.roots, provider());
         let verifier = match callers {
-            Callers::Unasked => WebPkiClientVerifier::no_client_auth(),
-            Callers::Required(Authorities { roots, .. }) => {
-                WebPkiClientVerifier::builder_with_provider(roots, provider())
-                    .build()
-                    .map_err(|error| TlsError::Other(error.to_string()))?
-            }
-            Callers::Optional(Authorities { roots, .. }) => {
-                WebPkiClientVerifier::builder_with_provider(roots, provider())
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| TlsError::Other(error.to_string()))?
-            }
+            Callers::Unasked => Ok(WebPkiClientVerifier::no_client_auth()),
+            Callers::Required(by) => signed(by).build(),
+            Callers::Optional(by) => signed(by).allow_unauthenticated().build(),
         };
+        let verifier = verifier.map_err(|error| TlsError::Other(error.to_string()))?;
         let mut config = builder
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(own.0.clone())));

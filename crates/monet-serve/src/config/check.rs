@@ -155,10 +155,6 @@ impl Config {
                 let expected = "either address and ae_title, or folder";
                 return refuse("destination", &to.name, expected);
             }
-            let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
-            let has_port = |text: &str| {
-                text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
-            };
             if let Some(text) = to.address.as_ref().filter(|text| !has_port(text)) {
                 return refuse("destination.address", text, "a host and a port, as pacs:104");
             }
@@ -203,6 +199,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether an address ends with a port to which one can connect.
+fn has_port(address: &str) -> bool {
+    let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port > 0);
+    address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 impl Listen {
