@@ -49,12 +49,19 @@ struct Batch {
 struct Tally {
     reports: Vec<Report>,
     failed: usize,
+    /// Volumes that another process has done meanwhile.
+    overtaken: usize,
     bar: Option<ProgressBar>,
 }
 
 impl Batch {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the figures of all volumes go together.
+    fn report(&self) -> Option<&PathBuf> {
+        self.args.stats.as_ref().filter(|path| !path.is_dir())
     }
 
     fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
@@ -67,10 +74,12 @@ impl Batch {
         let jobs = &self.jobs.get_or_init(|| jobs).all;
         let inputs = jobs.iter().flat_map(FileJob::inputs);
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
-        let outputs = jobs.iter().flat_map(FileJob::outputs);
+        let outputs = jobs.iter().flat_map(|job| job.outputs().into_iter().chain(&job.stats));
+        let report =
+            self.report().filter(|path| !jobs.iter().any(|j| j.stats.as_ref() == Some(path)));
         reports::guard(
             inputs,
-            outputs.chain(&args.stats).chain(&args.label_table).map(PathBuf::as_path),
+            outputs.chain(report).chain(&args.label_table).map(PathBuf::as_path),
             args.force,
         )?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
@@ -84,6 +93,7 @@ impl Batch {
                     self.tally().reports.push(report);
                 }
                 Err(_) if interrupted.load(Ordering::Relaxed) => break,
+                Err(_) if args.archive.is_done(&job.output) => self.tally().overtaken += 1,
                 Err(error) => {
                     self.tally().failed += 1;
                     terminal::report(&explained(error, job));
@@ -118,15 +128,21 @@ impl Batch {
     fn finish(&self, interrupted: bool) -> Result<Outcome> {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
-        let Some(Jobs { all: jobs, refused }) = self.jobs.get() else {
+        let Some(Jobs { all: jobs, refused, done: before }) = self.jobs.get() else {
             terminal::report(&anyhow!("interrupted before anything was segmented"));
             return Ok(Outcome::Interrupted);
         };
-        let (done, failed) = (tally.reports.len(), tally.failed + refused);
+        let (done, failed) = (tally.reports.len() + tally.overtaken, tally.failed + refused);
         let inputs = jobs.len() + refused;
+        let passed = before + tally.overtaken;
+        if passed > 0 && !self.args.quiet {
+            terminal::note(format_args!(
+                "{passed} volumes are passed over: their labels are there"
+            ));
+        }
         let figures = match &tally.reports[..] {
             [] => None,
-            [one] if inputs == 1 => jobs[0].stats.is_none().then(|| json(one)),
+            [one] if inputs == 1 && *before == 0 => jobs[0].stats.is_none().then(|| json(one)),
             all => Some(json(&all)),
         };
         drop(tally);
@@ -134,8 +150,8 @@ impl Batch {
         if let Some(job) = undone {
             terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
         }
-        if let Some(figures) = figures {
-            reports::deliver(&[(self.args.stats.as_deref(), figures)], self.args.force)?;
+        if let Some((path, figures)) = self.report().zip(figures) {
+            reports::deliver(&[(Some(path), figures)], self.args.force)?;
         }
         Ok(undone.map_or_else(|| Outcome::of(failed, inputs), |_| Outcome::Interrupted))
     }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each thin; what they share is here.
 
+mod archive;
 mod batch;
 #[cfg(any(feature = "dicom", feature = "tract"))]
 mod child;

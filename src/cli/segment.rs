@@ -1,5 +1,6 @@
 //! `monet segment`: volumes in, label volumes out.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use monet::paths::VolumeName;
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
+use super::archive::{self, ArchiveArgs, Entry};
 use super::region::RegionArgs;
 use super::reports::is_stdout;
 use super::{Outcome, batch, terminal};
@@ -22,6 +24,7 @@ Examples:
   monet segment incoming/*.nii.gz -o masks/ --model pancreas.toml --threads 4 --quiet
   monet segment head.nii.gz -o mask.nii.gz --region-mm -44:-6,-50:2,-31:5
   monet segment study/ -o result.dcm --model sarcoma.toml --preview preview.png   # a DICOM series
+  monet segment --list volumes.txt --shard 0/4 --skip-done -o masks/ --stats figures/
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
 
@@ -30,7 +33,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 13
 #[command(after_help = EXAMPLES)]
 pub(super) struct SegmentArgs {
     /// Volumes: .nii, .nii.gz, or .hdr/.img; DICOM: a folder, a .zip, a DICOMDIR, or a file
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required_unless_present = "list", value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Labels to write (.nii or .nii.gz, or of DICOM .dcm); with several inputs a folder, where
     /// each output bears its input's name
@@ -47,12 +50,14 @@ pub(super) struct SegmentArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub(super) threads: u16,
-    /// Write figures (labels, times, memory) as JSON, with several inputs one array; - for standard
-    /// output. File names are bytes: one that is no UTF-8 is told as \xff, and a backslash as \\
-    #[arg(long, value_name = "FILE.json")]
+    /// Write figures (labels, times, memory) as JSON, with several inputs one array, in a folder
+    /// one file a volume; - for standard output. File names are bytes: one that is no UTF-8 is
+    /// told as \xff, and a backslash as \\
+    #[arg(long, value_name = "FILE.json|DIR")]
     pub(super) stats: Option<PathBuf>,
-    /// Write a picture of outlined slices; with several inputs the input's name is added
-    #[arg(long, value_name = "FILE.png")]
+    /// Write a picture of outlined slices; with several inputs the input's name is added, in a
+    /// folder it is the picture's name
+    #[arg(long, value_name = "FILE.png|DIR")]
     preview: Option<PathBuf>,
     /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of
     /// 3D Slicer (.ctbl), or a label description of ITK-SNAP
@@ -61,6 +66,8 @@ pub(super) struct SegmentArgs {
     /// Replace existing outputs
     #[arg(long)]
     pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) archive: ArchiveArgs,
     #[command(flatten)]
     part: RegionArgs,
     #[command(flatten)]
@@ -90,9 +97,8 @@ fn check(args: &SegmentArgs) -> Result<()> {
         "{}: no such folder: make it first",
         shown(&args.output)
     );
-    let several = args.inputs.len() > 1;
     ensure!(
-        !several || args.output.is_dir(),
+        !is_several(args) || args.output.is_dir(),
         "{}: with several inputs -o must be an existing folder: make it, or give one input",
         shown(&args.output)
     );
@@ -102,11 +108,18 @@ fn check(args: &SegmentArgs) -> Result<()> {
     );
     #[cfg(feature = "dicom")]
     ensure!(
-        !args.dicom.any() || args.inputs.iter().any(|input| super::dicom::is_dicom(input)),
+        !args.dicom.any()
+            || args.archive.list.is_some()
+            || args.inputs.iter().any(|input| super::dicom::is_dicom(input)),
         "--series, --format, --report, --capture and --allow-gaps are for DICOM: none of the \
          inputs is a folder, an archive or a file of it"
     );
     Ok(())
+}
+
+/// Whether the outputs are named after their inputs.
+fn is_several(args: &SegmentArgs) -> bool {
+    args.inputs.len() > 1 || args.archive.list.is_some()
 }
 
 /// What the inputs became.
@@ -115,6 +128,8 @@ pub(super) struct Jobs {
     pub(super) all: Vec<FileJob>,
     /// How many inputs became no job. Each was reported.
     pub(super) refused: usize,
+    /// How many volumes were done before.
+    pub(super) done: usize,
 }
 
 /// The jobs of all inputs. Where there are several volumes, the figures of all are one report,
@@ -122,16 +137,20 @@ pub(super) struct Jobs {
 ///
 /// # Errors
 /// Of a single input: one without a name; DICOM without a series for the model. Of several, such
-/// an input is reported and counted. An interrupt, too, is an error.
+/// an input is reported and counted. A list that cannot be read, and an interrupt, are errors, too.
 pub(super) fn jobs(
     args: &SegmentArgs,
     manifest: &Manifest,
     interrupted: &AtomicBool,
 ) -> Result<Jobs> {
-    let several = args.inputs.len() > 1;
-    let mut jobs = Jobs { all: Vec::new(), refused: 0 };
-    for input in &args.inputs {
-        match jobs_of(args, input, several, manifest, interrupted) {
+    let several = is_several(args);
+    let entries = args.archive.entries(&args.inputs)?;
+    if args.archive.skip_done {
+        monet::atomic::recover(&folders(args, &entries));
+    }
+    let mut jobs = Jobs { all: Vec::new(), refused: 0, done: 0 };
+    for entry in &entries {
+        match jobs_of(args, entry, several, manifest, interrupted) {
             Ok(found) => jobs.all.extend(found),
             Err(error) if several && !interrupted.load(Ordering::Relaxed) => {
                 terminal::report(&error);
@@ -140,40 +159,78 @@ pub(super) fn jobs(
             Err(error) => return Err(error),
         }
     }
-    if let Jobs { all, refused: 0 } = &mut jobs
+    let all = jobs.all.len();
+    jobs.all.retain(|job| !args.archive.is_done(&job.output));
+    jobs.done = all - jobs.all.len();
+    if let Jobs { all, refused: 0, done: 0 } = &mut jobs
         && let [one] = &mut all[..]
+        && one.stats.is_none()
     {
         one.stats = args.stats.clone().filter(|path| !is_stdout(path));
     }
     Ok(jobs)
 }
 
+/// The folders of all outputs.
+fn folders(args: &SegmentArgs, entries: &[Entry]) -> Vec<PathBuf> {
+    let below = |entry: &Entry| entry.output.as_ref()?.parent().map(Path::to_owned);
+    let below: BTreeSet<PathBuf> = entries.iter().map(|e| below(e).unwrap_or_default()).collect();
+    let roots = [Some(&args.output), args.stats.as_ref(), args.preview.as_ref()];
+    let roots = roots.into_iter().flatten();
+    roots.flat_map(|root| below.iter().map(|below| root.join(below))).collect()
+}
+
 fn jobs_of(
     args: &SegmentArgs,
-    input: &Path,
+    Entry { input, output }: &Entry,
     several: bool,
     manifest: &Manifest,
     interrupted: &AtomicBool,
 ) -> Result<Vec<FileJob>> {
     let RegionArgs { accept_any, .. } = args.part;
+    let output = output.as_ref().map(|output| args.output.join(output));
+    output.as_deref().map(archive::make_folder).transpose()?;
+    let one_each = |path: &Option<PathBuf>| path.clone().filter(|path| path.is_dir());
+    let (pictures, figures) = (one_each(&args.preview), one_each(&args.stats));
     let job = FileJob {
-        input: input.to_owned(),
-        output: args.output.clone(),
-        preview: args.preview.clone(),
+        input: input.clone(),
+        output: output.unwrap_or_else(|| args.output.clone()),
+        preview: args.preview.clone().filter(|_| pictures.is_none()),
         overwrite: args.force,
         measure: args.stats.is_some(),
         region: args.part.region(),
         accept_any,
         ..FileJob::default()
     };
+    let mut jobs = volumes(args, job, several, manifest, interrupted)?;
+    for job in &mut jobs {
+        let labels = job.output.strip_prefix(&args.output).ok();
+        let labels = labels.filter(|path| path.file_name().is_some()).unwrap_or(&job.output);
+        let beside = |folder: &PathBuf, ending| archive::beside_labels(folder, labels, ending);
+        let picture = pictures.as_ref().map(|folder| beside(folder, ".png")).transpose()?;
+        let figures = figures.as_ref().map(|folder| beside(folder, ".json")).transpose()?;
+        job.preview = job.preview.take().or(picture);
+        job.stats = figures;
+    }
+    Ok(jobs)
+}
+
+/// The jobs of one input: of DICOM one a series.
+fn volumes(
+    args: &SegmentArgs,
+    job: FileJob,
+    several: bool,
+    manifest: &Manifest,
+    interrupted: &AtomicBool,
+) -> Result<Vec<FileJob>> {
     #[cfg(feature = "dicom")]
-    if super::dicom::is_dicom(input) {
+    if super::dicom::is_dicom(&job.input) {
         return args.dicom.jobs(&job, several, manifest, interrupted);
     }
     #[cfg(not(feature = "dicom"))]
-    let _ = (manifest, interrupted);
-    let name = output_name(input)?;
-    let output = if args.output.is_dir() { args.output.join(&name) } else { args.output.clone() };
+    let _ = (args, manifest, interrupted);
+    let name = output_name(&job.input)?;
+    let output = if job.output.is_dir() { job.output.join(&name) } else { job.output.clone() };
     let preview = job.preview.as_ref();
     let preview = preview.map(|path| if several { beside(path, &name) } else { path.clone() });
     Ok(vec![FileJob { output, preview, ..job }])

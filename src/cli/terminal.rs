@@ -13,6 +13,11 @@ pub(super) fn warn(text: impl Display) {
     say(&format!("monet: warning: {text}"));
 }
 
+/// Tells what a person may want to know.
+pub(super) fn note(text: impl Display) {
+    say(&format!("monet: {text}"));
+}
+
 /// Tells an error with its causes.
 pub(super) fn report(error: &anyhow::Error) {
     say(&format!("monet: error: {error:#}"));

@@ -11,6 +11,9 @@ use std::process::Output;
 
 use monet_testing::{stderr, text};
 
+// Many volumes.
+mod archives;
+
 // One volume, from file to file.
 #[cfg(feature = "tract")]
 mod accepts;
