@@ -62,6 +62,7 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod aligned;
 #[cfg(feature = "alloc")]
 mod buffer;
 #[cfg(feature = "alloc")]
@@ -78,6 +79,7 @@ mod types;
 #[cfg(feature = "alloc")]
 mod wire;
 
+pub use aligned::{Aligned, arena_len};
 #[cfg(feature = "alloc")]
 pub use buffer::Buffer;
 #[cfg(feature = "alloc")]

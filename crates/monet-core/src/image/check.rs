@@ -10,7 +10,7 @@
 //!    biases and scales as their kernel will read.
 
 use super::super::grid::Grid;
-use super::super::kernels::{BLOCK, GROUP, PANEL_PIXELS, Packing, winograd};
+use super::super::kernels::{BLOCK, GROUP, winograd};
 use super::super::requant::MIN_SQUARINGS;
 use super::record::{NONE, Phase, Stage, Step, Tensor, kind, result};
 use super::{ImageError, View};
@@ -240,17 +240,14 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     let inputs = inputs.iter().flatten();
     let (weights, bytes, scratch) = match phase.tile_taps {
         0 => {
+            let packing = view.kernel.packing();
             let mut depth = 0;
             for (i, grid) in inputs.enumerate() {
                 rows(view, phase, i, grid)?;
                 let groups = grid.step.min(BLOCK) / GROUP;
-                depth += wide(phase.taps[i][1] as usize * groups * GROUP);
+                depth += wide(packing.channels(phase.taps[i][1] as usize, groups));
             }
-            let panel = match view.kernel.packing() {
-                Packing::Words => depth * 2 * wide(PANEL_PIXELS),
-                Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
-            };
-            (depth * wide(channels), view.kernel.packing().bytes(), panel)
+            (depth * wide(channels), packing.bytes(), packing.panel(depth))
         }
         2 | 3 => {
             let inputs = inputs.count();

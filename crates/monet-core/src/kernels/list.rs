@@ -137,7 +137,7 @@ kernels! {
         name: "scalar",
         packing: Bytes,
         offset: 0,
-        cpus: ["x86_64": [], "aarch64": [], "armv7": []],
+        cpus: ["x86_64": [], "aarch64": [], "armv7": [], "thumbv7em": [], "thumbv8m.main": []],
         code: [all()] => scalar,
     }
     /// x86-64 with SSE4.1 and SSSE3.
@@ -197,6 +197,22 @@ kernels! {
         offset: 0,
         cpus: ["aarch64": ["i8mm"]],
         code: [target_arch = "aarch64"] => aarch64_i8mm_6x16,
+    }
+    /// Cortex-M with DSP instructions and an FPU: M4, M7, M33.
+    CortexMDsp = 8 {
+        name: "cortex-m-dsp",
+        packing: Twos,
+        offset: 0,
+        cpus: ["thumbv7em": ["dsp"], "thumbv8m.main": ["dsp"]],
+        code: [cortex_m] => cortex_m_dsp_3x2,
+    }
+    /// Cortex-M with vectors (MVE, "Helium"): M55, M85.
+    CortexMMve = 9 {
+        name: "cortex-m-mve",
+        packing: Fours,
+        offset: 128,
+        cpus: ["thumbv8m.main": ["mve"]],
+        code: [cortex_m] => cortex_m_mve_2x4,
     }
 }
 

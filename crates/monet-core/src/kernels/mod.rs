@@ -39,6 +39,12 @@ mod aarch64_tiles_4x16;
 mod arm_neon_2x16;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_epilogue;
+#[cfg(cortex_m)]
+mod cortex_m;
+#[cfg(cortex_m)]
+mod cortex_m_dsp_3x2;
+#[cfg(cortex_m)]
+mod cortex_m_mve_2x4;
 mod list;
 mod packing;
 mod row;

@@ -1,7 +1,6 @@
 //! The orders in which kernels want their weights.
 
-#[cfg(feature = "alloc")]
-use super::{BLOCK, GROUP};
+use super::{BLOCK, GROUP, PANEL_PIXELS};
 
 /// An order of weights. A chunk is 16 channels of one tap, or 4 where the tensor has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +14,19 @@ pub(crate) enum Packing {
     /// i8, `[block][chunk][half][16 outputs][8 inputs]`; chunks of 4 channels as
     /// [`Packing::Bytes`].
     Eights,
+    /// i8, `[block][two outputs][chunk][group][2 outputs][4 inputs]`.
+    Twos,
+    /// i8, `[block][four outputs][chunk][4 outputs][16 inputs]`. Four chunks of 4 channels are one
+    /// here, the last of them filled up with weights of 0.
+    Fours,
 }
 
 impl Packing {
     /// Bytes of one weight.
     pub(crate) fn bytes(self) -> u64 {
         match self {
-            Self::Bytes | Self::Pairs | Self::Eights => 1,
             Self::Words => 2,
+            _ => 1,
         }
     }
 
@@ -30,9 +34,44 @@ impl Packing {
     #[cfg(feature = "alloc")]
     fn together(self) -> usize {
         match self {
-            Self::Bytes => GROUP,
+            Self::Bytes | Self::Twos => GROUP,
             Self::Words | Self::Pairs => 2,
             Self::Eights => 2 * GROUP,
+            Self::Fours => BLOCK,
+        }
+    }
+
+    /// Outputs whose weights stand side by side.
+    #[cfg(feature = "alloc")]
+    fn outputs(self) -> usize {
+        match self {
+            Self::Twos => 2,
+            Self::Fours => 4,
+            _ => BLOCK,
+        }
+    }
+
+    /// Chunks of so many groups that are one in this order.
+    pub(crate) fn joined(self, groups: usize) -> usize {
+        match self {
+            Self::Fours => BLOCK / GROUP / groups,
+            _ => 1,
+        }
+    }
+
+    /// Input channels of so many chunks of an input, those of filling included.
+    pub(crate) fn channels(self, chunks: usize, groups: usize) -> usize {
+        chunks.next_multiple_of(self.joined(groups)) * groups * GROUP
+    }
+
+    /// Bytes of scratch memory in which a kernel gathers the activations of so many channels for
+    /// some pixels at a time. A panel of words begins at the first multiple of 4 there.
+    pub(crate) fn panel(self, channels: u64) -> u64 {
+        match self {
+            Self::Words => channels * 2 * PANEL_PIXELS as u64,
+            Self::Twos => channels * 2 * 3 + 3,
+            Self::Fours => channels * 2,
+            Self::Bytes | Self::Pairs | Self::Eights => 0,
         }
     }
 }
@@ -41,7 +80,7 @@ impl Packing {
 /// a byte.
 ///
 /// - `groups`: the number of channel groups of each chunk, in the order in which a kernel meets
-///   them.
+///   them. Chunks that are one in this order stand side by side, none missing.
 /// - `weight(output, chunk, channel)`: the weight; 0 for outputs and channels that are padding.
 /// - `out`: room for all weights.
 #[cfg(feature = "alloc")]
@@ -52,23 +91,27 @@ pub(crate) fn pack(
     weight: impl Fn(usize, usize, usize) -> i8,
     out: &mut [u8],
 ) -> bool {
-    let together = packing.together();
     let width = packing.bytes() as usize;
     let (mut places, mut lowest) = (out.chunks_exact_mut(width), false);
-    for block in 0..blocks {
-        for (chunk, &groups) in groups.iter().enumerate() {
-            let together = together.min(groups * GROUP);
-            for first in (0..groups * GROUP).step_by(together) {
-                for output in block * BLOCK..(block + 1) * BLOCK {
+    let mut put = |weight: i8| {
+        lowest |= weight == i8::MIN;
+        if let Some(place) = places.next() {
+            place.copy_from_slice(&i16::from(weight).to_le_bytes()[..width]);
+        }
+    };
+    for outputs in (0..blocks * BLOCK).step_by(packing.outputs()) {
+        let mut chunk = 0;
+        while let Some(&groups) = groups.get(chunk) {
+            let (own, joined) = (groups * GROUP, packing.joined(groups));
+            let together = packing.together().min(own * joined);
+            for first in (0..own * joined).step_by(together) {
+                for output in outputs..outputs + packing.outputs() {
                     for channel in first..first + together {
-                        let weight = weight(output, chunk, channel);
-                        lowest |= weight == i8::MIN;
-                        if let Some(place) = places.next() {
-                            place.copy_from_slice(&i16::from(weight).to_le_bytes()[..width]);
-                        }
+                        put(weight(output, chunk + channel / own, channel % own));
                     }
                 }
             }
+            chunk += joined;
         }
     }
     lowest && width == 1

@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use super::super::image::Taps;
 use super::super::requant::Requantize;
-use super::{BLOCK, GROUP, PANEL_PIXELS};
+use super::{BLOCK, GROUP, Packing};
 
 /// Weights in a kernel's order.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +113,8 @@ pub(crate) struct Row<'a> {
     pub(crate) inputs: usize,
     /// Weights, all chunks of the first input before those of the second.
     pub(crate) weights: Weights<'a>,
+    /// Their order.
+    pub(crate) packing: Packing,
     /// Whether one of the weights is -128.
     #[cfg_attr(
         not(any(
@@ -157,10 +159,11 @@ impl<'a> Row<'a> {
         self.feeds().iter().map(|f| f.taps.offsets().len() * f.groups).sum()
     }
 
-    /// Whether the scratch memory holds a panel of [`PANEL_PIXELS`] pixels in 16-bit words.
+    /// Input channels over all chunks, those of filling included.
     #[inline]
-    fn has_panel(&self) -> bool {
-        self.scratch.len() >= PANEL_PIXELS * self.depth() * GROUP * 2
+    pub(crate) fn channels(&self) -> usize {
+        let channels = |f: &Feed| self.packing.channels(f.taps.offsets().len(), f.groups);
+        self.feeds().iter().map(channels).sum()
     }
 
     /// Checks the row against an arena: every place that a kernel reads or writes for it must lie
@@ -188,10 +191,11 @@ impl<'a> Row<'a> {
             Destination::Float { start, .. } => assert!(start + self.width * channels * 4 <= len),
         }
         assert!(self.stage().scales.len() == channels);
-        let weights = self.depth() * GROUP * channels;
+        let inputs = self.channels();
+        assert!(self.scratch.len() as u64 >= self.packing.panel(inputs as u64));
         match self.weights {
-            Weights::Bytes(w) => assert!(w.len() == weights),
-            Weights::Words(w) => assert!(w.len() == weights && self.has_panel()),
+            Weights::Bytes(w) => assert!(w.len() == inputs * channels),
+            Weights::Words(w) => assert!(w.len() == inputs * channels),
         }
         CheckedRow { arena, row: self }
     }
@@ -204,8 +208,7 @@ impl<'a> Row<'a> {
 /// - Each output pixel, all its blocks, lies in the arena. So does each pixel of the residual,
 ///   where the stage adds one.
 /// - Weights cover all taps and all blocks of output channels; biases and scales cover all blocks.
-/// - The scratch memory lies in the arena. For weights in words it holds the activations of
-///   [`PANEL_PIXELS`] pixels, widened to words.
+/// - The scratch memory lies in the arena. It holds as much as [`Packing::panel`] says.
 pub(crate) struct CheckedRow<'a> {
     arena: &'a mut [u8],
     row: Row<'a>,

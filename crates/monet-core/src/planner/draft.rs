@@ -393,6 +393,12 @@ impl<'a> Draft<'a> {
                 }
             }
             let own = &self.taps[start..];
+            // Chunks of weights of 0, where the kernel's order takes several chunks as one.
+            let joined = self.kernel.packing().joined(size / GROUP);
+            let filling = own.len().next_multiple_of(joined) - own.len();
+            let end = first + grid.channels;
+            let nothing = || Chunk { first: end, end, tap: 0, groups: size / GROUP };
+            chunks.extend(core::iter::repeat_with(nothing).take(filling));
             let reach = [own.iter().min(), own.iter().max()].map(|n| n.copied().unwrap_or(0));
             phase.taps[i] = [start as i32, own.len() as i32, reach[0], reach[1]];
             first += grid.channels;

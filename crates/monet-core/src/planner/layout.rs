@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use super::super::graph::{Node, QuantGraph, TensorId};
 use super::super::grid::Grid;
-use super::super::kernels::{BLOCK, Kernel, PANEL_PIXELS, Packing, winograd};
+use super::super::kernels::{BLOCK, GROUP, Kernel, winograd};
 use super::arena::{Lifetime, place};
 use super::fuse::Fused;
 use super::overlay::{Descent, Overlay};
@@ -22,11 +22,16 @@ use super::{ARENA_LIMIT, GROUP_ROWS, PlanError};
 /// Bytes of scratch memory that a kernel wants for a node.
 pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
     let Some((conv, transposed)) = convolution(&node.operation) else { return 0 };
-    let step: usize = node.operation.inputs().iter().map(|s| grids[s.0].step).sum();
-    let rows = match kernel.packing() {
-        Packing::Words => (conv.kernel[0] * conv.kernel[1] * PANEL_PIXELS * 2).saturating_mul(step),
-        Packing::Bytes | Packing::Pairs | Packing::Eights => 0,
-    };
+    let packing = kernel.packing();
+    let steps = || node.operation.inputs().iter().map(|s| grids[s.0].step);
+    let window = conv.kernel[0] * conv.kernel[1];
+    // No phase meets more taps than the window has.
+    let channels = steps().map(|step| {
+        let chunks = window.saturating_mul(step.div_ceil(BLOCK));
+        packing.channels(chunks, step.min(BLOCK) / GROUP) as u64
+    });
+    let rows = usize::try_from(packing.panel(channels.sum())).unwrap_or(usize::MAX);
+    let step: usize = steps().sum();
     let size = shapes.made(node);
     let phase = |outputs: &OutputPhase| match tap_grids(node, outputs, grids, kernel) {
         Some([down, across]) => {

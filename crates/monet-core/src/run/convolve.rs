@@ -120,15 +120,17 @@ impl Run<'_> {
             }
         };
         let bytes = self.view.weights_of(phase);
-        let weights = match self.view.kernel.packing() {
+        let packing = self.view.kernel.packing();
+        let weights = match packing {
             Packing::Words => view(bytes).map(Weights::Words),
-            Packing::Bytes | Packing::Pairs | Packing::Eights => view(bytes).map(Weights::Bytes),
+            _ => view(bytes).map(Weights::Bytes),
         };
         let row = Row {
             width: phase.size[1] as usize,
             feeds: [feed(0), feed(1)],
             inputs: layer.count,
             weights: weights.expect("a valid image aligns its weights and holds all of them"),
+            packing,
             lowest: phase.lowest != 0,
             bias: self.view.bias_of(phase),
             destination: layer.destination(phase, y),
