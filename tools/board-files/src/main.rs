@@ -22,8 +22,7 @@ use monet::engine;
 use monet::package::Package;
 
 /// The kernels of the boards.
-const KERNELS: [Kernel; 4] =
-    [Kernel::Scalar, Kernel::CortexMDsp, Kernel::CortexMMve, Kernel::Neon];
+const KERNELS: [Kernel; 4] = [Kernel::Scalar, Kernel::CortexMDsp, Kernel::CortexMMve, Kernel::Neon];
 /// Random nets a kernel, where the command does not say it.
 const CASES: usize = 60;
 

@@ -40,12 +40,8 @@ impl Sample {
 
     /// The file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let numbers = [
-            self.slices.len(),
-            self.slices[0].len(),
-            self.planes[0].len(),
-            self.planes.len(),
-        ];
+        let numbers =
+            [self.slices.len(), self.slices[0].len(), self.planes[0].len(), self.planes.len()];
         let numbers = numbers.into_iter().map(|n| n as u32);
         let numbers = numbers.chain(self.slices.iter().flatten().copied());
         let values = self.planes.iter().flatten().map(|value| value.to_bits());
@@ -99,9 +95,8 @@ impl EngineFactory for Recorders {
         workers: usize,
     ) -> Result<Vec<Box<dyn Engine>>, EngineError> {
         let engines = Kernel::best().make(package, size, workers)?;
-        let wrap = |engine| -> Box<dyn Engine> {
-            Box::new(Recorder { engine, sample: self.0.clone() })
-        };
+        let wrap =
+            |engine| -> Box<dyn Engine> { Box::new(Recorder { engine, sample: self.0.clone() }) };
         Ok(engines.into_iter().map(wrap).collect())
     }
 }

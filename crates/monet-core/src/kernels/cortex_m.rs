@@ -27,8 +27,10 @@ impl Core {
         }
         // SAFETY: every Cortex-M core with the main extension has these registers at these places;
         // reading them changes nothing.
-        let [access, simd, single, vectors] = [CPACR, ID_ISAR3, MVFR0, MVFR1]
-            .map(|register| unsafe { core::ptr::with_exposed_provenance::<u32>(register).read_volatile() });
+        let [access, simd, single, vectors] =
+            [CPACR, ID_ISAR3, MVFR0, MVFR1].map(|register| unsafe {
+                core::ptr::with_exposed_provenance::<u32>(register).read_volatile()
+            });
         let fpu = single >> 4 & 15 >= 2 && access >> 20 & 15 == 15;
         Self { dsp: simd >> 4 & 15 >= 3, mve: fpu && vectors >> 8 & 15 >= 2, fpu }
     }

@@ -87,5 +87,9 @@ fn case(file: &mut File, workspace: &mut Workspace, index: u64) -> Option<Outcom
     // SAFETY: every byte of a number may be read.
     let (_, bytes, _) = unsafe { logits.align_to::<u8>() };
     let same = fnv(FNV, bytes) == u64::from_le_bytes(want);
-    Some(if same { Outcome::Passed } else { Outcome::Failed("other logits than the scalar kernel's") })
+    Some(if same {
+        Outcome::Passed
+    } else {
+        Outcome::Failed("other logits than the scalar kernel's")
+    })
 }

@@ -92,7 +92,13 @@ impl Slices {
         let all = rest.get(..all.checked_mul(values)?)?;
         // SAFETY: as above.
         let (_, all, _) = unsafe { all.align_to::<f32>() };
-        (before.is_empty() && planes <= PLANES).then_some(Self { count, planes, values, numbers, all })
+        (before.is_empty() && planes <= PLANES).then_some(Self {
+            count,
+            planes,
+            values,
+            numbers,
+            all,
+        })
     }
 
     /// The planes of a slice.

@@ -8,8 +8,7 @@ use board::sample::Program;
 use monet_core::{Aligned, arena_len};
 
 #[cfg(not(feature = "scalar"))]
-const IMAGE: &[u8] =
-    include_bytes!(concat!(env!("BOARD_FILES"), "/hippocampus.neon.image"));
+const IMAGE: &[u8] = include_bytes!(concat!(env!("BOARD_FILES"), "/hippocampus.neon.image"));
 #[cfg(feature = "scalar")]
 const IMAGE: &[u8] = include_bytes!(concat!(env!("BOARD_FILES"), "/hippocampus.scalar.image"));
 const SAMPLE: &[u8] = include_bytes!(concat!(env!("BOARD_FILES"), "/sample.bin"));
