@@ -25,7 +25,7 @@ pub(crate) struct Sample {
     planes: Vec<Vec<f32>>,
     /// The planes of each slice.
     slices: Vec<Vec<u32>>,
-    labels: u64,
+    labels: Vec<Vec<u8>>,
 }
 
 impl Sample {
@@ -33,9 +33,9 @@ impl Sample {
         self.slices.len()
     }
 
-    /// The hash of all labels.
-    pub(crate) fn labels(&self) -> u64 {
-        self.labels
+    /// The hash of the labels of the first slices.
+    pub(crate) fn labels(&self, count: usize) -> u64 {
+        self.labels[..count].iter().fold(FNV, |hash, labels| fnv(hash, labels))
     }
 
     /// The file.
@@ -58,13 +58,13 @@ impl Sample {
             number as u32
         };
         self.slices.push(input.iter().map(number).collect());
-        self.labels = fnv(self.labels, labels);
+        self.labels.push(labels.to_vec());
     }
 }
 
 /// Segments the sample as the command does, and keeps what the net sees.
 pub(crate) fn record() -> Result<Sample> {
-    let sample = Arc::new(Mutex::new(Sample { planes: vec![], slices: vec![], labels: FNV }));
+    let sample = Arc::new(Mutex::new(Sample { planes: vec![], slices: vec![], labels: vec![] }));
     let folder = std::env::temp_dir().join(format!("board-files-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let job = FileJob {

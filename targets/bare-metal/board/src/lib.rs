@@ -16,7 +16,8 @@ mod start;
 
 pub use start::{Memory, stack_used};
 
-/// FNV-1a, 64 bits, of bytes that follow those of `hash`; see <http://isthe.com/chongo/tech/comp/fnv>.
+/// FNV-1a, 64 bits, of bytes that follow those of `hash`;
+/// see <http://isthe.com/chongo/tech/comp/fnv>.
 pub fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

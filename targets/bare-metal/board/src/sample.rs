@@ -20,6 +20,8 @@ pub struct Program {
     pub arena: &'static mut [u8],
     /// As many as a slice has pixels.
     pub labels: &'static mut [u8],
+    /// Most slices.
+    pub most: usize,
     /// Counts instructions from any moment on.
     pub instructions: fn() -> u64,
 }
@@ -38,7 +40,7 @@ impl Program {
         let Some(slices) = Slices::new(self.sample) else { return refuse("no sample") };
         let mut hash = FNV;
         let (mut all, mut count) = (0, 0);
-        for slice in 0..slices.count {
+        for slice in 0..slices.count.min(self.most) {
             let mut planes: [&[f32]; PLANES] = [&[]; PLANES];
             let Some(input) = slices.planes(slice, &mut planes) else { return refuse("no planes") };
             let start = (self.instructions)();

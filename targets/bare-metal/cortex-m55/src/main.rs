@@ -25,7 +25,9 @@ board::program!(main);
 
 fn main() -> bool {
     let (Some(arena), Some(labels)) = (ARENA.take(), LABELS.take()) else { return false };
-    Program { image: &FLASH.0, sample: &SLICES.0, arena: &mut arena.0, labels, instructions }.run()
+    let most = if cfg!(feature = "few") { 4 } else { usize::MAX };
+    let (image, sample, arena) = (&FLASH.0, &SLICES.0, &mut arena.0);
+    Program { image, sample, arena, labels, most, instructions }.run()
 }
 
 /// Instructions so far: the board's counter, at 50 ns a tick of the emulator's clock.

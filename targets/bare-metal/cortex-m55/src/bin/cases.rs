@@ -7,9 +7,9 @@ use board::Memory;
 use board::cases::{self, Workspace};
 use monet_core::Aligned;
 
-static IMAGE: Memory<Aligned<300_032>> = Memory::new(Aligned::ZERO);
-static ARENA: Memory<Aligned<300_032>> = Memory::new(Aligned::ZERO);
-static VALUES: Memory<[f32; 160_000]> = Memory::new([0.0; 160_000]);
+static IMAGE: Memory<Aligned<450_048>> = Memory::new(Aligned::ZERO);
+static ARENA: Memory<Aligned<450_048>> = Memory::new(Aligned::ZERO);
+static VALUES: Memory<[f32; 120_000]> = Memory::new([0.0; 120_000]);
 
 board::program!(main);
 
