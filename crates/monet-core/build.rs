@@ -1,4 +1,4 @@
-//! Tells the crate whether it is built for a Cortex-M core that may have the kernels for such cores.
+//! Tells the crate whether it is built for a Cortex-M core that may have the kernels for these.
 //!
 //! The compiler has no stable name for that: `target_feature = "mclass"` is not one.
 

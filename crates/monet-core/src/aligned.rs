@@ -32,8 +32,8 @@ impl<const N: usize> Aligned<N> {
     }
 }
 
-/// Bytes of working memory that the plan of an image needs, as its header says it: for the length of
-/// a static arena. 0 where the bytes are too few for a header. Whether they are an image is for
+/// Bytes of working memory that the plan of an image needs, as its header says it: for the length
+/// of a static arena. 0 where the bytes are too few for a header. Whether they are an image is for
 /// [`Image::parse`](super::Image::parse) to say.
 ///
 /// ```no_run

@@ -7,8 +7,8 @@
 //!   FOLDER/cases.KERNEL.bin           random nets, inputs, and what the scalar kernel makes
 //! ```
 //!
-//! It prints the hash of the labels that the host finds, FNV-1a of 64 bits: on the first slices, and
-//! on all. `sample.rs` and `cases.rs` describe the files.
+//! It prints the hash of the labels that the host finds, FNV-1a of 64 bits: on the first slices,
+//! and on all. `sample.rs` and `cases.rs` describe the files.
 
 mod cases;
 mod sample;

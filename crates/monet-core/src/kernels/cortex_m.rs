@@ -16,7 +16,7 @@ pub(super) struct Core {
 
 impl Core {
     /// This core. The registers are readable in privileged mode alone: a task without privileges is
-    /// told that the core has nothing. So a program makes its [`Plan`](crate::Plan) where it starts.
+    /// told that the core has nothing. A program makes its [`Plan`](crate::Plan) where it starts.
     pub(super) fn detect() -> Self {
         const CPACR: usize = 0xe000_ed88;
         const ID_ISAR3: usize = 0xe000_ed6c;

@@ -55,7 +55,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
         for block in 0..row.blocks() {
             let channel = block * BLOCK;
             let mut sums: Sums = [[0; BLOCK]; PIXELS];
-            // SAFETY: the panel holds `depth` entries, and the block its weights, biases and scales.
+            // SAFETY: the panel holds `depth` entries, the block its weights, biases and scales.
             unsafe {
                 let bias = row.bias.as_ptr().add(channel);
                 let weights = weights.as_ptr().add(block * block_len);
@@ -158,8 +158,8 @@ macro_rules! group {
     };
 }
 
-/// The sums of a block of outputs at three pixels, biases included. `depth` is the number of groups,
-/// which may be 0.
+/// The sums of a block of outputs at three pixels, biases included. `depth` is the number of
+/// groups, which may be 0.
 ///
 /// On the stack: sums, panel, bias, end of fours of groups, end of the panel, end of biases.
 #[unsafe(naked)]

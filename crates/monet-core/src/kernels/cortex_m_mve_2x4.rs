@@ -310,7 +310,7 @@ unsafe extern "C" fn store(
         "vqmovnb.s32 q5, q1",
         "vqmovnt.s32 q4, q2",
         "vqmovnt.s32 q5, q3",
-        // The activation: curve, cubic, one, depth, squarings beyond three, round, zero point, adds.
+        // Curve, cubic, one, depth, squarings beyond three, round, zero point, adds.
         "ldm r3, {{r4-r12, lr}}",
         "cmp r4, #1",
         "blo 4f",

@@ -1,6 +1,6 @@
 //! What the programs without an operating system share.
 //!
-//! - `start`: from reset to `main`, for Cortex-M and for a 64-bit core; and how deep the stack went.
+//! - `start`: from reset to `main`, for Cortex-M and for a 64-bit core; how deep the stack went.
 //! - `semihosting`: words to the debugger, files from it, and the end of the program.
 //! - `sample`: runs a plan over the embedded slices, and says what came out.
 //! - `cases`: runs the conformance cases of a file, and says which failed.
