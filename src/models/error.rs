@@ -116,8 +116,8 @@ pub enum StoreError {
     Package(#[from] PackageError),
     /// No signature where one is needed.
     #[error(
-        "{}: there is no signature, expected one beside the package: copy the .minisig file, too, \
-         name it with --signature, or install without with --unsigned",
+        "{}: there is no signature; expected one beside the package: copy the .minisig file there, \
+         or name it by --signature, or take the package without one by --unsigned",
         shown(path)
     )]
     NoSignature {

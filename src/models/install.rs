@@ -65,6 +65,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what was current is so still.
     pub fn install(&self, request: &Install, test: &mut Test<'_>) -> Result<Installed, StoreError> {
+        // Said before anything of the store or of a signature is: nothing else is wrong yet.
+        fs::metadata(&request.package).map_err(file(&request.package, "cannot be read"))?;
         let _lock = self.lock()?;
         let new = self.new_folder();
         disk::make_folder(&new).map_err(file(&new, "cannot be made"))?;

@@ -263,6 +263,14 @@ impl Store {
         slot::replace(&self.package_folder(name)?.join(FLOOR), &format!("{serial}\n"))
     }
 
+    /// The lock, where there is such a package: who names one that is not there makes no store.
+    pub(super) fn lock_of(&self, name: &str) -> Result<File, StoreError> {
+        if !self.package_folder(name)?.is_dir() {
+            return Err(self.not_installed(name));
+        }
+        self.lock()
+    }
+
     /// Waits until nobody else changes the store; then nobody does until the file is dropped.
     pub(super) fn lock(&self) -> Result<File, StoreError> {
         self.check_owner()?;

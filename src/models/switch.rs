@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; what was current is so still.
     pub fn rollback(&self, name: &str, test: &mut Test<'_>) -> Result<Switched, StoreError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock_of(name)?;
         let current = self.current_slot(name)?.ok_or_else(|| self.not_installed(name))?;
         let slot = current.other();
         let Slot { state, reason, .. } = self.content(name, slot)?.record;
@@ -56,10 +56,7 @@ impl Store {
         choice: &Choice,
         test: &mut Test<'_>,
     ) -> Result<Switched, StoreError> {
-        let _lock = self.lock()?;
-        if !self.package_folder(name)?.is_dir() {
-            return Err(self.not_installed(name));
-        }
+        let _lock = self.lock_of(name)?;
         let slot = match choice {
             Choice::Slot(slot) => *slot,
             Choice::Version(version) => self.slot_of(name, version)?,
@@ -72,11 +69,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unknown`], [`StoreError::File`]
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock_of(name)?;
         let (outer, current) = (self.package_folder(name)?, self.current_path(name)?);
-        if !outer.is_dir() {
-            return Err(self.not_installed(name));
-        }
         self.tidy(name)?;
         disk::remove(&current)
             .and_then(|()| disk::sync_folder(&outer))

@@ -276,3 +276,23 @@ fn a_name_that_leads_out_of_the_store_is_refused() {
     }
     assert_eq!(store.names().unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn who_names_what_is_not_there_makes_no_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for found in [
+        store.started(NAME).map(drop),
+        store.current(NAME).map(drop),
+        store.rollback(NAME, &mut quick).map(drop),
+        store.choose(NAME, &Choice::Slot(SlotName::A), &mut quick).map(drop),
+        store.remove(NAME),
+    ] {
+        assert!(matches!(found, Ok(()) | Err(StoreError::Unknown { .. })), "{found:?}");
+    }
+    let missing = folder.path().join("missing.plan");
+    let error = store.install(&install(missing.clone(), true), &mut quick).unwrap_err();
+    let of_the_package = matches!(&error, StoreError::File { path, .. } if *path == missing);
+    assert!(of_the_package, "{error}");
+    assert!(!store.folder().exists());
+}

@@ -35,7 +35,7 @@ impl Store {
     /// better; [`StoreError::File`] where the start cannot be recorded, for instance on a full
     /// disk: [`Store::current`] needs to write nothing.
     pub fn started(&self, name: &str) -> Result<Started, StoreError> {
-        let _lock = self.lock()?;
+        let _lock = self.lock_of(name)?;
         let slot = self.current_slot(name)?.ok_or_else(|| self.not_installed(name))?;
         self.tidy(name)?;
         let found = self.startable(name, slot);
