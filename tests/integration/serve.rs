@@ -3,6 +3,7 @@
 
 #[cfg(feature = "tls")]
 mod tls;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -194,15 +195,18 @@ impl Peer {
     }
 
     fn on(listener: TcpListener) -> Self {
+        Self::answering(listener, Policy::default, Status::SUCCESS)
+    }
+
+    /// Takes what the policy takes, and answers so.
+    fn answering(listener: TcpListener, policy: fn() -> Policy, status: Status) -> Self {
         let port = listener.local_addr().unwrap().port();
         let got: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
         let kept = got.clone();
         thread::spawn(move || {
             for socket in listener.incoming() {
                 let stream = Timed::new(socket.unwrap()).unwrap();
-                let Ok(mut association) =
-                    accept(stream, &Policy::default(), |_| Admission::Welcome)
-                else {
+                let Ok(mut association) = accept(stream, &policy(), |_| Admission::Welcome) else {
                     continue;
                 };
                 loop {
@@ -212,7 +216,7 @@ impl Peer {
                             store.copy_to(&mut std::io::sink(), 1 << 30).unwrap();
                             let uid = store.header().instance.clone();
                             *kept.lock().unwrap().entry(uid).or_default() += 1;
-                            store.respond(Status::SUCCESS).unwrap();
+                            store.respond(status).unwrap();
                         }
                         _ => break,
                     }
@@ -261,7 +265,8 @@ fn a_study_goes_through_and_its_results_leave_to_peer_and_folder() {
 #[test]
 fn systemd_hears_of_the_start_of_life_and_of_the_end() {
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("box.toml"), format!("folder = \"data\"\n{RULE}")).unwrap();
+    let watch = "[[watch]]\nfolder = \"in\"\nname = \"IN\"\n";
+    fs::write(root.path().join("box.toml"), format!("folder = \"data\"\n{watch}{RULE}")).unwrap();
     let address = root.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -507,7 +512,7 @@ fn doctor_looks_at_what_the_configuration_names() {
     assert_eq!(ran.status.code(), Some(1), "{told}");
     assert!(told.contains("destination pacs: answers C-ECHO"), "{told}");
     assert!(told.contains("BAD        destination dead"), "{told}");
-    assert!(told.contains("the running service has it"), "{told}");
+    assert!(told.contains("the running service, process "), "{told}");
 }
 
 #[test]

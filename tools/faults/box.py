@@ -135,6 +135,7 @@ folder = "data"
 address = "127.0.0.1:{self.port}"
 ae_titles = ["MONET"]
 associations = {options.senders + 4}
+per_address = {options.senders + 4}
 [study]
 quiet_s = 1
 count = false

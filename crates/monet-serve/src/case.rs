@@ -8,7 +8,9 @@
 //! | `results/` | what was made of it, and `summary.json`: [`Summary`] |
 //! | `sent/NAME` | destination NAME has all that it is to get |
 //! | `asked/NAME` | destination NAME has it, and was asked to commit itself to keep it |
+//! | `late/NAME` | why destination NAME has not got it yet ([`crate::depart::Attempt`]) |
 //! | `given-up/NAME` | destination NAME did not take it; the reason |
+//! | `dropped/NAME` | a person has dropped what destination NAME was to get |
 //! | `reason.txt` | why it failed |
 
 use std::collections::BTreeSet;
@@ -37,6 +39,10 @@ pub const SUMMARY: &str = "summary.json";
 pub const SENT: &str = "sent";
 /// The folder of transactions of storage commitment that were asked for.
 pub const ASKED: &str = "asked";
+/// The folder of deliveries that did not succeed yet.
+pub const LATE: &str = "late";
+/// The folder of marks of deliveries that a person has dropped.
+pub const DROPPED: &str = "dropped";
 /// The folder of reasons for which destinations did not take it.
 pub const GIVEN_UP: &str = "given-up";
 /// The file of the reason why a study failed.
@@ -58,16 +64,16 @@ pub struct Case {
     pub first_s: u64,
     /// As `first_s`.
     pub complete_s: u64,
-    /// When a person had it tried again, as `first_s`; 0 where nobody did.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub retried_s: u64,
+    /// Names of the destinations that are to get something of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub due: BTreeSet<String>,
+    /// When its deliveries began, or began anew, in seconds that services had run
+    /// ([`crate::hours::Hours`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ran_s: Option<u64>,
     /// The earlier case of the same study whose instances this one has, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<String>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// What was made of a study.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Config, Destination};
+use crate::config::{AeTitle, Config, Destination, Output};
 use crate::depart;
 use crate::folders::{self, Folders};
+use crate::owner::Owner;
 use crate::tls;
 
 /// How long a peer's echo may take.
@@ -40,7 +41,7 @@ impl Finding {
 /// Looks at all but the packages.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Finding> {
-    let running = is_running(&config.folder);
+    let running = Owner::of(&config.folder);
     let mut all = vec![Finding::of(
         config.folder.display().to_string(),
         writable(&config.folder).map(|()| space(config)),
@@ -48,8 +49,25 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let listener = config.listen.as_ref().map(|listen| ("listener", listen.address));
     let page = config.page.as_ref().map(|page| ("status page", page.address));
     for (what, address) in listener.into_iter().chain(page) {
-        all.push(Finding::of(format!("{what} {address}"), port(address, running)));
+        all.push(Finding::of(format!("{what} {address}"), port(address, running.as_ref())));
     }
+    all.extend(quick(config));
+    if config.destination.is_empty() {
+        let done = config.folder.join("done");
+        let found = format!("none: results go nowhere, and stay in {}", done.display());
+        all.push(Finding::of::<String>("destinations", Ok(found)));
+    }
+    for to in &config.destination {
+        all.push(Finding::of(format!("destination {}", to.name), reach(to)));
+    }
+    all.extend(gone(config));
+    all
+}
+
+/// Looks at what can be told without calling anybody: what the service names when it starts, too.
+#[must_use]
+pub fn quick(config: &Config) -> Vec<Finding> {
+    let mut all = Vec::new();
     if let Some(path) = config.page.as_ref().and_then(|page| page.password_file.as_ref()) {
         let found = match fs::read_to_string(path) {
             Ok(text) if text.trim_end().is_empty() => Err("it is empty".to_owned()),
@@ -64,19 +82,65 @@ pub fn check(config: &Config) -> Vec<Finding> {
         let found = found.map(|()| "files can be taken from it".to_owned());
         all.push(Finding::of(format!("watch folder {}", watch.folder.display()), found));
     }
-    if config.destination.is_empty() {
-        let done = config.folder.join("done");
-        let found = format!("none: results go nowhere, and stay in {}", done.display());
-        all.push(Finding::of::<String>("destinations", Ok(found)));
+    for (to, folder) in config.destination.iter().filter_map(|to| Some((to, to.folder.as_ref()?))) {
+        if let Err(error) = existing(folder) {
+            let what = format!("destination {}, folder {}", to.name, folder.display());
+            all.push(Finding::of::<io::Error>(what, Err(error)));
+        }
     }
-    for to in &config.destination {
-        all.push(Finding::of(format!("destination {}", to.name), reach(to)));
-    }
+    all.extend(senders(config));
+    all.extend(unserved(config));
     all
 }
 
-fn is_running(folder: &Path) -> bool {
-    Folders::is_taken(folder)
+/// Titles that the configuration gives rights to, or work, and that nobody can bear who is let in.
+fn senders(config: &Config) -> Vec<Finding> {
+    let callers = config.listen.as_ref().map(|listen| &listen.callers);
+    if callers.is_some_and(Vec::is_empty) {
+        return Vec::new();
+    }
+    let watched = config.watch.iter().map(|watch| &watch.name);
+    let known: Vec<&AeTitle> = callers.into_iter().flatten().chain(watched).collect();
+    let urgent = config.jobs.urgent.iter().map(|title| ("jobs.urgent", title));
+    let from = config.rule.iter().flat_map(|rule| &rule.from).map(|title| ("rule.from", title));
+    urgent
+        .chain(from)
+        .filter(|(_, title)| !known.contains(title))
+        .map(|(field, title)| {
+            let found = "is neither in listen.callers nor the name of a [[watch]]";
+            Finding::of::<&str>(format!("{field} {}", title.as_str()), Err(found))
+        })
+        .collect()
+}
+
+/// Destinations that no rule makes anything for.
+fn unserved(config: &Config) -> Vec<Finding> {
+    let is_served = |to: &Destination| {
+        config.rule.iter().any(|rule| {
+            let named = rule.to.is_empty() || rule.to.contains(&to.name);
+            let fits = |output: &Output| output.is_dicom() || to.folder.is_some();
+            named && rule.outputs.iter().any(fits)
+        })
+    };
+    let left = config.destination.iter().filter(|to| !is_served(to));
+    left.map(|to| {
+        let found = "no [[rule]] makes anything that goes there";
+        Finding::of::<&str>(format!("destination {}", to.name), Err(found))
+    })
+    .collect()
+}
+
+/// Destinations that the configuration has not any more, and for which studies wait.
+fn gone(config: &Config) -> Vec<Finding> {
+    let folders = Folders::of(&config.folder);
+    let all = depart::tally(&folders, &config.destination).unwrap_or_default();
+    all.into_iter()
+        .filter(|(_, tally)| !tally.known)
+        .map(|(to, tally)| {
+            let found = format!("{} studies wait for {}", tally.waiting, depart::gone(&to));
+            Finding::of::<String>(format!("destination {to}"), Err(found))
+        })
+        .collect()
 }
 
 fn existing(folder: &Path) -> io::Result<()> {
@@ -106,13 +170,20 @@ fn space(config: &Config) -> String {
     }
 }
 
-fn port(address: SocketAddr, running: bool) -> io::Result<String> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok("free".into()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && running => {
-            Ok("the running service has it".into())
+fn port(address: SocketAddr, running: Option<&Owner>) -> Result<String, String> {
+    let error = match TcpListener::bind(address) {
+        Ok(_) => return Ok("free".into()),
+        Err(error) => error,
+    };
+    match running.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
+        Some(owner) if owner.has(address) => {
+            Ok(format!("the running service, process {}, has it", owner.process))
         }
-        Err(error) => Err(error),
+        Some(owner) => Err(format!(
+            "another program has it, not the running service (process {})",
+            owner.process
+        )),
+        None => Err(error.to_string()),
     }
 }
 
@@ -132,5 +203,50 @@ fn reach(to: &Destination) -> Result<String, String> {
                 None => Ok(answers),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("box.toml");
+        fs::write(&path, format!("folder = \"/nowhere/data\"\n{text}")).unwrap();
+        Config::load(&path).unwrap()
+    }
+
+    #[test]
+    fn a_port_is_the_services_only_where_it_says_so() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let owner = Owner { process: 7, addresses: vec![address] };
+        assert!(port(address, Some(&owner)).unwrap().contains("process 7"));
+        let other = Owner { process: 7, addresses: Vec::new() };
+        assert!(port(address, Some(&other)).unwrap_err().contains("another program"));
+        assert!(port(address, None).is_err());
+        drop(taken);
+        assert_eq!(port(address, Some(&other)).as_deref(), Ok("free"));
+    }
+
+    #[test]
+    fn what_is_suspicious_is_named() {
+        let listen = "[listen]\nae_titles = [\"M\"]\ncallers = [\"CT1\"]\n";
+        let rule = "[[rule]]\nfrom = [\"CT1\", \"CT2\"]\noutputs = [\"nifti\"]\n";
+        let to = "[[destination]]\nname = \"share\"\nfolder = \"/nowhere/out\"\n\
+                  [[destination]]\nname = \"pacs\"\naddress = \"h:1\"\nae_title = \"P\"\n";
+        let jobs = "[jobs]\nurgent = [\"MR9\"]\n";
+        let found = quick(&config(&format!("{listen}{rule}{to}{jobs}")));
+        let bad: Vec<&str> = found.iter().filter(|f| !f.good).map(|f| f.what.as_str()).collect();
+        assert_eq!(
+            bad,
+            [
+                "destination share, folder /nowhere/out",
+                "jobs.urgent MR9",
+                "rule.from CT2",
+                "destination pacs"
+            ]
+        );
     }
 }

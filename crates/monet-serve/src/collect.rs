@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use monet_dicom::uid;
+
 use crate::arrive::origin;
 use crate::case::{self, APART, CASE, Case, IMAGES};
-use crate::config::{self, Jobs, Study};
+use crate::config::{Jobs, Study};
 use crate::folders::{self, Folders, Stage, subject};
+use crate::growing::Growing;
 use crate::log::Log;
 use crate::part10;
 use crate::sort::{Belongs, Looked, Sorter};
@@ -36,16 +39,6 @@ pub(crate) struct Collector {
     doubtful: HashMap<String, (u32, Instant)>,
 }
 
-/// What is known of a growing study beside its folder.
-#[derive(Debug)]
-struct Growing {
-    case: Case,
-    first: Instant,
-    last: Instant,
-    /// How many instances it is to have, where its images say so.
-    of: Option<usize>,
-}
-
 impl Collector {
     /// Goes on with the studies that an earlier process left.
     ///
@@ -61,15 +54,40 @@ impl Collector {
         let (growing, doubtful) = (HashMap::new(), HashMap::new());
         let mut all = Self { folders, log, rules, jobs, sorter, growing, doubtful };
         for study in folders::names(&all.folders.studies())? {
-            let folder = all.folders.studies().join(&study);
-            if study.starts_with(folders::UNFINISHED) {
-                fs::remove_dir_all(&folder)?;
-                continue;
+            match all.go_on_with(&study) {
+                Ok(Some(growing)) => drop(all.growing.insert(study, growing)),
+                Ok(None) => {}
+                Err(error) => {
+                    let path = all.folders.studies().join(&study);
+                    let fields: [(&str, &dyn ToString); 2] =
+                        [("path", &path.display()), ("error", &error)];
+                    all.log.warning("left alone", &fields);
+                }
             }
-            let growing = Growing::found(&folder, &study)?;
-            all.growing.insert(study, growing);
         }
         Ok(all)
+    }
+
+    /// A study that an earlier process left. What looks like one and cannot be read is a failure
+    /// of its own; what does not is an error.
+    fn go_on_with(&mut self, study: &str) -> io::Result<Option<Growing>> {
+        let folder = self.folders.studies().join(study);
+        if study.starts_with(folders::UNFINISHED) {
+            return fs::remove_dir_all(&folder).map(|()| None);
+        }
+        if !uid::is_valid(study) || !folder.is_dir() {
+            return Err(io::Error::other("is no study of the service's"));
+        }
+        let error = match Growing::found(&folder, study) {
+            Ok(growing) => return Ok(Some(growing)),
+            Err(error) => error,
+        };
+        let case = self.folders.name(false, study);
+        let reason = format!("what is left of the study cannot be read: {error}");
+        case::write_reason(&folder, &reason)?;
+        folders::move_new(&folder, &self.folders.stage(Stage::Failed).join(&case))?;
+        self.log.error("failed", &[("case", &case), ("reason", &reason)]);
+        Ok(None)
     }
 
     /// Puts all instances that have come to their studies. One that cannot be placed now stays for
@@ -140,10 +158,10 @@ impl Collector {
     /// How long until the next study is complete, if nothing comes.
     #[must_use]
     pub(crate) fn pause(&self) -> Duration {
-        let quiet = config::seconds(self.rules.quiet_s);
-        let next =
-            self.growing.values().map(|growing| quiet.saturating_sub(growing.last.elapsed()));
-        next.min().unwrap_or(quiet).clamp(Duration::from_millis(20), Duration::from_secs(1))
+        let left =
+            |growing: &Growing| growing.wait(&self.rules).saturating_sub(growing.last.elapsed());
+        let next = self.growing.values().map(left).min();
+        next.unwrap_or(Duration::MAX).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 
     /// Moves an instance to its study.
@@ -290,35 +308,6 @@ impl Collector {
     }
 }
 
-impl Growing {
-    /// Of a study that an earlier process left: its times by the clock, its last instance's by the
-    /// folder's.
-    fn found(folder: &Path, study: &str) -> io::Result<Self> {
-        let images = folder.join(IMAGES);
-        let mut case: Case = case::read(&folder.join(CASE))?;
-        case.study = study.into();
-        case.instances = folders::names(&images)?.len();
-        let now = Instant::now();
-        let ago = |elapsed: Duration| now.checked_sub(elapsed).unwrap_or(now);
-        let first = Duration::from_secs(time::now_s().saturating_sub(case.first_s));
-        let last = fs::metadata(&images)?.modified()?.elapsed().unwrap_or_default();
-        Ok(Self { case, first: ago(first), last: ago(last), of: None })
-    }
-
-    /// Why a study counts as complete, if it does.
-    fn completeness(&self, rules: &Study) -> Option<&'static str> {
-        if rules.count && self.of.is_some_and(|of| self.case.instances >= of) {
-            Some("all instances that it states have come")
-        } else if self.last.elapsed() >= config::seconds(rules.quiet_s) {
-            Some("nothing came for the quiet time")
-        } else if self.first.elapsed() >= config::seconds(rules.longest_s) {
-            Some("the longest wait is over")
-        } else {
-            None
-        }
-    }
-}
-
 /// An instance's file name.
 fn image(instance: &str) -> String {
     format!("{instance}.dcm")
@@ -396,6 +385,26 @@ mod tests {
         }
         let studies = folders::names(&folders.studies()).unwrap();
         (studies, folders.cases(Stage::Failed).unwrap())
+    }
+
+    #[test]
+    fn a_study_that_cannot_be_read_stops_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Arc::new(Folders::take(root.path()).unwrap());
+        fs::create_dir(folders.studies().join("1.2.3")).unwrap();
+        fs::create_dir(folders.studies().join("lost+found")).unwrap();
+        fs::write(folders.studies().join("1.2.4"), "a file").unwrap();
+        let (rules, jobs) = (Study::default(), Jobs::default());
+        let log = Log::new(false, io::sink());
+        let sorter = Sorter::new(Vec::new());
+        let collector = Collector::new(folders.clone(), log, rules, jobs, sorter).unwrap();
+        assert!(collector.growing.is_empty());
+        let failed = folders.cases(Stage::Failed).unwrap();
+        assert_eq!(failed.len(), 1);
+        assert_eq!(subject(&failed[0]), "1.2.3");
+        let mut left = folders::names(&folders.studies()).unwrap();
+        left.sort_unstable();
+        assert_eq!(left, ["1.2.4", "lost+found"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! has what peers are known by, `tls` the tables of TLS.
 
 mod check;
+mod numbers;
 mod overlap;
 mod peers;
 mod tls;
@@ -58,12 +59,20 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Where the status page listens, if there is one.
+    #[must_use]
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(|page| page.address)
+    }
+}
+
 /// The DICOM listener.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Address and port.
-    #[serde(default = "Listen::default_address")]
+    #[serde(default = "Listen::default_address", deserialize_with = "peers::socket")]
     pub address: SocketAddr,
     /// Titles that a peer may call this service by.
     pub ae_titles: Vec<AeTitle>,
@@ -76,6 +85,9 @@ pub struct Listen {
     /// Associations at the same time.
     #[serde(default = "Listen::default_associations")]
     pub associations: u16,
+    /// Associations of one address at the same time.
+    #[serde(default = "Listen::default_per_address")]
+    pub per_address: u16,
     /// Longest protocol data unit that is taken, in bytes.
     #[serde(default = "Listen::default_max_pdu")]
     pub max_pdu: u32,
@@ -99,6 +111,9 @@ impl Listen {
     }
     fn default_associations() -> u16 {
         32
+    }
+    fn default_per_address() -> u16 {
+        16
     }
     fn default_max_pdu() -> u32 {
         64 << 10
@@ -353,7 +368,7 @@ impl Default for Keep {
 #[serde(deny_unknown_fields)]
 pub struct Page {
     /// Address and port.
-    #[serde(default = "Page::default_address")]
+    #[serde(default = "Page::default_address", deserialize_with = "peers::socket")]
     pub address: SocketAddr,
     /// A file that holds the password; asked for with any user's name. Must be there where the
     /// address is not of this machine alone.

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
+use crate::owner::{LOCK, Owner};
+use crate::strays::{self, Stray};
+
 /// First letters of a name under which a file or folder is not complete.
 pub const UNFINISHED: &str = ".part-";
 
@@ -44,7 +47,8 @@ impl Stage {
 pub struct Folders {
     root: PathBuf,
     next: AtomicU64,
-    _lock: Option<File>,
+    lock: Option<File>,
+    strays: Vec<Stray>,
 }
 
 impl Folders {
@@ -56,40 +60,48 @@ impl Folders {
     pub fn take(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).open(root.join("lock"))?;
+            OpenOptions::new().write(true).create(true).truncate(false).open(root.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => io::ErrorKind::ResourceBusy.into(),
             other => io::Error::from(other),
         })?;
         let mut folders = Self::of(root);
-        folders._lock = Some(lock);
-        let all = [folders.incoming(), folders.studies(), folders.commitments(), folders.trash()];
-        for folder in all {
-            fs::create_dir_all(folder)?;
-        }
-        for stage in Stage::ALL {
-            fs::create_dir_all(folders.stage(stage))?;
+        folders.lock = Some(lock);
+        let all = [
+            folders.incoming(),
+            folders.studies(),
+            folders.commitments(),
+            folders.destinations(),
+            folders.trash(),
+        ];
+        for folder in all.into_iter().chain(Stage::ALL.map(|stage| folders.stage(stage))) {
+            fs::create_dir_all(&folder).map_err(|error| named(&folder, &error))?;
         }
         sync(root)?;
-        remove_unfinished(&folders.incoming())?;
-        for name in names(&folders.trash())? {
-            fs::remove_dir_all(folders.trash().join(name))?;
-        }
+        folders.strays = strays::tidy(&folders)?;
         folders.next = AtomicU64::new(folders.last_number()? + 1);
         Ok(folders)
     }
 
-    /// Whether a service has these folders now.
+    /// What lay in the folders when they were taken and is none of the service's.
     #[must_use]
-    pub fn is_taken(root: &Path) -> bool {
-        let Ok(lock) = File::open(root.join("lock")) else { return false };
-        flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+    pub fn strays(&self) -> &[Stray] {
+        &self.strays
+    }
+
+    /// Says who has the folders, where they were taken.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn say(&self, owner: &Owner) -> io::Result<()> {
+        self.lock.as_ref().map_or(Ok(()), |lock| owner.say(lock))
     }
 
     /// The folders as somebody sees them who only looks.
     #[must_use]
     pub fn of(root: &Path) -> Self {
-        Self { root: root.to_owned(), next: AtomicU64::new(1), _lock: None }
+        let (next, strays) = (AtomicU64::new(1), Vec::new());
+        Self { root: root.to_owned(), next, lock: None, strays }
     }
 
     /// The folder that holds them all.
@@ -116,6 +128,12 @@ impl Folders {
         self.root.join("commitments")
     }
 
+    /// What is said of destinations.
+    #[must_use]
+    pub fn destinations(&self) -> PathBuf {
+        self.root.join("destinations")
+    }
+
     /// What is about to be removed.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
@@ -133,7 +151,7 @@ impl Folders {
     /// # Errors
     /// What the system says.
     pub fn cases(&self, stage: Stage) -> io::Result<Vec<String>> {
-        let mut all = names(&self.stage(stage))?;
+        let mut all = folder_names(&self.stage(stage))?;
         all.retain(|name| number(name).is_some());
         all.sort_unstable();
         Ok(all)
@@ -207,6 +225,27 @@ pub fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(all)
 }
 
+/// Names of the folders in a folder, as far as they are text.
+fn folder_names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            all.extend(entry.file_name().into_string().ok());
+        }
+    }
+    Ok(all)
+}
+
+/// What the system says, with the path of which it says it.
+pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Makes a folder's names be on disk.
 ///
 /// # Errors
@@ -265,14 +304,6 @@ pub fn unfinished(folder: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     folder.join(format!("{UNFINISHED}{}-{next}", std::process::id()))
-}
-
-/// Removes what an earlier process left unfinished.
-fn remove_unfinished(folder: &Path) -> io::Result<()> {
-    for name in names(folder)?.iter().filter(|name| name.starts_with(UNFINISHED)) {
-        fs::remove_file(folder.join(name))?;
-    }
-    Ok(())
 }
 
 fn parent(path: &Path) -> io::Result<&Path> {

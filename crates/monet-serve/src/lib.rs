@@ -28,14 +28,18 @@ pub mod config;
 pub mod depart;
 pub mod folders;
 pub mod fuzz;
+mod growing;
+pub mod hours;
 mod keep;
 pub mod log;
+pub mod owner;
 pub mod page;
 mod part10;
 pub mod queue;
 mod service;
 pub mod sort;
 pub mod status;
+pub mod strays;
 mod time;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
@@ -43,3 +47,4 @@ mod work;
 
 pub use commit::Commitments;
 pub use service::{Program, Service};
+pub use work::{NO_SPACE, is_full};

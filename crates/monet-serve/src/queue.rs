@@ -1,14 +1,16 @@
-//! What a person does with studies: try again, discard.
+//! What a person does with studies: try again, discard, drop what nobody is to get any more.
 
 use std::fs;
 use std::io;
 
 use thiserror::Error;
 
-use crate::case::{self, CASE, Case, GIVEN_UP, REASON, RESULTS, SENT};
+use crate::case::{self, CASE, Case, DROPPED, GIVEN_UP, LATE, REASON, RESULTS, SENT};
+use crate::config::Destination;
+use crate::depart;
 use crate::folders::{self, Folders, Stage};
+use crate::hours;
 use crate::status;
-use crate::time;
 
 /// Why a study stays as it is.
 #[derive(Debug, Error)]
@@ -23,6 +25,12 @@ pub enum QueueError {
     /// It waits for its turn, or its results are on their way.
     #[error("{0} is {1}: nothing is to be tried again")]
     OnItsWay(String, &'static str),
+    /// The configuration has this destination.
+    #[error(
+        "{0} is in the configuration: remove it there, and from the rules, and start the service \
+         anew; then its deliveries can be dropped"
+    )]
+    Configured(String),
     /// What the system says.
     #[error("{0}: {1}")]
     System(String, io::Error),
@@ -55,12 +63,15 @@ pub fn retry(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
             _ => Ok(()),
         };
         remove(GIVEN_UP)?;
+        remove(LATE)?;
         let case: Case = case::read(&folder.join(CASE))?;
-        case::write(&folder.join(CASE), &Case { retried_s: time::now_s(), ..case })?;
+        let due_ran_s = Some(hours::read(folders.root()));
+        case::write(&folder.join(CASE), &Case { due_ran_s, ..case })?;
         let next = if delivery {
             Stage::Outgoing
         } else {
             remove(SENT)?;
+            remove(DROPPED)?;
             remove(RESULTS)?;
             Stage::Waiting
         };
@@ -85,4 +96,21 @@ pub fn discard(folders: &Folders, name: &str, force: bool) -> Result<(), QueueEr
     }
     let folder = folders.stage(stage).join(name);
     folders.discard(&folder).map_err(|error| QueueError::System(name.to_owned(), error))
+}
+
+/// Drops what a destination was still to get that the configuration does not know any more; of how
+/// many studies that was. A study for which nobody else waits is done.
+///
+/// # Errors
+/// [`QueueError`]
+pub fn drop_deliveries(
+    folders: &Folders,
+    destinations: &[Destination],
+    to: &str,
+) -> Result<usize, QueueError> {
+    if destinations.iter().any(|known| known.name == to) {
+        return Err(QueueError::Configured(to.to_owned()));
+    }
+    depart::drop_all(folders, destinations, to)
+        .map_err(|error| QueueError::System(to.to_owned(), error))
 }

@@ -17,10 +17,12 @@ use crate::check::Finding;
 use crate::collect::Collector;
 use crate::commit::Commitments;
 use crate::config::Config;
-use crate::depart::Sender;
+use crate::depart::{self, Sender};
 use crate::folders::Folders;
+use crate::hours::Hours;
 use crate::keep::Keeper;
 use crate::log::Log;
+use crate::owner::Owner;
 use crate::page::Site;
 use crate::sort::Sorter;
 use crate::tls;
@@ -64,6 +66,7 @@ pub struct Service {
     program: Program,
     page: Option<Arc<Site>>,
     moved: Bell,
+    hours: Arc<Hours>,
     lives: Arc<Lives>,
     stop: Arc<AtomicBool>,
 }
@@ -87,7 +90,7 @@ pub(crate) struct Shown {
     pub(crate) gate: Arc<Gate>,
     pub(crate) log: Log,
     pub(crate) version: &'static str,
-    pub(crate) budget_ms: Option<f64>,
+    pub(crate) config: Arc<Config>,
     work: Arc<Work>,
     listener: Option<Arc<Listener>>,
     lives: Arc<Lives>,
@@ -144,8 +147,15 @@ impl Service {
         stop: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let folders = Arc::new(Folders::take(&config.folder)?);
+        for stray in folders.strays() {
+            let fields: [(&str, &dyn ToString); 2] =
+                [("path", &stray.path.display()), ("why", &stray.why)];
+            log.warning("left alone", &fields);
+        }
         let config = Arc::new(config);
-        let work = Work::new(folders.clone(), config.clone(), log.clone(), program.process.clone());
+        let hours = Arc::new(Hours::of(&folders));
+        let command = program.process.clone();
+        let work = Work::new(folders.clone(), config.clone(), log.clone(), hours.clone(), command);
         let inbox = Inbox::new(folders.clone());
         let gate = Arc::new(Gate::new(folders.clone(), config.keep.clone()));
         let commitments = Commitments::new(folders.clone());
@@ -161,7 +171,7 @@ impl Service {
             gate: gate.clone(),
             log: log.clone(),
             version: program.version,
-            budget_ms: config.jobs.slice_budget_ms,
+            config: config.clone(),
             work: work.clone(),
             listener: listener.clone(),
             lives: lives.clone(),
@@ -171,11 +181,17 @@ impl Service {
                 .map_err(|error| named(&format!("status page {}", page.address), &error))
         });
         let page = page.transpose()?.map(Arc::new);
+        let addresses = [config.listen.as_ref().map(|l| l.address), config.page_address()];
+        // Without it `monet doctor` cannot tell this service's ports: no reason not to start.
+        if let Err(error) = folders.say(&Owner::this(addresses.into_iter().flatten().collect())) {
+            log.warning("addresses not kept", &[("error", &error)]);
+        }
         Ok(Self {
             inbox,
             gate,
             listener,
             commitments,
+            hours,
             lives,
             config,
             folders,
@@ -206,6 +222,8 @@ impl Service {
             self.config.jobs.clone(),
             Sorter::new(self.program.sort.clone()),
         )?;
+        depart::settle(&self.folders, &self.config.destination, &self.log);
+        self.tell_of_destinations()?;
         thread::scope(|scope| {
             let thread = |what: String, work| self.spawn(scope, what, work);
             let mut heard = 0;
@@ -235,6 +253,7 @@ impl Service {
                     self.folders.clone(),
                     self.config.clone(),
                     self.log.clone(),
+                    self.hours.clone(),
                     to.clone(),
                     &self.commitments,
                 );
@@ -258,6 +277,18 @@ impl Service {
                 thread("page".to_owned(), Box::new(move |go_on| page.serve(go_on)));
             }
         });
+        self.tell("time not kept", self.hours.keep(true));
+        Ok(())
+    }
+
+    /// Names what waits for destinations that the configuration does not know any more.
+    fn tell_of_destinations(&self) -> io::Result<()> {
+        let all = depart::tally(&self.folders, &self.config.destination)?;
+        for (to, tally) in all.iter().filter(|(_, tally)| !tally.known) {
+            let fields: [(&str, &dyn ToString); 3] =
+                [("to", to), ("studies", &tally.waiting), ("what", &depart::gone(to))];
+            self.log.warning("a destination is gone", &fields);
+        }
         Ok(())
     }
 
@@ -313,6 +344,7 @@ impl Service {
 
     fn tidy(&self, keeper: &Keeper, go_on: &dyn Fn() -> bool) {
         self.tell("not tidied", keeper.tidy(go_on));
+        self.tell("time not kept", self.hours.keep(false));
         rest(TIDY, go_on);
     }
 

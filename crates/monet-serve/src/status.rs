@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::case::{self, APART, CASE, Case, GIVEN_UP, REASON, RESULTS, SENT, SUMMARY, Summary};
+use crate::case::{
+    self, APART, CASE, Case, DROPPED, GIVEN_UP, REASON, RESULTS, SENT, SUMMARY, Summary,
+};
+use crate::config::Destination;
+use crate::depart::{self, Wait};
 use crate::folders::{self, Folders, Stage};
 
 /// Longest reason that is shown.
@@ -28,6 +32,12 @@ pub struct Entry {
     pub sent: Vec<String>,
     /// Destinations that did not take it.
     pub given_up: Vec<String>,
+    /// Destinations whose deliveries a person has dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// Destinations that are still to get it, and why they have not got it yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
     /// Instances that came twice with different contents.
     pub apart: usize,
     /// Why it failed.
@@ -82,29 +92,39 @@ pub fn find(folders: &Folders, name: &str) -> io::Result<Stage> {
     Stage::ALL.into_iter().find(here).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// What there is to know of a study.
+/// What there is to know of a study, where these are the destinations of the configuration.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::NotFound`] where it has moved on.
-pub fn entry(folders: &Folders, stage: Stage, name: &str) -> io::Result<Entry> {
+pub fn entry(folders: &Folders, to: &[Destination], stage: Stage, name: &str) -> io::Result<Entry> {
     let folder = folders.stage(stage).join(name);
     let summary = folder.join(RESULTS).join(SUMMARY);
-    let mut marks = [SENT, GIVEN_UP].map(|kind| {
+    let [sent, given_up, dropped] = [SENT, GIVEN_UP, DROPPED].map(|kind| {
         let mut names = folders::names(&folder.join(kind)).unwrap_or_default();
         names.sort_unstable();
         names
     });
+    // A power cut may have left a refused file's folder without it.
+    let case: Case = case::read(&folder.join(CASE)).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound if folder.exists() => Ok(Case::default()),
+        _ => Err(error),
+    })?;
+    let summary: Option<Summary> = summary.exists().then(|| case::read(&summary)).transpose()?;
+    let waits = match &summary {
+        Some(summary) if stage == Stage::Outgoing => {
+            depart::waits(folders, to, name, &case, summary)
+        }
+        _ => Vec::new(),
+    };
     Ok(Entry {
         name: name.to_owned(),
         stage: stage.name(),
-        // A power cut may have left a refused file's folder without it.
-        case: case::read(&folder.join(CASE)).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound if folder.exists() => Ok(Case::default()),
-            _ => Err(error),
-        })?,
-        summary: summary.exists().then(|| case::read(&summary)).transpose()?,
-        sent: std::mem::take(&mut marks[0]),
-        given_up: std::mem::take(&mut marks[1]),
+        case,
+        summary,
+        sent,
+        given_up,
+        dropped,
+        waits,
         apart: folders::names(&folder.join(APART))?.len(),
         reason: reason(folder.join(REASON)),
     })
@@ -119,12 +139,17 @@ fn reason(path: PathBuf) -> Option<String> {
 ///
 /// # Errors
 /// What the system says.
-pub fn entries(folders: &Folders, stage: Stage, most: usize) -> io::Result<Vec<Entry>> {
+pub fn entries(
+    folders: &Folders,
+    to: &[Destination],
+    stage: Stage,
+    most: usize,
+) -> io::Result<Vec<Entry>> {
     let names = folders.cases(stage)?;
     let newest = names.len().saturating_sub(most);
     let mut all = Vec::new();
     for name in &names[newest..] {
-        match entry(folders, stage, name) {
+        match entry(folders, to, stage, name) {
             Ok(entry) => all.push(entry),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

@@ -6,12 +6,14 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::case::{self, RESULTS, SUMMARY, Summary};
+use crate::case::{self, CASE, Case, RESULTS, SUMMARY, Summary};
 use crate::config::{self, Config};
+use crate::depart;
 use crate::folders::{self, Folders, Stage};
+use crate::hours::Hours;
 use crate::log::Log;
 
 /// Name of the folder of results that are being made.
@@ -21,24 +23,40 @@ const LAST_WORDS: usize = 4 << 10;
 /// Least and longest pauses between looks at a process.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
 
+/// Exit code of a process that found no space for results.
+pub const NO_SPACE: i32 = 28;
+/// How long space is waited for before a study is tried again.
+const FULL: Duration = Duration::from_secs(30);
+
+/// Whether an error says that a disk, or somebody's share of it, is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What several workers share.
 #[derive(Debug)]
 pub(crate) struct Work {
     folders: Arc<Folders>,
     config: Arc<Config>,
     log: Log,
+    hours: Arc<Hours>,
     /// Program and arguments; the study's folder and the folder of its results come behind, and
     /// the configuration as JSON on its standard input.
     command: Vec<String>,
     taken: Mutex<HashSet<String>>,
     /// Failures of studies that are tried again.
     failures: Mutex<HashMap<String, u16>>,
+    /// Until when space is waited for.
+    space: Mutex<Option<Instant>>,
 }
 
 /// How a study ended.
 enum Ended {
     Made(Summary),
     Failed(String),
+    /// There was no space for its results.
+    NoSpace(String),
     /// The service stops; the study stays where it is.
     Stopped,
 }
@@ -50,9 +68,11 @@ impl Work {
         folders: Arc<Folders>,
         config: Arc<Config>,
         log: Log,
+        hours: Arc<Hours>,
         command: Vec<String>,
     ) -> Self {
-        Self { folders, config, log, command, taken: Mutex::default(), failures: Mutex::default() }
+        let (taken, failures, space) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { folders, config, log, hours, command, taken, failures, space }
     }
 
     /// The studies that are being worked on.
@@ -69,8 +89,14 @@ impl Work {
     /// # Errors
     /// The folders cannot be looked at, results cannot be kept: the study stays where it is.
     pub(crate) fn next(&self, go_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        if self.space().is_some_and(|end| end > Instant::now()) {
+            return Ok(false);
+        }
         let Some(name) = self.take()? else { return Ok(false) };
-        let done = self.study(&name, go_on);
+        let done = match self.study(&name, go_on) {
+            Err(error) if is_full(&error) => self.wait_for_space(&name, &error.to_string()),
+            done => done,
+        };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         match done {
             // Somebody discarded it.
@@ -109,6 +135,7 @@ impl Work {
         match ended {
             Ended::Stopped => Ok(()),
             Ended::Failed(reason) => self.fail(name, &reason),
+            Ended::NoSpace(reason) => self.wait_for_space(name, &reason),
             Ended::Made(summary) => self.made(name, &summary, begun.elapsed()),
         }
     }
@@ -120,18 +147,39 @@ impl Work {
         let fields: [(&str, &dyn ToString); 4] =
             [("case", &name), ("results", &made), ("skipped", &skipped), ("seconds", &seconds)];
         self.log.info(if made > 0 { "segmented" } else { "nothing to do" }, &fields);
-        let goes = |made: &case::Made| self.config.destination.iter().any(|to| made.goes_to(to));
-        if summary.results.iter().any(goes) {
+        let folder = self.folders.stage(Stage::Waiting).join(name);
+        let case: Case = case::read(&folder.join(CASE))?;
+        let due = depart::due(&self.config.destination, &Case::default(), summary);
+        if !due.is_empty() {
+            let due_ran_s = Some(self.hours.ran_s());
+            case::write(&folder.join(CASE), &Case { due, due_ran_s, ..case })?;
             return self.to(name, Stage::Outgoing);
         }
-        let folder = self.folders.stage(Stage::Waiting).join(name);
         match case::kept_apart(&folder)? {
             Some(reason) => case::fail(&self.folders, &self.log, &folder, &reason),
             None => self.to(name, Stage::Done),
         }
     }
 
-    /// A failure may be the machine's (a full disk, say) and not the study's: it is tried again.
+    fn space(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A full disk says nothing of the study, which waits for space and loses none of its tries.
+    /// What was begun of its results makes room.
+    fn wait_for_space(&self, name: &str, reason: &str) -> io::Result<()> {
+        *self.space() = Instant::now().checked_add(FULL);
+        let (seconds, reason) = (FULL.as_secs(), reason.trim());
+        let fields: [(&str, &dyn ToString); 3] =
+            [("case", &name), ("seconds", &seconds), ("reason", &reason)];
+        self.log.warning("waits for space on the disk", &fields);
+        match fs::remove_dir_all(self.folders.stage(Stage::Waiting).join(name).join(MAKING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A failure may be the machine's and not the study's: it is tried again.
     fn fail(&self, name: &str, reason: &str) -> io::Result<()> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.remove(name).unwrap_or(0) + 1;
@@ -181,6 +229,7 @@ impl Work {
                 Ok(summary) => Ended::Made(summary),
                 Err(error) => Ended::Failed(format!("it left no summary: {error}")),
             },
+            Wait::Ended(status) if status.code() == Some(NO_SPACE) => Ended::NoSpace(words),
             Wait::Ended(status) => Ended::Failed(reason(&status.to_string(), &words)),
             Wait::TooLong => {
                 let seconds = self.config.jobs.seconds;
@@ -241,4 +290,45 @@ fn sync_all(folder: &Path) -> io::Result<()> {
         File::open(folder.join(name))?.sync_all()?;
     }
     folders::sync(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Study;
+
+    #[test]
+    fn a_full_disk_costs_a_study_none_of_its_tries() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("box.toml");
+        let text = "folder = \"data\"\n[[rule]]\n[jobs]\ntries = 1\n\
+                    [[watch]]\nname = \"W\"\nfolder = \"in\"\n";
+        fs::write(&path, text).unwrap();
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.study, Study::default());
+        let folders = Arc::new(Folders::take(&config.folder).unwrap());
+        let name = folders.name(false, "1.2.3");
+        let folder = folders.stage(Stage::Waiting).join(&name);
+        folders::make(&folder).unwrap();
+        case::write(&folder.join(CASE), &Case::default()).unwrap();
+        // There is no space while a file says so.
+        let full = root.path().join("full");
+        fs::write(&full, "").unwrap();
+        let script = "cat >/dev/null; echo part >$2/part; [ ! -e $0 ] || exit 28; \
+                      echo '{\"results\":[],\"skipped\":[]}' >$2/summary.json";
+        let command = ["sh", "-c", script, full.to_str().unwrap()].map(str::to_owned).to_vec();
+        let hours = Arc::new(Hours::of(&folders));
+        let log = Log::new(false, io::sink());
+        let work = Work::new(folders.clone(), Arc::new(config), log, hours, command);
+        for _ in 0..3 {
+            assert!(work.next(&|| true).unwrap());
+            assert_eq!(folders.cases(Stage::Waiting).unwrap(), std::slice::from_ref(&name));
+            assert!(!folder.join(MAKING).exists(), "what was begun makes room");
+            assert!(!work.next(&|| true).unwrap(), "it is not tried again at once");
+            *work.space() = None;
+        }
+        fs::remove_file(full).unwrap();
+        assert!(work.next(&|| true).unwrap());
+        assert_eq!(folders.cases(Stage::Done).unwrap(), [name]);
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use monet::measure::Machine;
 use monet::text::shown;
 use monet_serve::check::{self, Finding};
 use monet_serve::config::Config;
@@ -70,6 +71,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
         .context("signals cannot be listened for")?;
     rule::start(&config, &log)?;
+    warn(&config, &log);
     let folder = config.folder.clone();
     let service = Service::new(config, program(&folder)?, log.clone(), stop.clone())
         .map_err(|error| explained(error, &folder))?;
@@ -94,18 +96,51 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
 pub(super) fn check(config: &Path) -> Result<Vec<Finding>> {
     let config = Config::load(config)?;
     let mut all = check::check(&config);
-    for rule in &config.rule {
+    all.extend(packages(&config));
+    all.extend(machine(&config));
+    Ok(all)
+}
+
+/// Whether the rules' packages are there.
+fn packages(config: &Config) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (index, rule) in config.rule.iter().enumerate() {
         let what = match (&rule.model, &rule.package) {
-            (Some(name), _) => format!("model {name}"),
-            (_, Some(path)) => format!("package {}", shown(path)),
-            _ => "package".to_owned(),
+            (Some(name), _) => format!("rule {}, model {name}", index + 1),
+            (_, Some(path)) => format!("rule {}, package {}", index + 1, shown(path)),
+            _ => format!("rule {}, embedded package", index + 1),
         };
-        let found = rule::choose(&config, rule).map(|chosen| {
+        let found = rule::choose(config, rule).map(|chosen| {
             format!("{} {}", chosen.package.manifest.name, chosen.package.manifest.version)
         });
         all.push(Finding::of(what, found.map_err(|error| format!("{error:#}"))));
     }
-    Ok(all)
+    all
+}
+
+/// Whether the machine has what jobs are promised.
+fn machine(config: &Config) -> Vec<Finding> {
+    let (machine, jobs) = (Machine::this(), &config.jobs);
+    let mut all = Vec::new();
+    let threads = usize::from(jobs.threads) * usize::from(jobs.parallel);
+    if threads > machine.cores {
+        let found = format!("{threads} threads together; the machine has {} cores", machine.cores);
+        all.push(Finding::of::<String>("jobs.parallel and jobs.threads", Err(found)));
+    }
+    let mib = u64::from(jobs.memory_mib) * u64::from(jobs.parallel);
+    if let Some(has) = machine.memory_bytes.map(|bytes| bytes >> 20).filter(|has| mib > *has) {
+        let found = format!("{mib} MiB for jobs together; the machine has {has} MiB");
+        all.push(Finding::of::<String>("jobs.parallel and jobs.memory_mib", Err(found)));
+    }
+    all
+}
+
+/// Names at the start what of a configuration may not work: it may come to work, as a mount does.
+fn warn(config: &Config, log: &Log) {
+    let all = [check::quick(config), packages(config), machine(config)].concat();
+    for Finding { what, found, .. } in all.iter().filter(|finding| !finding.good) {
+        log.warning("configuration", &[("what", what), ("found", found)]);
+    }
 }
 
 fn explained(error: io::Error, folder: &Path) -> anyhow::Error {

@@ -17,7 +17,7 @@ use monet_serve::case::{self, CASE, Case, IMAGES, Made, SUMMARY, Skipped, Summar
 use monet_serve::config::{Config, Output, Rule};
 
 use super::super::decode::Contained;
-use super::super::{Outcome, child, nets};
+use super::super::{Outcome, child, nets, terminal};
 
 /// Longest configuration.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -32,12 +32,24 @@ pub(crate) struct StudyArgs {
 }
 
 /// Runs the command. The configuration comes as JSON on standard input; what stops this process is
-/// its last line on standard error.
+/// its last line on standard error. A full disk is told by the exit code, too: it is no fault of
+/// the study's.
 ///
 /// # Errors
 /// A package that cannot be loaded, a series that cannot be segmented, a result that cannot be
 /// written.
 pub(crate) fn run(args: &StudyArgs) -> Result<Outcome> {
+    let done = make(args);
+    if let Err(error) = &done
+        && error.chain().filter_map(|cause| cause.downcast_ref()).any(monet_serve::is_full)
+    {
+        terminal::report(error);
+        std::process::exit(monet_serve::NO_SPACE);
+    }
+    done
+}
+
+fn make(args: &StudyArgs) -> Result<Outcome> {
     let mut text = String::new();
     io::stdin().lock().take(MAX_CONFIG).read_to_string(&mut text)?;
     let config: Config = serde_json::from_str(&text).context("no configuration came")?;

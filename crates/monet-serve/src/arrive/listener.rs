@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use monet_dimse::{
     Admission, CopyError, Error, Policy, Request, Status, Store, Titles, accept, decodable, uids,
 };
 
+use super::seats::{Seat, Seats};
 use super::{Gate, Inbox};
 use crate::channel::{Channel, Door};
 use crate::commit::Commitments;
@@ -24,8 +24,6 @@ use crate::tls;
 
 /// How long the listener rests when nobody calls.
 const REST: Duration = Duration::from_millis(10);
-/// Associations over the limit that are told so at the same time; more are not answered at all.
-const TOLD: usize = 8;
 /// How often the log says that the same address is refused.
 const QUIET: Duration = Duration::from_secs(60);
 /// Most addresses that the log is quiet about.
@@ -42,17 +40,8 @@ pub struct Listener {
     gate: Arc<Gate>,
     commitments: Commitments,
     log: Log,
-    open: AtomicUsize,
+    seats: Arc<Seats>,
     refused: Mutex<HashMap<IpAddr, Instant>>,
-}
-
-/// Counts an association while it lives.
-struct Seat<'a>(&'a AtomicUsize);
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Listener {
@@ -78,7 +67,7 @@ impl Listener {
             gate,
             commitments,
             log,
-            open: AtomicUsize::new(0),
+            seats: Arc::new(Seats::new(config.associations, config.per_address)),
             refused: Mutex::default(),
         })
     }
@@ -86,7 +75,7 @@ impl Listener {
     /// Associations at this moment.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.seats.open()
     }
 
     /// Serves whoever calls, each on a thread of its own, until it is told to stop. Associations
@@ -111,27 +100,23 @@ impl Listener {
             self.tell_refused(peer, "its address is not on the list");
             return;
         }
-        let most = usize::from(self.config.associations);
-        if self.open.fetch_add(1, Ordering::Relaxed) >= most + TOLD {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            self.tell_refused(peer, "there are too many associations");
-            return;
-        }
+        let seat = match self.seats.take(peer) {
+            Ok(seat) => seat,
+            Err(why) => return self.tell_refused(peer, why),
+        };
         let own = self.clone();
-        let started = thread::Builder::new().name(format!("association {peer}")).spawn(move || {
-            let _seat = Seat(&own.open);
-            own.associate(socket, peer);
-        });
+        let started = thread::Builder::new()
+            .name(format!("association {peer}"))
+            .spawn(move || own.associate(socket, &seat));
         if let Err(error) = started {
-            self.open.fetch_sub(1, Ordering::Relaxed);
             self.log.error("no thread for an association", &[("error", &error)]);
         }
     }
 
-    fn associate(&self, socket: TcpStream, peer: IpAddr) {
-        let begun = Instant::now();
+    fn associate(&self, socket: TcpStream, seat: &Seat) {
+        let (begun, peer) = (Instant::now(), seat.peer());
         let mut stored = 0;
-        let (mut title, ended) = (String::new(), self.talk(socket, &mut stored));
+        let (mut title, ended) = (String::new(), self.talk(socket, seat, &mut stored));
         let ended = ended.map_err(|(calling, error)| {
             title = calling;
             error
@@ -173,13 +158,17 @@ impl Listener {
     }
 
     /// One association from its first byte to its last; gives the caller's title.
-    fn talk(&self, socket: TcpStream, stored: &mut usize) -> Result<String, (String, Error)> {
+    fn talk(
+        &self,
+        socket: TcpStream,
+        seat: &Seat,
+        stored: &mut usize,
+    ) -> Result<String, (String, Error)> {
         let nobody = |error| (String::new(), error);
         let stream = self.door.accept(socket, &self.log);
         let stream = stream.map_err(|error| nobody(Error::from_io(error)))?;
-        let most = usize::from(self.config.associations);
         let mut association = accept(stream, &self.policy, |_| {
-            if self.open() > most {
+            if seat.is_over() {
                 Admission::LocalLimit
             } else if self.gate.full().is_some() {
                 Admission::Congestion

@@ -2,6 +2,7 @@
 
 mod gate;
 mod listener;
+mod seats;
 mod watch;
 
 use std::fs::{self, File};

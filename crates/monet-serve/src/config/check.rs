@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, Study, overlap, tls};
+use super::{Config, Destination, Listen, ListenTls, Models, Output, Rule, numbers, overlap, tls};
 
 /// No configuration is longer than this many bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -109,29 +109,8 @@ impl Config {
         for rule in &self.rule {
             self.validate_rule(rule)?;
         }
-        let positive = [
-            ("study.longest_s", self.study.longest_s),
-            ("jobs.parallel", self.jobs.parallel.into()),
-            ("jobs.threads", self.jobs.threads.into()),
-            ("jobs.seconds", self.jobs.seconds),
-            ("jobs.tries", self.jobs.tries.into()),
-            ("retry.first_s", self.retry.first_s),
-            ("retry.idle_s", self.retry.idle_s),
-        ];
-        if let Some((field, _)) = positive.iter().find(|(_, number)| *number == 0) {
-            return refuse(field, 0, "a number over 0");
-        }
-        let Study { quiet_s, longest_s, .. } = self.study;
-        if !(1..=longest_s).contains(&quiet_s) {
-            let expected = "1 up to study.longest_s, which ends a study whatever still comes";
-            return refuse("study.quiet_s", quiet_s, expected);
-        }
-        if self.jobs.memory_mib < 64 {
-            return refuse("jobs.memory_mib", self.jobs.memory_mib, "64 at least");
-        }
-        if !(1..=100).contains(&self.keep.full_percent) {
-            return refuse("keep.full_percent", self.keep.full_percent, "a share from 1 to 100");
-        }
+        numbers::validate_inputs(self)?;
+        numbers::validate(self)?;
         match &self.page {
             Some(page) if !page.address.ip().is_loopback() && page.password_file.is_none() => {
                 refuse("page", page.address, "an address of this machine, or a password_file")
@@ -157,6 +136,14 @@ impl Config {
             }
             if let Some(text) = to.address.as_ref().filter(|text| !has_port(text)) {
                 return refuse("destination.address", text, "a host and a port, as pacs:104");
+            }
+            if to.commitment && to.folder.is_some() {
+                let field = format!("destination {}", to.name);
+                return refuse(
+                    &field,
+                    "commitment = true",
+                    "false: a folder commits itself to nothing",
+                );
             }
             tls::validate_destination(to)?;
         }
@@ -212,13 +199,6 @@ impl Listen {
         if self.ae_titles.is_empty() {
             return refuse("listen.ae_titles", "none", "the titles that this service answers to");
         }
-        if self.associations == 0 || self.idle_s == 0 || self.longest_s == 0 {
-            let expected = "associations, idle_s and longest_s over 0";
-            return refuse("listen", 0, expected);
-        }
-        if !(4 << 10..=256 << 10).contains(&self.max_pdu) {
-            return refuse("listen.max_pdu", self.max_pdu, "4096 to 262144 bytes");
-        }
         tls::validate_listener(self)
     }
 }
@@ -227,7 +207,12 @@ impl Listen {
 mod tests {
     use super::*;
 
+    /// Something comes in where the text does not say so.
+    const WATCH: &str = "[[watch]]\nname = \"W\"\nfolder = \"/in\"\n";
+
     fn parse(text: &str) -> Result<Config, String> {
+        let input = if text.contains("[listen]") { "" } else { WATCH };
+        let text = format!("{text}\n{input}");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("box.toml");
         fs::write(&path, text).unwrap();
@@ -302,7 +287,7 @@ mod tests {
         let config = parse("folder = \"/data\"\n[[rule]]\n").unwrap();
         assert_eq!(config.folder, Path::new("/data"));
         assert_eq!(config.rule[0].outputs, BTreeSet::from([Output::Seg]));
-        assert_eq!(config.study, Study::default());
+        assert_eq!(config.study, super::super::Study::default());
     }
 
     #[test]

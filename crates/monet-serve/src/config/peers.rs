@@ -1,9 +1,21 @@
 //! What peers are known by: titles and addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Reads an address with its port.
+pub(super) fn socket<'de, D: Deserializer<'de>>(text: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(text)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?}: expected an address of this machine and a port, as \"0.0.0.0:11112\" or \
+             \"[::]:11112\""
+        ))
+    })
+}
 
 /// An application entity's title: 1 to 16 printable ASCII characters without `\`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Deliver, DeliveryError};
+use super::{Deliver, DeliveryError, Reservation};
 use crate::case::{Case, Made, RESULTS};
 use crate::folders;
 
@@ -18,7 +18,7 @@ impl Deliver for ToFolder {
         case: &Case,
         folder: &Path,
         results: &[Made],
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<Vec<Reservation>, DeliveryError> {
         let away =
             |error: io::Error| DeliveryError::Unreachable(format!("{}: {error}", self.0.display()));
         // A folder that is not there may be a mount that is not: it is not made.
@@ -32,7 +32,7 @@ impl Deliver for ToFolder {
             let mut from = File::open(folder.join(RESULTS).join(&made.file)).map_err(unread)?;
             copy(&mut from, &target, &made.file).map_err(away)?;
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }
 

@@ -1,10 +1,12 @@
 //! Delivers results. Each destination has a thread and a pace of its own, so that a dead one holds
 //! up no other.
 
+mod finish;
 mod folder;
 mod peer;
+mod wait;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +14,18 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::case::{self, CASE, Case, GIVEN_UP, Made, RESULTS, SENT, SUMMARY, Summary};
+use crate::case::{self, CASE, Case, GIVEN_UP, LATE, Made, RESULTS, SENT, SUMMARY, Summary};
 use crate::channel::About;
 use crate::commit::Commitments;
 use crate::config::{Config, Destination};
 use crate::folders::{self, Folders, Stage};
+use crate::hours::Hours;
 use crate::log::Log;
 use crate::time;
+
+pub(crate) use finish::{drop_all, settle};
+pub(crate) use wait::due;
+pub use wait::{Asked, Attempt, Tally, Wait, gone, tally, waits};
 
 /// How often it is looked whether a peer has committed itself.
 const LOOK: Duration = Duration::from_secs(2);
@@ -55,8 +62,9 @@ pub enum DeliveryError {
 
 /// Takes results somewhere.
 pub trait Deliver: Send {
-    /// Delivers all of a study's results that go there, or says why not. `folder` is the study's.
-    /// What was delivered before is delivered again, with the same names and UIDs.
+    /// Delivers all of a study's results that go there, or says why not; gives what was said
+    /// against results that were taken all the same. `folder` is the study's. What was delivered
+    /// before is delivered again, with the same names and UIDs.
     ///
     /// # Errors
     /// [`DeliveryError`]
@@ -65,7 +73,16 @@ pub trait Deliver: Send {
         case: &Case,
         folder: &Path,
         results: &[Made],
-    ) -> Result<(), DeliveryError>;
+    ) -> Result<Vec<Reservation>, DeliveryError>;
+}
+
+/// What was said against a result that was taken all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The result.
+    pub file: String,
+    /// What was said.
+    pub said: String,
 }
 
 /// Delivers to one destination.
@@ -73,6 +90,7 @@ pub struct Sender {
     folders: Arc<Folders>,
     config: Arc<Config>,
     log: Log,
+    hours: Arc<Hours>,
     to: Destination,
     way: Box<dyn Deliver>,
     /// Failures of each study that is to be tried again, and when.
@@ -97,12 +115,14 @@ impl Sender {
         folders: Arc<Folders>,
         config: Arc<Config>,
         log: Log,
+        hours: Arc<Hours>,
         to: Destination,
         commitments: &Commitments,
     ) -> Self {
-        let way = way(&to, &config, commitments);
+        let way = way(&to, &config, commitments, &hours);
         let away = (0, Instant::now());
-        Self { folders, config, log, to, way, later: HashMap::new(), over: HashSet::new(), away }
+        let (later, over) = (HashMap::new(), HashSet::new());
+        Self { folders, config, log, hours, to, way, later, over, away }
     }
 
     /// Delivers what can be delivered now; whether that was anything.
@@ -139,8 +159,7 @@ impl Sender {
 
     fn one(&mut self, name: &str) -> io::Result<bool> {
         let folder = self.folders.stage(Stage::Outgoing).join(name);
-        let marks = [SENT, GIVEN_UP].map(|kind| case::mark(&folder, kind, &self.to.name));
-        let marked = marks.iter().any(|mark| mark.exists());
+        let marked = wait::is_over(&folder, &self.to.name);
         if marked && self.over.contains(name) {
             return Ok(false);
         }
@@ -155,18 +174,28 @@ impl Sender {
         }
         let case: Case = case::read(&folder.join(CASE))?;
         match self.way.deliver(&case, &folder, &mine) {
-            Ok(()) => {
-                self.away = (0, Instant::now());
-                self.later.remove(name);
-                put(&marks[0], b"")?;
-                let fields: [(&str, &dyn ToString); 3] =
-                    [("case", &name), ("to", &self.to.name), ("results", &mine.len())];
-                self.log.info("delivered", &fields);
-                self.finish(name)?;
-                Ok(true)
-            }
-            Err(error) => self.failed(name, &case, &marks[1], &error).map(|()| false),
+            Ok(reservations) => self.delivered(name, mine.len(), &reservations).map(|()| true),
+            Err(error) => self.failed(name, case, &error).map(|()| false),
         }
+    }
+
+    fn delivered(&mut self, name: &str, results: usize, said: &[Reservation]) -> io::Result<()> {
+        let folder = self.folders.stage(Stage::Outgoing).join(name);
+        let to = &self.to.name;
+        self.away = (0, Instant::now());
+        self.later.remove(name);
+        remove(&wait::away(&self.folders, to))?;
+        put(&case::mark(&folder, SENT, to), b"")?;
+        remove(&case::mark(&folder, LATE, to))?;
+        for Reservation { file, said } in said {
+            let fields: [(&str, &dyn ToString); 4] =
+                [("case", &name), ("to", to), ("file", file), ("status", said)];
+            self.log.warning("delivered with a warning", &fields);
+        }
+        let fields: [(&str, &dyn ToString); 3] =
+            [("case", &name), ("to", to), ("results", &results)];
+        self.log.info("delivered", &fields);
+        self.finish(name)
     }
 
     /// Nothing is left to do for a study here, perhaps since an earlier process.
@@ -177,76 +206,62 @@ impl Sender {
     }
 
     /// A delivery that did not succeed is tried again, until its days are over.
-    fn failed(
-        &mut self,
-        name: &str,
-        case: &Case,
-        given_up: &Path,
-        error: &DeliveryError,
-    ) -> io::Result<()> {
-        let to = &self.to.name;
+    fn failed(&mut self, name: &str, case: Case, error: &DeliveryError) -> io::Result<()> {
+        let folder = self.folders.stage(Stage::Outgoing).join(name);
+        let to = self.to.name.clone();
         if !matches!(error, DeliveryError::Pending) {
-            self.log.warning("not delivered", &[("case", &name), ("to", to), ("error", error)]);
+            self.log.warning("not delivered", &[("case", &name), ("to", &to), ("error", error)]);
         }
         let days = u64::from(self.config.retry.days);
-        let since = case.complete_s.max(case.retried_s);
-        if time::now_s().saturating_sub(since) > days * DAY {
-            put(given_up, error.to_string().as_bytes())?;
-            self.log.error("given up", &[("case", &name), ("to", to), ("days", &days)]);
+        if self.tried_s(&folder, case)? >= days * DAY {
+            put(&case::mark(&folder, GIVEN_UP, &to), error.to_string().as_bytes())?;
+            self.log.error("given up", &[("case", &name), ("to", &to), ("days", &days)]);
             return self.finish(name);
         }
         match error {
             DeliveryError::Unreachable(_) => {
                 let count = self.away.0 + 1;
                 self.away = (count, Instant::now() + self.pause(count));
+                self.keep(&wait::away(&self.folders, &to), count, error)
             }
             DeliveryError::Pending => {
                 self.later.insert(name.to_owned(), (0, Instant::now() + LOOK));
+                remove(&case::mark(&folder, LATE, &to))
             }
-            _ => self.postpone(name),
+            _ => {
+                let count = self.postpone(name);
+                self.keep(&case::mark(&folder, LATE, &to), count, error)
+            }
         }
-        Ok(())
     }
 
-    /// Lets a study go that all destinations have, or have refused for good.
+    /// For how many seconds a study's delivery has been tried. A study without a time to count
+    /// from, or with one that is yet to come, is counted from now on.
+    fn tried_s(&self, folder: &Path, case: Case) -> io::Result<u64> {
+        let ran = self.hours.ran_s();
+        if let Some(tried) = case.due_ran_s.and_then(|begun| ran.checked_sub(begun)) {
+            return Ok(tried);
+        }
+        case::write(&folder.join(CASE), &Case { due_ran_s: Some(ran), ..case })?;
+        Ok(0)
+    }
+
+    /// Keeps why a delivery waits, for who asks.
+    fn keep(&self, path: &Path, tries: u32, error: &DeliveryError) -> io::Result<()> {
+        let (error, last_s) = (error.to_string(), time::now_s());
+        let next_s = last_s + self.pause(tries).as_secs();
+        folders::make(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        case::write(path, &Attempt { tries, error, last_s, next_s })
+    }
+
     fn finish(&self, name: &str) -> io::Result<()> {
-        let folder = self.folders.stage(Stage::Outgoing).join(name);
-        let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
-        let mut refused = Vec::new();
-        for to in &self.config.destination {
-            if !summary.results.iter().any(|made| made.goes_to(to)) {
-                continue;
-            }
-            if case::mark(&folder, SENT, &to.name).exists() {
-                continue;
-            }
-            match std::fs::read_to_string(case::mark(&folder, GIVEN_UP, &to.name)) {
-                Ok(reason) => refused.push(format!("not delivered to {}: {reason}", to.name)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        // The configuration may have changed since the results were made.
-        let known = |name: &&String| self.config.destination.iter().any(|to| to.name == **name);
-        let named = summary.results.iter().flat_map(|made| &made.to);
-        let unknown: BTreeSet<_> = named.filter(|name| !known(name)).collect();
-        refused
-            .extend(unknown.iter().map(|name| format!("there is no destination {name} any more")));
-        refused.extend(case::kept_apart(&folder)?);
-        let next = if refused.is_empty() {
-            Stage::Done
-        } else {
-            case::write_reason(&folder, &refused.join("\n"))?;
-            Stage::Failed
-        };
-        folders::move_new(&folder, &self.folders.stage(next).join(name))?;
-        self.log.info(next.name(), &[("case", &name)]);
-        Ok(())
+        finish::finish(&self.folders, &self.config.destination, &self.log, name).map(drop)
     }
 
-    fn postpone(&mut self, name: &str) {
+    fn postpone(&mut self, name: &str) -> u32 {
         let count = self.later.get(name).map_or(0, |(count, _)| *count) + 1;
         self.later.insert(name.to_owned(), (count, Instant::now() + self.pause(count)));
+        count
     }
 
     fn pause(&self, count: u32) -> Duration {
@@ -260,6 +275,14 @@ impl Sender {
 fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
     folders::make(mark.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     folders::write(mark, text)
+}
+
+/// Removes a file that may not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Whether a DICOM peer answers.
@@ -276,9 +299,10 @@ pub(crate) fn way(
     to: &Destination,
     config: &Config,
     commitments: &Commitments,
+    hours: &Arc<Hours>,
 ) -> Box<dyn Deliver> {
     match &to.folder {
         Some(folder) => Box::new(folder::ToFolder(folder.clone())),
-        None => Box::new(peer::ToPeer::new(to, config, commitments.clone())),
+        None => Box::new(peer::ToPeer::new(to, config, commitments.clone(), hours.clone())),
     }
 }

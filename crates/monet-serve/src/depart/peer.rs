@@ -1,8 +1,10 @@
 //! Delivery to a DICOM peer: C-STORE, and storage commitment where it is asked for.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use monet_dicom::read::{self, Keep};
@@ -12,12 +14,14 @@ use monet_dimse::{
     Association, CommitmentRequest, Instance, Proposal, Reference, Request, Status, request, uids,
 };
 
-use super::{Deliver, DeliveryError, put};
+use super::{Asked, Deliver, DeliveryError, Reservation, put};
 use crate::case::{self, ASKED, Case, Made, RESULTS};
 use crate::channel::{self, About, Channel};
 use crate::commit::{Answer, Commitments};
 use crate::config::{Config, Destination, seconds};
+use crate::hours::Hours;
 use crate::part10;
+use crate::time;
 
 /// Longest that a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -33,6 +37,7 @@ pub(super) struct ToPeer {
     to: Destination,
     idle: Duration,
     commitments: Commitments,
+    hours: Arc<Hours>,
 }
 
 /// A result as an instance.
@@ -44,8 +49,13 @@ struct Object {
 }
 
 impl ToPeer {
-    pub(super) fn new(to: &Destination, config: &Config, commitments: Commitments) -> Self {
-        Self { to: to.clone(), idle: seconds(config.retry.idle_s), commitments }
+    pub(super) fn new(
+        to: &Destination,
+        config: &Config,
+        commitments: Commitments,
+        hours: Arc<Hours>,
+    ) -> Self {
+        Self { to: to.clone(), idle: seconds(config.retry.idle_s), commitments, hours }
     }
 
     /// Connects and agrees on the classes.
@@ -57,7 +67,14 @@ impl ToPeer {
         if self.to.commitment {
             proposal = proposal.with(uids::COMMITMENT);
         }
-        associate(&self.to, &proposal).map(|(association, _)| association)
+        let (association, _) = associate(&self.to, &proposal).map_err(|error| match error {
+            // It may have ended the association because it takes nothing of this.
+            DeliveryError::Unreachable(why) => {
+                DeliveryError::Unreachable(format!("{why} (proposed: {})", proposed(objects)))
+            }
+            other => other,
+        })?;
+        Ok(association)
     }
 
     /// Asks the peer to promise that it keeps what it got, and waits a little for the promise.
@@ -101,14 +118,18 @@ impl ToPeer {
     ) -> Result<Option<()>, DeliveryError> {
         let unread = |source| DeliveryError::Read { file: ASKED.into(), source };
         let mark = case::mark(folder, ASKED, &self.to.name);
-        let Ok(asked) = mark.metadata() else { return Ok(None) };
+        if !mark.exists() {
+            return Ok(None);
+        }
         if let Some(answer) = self.commitments.answer(transaction).map_err(unread)? {
             self.commitments.forget(transaction).map_err(unread)?;
             std::fs::remove_file(&mark).map_err(unread)?;
             return kept(&answer, objects).map(Some);
         }
-        let since = asked.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
-        if since < seconds(self.to.commitment_s) {
+        // A mark that cannot be read counts as old.
+        let asked: Option<Asked> = case::read(&mark).ok();
+        let since = asked.and_then(|asked| self.hours.ran_s().checked_sub(asked.ran_s));
+        if since.is_some_and(|since| since < u64::from(self.to.commitment_s)) {
             return Err(DeliveryError::Pending);
         }
         // The peer has forgotten it: all is sent, and asked for, again.
@@ -160,7 +181,7 @@ impl Deliver for ToPeer {
         case: &Case,
         folder: &Path,
         results: &[Made],
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<Vec<Reservation>, DeliveryError> {
         let results_folder = folder.join(RESULTS);
         let objects: Vec<Object> = results
             .iter()
@@ -173,16 +194,17 @@ impl Deliver for ToPeer {
         let transaction =
             uid::derived(&[&[self.to.name.as_bytes(), case.study.as_bytes()], &all[..]].concat());
         if self.to.commitment && self.earlier(folder, &transaction, &objects)?.is_some() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut association = self.associate(&objects)?;
-        for object in &objects {
-            send(&mut association, &results_folder, object)?;
-        }
+        let reservations = send_all(&mut association, &results_folder, &objects)?;
         if self.to.commitment {
             let unwritten = |source| DeliveryError::Read { file: ASKED.into(), source };
             let mark = case::mark(folder, ASKED, &self.to.name);
-            put(&mark, transaction.as_bytes()).map_err(unwritten)?;
+            let (since_s, ran_s) = (time::now_s(), self.hours.ran_s());
+            let asked = Asked { transaction: transaction.clone(), since_s, ran_s };
+            let text = serde_json::to_vec(&asked).map_err(|error| unwritten(error.into()))?;
+            put(&mark, &text).map_err(unwritten)?;
             let answer = self.commit(&mut association, &transaction, &objects)?;
             let Some(answer) = answer else { return Err(DeliveryError::Pending) };
             std::fs::remove_file(&mark).map_err(unwritten)?;
@@ -190,8 +212,35 @@ impl Deliver for ToPeer {
         }
         // All was answered: how the association ends does not matter.
         let _ = association.release();
-        Ok(())
+        Ok(reservations)
     }
+}
+
+/// What objects were proposed as.
+fn proposed(objects: &[Object]) -> String {
+    let all: BTreeSet<String> = objects
+        .iter()
+        .map(|Object { class, syntax, .. }| format!("SOP class {class} in {syntax}"))
+        .collect();
+    all.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Sends all objects; one that is refused keeps none of the others from being sent.
+fn send_all(
+    association: &mut Association<Channel>,
+    folder: &Path,
+    objects: &[Object],
+) -> Result<Vec<Reservation>, DeliveryError> {
+    let (mut reservations, mut refused) = (Vec::new(), None);
+    for object in objects {
+        match send(association, folder, object) {
+            Ok(said) => reservations.extend(said),
+            Err(error @ DeliveryError::Refused { .. }) => refused = refused.or(Some(error)),
+            // The peer may have ended the association over what it refused.
+            Err(error) => return Err(refused.unwrap_or(error)),
+        }
+    }
+    refused.map_or(Ok(reservations), Err)
 }
 
 /// Whether all objects are promised to be kept.
@@ -231,7 +280,7 @@ fn send(
     association: &mut Association<Channel>,
     folder: &Path,
     object: &Object,
-) -> Result<(), DeliveryError> {
+) -> Result<Option<Reservation>, DeliveryError> {
     let unread = |source| DeliveryError::Read { file: object.file.clone(), source };
     let refused = |reason: String| DeliveryError::Refused { file: object.file.clone(), reason };
     let mut file = File::open(folder.join(&object.file)).map_err(unread)?;
@@ -245,8 +294,12 @@ fn send(
             error if error.goes_on() => refused(error.to_string()),
             error => DeliveryError::Unreachable(error.to_string()),
         })?;
+    if response.status == Status::SUCCESS {
+        return Ok(None);
+    }
     if response.status.is_done() {
-        return Ok(());
+        let said = response.status.to_string();
+        return Ok(Some(Reservation { file: object.file.clone(), said }));
     }
     // The peer's comment is its own words, and may name a patient.
     Err(refused(response.status.to_string()))

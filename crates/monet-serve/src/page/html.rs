@@ -5,6 +5,7 @@ use std::io;
 
 use super::chart;
 use crate::case::Made;
+use crate::depart::{self, Tally, Wait};
 use crate::folders::Stage;
 use crate::service::Shown;
 use crate::status::{self, Counts, Entry};
@@ -69,7 +70,9 @@ pub(super) fn overview(shown: &Shown) -> io::Result<String> {
     let mut body = format!("<h1>MoNet box</h1><small>version {}</small>", shown.version);
     let wrong = shown.stuck().map(|what| format!("{what} shows no sign of life."));
     let full = shown.gate.full().map(|full| format!("Nothing new is taken: {full}."));
-    for text in wrong.into_iter().chain(full) {
+    let tally = depart::tally(&shown.folders, &shown.config.destination)?;
+    let troubles = tally.iter().filter_map(|(to, tally)| trouble(to, tally));
+    for text in wrong.into_iter().chain(full).chain(troubles) {
         let _ = write!(body, "<p class=\"warn\">{}</p>", escape(&text));
     }
     let running = shown.running();
@@ -82,13 +85,14 @@ pub(super) fn overview(shown: &Shown) -> io::Result<String> {
         free_mib as f64 / 1024.0,
         shown.associations()
     );
+    let to = &shown.config.destination;
     for (stage, title) in [
         (Stage::Failed, "Failed"),
         (Stage::Waiting, "Waiting"),
         (Stage::Outgoing, "On their way"),
         (Stage::Done, "Done"),
     ] {
-        let mut entries = status::entries(&shown.folders, stage, LISTED)?;
+        let mut entries = status::entries(&shown.folders, to, stage, LISTED)?;
         // What waits is shown in its order, everything else with the newest first.
         if stage != Stage::Waiting {
             entries.reverse();
@@ -100,6 +104,21 @@ pub(super) fn overview(shown: &Shown) -> io::Result<String> {
         }
     }
     Ok(page("MoNet box", true, &body))
+}
+
+/// What is wrong with a destination, if something is.
+fn trouble(to: &str, tally: &Tally) -> Option<String> {
+    let waiting = tally.waiting;
+    if !tally.known {
+        return Some(format!("{waiting} studies wait for {}.", depart::gone(to)));
+    }
+    let attempt = tally.attempt.as_ref()?;
+    let [last, next] = [attempt.last_s, attempt.next_s].map(time::rfc3339);
+    let error = &attempt.error;
+    Some(format!(
+        "{waiting} studies wait for {to}, which could not be reached at {last} and is tried again \
+         at {next}: {error}"
+    ))
 }
 
 fn tiles(counts: &Counts, running: usize) -> String {
@@ -121,9 +140,9 @@ fn tiles(counts: &Counts, running: usize) -> String {
 
 /// A chart of the newest results.
 fn latency(shown: &Shown) -> io::Result<String> {
-    let mut all = Vec::new();
+    let (mut all, to) = (Vec::new(), &shown.config.destination);
     for stage in [Stage::Done, Stage::Outgoing] {
-        for entry in status::entries(&shown.folders, stage, CHARTED)? {
+        for entry in status::entries(&shown.folders, to, stage, CHARTED)? {
             // Files of one run bear its time each.
             let made = entry.summary.iter().flat_map(|summary| &summary.results);
             let mut times: Vec<f64> = made.map(|made| made.slice_ms).collect();
@@ -134,7 +153,7 @@ fn latency(shown: &Shown) -> io::Result<String> {
     all.sort_by_key(|(at, _)| *at);
     all.drain(..all.len().saturating_sub(CHARTED));
     let Some((_, last)) = all.last() else { return Ok(String::new()) };
-    let budget = shown.budget_ms;
+    let budget = shown.config.jobs.slice_budget_ms;
     let over = all.iter().filter(|(_, ms)| budget.is_some_and(|budget| *ms > budget)).count();
     let told = match budget {
         Some(budget) => format!(", budget {budget} ms, {over} of {} over it", all.len()),
@@ -150,14 +169,15 @@ fn item(entry: &Entry, running: &[String]) -> String {
     let results = entry.summary.as_ref().map_or(0, |summary| summary.results.len());
     let state = if running.contains(&entry.name) { ", running" } else { "" };
     let reason = entry.reason.as_deref().and_then(|reason| reason.lines().next());
+    let said = reason.map(str::to_owned).into_iter().chain(entry.waits.iter().map(Wait::told));
+    let said: String = said.map(|line| format!("<small>{}</small>", escape(&line))).collect();
     let name = escape(&entry.name);
     format!(
         "<li><a href=\"/study/{name}\">{name}</a><small>{}, {} instances from {}, {results} \
-         results{state}</small>{}</li>",
+         results{state}</small>{said}</li>",
         time::rfc3339(entry.case.complete_s),
         entry.case.instances,
-        escape(&from.join(", ")),
-        reason.map_or(String::new(), |reason| format!("<small>{}</small>", escape(reason)))
+        escape(&from.join(", "))
     )
 }
 
@@ -176,7 +196,12 @@ pub(super) fn study(entry: &Entry) -> String {
     if let Some(reason) = &entry.reason {
         let _ = write!(body, "<pre class=\"warn\">{}</pre>", escape(reason));
     }
-    for (what, names) in [("Sent to", &entry.sent), ("Given up", &entry.given_up)] {
+    for wait in &entry.waits {
+        let _ = write!(body, "<p>Waits: {}</p>", escape(&wait.told()));
+    }
+    for (what, names) in
+        [("Sent to", &entry.sent), ("Given up", &entry.given_up), ("Dropped", &entry.dropped)]
+    {
         if !names.is_empty() {
             let _ = write!(body, "<p>{what}: {}.</p>", escape(&names.join(", ")));
         }
@@ -229,6 +254,8 @@ mod tests {
             summary: None,
             sent: vec![evil.into()],
             given_up: vec![],
+            dropped: vec![],
+            waits: vec![Wait { to: evil.into(), known: false, attempt: None, asked_s: None }],
             apart: 0,
             reason: Some(evil.into()),
         };

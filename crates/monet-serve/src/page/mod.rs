@@ -12,6 +12,7 @@
 //! from elsewhere and runs no script. What peers and files say is escaped.
 
 mod chart;
+mod guard;
 mod html;
 mod http;
 mod metrics;
@@ -29,7 +30,7 @@ use crate::config::Page;
 use crate::folders::Stage;
 use crate::log::Log;
 use crate::service::Shown;
-use crate::status;
+use crate::status::{self, Entry};
 use http::{Reply, Server};
 
 /// Longest picture that is shown.
@@ -101,15 +102,19 @@ impl Site {
         status::find(&self.shown.folders, name)
     }
 
+    fn entry(&self, stage: Stage, name: &str) -> io::Result<Entry> {
+        status::entry(&self.shown.folders, &self.shown.config.destination, stage, name)
+    }
+
     fn study(&self, name: &str) -> io::Result<Reply> {
-        let entry = status::entry(&self.shown.folders, self.stage(name)?, name)?;
+        let entry = self.entry(self.stage(name)?, name)?;
         Ok(Reply::html(html::study(&entry)))
     }
 
     /// A picture that a study's summary names.
     fn picture(&self, name: &str, file: &str) -> io::Result<Reply> {
         let stage = self.stage(name)?;
-        let entry = status::entry(&self.shown.folders, stage, name)?;
+        let entry = self.entry(stage, name)?;
         let made = entry.summary.iter().flat_map(|summary| &summary.results);
         let named = made.flat_map(|made| &made.preview).any(|preview| preview == file);
         let path = self.shown.folders.stage(stage).join(name).join(case::RESULTS).join(file);

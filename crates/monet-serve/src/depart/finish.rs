@@ -1,0 +1,97 @@
+//! How a study's deliveries end: everywhere, or for good.
+
+use std::io;
+use std::path::Path;
+
+use super::{put, wait};
+use crate::case::{self, CASE, Case, DROPPED, GIVEN_UP, RESULTS, SUMMARY, Summary};
+use crate::config::Destination;
+use crate::folders::{self, Folders, Stage};
+use crate::log::Log;
+
+/// Lets a study go that all destinations have, or have refused for good, or are not to get any
+/// more; whether it went. What a destination is to get that the configuration does not know waits.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::NotFound`] where the study is not there.
+pub(crate) fn finish(
+    folders: &Folders,
+    destinations: &[Destination],
+    log: &Log,
+    name: &str,
+) -> io::Result<bool> {
+    let folder = folders.stage(Stage::Outgoing).join(name);
+    let case: Case = case::read(&folder.join(CASE))?;
+    let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+    let mut refused = Vec::new();
+    for to in wait::due(destinations, &case, &summary) {
+        if !wait::is_over(&folder, &to) {
+            return Ok(false);
+        }
+        refused.extend(given_up(&folder, &to)?);
+    }
+    refused.extend(case::kept_apart(&folder)?);
+    let next = if refused.is_empty() {
+        Stage::Done
+    } else {
+        case::write_reason(&folder, &refused.join("\n"))?;
+        Stage::Failed
+    };
+    folders::move_new(&folder, &folders.stage(next).join(name))?;
+    log.info(next.name(), &[("case", &name)]);
+    Ok(true)
+}
+
+fn given_up(folder: &Path, to: &str) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(case::mark(folder, GIVEN_UP, to)) {
+        Ok(reason) => Ok(Some(format!("not delivered to {to}: {reason}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets go what an earlier process, with another configuration perhaps, left without anything to
+/// do.
+pub(crate) fn settle(folders: &Folders, destinations: &[Destination], log: &Log) {
+    for name in folders.cases(Stage::Outgoing).unwrap_or_default() {
+        match finish(folders, destinations, log, &name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log.error("not settled", &[("case", &name), ("error", &error)]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Drops what a destination was still to get; of how many studies that was.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn drop_all(
+    folders: &Folders,
+    destinations: &[Destination],
+    to: &str,
+) -> io::Result<usize> {
+    let (mut count, log) = (0, Log::new(false, io::sink()));
+    for name in folders.cases(Stage::Outgoing)? {
+        let folder = folders.stage(Stage::Outgoing).join(&name);
+        let dropped = || -> io::Result<bool> {
+            let case: Case = case::read(&folder.join(CASE))?;
+            let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+            let due = wait::due(destinations, &case, &summary).contains(to);
+            if !due || wait::is_over(&folder, to) {
+                return Ok(false);
+            }
+            put(&case::mark(&folder, DROPPED, to), b"")?;
+            finish(folders, destinations, &log, &name)?;
+            Ok(true)
+        };
+        match dropped() {
+            Ok(dropped) => count += usize::from(dropped),
+            // A running service had the last word.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
