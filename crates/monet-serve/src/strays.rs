@@ -1,7 +1,7 @@
 //! What lies in the service's folders when it starts: what an earlier process left unfinished goes,
 //! what is none of the service's is left alone and named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ pub(crate) fn tidy(folders: &Folders) -> io::Result<Vec<Stray>> {
         let removed = if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         strays.extend(Stray::unless(removed, path));
     }
+    strays.extend(keep_latest(folders)?);
     for stage in Stage::ALL {
         let cases: BTreeSet<String> = folders.cases(stage)?.into_iter().collect();
         let known = |path: &PathBuf| {
@@ -38,6 +39,41 @@ pub(crate) fn tidy(folders: &Folders) -> io::Result<Vec<Stray>> {
         strays.extend(others.map(|path| Stray { path, why: why.into() }));
     }
     Ok(strays)
+}
+
+/// Keeps a study at the last of its stages. A power cut between the two names of a move leaves it
+/// at both, with the same content, on file systems that keep no more than they promise.
+fn keep_latest(folders: &Folders) -> io::Result<Vec<Stray>> {
+    let (mut later, mut strays) = (BTreeMap::new(), Vec::new());
+    for stage in Stage::ALL.into_iter().rev() {
+        for name in folders.cases(stage)? {
+            let path = folders.stage(stage).join(&name);
+            let Some(kept) = later.get(&name) else {
+                later.insert(name, path);
+                continue;
+            };
+            // To remove what one of two names of the same folder has is to remove it from both.
+            if is_same(&path, kept)? {
+                let why = format!("is the same folder as {}: check the disk", kept.display());
+                strays.push(Stray { path, why });
+            } else {
+                strays.extend(Stray::unless(folders.discard(&path), path));
+            }
+        }
+    }
+    Ok(strays)
+}
+
+#[cfg(unix)]
+fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let [a, b] = [fs::metadata(a)?, fs::metadata(b)?];
+    Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Path, _: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 impl Stray {
@@ -64,6 +100,20 @@ fn is_unfinished(path: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::folders::names;
+
+    #[test]
+    fn a_study_that_a_power_cut_left_at_two_stages_is_at_the_later_one() {
+        let root = tempfile::tempdir().unwrap();
+        drop(Folders::take(root.path()).unwrap());
+        for stage in ["waiting", "outgoing", "done"] {
+            fs::create_dir_all(root.path().join(stage).join("1-000000001-1.2/images")).unwrap();
+        }
+        fs::create_dir(root.path().join("waiting/1-000000002-1.3")).unwrap();
+        let folders = Folders::take(root.path()).unwrap();
+        let cases = Stage::ALL.map(|stage| folders.cases(stage).unwrap().concat());
+        assert_eq!(cases, ["1-000000002-1.3", "", "1-000000001-1.2", ""]);
+        assert!(folders.strays().is_empty() && names(&folders.trash()).unwrap().is_empty());
+    }
 
     #[test]
     fn what_is_not_the_services_stops_nothing_and_is_named() {
