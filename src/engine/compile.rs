@@ -7,8 +7,9 @@ use super::EngineError;
 use super::quantized::graph_of;
 use crate::package::Package;
 
-/// Plans a package whose net is a plan file's. The image holds the manifest and its SHA-256, so
-/// that its bytes are a file that [`Package::load`] reads. The kernel need not be this CPU's.
+/// Plans a package whose net is a plan file's. The image holds the manifest, its recipe for boards
+/// and a SHA-256, so that its bytes are a file that [`Package::load`] reads. The kernel need not be
+/// this CPU's.
 ///
 /// # Errors
 /// [`EngineError::NeedsPlan`], [`EngineError::Plan`], [`EngineError::Mismatch`],
@@ -20,6 +21,7 @@ pub fn compile(
 ) -> Result<Image<'static>, EngineError> {
     let manifest = package.manifest.to_toml();
     let image = Image::compile(&graph_of(package)?, size, kernel, manifest.as_bytes())
+        .and_then(|image| Ok(image.with_recipe(&package.manifest.recipe())?))
         .map_err(|source| EngineError::Unplannable { origin: package.origin.clone(), source })?;
     let sha256 = Sha256::digest(image.digested());
     Ok(image.sealed(sha256.into()))

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use check::refuse;
 pub use check::{MAX_NEIGHBOURS, ManifestError, SIZE_STEP};
-pub use sections::{Data, FitRule, Input, Label, Metric, Normalise, Output, SelfTest};
+use monet_core::prepare::{FitRule, Normalise, Recipe};
+pub use sections::{Data, Input, Label, Metric, Output, SelfTest};
 
 use super::Accepts;
 use crate::volume::Orientation;
@@ -81,6 +82,14 @@ impl Manifest {
         toml::to_string(self).expect("a manifest has only types that TOML has")
     }
 
+    /// What it says about preparing slices.
+    #[must_use]
+    pub fn recipe(&self) -> Recipe {
+        let Input { channels, neighbours, ceiling, step, .. } = self.input;
+        let (size, normalise, fit) = (self.input.size(), self.normalise, self.fit);
+        Recipe { channels, neighbours, size, ceiling, step, normalise, fit }
+    }
+
     /// Number of channels that the net puts out.
     #[must_use]
     pub fn classes(&self) -> usize {
@@ -94,5 +103,11 @@ impl Manifest {
     #[must_use]
     pub fn largest(&self) -> Vec<u8> {
         self.labels.iter().filter(|label| label.largest).map(|label| label.value).collect()
+    }
+}
+
+impl From<&Manifest> for Recipe {
+    fn from(manifest: &Manifest) -> Self {
+        manifest.recipe()
     }
 }

@@ -298,7 +298,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
     let mut times = StageTimes::default();
     let [width, height, slices] = source.size();
     let mut intensity = intensity.by_rows(width * height);
-    let mut pair = fit.row_pair();
+    let mut rows = fit.rows();
     let empty = || {
         Arc::new(Prepared {
             values: vec![0.0; fit.slice_len()],
@@ -319,7 +319,7 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
         // Row by row, as a slice of f32 would be the largest buffer beside the net's; only slices
         // that are normalised each by itself are held.
         intensity.begin(width, |channel, y, row| source.row(channel, y, row));
-        fit.prepare_rows(&mut pair, values, |channel, y, row| {
+        rows.prepare(values, |channel, y, row| {
             intensity.row(channel, y, row, |row| source.row(channel, y, row));
             if let (Some(subsampling), 0) = (subsampling, channel) {
                 subsampling.apply(y, row, thumbnail);

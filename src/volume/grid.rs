@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub use monet_core::prepare::Scaling;
+
 use super::error::{VolumeError, VolumeWarning};
 use super::geometry::Geometry;
 use super::nifti::Fields;
@@ -61,20 +63,6 @@ pub enum ByteOrder {
 impl ByteOrder {
     /// The order of the machine that this runs on.
     pub const NATIVE: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
-}
-
-/// What turns a stored value into an intensity: `stored × slope + intercept`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scaling {
-    /// Factor of the stored value.
-    pub slope: f64,
-    /// Added after the factor.
-    pub intercept: f64,
-}
-
-impl Scaling {
-    /// Stored values are intensities.
-    pub const NONE: Self = Self { slope: 1.0, intercept: 0.0 };
 }
 
 /// A volume's grid and how its voxels are stored.

@@ -4,7 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use monet::core::Kernel;
+use monet::core::prepare::normalise::ChannelStats;
+use monet::core::prepare::{Fit, LEAST_BINS, RawSlices, Scaling};
+use monet::core::{Buffer, Image, Kernel, Plan};
+use monet::package::Package;
+use monet::volume::{SliceSource, SourceOptions};
 use monet_testing::{stderr, text};
 
 use crate::monet;
@@ -84,4 +88,48 @@ fn a_damaged_image_is_refused_and_so_is_one_to_be_planned_again() {
     fs::write(&image, &whole[..whole.len() / 2]).unwrap();
     let ran = segment(folder.path(), &["--model", text(&image)]);
     assert!(stderr(&ran).contains("its header says"), "{}", stderr(&ran));
+}
+
+/// The whole sample as a board without operating system takes it: raw voxels of 16 bits, what the
+/// image says, 2 KiB for percentiles, no allocation by the engine.
+#[test]
+fn a_board_finds_in_raw_slices_what_the_command_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = needed(folder.path());
+    assert!(segment(folder.path(), &[]).status.success());
+    let orientation = Package::embedded().manifest.orientation;
+    let options = SourceOptions { orientation, ..SourceOptions::default() };
+    let slices_of = |path: &Path| {
+        let mut source = SliceSource::open(path, &options).unwrap();
+        let (geometry, voxels) = (*source.geometry(), source.read_all().unwrap());
+        (geometry, voxels.iter().map(|&voxel| voxel as i16).collect::<Vec<_>>())
+    };
+    let (geometry, voxels) = slices_of(Path::new(SAMPLE));
+    let (_, want) = slices_of(&folder.path().join("mask.nii"));
+    let slices: Vec<&[i16]> = voxels.chunks_exact(geometry.slice_size().area()).collect();
+
+    let image = compile(folder.path(), Kernel::best(), &["--size", &size, "--force"]);
+    let image = Buffer::from(&*fs::read(image).unwrap());
+    let plan = Plan::try_from(Image::parse(&image).unwrap()).unwrap();
+    let recipe = plan.recipe().unwrap();
+    let [x, y, _] = geometry.spacing;
+    let fit = Fit::new(recipe, 1, geometry.slice_size(), [x, y]).unwrap();
+    let mut memory = [0_u32; LEAST_BINS];
+    let mut stats = ChannelStats::new(recipe.normalise, &mut memory[..]);
+    while stats.wants_pass() {
+        slices.iter().for_each(|slice| stats.add(Scaling::NONE.values(slice)));
+        stats.end_pass();
+    }
+    let maps = [stats.map()];
+    let (mut arena, mut net) = (vec![0; plan.arena_len()], vec![0; fit.net_size().area()]);
+    let mut found = vec![0; voxels.len()];
+    for (i, labels) in found.chunks_exact_mut(fit.size().area()).enumerate() {
+        let last = slices.len() - 1;
+        let around = [i.saturating_sub(1), i, (i + 1).min(last)].map(|i| slices[i]);
+        let input = RawSlices::new(fit, &around, Scaling::NONE, &maps).unwrap();
+        plan.run_input(&mut arena, &input, &mut net).unwrap();
+        fit.restore(&net, labels);
+    }
+    assert!(found.iter().any(|&label| label > 0), "labels were found");
+    assert!(found.iter().zip(&want).all(|(&found, &want)| i16::from(found) == want));
 }

@@ -72,6 +72,7 @@ mod image;
 mod kernels;
 #[cfg(feature = "alloc")]
 mod planner;
+pub mod prepare;
 pub mod requant;
 mod run;
 mod size;
@@ -88,7 +89,7 @@ pub use image::{ALIGN, Image, ImageError, StepInfo};
 pub use kernels::{Kernel, KernelError};
 #[cfg(feature = "alloc")]
 pub use planner::PlanError;
-pub use run::{Plan, RunError};
+pub use run::{Input, Plan, RunError};
 pub use size::{Size, SizeError};
 pub use types::{Activation, Output, Pool, Quant};
 #[cfg(feature = "alloc")]

@@ -58,13 +58,13 @@ fn what_is_no_image_is_named() {
         Image::parse(&copy).map(|_| ()).expect_err("a spoilt image")
     };
     assert_eq!(parse(&|bytes| bytes[0] ^= 1), ImageError::Magic);
-    assert_eq!(parse(&|bytes| bytes[8] = 2), ImageError::Version(2));
+    assert_eq!(parse(&|bytes| bytes[8] = 3), ImageError::Version(3));
     assert_eq!(parse(&|bytes| bytes[48] = 99), ImageError::Kernel(99));
     assert!(matches!(parse(&|bytes| bytes[12] ^= 1), ImageError::Length { .. }));
     assert!(matches!(parse(&|bytes| bytes[96] ^= 1), ImageError::Section(_)));
     let long = Buffer::from(&[image.bytes(), &[0]].concat()[..]);
     assert!(matches!(Image::parse(&long), Err(ImageError::Length { .. })));
-    for len in [0, 7, 8, 64, 191, 192, image.bytes().len() - 1] {
+    for len in [0, 7, 8, 64, 199, 200, image.bytes().len() - 1] {
         let short = Buffer::from(&image.bytes()[..len]);
         assert!(Image::parse(&short).is_err(), "{len} bytes");
     }

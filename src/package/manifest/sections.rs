@@ -1,7 +1,5 @@
 //! The tables of a manifest.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::SIZE_STEP;
@@ -62,90 +60,6 @@ impl Input {
 /// Whether a field may be left out.
 fn is_zero(n: &usize) -> bool {
     *n == 0
-}
-
-/// Intensity normalisation, per channel and volume, or slice.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Normalise {
-    /// `[low, high]` (for CT in HU) becomes `[0, 1]`; what is outside is clipped.
-    Window {
-        /// Becomes 0.
-        low: f32,
-        /// Becomes 1.
-        high: f32,
-    },
-    /// The volume's own percentiles `low` and `high` (0–100) become 0 and 1; what is outside is
-    /// clipped.
-    Percentiles {
-        /// Becomes 0.
-        low: f32,
-        /// Becomes 1.
-        high: f32,
-    },
-    /// As `percentiles`, of the voxels that do not have the volume's most frequent value: for
-    /// volumes that are padded, or cut out by a mask. That value must be one voxel's in 128 at
-    /// least; where the others leave no width, all voxels count.
-    #[serde(rename = "foreground-percentiles")]
-    ForegroundPercentiles {
-        /// Becomes 0.
-        low: f32,
-        /// Becomes 1.
-        high: f32,
-    },
-    /// As `percentiles`, of every slice by itself: for packages whose slices are images of their
-    /// own. How bright a slice is among others is then lost.
-    #[serde(rename = "slice-percentiles")]
-    SlicePercentiles {
-        /// Becomes 0.
-        low: f32,
-        /// Becomes 1.
-        high: f32,
-    },
-    /// Mean 0 and standard deviation 1 over the volume, clipped to `[-clip, clip]`.
-    ZScore {
-        /// In standard deviations.
-        clip: f32,
-    },
-}
-
-impl fmt::Display for Normalise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Window { low, high } => write!(f, "intensities {low} to {high}"),
-            Self::Percentiles { low, high } => write!(f, "percentiles {low} to {high}"),
-            Self::ForegroundPercentiles { low, high } => {
-                write!(f, "percentiles {low} to {high} of the foreground")
-            }
-            Self::SlicePercentiles { low, high } => {
-                write!(f, "percentiles {low} to {high} of each slice")
-            }
-            Self::ZScore { clip } => write!(f, "mean 0 and deviation 1, clipped at {clip}"),
-        }
-    }
-}
-
-/// How a slice is brought to the net's size.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum FitRule {
-    /// Resampled to this in-plane spacing, then padded with 0 around its centre. A slice larger
-    /// than the package's size is never cropped: the net is planned larger.
-    Pad {
-        /// Millimetres per pixel along width and height.
-        spacing: [f64; 2],
-    },
-    /// The whole field of view is resized to the net's size.
-    Resize,
-}
-
-impl fmt::Display for FitRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pad { spacing: [x, y] } => write!(f, "padded at {x} x {y} mm"),
-            Self::Resize => write!(f, "resized to the net's size"),
-        }
-    }
 }
 
 /// How the net's output becomes labels.

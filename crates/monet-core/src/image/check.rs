@@ -30,7 +30,13 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
     each("stage", view.stages, stage)?;
     each("scale", view.scales, |s| ensure(s.is_finite(), "the scale is not finite"))?;
     each("step", view.steps, |s| step(view, s))?;
-    each("step", view.steps, |s| order(view, s))
+    each("step", view.steps, |s| order(view, s))?;
+    ensure(view.recipe.len() <= 1, "there are several").map_err(|reason| ImageError::Invalid {
+        what: "recipe",
+        index: 0,
+        reason,
+    })?;
+    each("recipe", view.recipe, |recipe| recipe.check(view.header.input))
 }
 
 fn each<T>(

@@ -14,7 +14,7 @@ pub enum ImageError {
     #[error("this is no plan: it does not begin with MONETPLN")]
     Magic,
     /// Of a version that this program does not know.
-    #[error("the plan has version {0}, expected 1: use the program that made it, or compile again")]
+    #[error("the plan has version {0}, expected 2: use the program that made it, or compile again")]
     Version(u32),
     /// The end came early, or something follows.
     #[error("the plan has {found} bytes, its header says {expected}: copy the file again")]
@@ -63,6 +63,7 @@ impl fmt::Display for SectionName {
             Section::Names => "names",
             Section::Attachment => "the attachment",
             Section::Weights => "weights",
+            Section::Recipe => "the recipe",
         })
     }
 }

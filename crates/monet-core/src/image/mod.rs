@@ -10,6 +10,7 @@
 
 mod check;
 mod error;
+mod recipe;
 pub(crate) mod record;
 mod view;
 
@@ -19,19 +20,21 @@ use alloc::sync::Arc;
 #[cfg(feature = "alloc")]
 use super::buffer::Buffer;
 use super::kernels::Kernel;
+use super::prepare::Recipe;
 use super::size::Size;
 use super::types::Output;
 #[cfg(feature = "alloc")]
 pub(crate) use check::{ARENA_LIMIT, LIMIT};
 pub use error::ImageError;
+use recipe::RecipeRecord;
 pub(crate) use view::{Taps, View};
 
 /// Images, and their sections, begin at multiples of this.
 pub const ALIGN: usize = 64;
 /// First bytes of an image.
 pub(crate) const MAGIC: [u8; 8] = *b"MONETPLN";
-/// The only version so far.
-pub(crate) const VERSION: u32 = 1;
+/// The version that this library reads and writes.
+pub(crate) const VERSION: u32 = 2;
 /// Where the bytes begin that the SHA-256 covers.
 const DIGESTED: usize = 48;
 
@@ -132,6 +135,20 @@ impl<'a> Image<'a> {
         };
         Arc::make_mut(&mut buffer)[DIGESTED - 32..DIGESTED].copy_from_slice(&sha256);
         Image(Bytes::Owned(buffer))
+    }
+
+    /// What its package says about preparing slices, where its maker put that in.
+    pub fn recipe(&self) -> Option<Recipe> {
+        self.view().recipe.first().and_then(RecipeRecord::recipe)
+    }
+
+    /// The image with its package's recipe, and without the SHA-256 of the one before.
+    ///
+    /// # Errors
+    /// [`ImageError`] where the recipe is not for this net.
+    #[cfg(feature = "alloc")]
+    pub fn with_recipe(&self, recipe: &Recipe) -> Result<Image<'static>, ImageError> {
+        Image::from_buffer(recipe::append(&self.view(), self.bytes(), recipe))
     }
 
     /// The kernel whose order the weights have.

@@ -36,7 +36,7 @@ unsafe impl Record for [u8; 256] {}
 
 // What `docs/plan-format.md` says.
 const _: () = {
-    assert!(size_of::<Header>() == 192);
+    assert!(size_of::<Header>() == 200);
     assert!(size_of::<Tensor>() == 44);
     assert!(size_of::<Step>() == 128);
     assert!(size_of::<Phase>() == 108);
@@ -77,10 +77,11 @@ pub(crate) enum Section {
     Names,
     Attachment,
     Weights,
+    Recipe,
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Tensors,
         Self::Steps,
         Self::Phases,
@@ -93,10 +94,11 @@ impl Section {
         Self::Names,
         Self::Attachment,
         Self::Weights,
+        Self::Recipe,
     ];
 }
 
-/// The first 192 bytes.
+/// The first 200 bytes.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -120,7 +122,7 @@ pub(crate) struct Header {
     pub(crate) arena: u32,
     pub(crate) reserved: u32,
     /// First byte and number of bytes of each [`Section`].
-    pub(crate) sections: [[u32; 2]; 12],
+    pub(crate) sections: [[u32; 2]; 13],
 }
 
 // SAFETY: `repr(C)`; numbers of 4 bytes and bytes in multiples of 4.

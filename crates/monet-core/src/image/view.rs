@@ -5,6 +5,7 @@ use super::super::requant::Requantize;
 use super::super::size::Size;
 use super::super::types::Output;
 use super::error::SectionName;
+use super::recipe::RecipeRecord;
 use super::record::{Feed, Header, NONE, Phase, Record, Section, Stage, Step, Tensor, view};
 use super::record::{kind, result};
 use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
@@ -26,6 +27,8 @@ pub(crate) struct View<'a> {
     pub(crate) names: &'a [u8],
     pub(crate) attachment: &'a [u8],
     pub(crate) weights: &'a [u8],
+    /// One, or none.
+    pub(crate) recipe: &'a [RecipeRecord],
 }
 
 /// Byte offsets of the chunks of an input, with the smallest and the largest of them.
@@ -102,6 +105,7 @@ impl<'a> View<'a> {
             names: part(bytes, header, Section::Names)?,
             attachment: part(bytes, header, Section::Attachment)?,
             weights: part(bytes, header, Section::Weights)?,
+            recipe: part(bytes, header, Section::Recipe)?,
         })
     }
 

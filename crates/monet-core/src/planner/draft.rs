@@ -431,7 +431,7 @@ impl<'a> Draft<'a> {
             threshold,
             arena: layout.arena_len as u32,
             reserved: 0,
-            sections: [[0; 2]; 12],
+            sections: [[0; 2]; 13],
         }
     }
 
@@ -486,7 +486,7 @@ impl<'a> Draft<'a> {
             Section::Scales => record::bytes(&self.scales),
             Section::Tables => record::bytes(&self.tables),
             Section::Names => &self.names,
-            Section::Attachment | Section::Weights => &[],
+            Section::Attachment | Section::Weights | Section::Recipe => &[],
         }
     }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod convolve;
+mod input;
 mod logits;
 mod plain;
 
@@ -20,6 +21,8 @@ use super::grid::Grid;
 use super::image::record::{Step, kind};
 use super::image::{Image, View};
 use super::kernels::KernelError;
+pub use input::Input;
+use input::Planes;
 use logits::{Head, Sink};
 use plain::{add, border, dequantize, lookup, max_pool, quantize_input, scale};
 
@@ -95,6 +98,31 @@ impl Plan<'_> {
         labels: &mut [u8],
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
+        let planes = Planes::new(input, self.channels(), self.size())?;
+        self.label(arena, &planes, labels, done)
+    }
+
+    /// As [`Plan::run`], of an input that gives rows when it is asked for them, such as
+    /// [`RawSlices`](super::prepare::RawSlices).
+    ///
+    /// # Errors
+    /// [`RunError`]
+    pub fn run_input(
+        &self,
+        arena: &mut [u8],
+        input: &impl Input,
+        labels: &mut [u8],
+    ) -> Result<(), RunError> {
+        self.label(arena, input, labels, |_| ())
+    }
+
+    fn label(
+        &self,
+        arena: &mut [u8],
+        input: &impl Input,
+        labels: &mut [u8],
+        done: impl FnMut(usize),
+    ) -> Result<(), RunError> {
         let view = self.view();
         expect("labels", labels.len(), view.output_size().area())?;
         Run::new(view).execute(arena, input, Sink::Labels(labels), done)
@@ -114,7 +142,8 @@ impl Plan<'_> {
         let view = self.view();
         let expected = view.classes() * view.output_size().area();
         expect("probabilities", probabilities.len(), expected)?;
-        Run::new(view).execute(arena, input, Sink::Probabilities(probabilities), |_| ())
+        let planes = Planes::new(input, self.channels(), self.size())?;
+        Run::new(view).execute(arena, &planes, Sink::Probabilities(probabilities), |_| ())
     }
 }
 
@@ -122,6 +151,9 @@ impl Plan<'_> {
 fn range([start, len]: [u32; 2]) -> Range<usize> {
     start as usize..start as usize + len as usize
 }
+
+/// Fills the input tensor.
+type Fill<'a> = &'a dyn Fn(&mut [u8], &Grid);
 
 /// What running a plan needs to know of it.
 struct Run<'a> {
@@ -141,28 +173,30 @@ impl<'a> Run<'a> {
     fn execute(
         &self,
         arena: &mut [u8],
-        input: &[&[f32]],
+        input: &impl Input,
         mut sink: Sink,
         mut done: impl FnMut(usize),
     ) -> Result<(), RunError> {
         let [channels, height, width] = self.view.header.input.map(|n| n as usize);
-        let (plane, expected) = (height * width, channels * height * width);
-        let whole: usize = input.iter().map(|part| part.len() / plane * plane).sum();
-        expect("input", input.iter().map(|part| part.len()).sum(), expected)?;
-        expect("input in whole planes", whole, expected)?;
+        let [planes, rows, columns] = input.shape();
+        expect("input planes", planes, channels)?;
+        expect("input rows", rows, height)?;
+        expect("input columns", columns, width)?;
+        // One copy of all that follows, whatever the input.
+        let quantize = |arena: &mut [u8], grid: &Grid| quantize_input(arena, grid, input);
         let arena_len = self.view.header.arena as usize;
         let found = arena.len();
         let Some(arena) = arena.get_mut(..arena_len) else {
             return Err(RunError::Length { what: "arena", found, expected: arena_len });
         };
         for (i, step) in self.view.steps.iter().enumerate() {
-            self.step(arena, input, step, &mut sink);
+            self.step(arena, &quantize, step, &mut sink);
             done(i);
         }
         Ok(())
     }
 
-    fn step(&self, arena: &mut [u8], input: &[&[f32]], step: &Step, sink: &mut Sink) {
+    fn step(&self, arena: &mut [u8], input: Fill, step: &Step, sink: &mut Sink) {
         let inputs = |i: usize| self.grid(step.inputs[i]);
         if step.kind == kind::CONVOLVE {
             return self.convolve(arena, step, sink);
@@ -177,7 +211,7 @@ impl<'a> Run<'a> {
         }
         let output = self.grid(step.output);
         match step.kind {
-            kind::QUANTIZE => quantize_input(arena, &output, input),
+            kind::QUANTIZE => input(arena, &output),
             kind::ADD => add(arena, [&inputs(0), &inputs(1)], &output, &step.sum()),
             kind::SCALE => scale(arena, [&inputs(0), &inputs(1)], &output, &step.product()),
             kind::LOOKUP => {

@@ -6,16 +6,17 @@ use super::super::grid::Grid;
 use super::super::kernels::BLOCK;
 use super::super::requant::{Product, Sum, quantize, sigmoid};
 use super::super::types::Pool;
+use super::input::Input;
 use super::logits::real;
 
 /// Fills the input tensor with the counts of the input's real values.
-pub(super) fn quantize_input(arena: &mut [u8], grid: &Grid, input: &[&[f32]]) {
+pub(super) fn quantize_input(arena: &mut [u8], grid: &Grid, input: &impl Input) {
     let [height, width] = grid.size;
-    for (c, plane) in input.iter().flat_map(|part| part.chunks_exact(height * width)).enumerate() {
-        for (y, values) in plane.chunks_exact(width).enumerate() {
+    for c in 0..grid.channels {
+        for y in 0..height {
             let start = grid.at(y, 0);
             let row = &mut arena[start..start + width * grid.step];
-            for (pixel, &value) in row.chunks_exact_mut(grid.step).zip(values) {
+            for (pixel, value) in row.chunks_exact_mut(grid.step).zip(input.row(c, y)) {
                 pixel[c] = quantize(value, grid.quant);
             }
         }

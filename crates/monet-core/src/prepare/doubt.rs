@@ -4,7 +4,7 @@
 //! few voxels or padding alone set it, the net sees nothing of the body, finds nothing, and nobody
 //! would know why.
 
-use std::fmt;
+use core::fmt;
 
 use thiserror::Error;
 

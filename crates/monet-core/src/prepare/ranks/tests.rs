@@ -1,18 +1,42 @@
 //! Against sorting.
 
+use std::{string::ToString, vec, vec::Vec};
+
 use proptest::prelude::*;
 
+use super::super::doubt::Doubt;
 use super::*;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+struct Window {
+    ends: [f32; 2],
+    doubt: Option<Doubt>,
+}
 
 /// What passes over voxels find, and how many it took.
 fn window(voxels: &[f32], percentiles: [f32; 2], foreground: bool) -> (Window, usize) {
-    let mut ranks = Ranks::new(percentiles, foreground);
+    window_in(Vec::new(), voxels, percentiles, foreground)
+}
+
+/// The same in some memory.
+fn window_in(
+    bins: impl Bins,
+    voxels: &[f32],
+    percentiles: [f32; 2],
+    foreground: bool,
+) -> (Window, usize) {
+    let mut ranks = Ranks::new(percentiles, foreground, bins);
     for pass in 1.. {
-        voxels.iter().filter(|x| x.is_finite()).for_each(|x| ranks.add(*x));
-        if let Some(found) = ranks.end_pass() {
-            return (found, pass);
+        // In parts, as slices come.
+        for part in voxels.chunks(7) {
+            ranks.add(&mut part.iter().copied());
         }
-        assert!(pass < 5, "it never ends");
+        ranks.end_pass();
+        if let Some(ends) = ranks.ends() {
+            return (Window { ends, doubt: ranks.doubt() }, pass);
+        }
+        assert!(pass < 16, "it never ends");
     }
     unreachable!()
 }
@@ -173,5 +197,36 @@ proptest! {
         (0..n).for_each(|i| voxels.swap(i, (seed.rotate_left(i as u32) % n as u64) as usize));
         let (found, _) = window(&voxels, [p.0, p.1], true);
         prop_assert_eq!(found.ends.map(f32::to_bits), sorted_foreground(&voxels, [p.0, p.1]));
+    }
+
+    /// Short memory takes more passes to the same values, at most as many as `normalise` says.
+    #[test]
+    fn memory_decides_on_passes_and_not_on_values(
+        few in prop::collection::vec(
+            prop_oneof![Just(0.0f32), Just(3.0), Just(-7.0), Just(3.5), Just(-0.0), any::<f32>()],
+            0..60,
+        ),
+        many in prop::collection::vec(any::<i16>(), 1..200),
+        range in prop::sample::select(vec![30i16, 300, i16::MAX]),
+        whole in any::<bool>(),
+        p in (0.0f32..50.0, 50.0f32..=100.0),
+        seed in any::<u64>(),
+        foreground in any::<bool>(),
+    ) {
+        let few = few.into_iter().filter(|x| !whole || Keys::Whole.of(*x).is_some());
+        let mut voxels: Vec<f32> =
+            many.iter().map(|&x| f32::from(x % range)).chain(few).collect();
+        let n = voxels.len();
+        (0..n).for_each(|i| voxels.swap(i, (seed.rotate_left(i as u32) % n as u64) as usize));
+        let (expected, _) = window(&voxels, [p.0, p.1], foreground);
+        for (len, passes) in [(512, [2, 6]), (4096, [2, 5]), (HALF, [2, 4]), (4 * HALF, [1, 3])] {
+            let mut memory = vec![7u32; len];
+            let (found, took) = window_in(&mut memory[..], &voxels, [p.0, p.1], foreground);
+            prop_assert_eq!(found.ends.map(f32::to_bits), expected.ends.map(f32::to_bits));
+            let bound = passes[usize::from(!whole)];
+            // Leaving out the background: its candidates, and again where nothing else is there.
+            let more = if foreground { bound + 1 } else { 0 };
+            prop_assert!(took <= bound + more, "{} counts: {} passes", len, took);
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Normalisation of slices that come row by row, and of every slice by itself: from the percentiles
 //! of its own voxels, for packages whose slices are images of their own.
 //!
-//! Percentiles are those of [`super::ranks`], by nearest rank, so that a slice is normalised as a
+//! Percentiles are by nearest rank, so that a slice is normalised as a
 //! volume of this one slice would be. A slice is held whole here, once, because its first row can
 //! be normalised only when its last is known.
 
-use super::normalise::{Intensity, Map};
+use alloc::{vec, vec::Vec};
+
+use super::normalise::Map;
+use super::volume::Intensity;
 
 /// Normalises one slice after another, row by row: the maps of the volume, or the slice's own.
 #[derive(Debug)]
@@ -55,8 +58,7 @@ impl SliceIntensity {
         } else {
             read(out);
         }
-        let map = self.maps[channel];
-        out.iter_mut().for_each(|voxel| *voxel = map.apply(*voxel));
+        self.maps[channel].apply_all(out);
     }
 }
 
@@ -92,10 +94,12 @@ pub(super) fn percentiles(voxels: &mut [f32], wanted: [f32; 2]) -> Option<[f32; 
 
 #[cfg(test)]
 mod tests {
+    use std::{string::ToString, vec::Vec};
+
     use proptest::prelude::*;
 
+    use super::super::{IntensityStats, Normalise};
     use super::*;
-    use crate::package::{IntensityStats, Normalise};
 
     fn intensity(normalise: Normalise, slices: &[f32], of: usize, channels: usize) -> Intensity {
         let mut stats = IntensityStats::new(normalise, channels);
