@@ -6,8 +6,11 @@ use monet_core::prepare::{
     Fit, FitRule, IntensityStats, LEAST_BINS, Normalise, RawError, RawSlices, Recipe, Scaling,
     Voxel,
 };
-use monet_core::{Buffer, Image, ImageError, Kernel, Plan, RunError, Size};
-use monet_testing::{Random, nets};
+use monet_core::{
+    Buffer, Convolution, Image, ImageError, Kernel, Operation, Output, Plan, Quant, QuantGraph,
+    RunError, Size, TensorId,
+};
+use monet_testing::Random;
 
 const NET: Size = Size::new(24, 16);
 
@@ -16,9 +19,21 @@ fn recipe(normalise: Normalise, fit: FitRule) -> Recipe {
     Recipe { channels: 1, neighbours: 1, size: NET, ceiling: 24, step: 4, normalise, fit }
 }
 
+/// An image of a net whose label is 1 where a weighted sum of the three planes is large: every
+/// count of every plane matters.
 fn image(recipe: &Recipe) -> Image<'static> {
-    let image =
-        Image::compile(&nets::layer(3, 5, 1), NET, Kernel::best(), b"").expect("a valid net");
+    let mut graph = QuantGraph::new(3, Quant { scale: 1.0 / 255.0, zero_point: 0 });
+    let head = Convolution {
+        cout: 1,
+        kernel: [1, 1],
+        weights: vec![60, 127, -50],
+        scales: vec![1.0],
+        bias: vec![-8000],
+        ..Convolution::default()
+    };
+    graph.push("head", Operation::Logits { inputs: vec![TensorId(0)], conv: head });
+    graph.output = Output::Sigmoid { threshold: 0.5 };
+    let image = Image::compile(&graph, NET, Kernel::best(), b"").expect("a valid net");
     image.with_recipe(recipe).expect("a recipe for this net")
 }
 
