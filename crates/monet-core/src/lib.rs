@@ -15,7 +15,10 @@
 //!   from its caller. Labels are equal to the bit on every kernel, because all kernels follow the
 //!   fixed-point rules of [`requant`].
 //!
-//! Files, volumes and intensities are not known here.
+//! - [`prepare`] makes the net's input of raw slices, and a slice's labels of the net's, without
+//!   allocation. A board takes what its package says about that from [`Image::recipe`].
+//!
+//! Files and volumes are not known here.
 //!
 //! # Example
 //!
@@ -53,7 +56,8 @@
 //! |---|---|
 //! | `std` (default) | the CPU is asked for its kernels at run time |
 //! | `alloc` (part of `std`) | nets, planning, buffers |
-//! | none | images are proved and run; kernels are those that the compiler was told of |
+//! | `serde` | rules of [`prepare`] as manifests have them |
+//! | none | slices are prepared, images proved and run; kernels are those that the compiler knows of |
 
 #![no_std]
 

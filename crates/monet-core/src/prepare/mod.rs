@@ -12,6 +12,14 @@
 //!   of its caller: see [`normalise`].
 //! - A [`Fit`] maps pixels to pixels and holds no tables: see [`fit`].
 //!
+//! On a board a raw slice goes in and labels come out:
+//!
+//! 1. [`Image::recipe`](super::Image::recipe) gives the recipe that the plan's maker put in.
+//! 2. [`ChannelStats`](normalise::ChannelStats) see all slices once or more, for a map; where the
+//!    recipe's window is fixed, they need no pass.
+//! 3. [`RawSlices`] and [`Plan::run_input`](super::Plan::run_input) turn a slice between its
+//!    neighbours into the net's labels, [`Fit::restore`] these into the slice's.
+//!
 //! Host and board run the same code, so that a slice becomes the same labels on both. With the
 //! feature `alloc` there are, beside it, types that hold their own memory and take slices row by
 //! row, as hosts stream them.
