@@ -57,7 +57,7 @@
 //! | `std` (default) | the CPU is asked for its kernels at run time |
 //! | `alloc` (part of `std`) | nets, planning, buffers |
 //! | `serde` | rules of [`prepare`] as manifests have them |
-//! | none | slices are prepared, images proved and run; kernels are those that the compiler knows of |
+//! | none | slices are prepared, images proved and run; kernels are those of the compiler's CPU |
 
 #![no_std]
 
