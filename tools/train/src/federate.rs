@@ -1,15 +1,17 @@
 //! Federated learning: sites train where their data are, and only weights travel.
 //!
-//! [Flower](https://flower.ai) is the engine: its server, transport and FedAvg, through the small
-//! app in `federate/`, which is part of this binary and unpacked when needed. The app calls this
+//! [Flower](https://flower.ai) is the engine: its server, transport, strategies, secure aggregation
+//! and privacy, through the small app in `federate/`, which is part of this binary and unpacked when needed. The app calls this
 //! binary back, as `federate fit` and `federate score`, for whatever has to do with data and
 //! learning; weights go in and out as safetensors files.
 
+mod deal;
 mod flower;
 mod network;
 mod report;
 mod simulate;
 mod site;
+mod terms;
 
 use anyhow::Result;
 use tch::Device;
@@ -42,7 +44,7 @@ pub enum Federate {
     /// For the app: one round's steps from given weights; prints a line of JSON
     Fit(site::Fit),
     /// For the app: Dice of given weights on a site's subjects; prints a line of JSON
-    Score(site::Score),
+    Score(site::Judge),
 }
 
 impl Federate {

@@ -1,7 +1,8 @@
 """A site: takes weights from a message, has the trainer do its step with them, and answers with what came out.
 
-The node's configuration says where the site's data are (`data`, and `site` as k/n where it has a part of them only), which trainer
-to call (`trainer`) and with which options (`options`). No image, label or path leaves the site.
+The node's configuration says where the site's data are (`data`, and `site` as k/n or `deal` where it has a part of them only), which
+trainer to call (`trainer`) and with which options (`options`), and what the site insists on: `secure`, that its answers are masked;
+`least_noise`, that it adds at least so much itself. No image, label or path leaves the site.
 """
 
 import json
@@ -11,34 +12,65 @@ import tempfile
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app.message_type import MessageType
 from flwr.clientapp import ClientApp
 
-from . import weights
+from . import private, secure, weights
 
 app = ClientApp()
 
 
-@app.train()
+# All stages of secure aggregation come as messages of training.
+@app.train(mods=[secure.at_site])
 def train(message, context):
     """One round of steps from the global weights; answers with the site's."""
-    config, tensors = message.content["config"], hold(message, context)
+    if message.metadata.message_type == MessageType.EVALUATE:
+        return score(message, context)
+    config = message.content["config"]
+    insist(config, context)
+    tensors = hold(message, context)
+    arguments = ["--step", config["step"], "--proximal", config.get("proximal-mu", 0.0)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.safetensors"
-        found = trainer("fit", Path(folder), tensors, message, context, "--step", config["step"], "--out", out)
+        found = trainer("fit", Path(folder), tensors, message, context, *arguments, "--out", out)
         trained = weights.read(out)
-    arrays = weights.update(trained, tensors) if config["update"] == weights.INT8 else weights.whole(trained)
-    metrics = {"num-examples": found["examples"], "loss": found["loss"]}
+    metrics = {"num-examples": found["examples"]}
+    if config["privacy"]:
+        trained = private.at_site(config, trained, tensors)
+        # A site's size would weigh it, and is no part of what ε covers.
+        metrics["num-examples"] = secure.HEAVIEST
+    if config["scores"]:
+        metrics["loss"] = found["loss"]
+    rounded = config["update"] == weights.INT8 and not config["secure"]
+    arrays = weights.update(trained, tensors) if rounded else weights.whole(trained)
     return answer(message, context, metrics, arrays)
 
 
-@app.evaluate()
+@app.evaluate(mods=[secure.at_site])
 def evaluate(message, context):
+    return score(message, context)
+
+
+def score(message, context):
     """Dice of the global weights on the site's validation subjects."""
+    if context.node_config.get("least_noise"):
+        raise ValueError("this site adds noise to what it sends (--least-noise), and tells no scores")
     tensors = hold(message, context)
     with tempfile.TemporaryDirectory() as folder:
         found = trainer("score", Path(folder), tensors, message, context, "--split", "validation")
     metrics = {"num-examples": found["examples"]} | {f"dice/{k}": v for k, v in found["dice"].items()}
     return answer(message, context, metrics)
+
+
+def insist(config, context):
+    """Refuses a round with less noise than the site wants."""
+    least = float(context.node_config.get("least_noise") or 0)
+    noise = config["noise"] if config["privacy"] == "site" else 0
+    if noise < least or (least and config["scores"]):
+        raise ValueError(
+            f"this site takes part only with noise of at least {least} added here and no scores told (--least-noise); "
+            f"the server asks for {noise}{' with scores' if config['scores'] else ''}"
+        )
 
 
 def hold(message, context):
@@ -67,8 +99,9 @@ def trainer(verb, folder, tensors, message, context, *arguments):
     weights.write(tensors, folder / "in.safetensors")
     command = [node["trainer"], *shlex.split(str(node.get("options", "")))]
     command += ["federate", verb, "--run", folder, "--data", node["data"], "--weights", folder / "in.safetensors"]
-    if node.get("site"):
-        command += ["--site", node["site"]]
+    for name in ("site", "deal"):
+        if node.get(name):
+            command += [f"--{name}", node[name]]
     done = subprocess.run([*map(str, command), *map(str, arguments)], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"{node['trainer']} ended with {done.returncode}")

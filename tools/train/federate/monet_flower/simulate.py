@@ -8,7 +8,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS
 from flwr.common.serde import message_from_proto, message_to_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import Grid
@@ -19,14 +21,17 @@ from .server_app import Failed, Rounds
 
 
 class LocalGrid(Grid):
-    """Flower's network with sites that are called one after another; node k is the k-th."""
+    """Flower's network with sites that are called one after another; node k is the k-th.
 
-    def __init__(self, nodes, wire):
+    A site that `absent` says is, when it gets a message, never answers it.
+    """
+
+    def __init__(self, nodes, wire=None, absent=lambda node, message: False):
         self.contexts = {
             k: Context(run_id=1, node_id=k, node_config=node, state=RecordDict(), run_config={})
             for k, node in enumerate(nodes, 1)
         }
-        self.wire, self.sent = wire, 0
+        self.wire, self.sent, self.absent = wire, 0, absent
         # Who messages are from, as Flower's own processes say when they start.
         TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
 
@@ -54,14 +59,18 @@ class LocalGrid(Grid):
         return [self.call(message) for message in sorted(messages, key=lambda m: m.metadata.dst_node_id)]
 
     def call(self, message):
-        """One site's reply; its failure is the simulation's."""
+        """One site's reply; its failure is the simulation's, but in secure aggregation, which goes on without it."""
         node, kind = message.metadata.dst_node_id, message.metadata.message_type
         self.sent += 1
         message.metadata.__dict__["_message_id"] = str(self.sent)
         arrived = self.transport(message, f"{self.sent:04}_site_{node}_{kind}_down")
+        if self.absent(node, arrived):
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "the site does not answer"), reply_to=arrived)
         try:
             reply = client_app.app(arrived, self.contexts[node])
         except Exception as error:
+            if RECORD_KEY_CONFIGS in arrived.content:
+                return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{error}"), reply_to=arrived)
             raise Failed(f"site {self.contexts[node].node_config['site']}: {error}") from error
         return self.transport(reply, f"{self.sent:04}_site_{node}_{kind}_up")
 
@@ -76,8 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--sites", type=int, required=True)
-    parser.add_argument("--update", choices=["f32", "int8"], required=True)
+    parser.add_argument("--deal", default="")
     parser.add_argument("--trainer", required=True)
     parser.add_argument("--options", default="")
     parser.add_argument("--keep", action="store_true")
@@ -86,11 +94,11 @@ def main():
     wire = given.run / "wire" if given.keep else None
     if wire:
         wire.mkdir()
-    node = {"data": given.data, "trainer": given.trainer, "options": given.options}
-    nodes = [node | {"site": f"{k}/{given.sites}"} for k in range(1, given.sites + 1)]
-    strategy = Rounds(given.run, given.sites, given.update, keep=given.keep)
+    rounds = Rounds(given.run, keep=given.keep)
+    node = {"data": given.data, "trainer": given.trainer, "options": given.options, "deal": given.deal}
+    nodes = [node | {"site": f"{k}/{rounds.sites}"} for k in range(1, rounds.sites + 1)]
     try:
-        strategy.start(LocalGrid(nodes, wire), strategy.initial(), num_rounds=strategy.rounds)
+        rounds.go(LocalGrid(nodes, wire))
     except Failed as failure:
         raise SystemExit(f"{failure}") from None
 

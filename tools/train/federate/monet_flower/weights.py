@@ -26,6 +26,11 @@ def write(tensors, path):
     part.replace(path)
 
 
+def is_statistic(name):
+    """Whether a tensor is a running statistic of batch normalisation, which is measured, not trained."""
+    return name.endswith(("/mean", "/var"))
+
+
 def size(content):
     """Bytes of a message's content as Flower serializes it."""
     return len(recorddict_to_proto(content).SerializeToString())

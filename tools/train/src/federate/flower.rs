@@ -18,13 +18,17 @@ const HOW: &str = "make one with\n  python3 -m venv flower && flower/bin/pip ins
     tools/train/federate/requirements.txt\n  export MONET_FLOWER_PYTHON=$PWD/flower/bin/python";
 
 /// The app's files.
-const APP: [(&str, &str); 7] = [
+const APP: [(&str, &str); 11] = [
     ("pyproject.toml", include_str!("../../federate/pyproject.toml")),
     ("monet_flower/__init__.py", include_str!("../../federate/monet_flower/__init__.py")),
     ("monet_flower/weights.py", include_str!("../../federate/monet_flower/weights.py")),
     ("monet_flower/client_app.py", include_str!("../../federate/monet_flower/client_app.py")),
     ("monet_flower/server_app.py", include_str!("../../federate/monet_flower/server_app.py")),
     ("monet_flower/simulate.py", include_str!("../../federate/monet_flower/simulate.py")),
+    ("monet_flower/grids.py", include_str!("../../federate/monet_flower/grids.py")),
+    ("monet_flower/private.py", include_str!("../../federate/monet_flower/private.py")),
+    ("monet_flower/secure.py", include_str!("../../federate/monet_flower/secure.py")),
+    ("monet_flower/strategies.py", include_str!("../../federate/monet_flower/strategies.py")),
     ("monet_flower/sizes.py", include_str!("../../federate/monet_flower/sizes.py")),
 ];
 
@@ -45,7 +49,7 @@ impl Flower {
             bail!("{PYTHON} is not set: it names a Python with Flower; {HOW}");
         };
         let mut probe = Command::new(&python);
-        probe.args(["-c", "import flwr, numpy, safetensors.numpy"]);
+        probe.args(["-c", "import flwr, numpy, safetensors.numpy, dp_accounting"]);
         let probed = quietly(&mut probe)
             .output()
             .with_context(|| format!("{PYTHON}={}", python.display()))?;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use tch::Device;
 
 use super::flower::{self, Flower};
 use super::report::Course;
-use super::simulate::Update;
 use super::site::{self, Place};
+use super::terms::{Terms, Update};
 use crate::checkpoint::Run;
 use crate::dataset::Split;
 use crate::settings::Settings;
@@ -46,9 +46,15 @@ pub struct Server {
     /// nothing is encrypted
     #[arg(long, num_args = 3, value_names = ["CA", "CERTIFICATE", "KEY"])]
     tls: Option<Vec<PathBuf>>,
+    /// Public keys of the sites that may take part, and no others: files as `ssh-keygen -t ecdsa -b
+    /// 384` writes them
+    #[arg(long, num_args = 1.., value_name = "FILE.pub", requires = "tls")]
+    site_keys: Vec<PathBuf>,
     /// Data to derive the task from, where `--task` names none
     #[arg(long)]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
     /// Each site does `--steps` in all, `--epoch` of them a round
     #[command(flatten)]
     settings: Settings,
@@ -58,6 +64,14 @@ impl Server {
     pub fn run(mut self, device: Device) -> Result<()> {
         self.settings.check()?;
         ensure!(self.sites >= 1, "--sites 0: expected 1 or more");
+        self.terms.check(self.sites)?;
+        let keys = self.site_keys.len();
+        ensure!(
+            keys == 0 || keys >= self.sites,
+            "--site-keys names {keys} key(s) for {} sites: expected one for each",
+            self.sites
+        );
+        self.site_keys.iter().try_for_each(|key| public(key))?;
         if self.data.is_none() {
             let named = self.settings.task.as_deref().is_some_and(|task| task != "auto");
             ensure!(named, "give --task, or --data to derive it from");
@@ -67,21 +81,25 @@ impl Server {
         let flower = Flower::find()?;
         let run = Run(self.out.clone());
         run.create(&self.settings, &package, fingerprint.as_ref(), device)?;
+        self.terms.write(&run, self.sites, self.update)?;
         let link = self.link(&flower)?;
+        self.configure(&flower)?;
+        self.admit(&flower)?;
         self.submit(&flower, &run)?;
         drop(link);
         // Flower's program ends well even where the app failed.
-        let (done, rounds) = (
-            Course::read(&run.0).map_or(0, |c| c.count()),
-            self.settings.steps.div_ceil(self.settings.epoch),
-        );
+        let course = Course::read(&run.0);
+        let (done, lost) = course.map_or((0, 0), |course| (course.count(), course.lost()));
+        let rounds = self.settings.steps.div_ceil(self.settings.epoch);
         ensure!(
             done as u64 == rounds,
             "the federation failed, as said above, with {done} of {rounds} rounds done; {} holds \
              the weights of the last",
             self.out.display()
         );
-        println!("{}: the weights after {rounds} rounds", self.out.display());
+        ensure!(lost < done, "all {rounds} rounds were lost, as said above");
+        let lost = if lost > 0 { format!(", {lost} of them lost") } else { String::new() };
+        println!("{}: the weights after {rounds} rounds{lost}", self.out.display());
         Ok(())
     }
 
@@ -112,6 +130,9 @@ impl Server {
                     .fold(&mut command, |command, (option, file)| command.arg(option).arg(file))
             }
         };
+        if !self.site_keys.is_empty() {
+            command.arg("--enable-supernode-auth");
+        }
         let mut link = Process::start(command)?;
         let begun = Instant::now();
         while !listens(&self.address(), Duration::from_secs(1)) {
@@ -128,8 +149,8 @@ impl Server {
         Ok(link)
     }
 
-    /// Has the server run the app, and shows its log to the end.
-    fn submit(&self, flower: &Flower, run: &Run) -> Result<()> {
+    /// Tells Flower's programs here where the server is.
+    fn configure(&self, flower: &Flower) -> Result<()> {
         let security = match self.tls.as_deref().and_then(|files| files.first()) {
             None => "insecure = true".to_owned(),
             Some(ca) => format!("root-certificates = {}", flower::quoted(site::absolute(ca)?)),
@@ -138,13 +159,22 @@ impl Server {
             "[superlink]\ndefault = \"here\"\n\n[superlink.here]\naddress = \"{}\"\n{security}\n",
             self.address()
         );
-        fs::write(flower.home().join("config.toml"), link)?;
-        let config = format!(
-            "run={} sites={} update={}",
-            flower::quoted(site::absolute(&run.0)?),
-            self.sites,
-            flower::quoted(self.update.name())
-        );
+        Ok(fs::write(flower.home().join("config.toml"), link)?)
+    }
+
+    /// Lets the sites in whose keys are named; the server knows no others.
+    fn admit(&self, flower: &Flower) -> Result<()> {
+        for key in &self.site_keys {
+            let mut command = flower.program("flwr")?;
+            command.args(["supernode", "register"]).arg(site::absolute(key)?).arg("here");
+            flower::finish(&mut command, &format!("registering {}", key.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Has the server run the app, and shows its log to the end.
+    fn submit(&self, flower: &Flower, run: &Run) -> Result<()> {
+        let config = format!("run={}", flower::quoted(site::absolute(&run.0)?));
         let mut command = flower.program("flwr")?;
         command.arg("run").arg(flower.app()).args(["here", "--stream", "--run-config", &config]);
         flower::finish(&mut command, "the federation")
@@ -162,6 +192,15 @@ pub struct Client {
     /// PEM file of the authority that certifies the server; without it nothing is encrypted
     #[arg(long, value_name = "CA")]
     tls: Option<PathBuf>,
+    /// The site's private key, whose public half the server was given
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    key: Option<PathBuf>,
+    /// Answer masked only, whatever the server asks for
+    #[arg(long)]
+    secure: bool,
+    /// Answer only where this site adds noise of so many clips, or more, to its update
+    #[arg(long, value_name = "FACTOR")]
+    least_noise: Option<f64>,
     /// Port on this machine through which Flower's two halves here talk
     #[arg(long, default_value_t = 9094)]
     port: u16,
@@ -185,18 +224,37 @@ impl Client {
             None => command.arg("--insecure"),
             Some(ca) => command.arg("--root-certificates").arg(ca),
         };
+        if let Some(key) = &self.key {
+            command.arg("--auth-supernode-private-key").arg(site::absolute(key)?);
+        }
         let site = self.place.site.map(String::from).unwrap_or_default();
+        let deal = self.place.deal.as_deref().map(site::absolute).transpose()?.unwrap_or_default();
         let node = format!(
-            "data={} site={} trainer={} options={}",
+            "data={} site={} deal={} trainer={} options={} secure={} least_noise={:?}",
             flower::quoted(site::absolute(&self.place.data)?),
             flower::quoted(site),
+            flower::quoted(deal),
             flower::quoted(flower::trainer()?),
-            flower::quoted(flower::options(device, threads))
+            flower::quoted(flower::options(device, threads)),
+            self.secure,
+            self.least_noise.unwrap_or(0.0)
         );
         command.args(["--superlink", &self.superlink, "--node-config", &node]);
         command.args(["--port", &self.port.to_string(), "--max-retries", "5"]);
         flower::finish(&mut command, "flower-supernode")
     }
+}
+
+/// That a file is a public key as Flower takes it.
+fn public(path: &Path) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    ensure!(
+        text.starts_with("ecdsa-sha2-nistp"),
+        "{}: expected a public key as `ssh-keygen -t ecdsa -b 384` writes it, which begins with \
+         ecdsa-sha2-nistp",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Whether somebody listens at an address.

@@ -108,6 +108,8 @@ pub struct SiteSize {
     pub training: usize,
     /// Subjects that it scores the global weights on.
     pub validation: usize,
+    /// Mean over the training subjects of what subjects were ordered by.
+    pub mean: Option<f64>,
 }
 
 /// A federation's rounds, as the app writes them.
@@ -124,12 +126,19 @@ struct Round {
     dice: BTreeMap<String, f64>,
     /// By Flower's number of the node.
     sites: BTreeMap<String, SiteRound>,
+    /// Why the round came to nothing, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
+    /// Spent by then, where there is differential privacy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epsilon: Option<f64>,
 }
 
 /// A site's round; a message that was not answered has no bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct SiteRound {
     site: String,
+    #[serde(default)]
     train_down: u64,
     #[serde(default)]
     train_up: u64,
@@ -137,8 +146,9 @@ struct SiteRound {
     evaluate_down: u64,
     #[serde(default)]
     evaluate_up: u64,
+    /// `None` where sites do not tell.
     #[serde(default)]
-    train_loss: f64,
+    train_loss: Option<f64>,
     /// Whatever else was measured.
     #[serde(flatten)]
     rest: BTreeMap<String, serde_json::Value>,
@@ -149,6 +159,12 @@ impl Course {
     #[must_use]
     pub fn count(&self) -> usize {
         self.rounds.len()
+    }
+
+    /// Rounds that came to nothing.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.rounds.iter().filter(|round| round.lost.is_some()).count()
     }
 
     /// Reads a run's rounds.
@@ -169,6 +185,8 @@ pub struct Tested {
     pub who: String,
     /// Mean of each label on the validation split.
     pub validation: BTreeMap<String, f64>,
+    /// The same on each site's part of it.
+    pub sites: Vec<BTreeMap<String, f64>>,
     /// The same on the test split.
     pub test: BTreeMap<String, f64>,
     /// That its training took.
@@ -186,6 +204,10 @@ pub struct Report {
     pub settings: Settings,
     /// Of the network.
     pub parameters: usize,
+    /// Strategy, and what keeps secrets.
+    pub terms: String,
+    /// What subjects were ordered by to deal them.
+    pub measure: Option<&'static str>,
     /// Subjects.
     pub sites: Vec<SiteSize>,
     /// Rounds, for each kind of update.
@@ -218,16 +240,25 @@ impl Report {
         let mut text = format!(
             "# Federated training of {}, {} sites\n\n    monet-train {}\n\n{rounds} round(s) of \
              {epoch} steps of {batch} slices a site, {} parameters, \
-             {} thread(s).\n",
+             {} thread(s). {}.\n",
             arch.name(),
             self.sites.len(),
             self.command,
             grouped(self.parameters as u64),
-            self.threads
+            self.threads,
+            self.terms
         );
-        text += "\n## Sites\n\n| site | training subjects | validation subjects |\n|---|--:|--:|\n";
+        let measure = self.measure.map_or(String::new(), |m| format!(" mean of {m} |"));
+        let line = if measure.is_empty() { "" } else { "--:|" };
+        let _ = writeln!(
+            text,
+            "\n## Sites\n\n| site | training subjects | validation subjects |{measure}\n\
+             |---|--:|--:|{line}"
+        );
         for site in &self.sites {
-            let _ = writeln!(text, "| {} | {} | {} |", site.site, site.training, site.validation);
+            let mean = site.mean.map_or(String::new(), |m| format!(" {m:.4} |"));
+            let _ =
+                writeln!(text, "| {} | {} | {} |{mean}", site.site, site.training, site.validation);
         }
         self.rounds(&mut text);
         text += "\n## Against central training\n\nMean Dice on whole volumes of the splits that \
@@ -253,6 +284,7 @@ impl Report {
                 t.seconds
             );
         }
+        self.by_site(&mut text);
         text += "\n## Bytes of a round for each network\n\nWhat a site receives, and again what it \
             sends.\n\n";
         text + &bytes_table(&self.bytes)
@@ -261,25 +293,48 @@ impl Report {
     fn rounds(&self, text: &mut String) {
         *text += "\n## Rounds\n\nBytes of one site, the messages' contents as Flower serializes \
             them. The first round brings the weights whole.\n\n";
-        *text += "| update | round | down | up | loss | Dice on the sites' validation subjects \
-            |\n|---|--:|--:|--:|--:|---|\n";
+        *text += "| update | round | down | up | loss | ε | Dice on the sites' validation subjects \
+            |\n|---|--:|--:|--:|--:|--:|---|\n";
         for course in &self.federated {
             for round in &course.rounds {
                 let sites: Vec<&SiteRound> = round.sites.values().collect();
-                let loss =
-                    sites.iter().map(|s| s.train_loss).sum::<f64>() / sites.len().max(1) as f64;
+                let losses: Vec<f64> = sites.iter().filter_map(|s| s.train_loss).collect();
+                let loss = losses.iter().sum::<f64>() / losses.len() as f64;
                 let dice: Vec<String> =
                     round.dice.iter().map(|(l, d)| format!("{l} {d:.4}")).collect();
+                let dice = round.lost.as_ref().map_or(dice.join(", "), |why| format!("lost: {why}"));
+                let or_dash = |known: bool, value: String| if known { value } else { "—".into() };
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {} | {} | {loss:.4} | {} |",
+                    "| {} | {} | {} | {} | {} | {} | {} |",
                     course.update,
                     round.round,
                     range(sites.iter().map(|s| s.train_down + s.evaluate_down)),
                     range(sites.iter().map(|s| s.train_up + s.evaluate_up)),
-                    dice.join(", ")
+                    or_dash(!losses.is_empty(), format!("{loss:.4}")),
+                    round.epsilon.map_or("—".into(), |e| format!("{e:.4}")),
+                    or_dash(!dice.is_empty(), dice)
                 );
             }
+        }
+    }
+
+    /// Mean Dice over the labels on each site's validation subjects: who is served less.
+    fn by_site(&self, text: &mut String) {
+        *text += "\n## Each site\n\nMean Dice over the labels on the validation subjects of each \
+            site.\n\n";
+        let names: String = self.sites.iter().map(|s| format!(" {} |", s.site)).collect();
+        let lines = "--:|".repeat(self.sites.len());
+        let _ = writeln!(text, "| training |{names} least | spread |\n|---|{lines}--:|--:|");
+        for tested in &self.test {
+            let mean = |dice: &BTreeMap<String, f64>| {
+                dice.values().sum::<f64>() / dice.len().max(1) as f64
+            };
+            let values: Vec<f64> = tested.sites.iter().map(mean).collect();
+            let cells: String = values.iter().map(|v| format!(" {v:.4} |")).collect();
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let _ = writeln!(text, "| {} |{cells} {least:.4} | {:.4} |", tested.who, most - least);
         }
     }
 }

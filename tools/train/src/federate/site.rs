@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use monet::package::Manifest;
 use serde::Serialize;
-use tch::Device;
+use tch::{Device, Tensor};
 
+use super::deal;
 use crate::batches::Slices;
 use crate::checkpoint::{self, Run};
 use crate::dataset::{self, Fold, Pair, Split, Subject};
-use crate::evaluate;
+use crate::evaluate::{self, Score};
 use crate::loader;
 use crate::losses::Losses;
 use crate::net::{Net, Pass};
@@ -30,6 +31,10 @@ pub struct Place {
     /// from the 2nd on. Without it, all
     #[arg(long, value_name = "K/N")]
     pub site: Option<Fold>,
+    /// JSON file with the names of each site's subjects, instead of every n-th:
+    /// `{"1/2": ["a", "b"], "2/2": ["c"]}`
+    #[arg(long, value_name = "FILE", requires = "site")]
+    pub deal: Option<PathBuf>,
 }
 
 impl Place {
@@ -39,11 +44,21 @@ impl Place {
     /// Where the data are no data set, or leave the site without a subject.
     pub fn pairs(&self, split: Split, fold: Option<Fold>) -> Result<Vec<Pair>> {
         let pairs = dataset::split(&dataset::list(&self.data)?, split, fold)?;
-        match self.site {
-            None => Ok(pairs),
-            Some(site) => dataset::share(&pairs, site)
-                .with_context(|| format!("{}, {} split", self.data.display(), split.name())),
-        }
+        let Some(site) = self.site else { return Ok(pairs) };
+        let shown = || format!("{}, {} split", self.data.display(), split.name());
+        let Some(deal) = &self.deal else {
+            return dataset::share(&pairs, site).with_context(shown);
+        };
+        let site = String::from(site);
+        let own = deal::read(deal)?.remove(&site).unwrap_or_default();
+        let found: Vec<Pair> = pairs.into_iter().filter(|p| own.contains(&p.name)).collect();
+        ensure!(
+            !found.is_empty(),
+            "{}: {} leaves site {site} no subject",
+            shown(),
+            deal.display()
+        );
+        Ok(found)
     }
 
     /// The same, read.
@@ -92,6 +107,9 @@ pub struct Fit {
     /// Steps done in the rounds before; the round goes on to `epoch` more of the run's `steps`
     #[arg(long)]
     step: u64,
+    /// How strongly the site's weights are held near the global ones (FedProx)
+    #[arg(long, default_value_t = 0.0)]
+    proximal: f64,
     /// Where the site's weights go
     #[arg(long)]
     out: PathBuf,
@@ -109,7 +127,8 @@ pub struct Fitted {
 impl Fit {
     pub fn run(self, device: Device) -> Result<()> {
         let (settings, package, net) = self.given.read(device)?;
-        let fitted = fit(&net, &settings, &package, &self.given.place, self.step)?;
+        let place = &self.given.place;
+        let fitted = fit(&net, &settings, &package, place, self.step, self.proximal)?;
         checkpoint::save(&net.named(""), &self.out)?;
         println!("{}", serde_json::to_string(&fitted)?);
         Ok(())
@@ -118,7 +137,8 @@ impl Fit {
 
 /// Trains a net for an epoch of steps after `begin`, on a site's training subjects. The rate is
 /// that of the whole run, so that it falls over the rounds; the optimizer begins anew in each, as
-/// nothing but weights is averaged.
+/// nothing but weights is averaged. With `proximal` μ the loss has μ/2 · |w - w₀|² added, w₀ being the
+/// weights at the beginning (Li et al. 2018).
 ///
 /// # Errors
 /// Bad data, a loss that is no number, no step left.
@@ -128,6 +148,7 @@ pub fn fit(
     package: &Manifest,
     place: &Place,
     begin: u64,
+    proximal: f64,
 ) -> Result<Fitted> {
     let Settings { steps, epoch, rate, decay, .. } = *settings;
     ensure!(begin < steps, "--step {begin}: the run has only {steps} steps");
@@ -142,9 +163,18 @@ pub fn fit(
     let mut adam = Adam::new(net, settings.weight_decay);
     let end = begin.saturating_add(epoch).min(steps);
     let mut losses = Losses::default();
+    let first: Vec<Tensor> = if proximal > 0.0 {
+        net.trained().iter().map(|t| t.detach().copy()).collect()
+    } else {
+        Vec::new()
+    };
     for step in begin..end {
-        let (loss, gradients) =
+        let (loss, mut gradients) =
             train::gradients(net, &loader::batch(&slices, &own, step), &own, step);
+        let near = net.trained().into_iter().zip(&first);
+        for (gradient, (now, first)) in gradients.iter_mut().zip(near) {
+            *gradient = &*gradient + (now.detach() - first) * proximal;
+        }
         losses.push(loss, step)?;
         adam.step(net, &gradients, step - begin + 1, optim::rate(step, steps, rate, decay));
     }
@@ -154,7 +184,7 @@ pub fn fit(
 
 /// Scores.
 #[derive(Debug, clap::Args)]
-pub struct Score {
+pub struct Judge {
     #[command(flatten)]
     given: Given,
     /// Which subjects
@@ -171,7 +201,7 @@ pub struct Scored {
     pub dice: BTreeMap<String, f64>,
 }
 
-impl Score {
+impl Judge {
     pub fn run(self, device: Device) -> Result<()> {
         let (settings, package, net) = self.given.read(device)?;
         let scored = score(&net, &settings, &package, &self.given.place, self.split)?;
@@ -191,12 +221,33 @@ pub fn score(
     place: &Place,
     split: Split,
 ) -> Result<Scored> {
+    let scores = by_subject(net, settings, package, place, split)?;
+    let scores: Vec<_> = scores.into_iter().map(|(_, scores)| scores).collect();
+    Ok(Scored { examples: scores.len(), dice: dice(&scores, package) })
+}
+
+/// Scores of each of a site's subjects, label by label, with its name.
+///
+/// # Errors
+/// Bad data.
+pub fn by_subject(
+    net: &Net,
+    settings: &Settings,
+    package: &Manifest,
+    place: &Place,
+    split: Split,
+) -> Result<Vec<(String, Vec<Score>)>> {
     let subjects = place.subjects(split, settings.fold, package)?;
-    let predict = |x: &tch::Tensor| Ok(net.forward(x, Pass::Inference));
+    let predict = |x: &Tensor| Ok(net.forward(x, Pass::Inference));
     let scores = evaluate::scores(&subjects, package, net.device(), false, &predict)?;
+    Ok(subjects.into_iter().map(|subject| subject.name).zip(scores).collect())
+}
+
+/// Mean Dice of each label, by name.
+#[must_use]
+pub fn dice(scores: &[Vec<Score>], package: &Manifest) -> BTreeMap<String, f64> {
     let names = package.labels.iter().map(|label| label.name.clone());
-    let dice = names.zip(evaluate::dice(&scores, package)).collect();
-    Ok(Scored { examples: subjects.len(), dice })
+    names.zip(evaluate::dice(scores, package)).collect()
 }
 
 /// A path that another process, in another folder, can open.

@@ -1,0 +1,108 @@
+"""Differential privacy by Flower's strategies and modifiers, ε by Google's accountant, through Flower.
+
+What is clipped and noised is a site's whole update in a round, so that ε protects a whole site: its part in the federation.
+
+    central:  the server clips (of masked sums each site does, as the server cannot), averages and adds noise z·C/n
+    site:     each site clips and adds noise z·C before it sends anything; the server need not be trusted
+
+All sites weigh the same. Running statistics of batch normalisation are hundreds of times as large as what is trained: in `units`
+they are parts of the global variance, as one norm is clipped for all.
+"""
+
+import math
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app.message_type import MessageType
+from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+)
+from flwr.supercore.privacy_accounting import GaussianPrivacyEvent, NeighboringRelation, PrivacyConfig, SamplingMethod
+from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
+
+from . import weights
+
+# Of batch normalisation, which adds it to a variance before the root.
+EPSILON = 1e-5
+
+# Noise may take away so much of a variance in a round, and no more.
+LEAST_PART = 0.25
+
+
+def units(held):
+    """What a value of each tensor is measured in."""
+    scales = {}
+    for name, tensor in held.items():
+        if name.endswith("/var"):
+            scales[name] = tensor + np.float32(EPSILON)
+        elif name.endswith("/mean"):
+            scales[name] = np.sqrt(held[name.removesuffix("mean") + "var"] + np.float32(EPSILON))
+        else:
+            scales[name] = np.float32(1)
+    return scales
+
+
+def measured(tensors, held):
+    """Tensors in the units that `held` gives."""
+    scales = units(held)
+    return {name: (tensor / scales[name]).astype(np.float32) for name, tensor in tensors.items()}
+
+
+def restored(tensors, held):
+    """Tensors back from the units that `held` gives; variances stay positive."""
+    scales = units(held)
+    found = {name: (tensor * scales[name]).astype(np.float32) for name, tensor in tensors.items()}
+    for name in found:
+        if name.endswith("/var"):
+            found[name] = np.maximum(found[name], LEAST_PART * held[name])
+    return found
+
+
+def accountant(terms, sites):
+    """Counts ε over rounds without subsampling, as every site takes part in each."""
+    relation, sampling = NeighboringRelation.ADD_OR_REMOVE_ONE, SamplingMethod.NO_AMPLIFICATION
+    return RdpAccountant(PrivacyConfig(terms["delta"], sites, relation, sampling))
+
+
+def spent(terms, sites, rounds):
+    """ε of so many rounds."""
+    found = accountant(terms, sites)
+    found.compose(GaussianPrivacyEvent(terms["noise"], sites, sites), rounds)
+    return found.get_epsilon(terms["delta"])
+
+
+def strategy(inner, terms, sites):
+    """The strategy with the server's part in the terms' privacy around it."""
+    if terms["privacy"] != "central":
+        return inner
+    # Of a masked sum the server cannot clip the parts.
+    kind = DifferentialPrivacyClientSideFixedClipping if terms["secure"] else DifferentialPrivacyServerSideFixedClipping
+    return kind(inner, terms["noise"], terms["clip"], sites, accountant=accountant(terms, sites))
+
+
+def at_site(config, trained, held):
+    """The site's part: its weights clipped, with noise where that is asked for."""
+    clip, noise, delta = config["clip"], config["noise"], config["delta"]
+    if config["privacy"] == "site":
+        # The modifier computes its deviation from one round's ε, which is chosen so that it comes to z·C.
+        epsilon = math.sqrt(2 * math.log(1.25 / delta)) / noise
+        modifier = LocalDpMod(clip, clip, epsilon, delta)
+    elif config["secure"]:
+        modifier = fixedclipping_mod
+    else:
+        return trained
+    base = measured(held, held)
+    content = RecordDict({"arrays": weights.whole(base), "config": ConfigRecord({"clipping_norm": float(clip)})})
+    message = Message(content, 0, MessageType.TRAIN)
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+
+    def call(message, context):
+        found = RecordDict({"arrays": weights.whole(measured(trained, held)), "metrics": MetricRecord({"num-examples": 1})})
+        return Message(found, reply_to=message)
+
+    reply = modifier(message, context, call)
+    if reply.has_error():
+        raise ValueError(reply.error.reason)
+    return restored(weights.of_whole(reply.content["arrays"]), held)

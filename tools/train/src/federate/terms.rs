@@ -1,0 +1,254 @@
+//! The terms of a federation: which strategy makes one set of weights of the sites', and what keeps
+//! their secrets. The app reads them as `federation.json` in the run's folder.
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, Run};
+
+/// How weights travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Update {
+    /// Whole, as they are.
+    F32,
+    /// As differences rounded to 8 bits.
+    Int8,
+}
+
+impl Update {
+    /// Name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// What the server makes of the sites' weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Their mean, weighted by training slices
+    #[value(name = "fedavg")]
+    FedAvg,
+    /// The mean, of sites that are held near the global weights
+    #[value(name = "fedprox")]
+    FedProx,
+    /// A step of Adam towards the mean
+    #[value(name = "fedadam")]
+    FedAdam,
+}
+
+/// Who adds the noise of differential privacy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Privacy {
+    /// The server, to the clipped mean: protects from whoever sees the weights, not from the server
+    Central,
+    /// Each site, to its clipped update: protects from the server, too
+    Site,
+}
+
+/// What server and sites agree on beyond the training's settings.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Terms {
+    /// What the server makes of the sites' weights
+    #[arg(long, value_enum, default_value = "fedavg")]
+    pub strategy: Strategy,
+    /// How strongly fedprox holds a site's weights near the global ones
+    #[arg(long, default_value_t = 0.01)]
+    pub proximal: f64,
+    /// fedadam's rate at the server
+    #[arg(long, default_value_t = 0.003)]
+    pub server_rate: f64,
+    /// Secure aggregation (SecAgg+): the server sees sums over three sites or more, no site's own
+    /// weights, scores or size
+    #[arg(long)]
+    pub secure: bool,
+    /// Differential privacy of a site's part: its update is clipped to --clip, and noise of --noise
+    /// times that is added
+    #[arg(long, value_enum, requires = "noise")]
+    pub privacy: Option<Privacy>,
+    /// Largest norm of a site's update in a round
+    #[arg(long, default_value_t = 5.0, requires = "privacy")]
+    pub clip: f64,
+    /// Standard deviation of the noise in clips: 1 or more protects, far less hardly does
+    #[arg(long, value_name = "FACTOR", requires = "privacy")]
+    pub noise: Option<f64>,
+    /// The δ that ε is told for
+    #[arg(long, default_value_t = 1e-5, requires = "privacy")]
+    pub delta: f64,
+    /// Have sites tell loss and Dice in spite of --privacy, whose ε does not cover these
+    #[arg(long, requires = "privacy")]
+    pub scores: bool,
+    /// Sites that later rounds go on with where others are gone [default: more than half, with
+    /// --secure at least 3]
+    #[arg(long)]
+    pub quorum: Option<usize>,
+    /// Minutes that a round waits for its sites' answers
+    #[arg(long, default_value_t = 1440.0)]
+    pub patience: f64,
+}
+
+/// The file that the app reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Federation {
+    sites: usize,
+    update: String,
+    strategy: Strategy,
+    proximal: f64,
+    server_rate: f64,
+    secure: bool,
+    /// Empty where there is none.
+    privacy: String,
+    clip: f64,
+    noise: f64,
+    delta: f64,
+    scores: bool,
+    quorum: usize,
+    /// Seconds.
+    timeout: f64,
+}
+
+impl Terms {
+    /// Checks what the command line cannot.
+    ///
+    /// # Errors
+    /// Names the option, its value and what it may be.
+    pub fn check(&self, sites: usize) -> Result<()> {
+        ensure!(
+            !self.secure || sites >= 3,
+            "--secure with {sites} site(s): expected 3 or more, as of two that know their sum each \
+             knows the other"
+        );
+        let positive = [
+            ("proximal", self.proximal),
+            ("server-rate", self.server_rate),
+            ("clip", self.clip),
+            ("noise", self.noise.unwrap_or(1.0)),
+            ("patience", self.patience),
+        ];
+        for (name, value) in positive {
+            ensure!(
+                value > 0.0 && value.is_finite(),
+                "--{name} {value}: expected a positive number"
+            );
+        }
+        ensure!(
+            self.delta > 0.0 && self.delta < 1.0,
+            "--delta {}: expected a number between 0 and 1",
+            self.delta
+        );
+        ensure!(
+            self.strategy != Strategy::FedAdam || self.privacy != Some(Privacy::Central),
+            "--strategy fedadam with --privacy central: Flower's accountant counts means only; \
+             choose fedavg or fedprox, or --privacy site"
+        );
+        let (least, quorum) = (if self.secure { 3 } else { 1 }, self.quorum(sites));
+        ensure!(
+            (least..=sites).contains(&quorum),
+            "--quorum {quorum}: expected {least} to {sites}"
+        );
+        Ok(())
+    }
+
+    fn quorum(&self, sites: usize) -> usize {
+        let least = if self.secure { 3 } else { 1 };
+        self.quorum.unwrap_or((sites / 2 + 1).max(least).min(sites))
+    }
+
+    /// Writes the terms into a run's folder.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, run: &Run, sites: usize, update: Update) -> Result<()> {
+        let privacy = self.privacy.map_or(String::new(), |p| {
+            if p == Privacy::Central { "central" } else { "site" }.to_owned()
+        });
+        let federation = Federation {
+            sites,
+            update: update.name().to_owned(),
+            strategy: self.strategy,
+            proximal: self.proximal,
+            server_rate: self.server_rate,
+            secure: self.secure,
+            scores: self.scores || privacy.is_empty(),
+            privacy,
+            clip: self.clip,
+            noise: self.noise.unwrap_or(0.0),
+            delta: self.delta,
+            quorum: self.quorum(sites),
+            timeout: 60.0 * self.patience,
+        };
+        let path = run.0.join("federation.json");
+        checkpoint::write(&path, serde_json::to_vec_pretty(&federation)?)
+            .with_context(|| path.display().to_string())
+    }
+
+    /// In words, for a report: `fedavg, secure, noise 1 by the server`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let strategy = match self.strategy {
+            Strategy::FedAvg => "FedAvg".to_owned(),
+            Strategy::FedProx => format!("FedProx of {}", self.proximal),
+            Strategy::FedAdam => format!("FedAdam of {}", self.server_rate),
+        };
+        let secure = if self.secure { ", secure aggregation" } else { "" };
+        let private = match (self.privacy, self.noise) {
+            (Some(privacy), Some(noise)) => {
+                let who = if privacy == Privacy::Central { "the server" } else { "each site" };
+                format!(", updates clipped to {} with noise of {noise} clips by {who}", self.clip)
+            }
+            _ => String::new(),
+        };
+        strategy + secure + &private
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn of(options: &str) -> Terms {
+        let command = Terms::augment_args(Command::new("federate").no_binary_name(true));
+        let words = options.split_whitespace();
+        Terms::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    }
+
+    #[test]
+    fn terms_that_cannot_hold_are_refused() {
+        for (options, sites, part) in [
+            ("--secure", 2, "--secure with 2"),
+            ("--secure --quorum 2", 4, "--quorum 2: expected 3 to 4"),
+            ("--quorum 5", 4, "--quorum 5"),
+            ("--privacy central --noise 0", 4, "--noise 0"),
+            ("--privacy site --noise 1 --delta 1", 4, "--delta 1"),
+            ("--privacy central --noise 1 --strategy fedadam", 4, "fedadam"),
+        ] {
+            let error = of(options).check(sites).unwrap_err().to_string();
+            assert!(error.contains(part), "{options}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_app_is_told_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run(folder.path().to_owned());
+        let told = |options: &str| -> Federation {
+            let terms = of(options);
+            terms.check(4).unwrap();
+            terms.write(&run, 4, Update::Int8).unwrap();
+            serde_json::from_slice(&std::fs::read(run.0.join("federation.json")).unwrap()).unwrap()
+        };
+        let plain = told("");
+        assert_eq!((plain.update.as_str(), plain.privacy.as_str()), ("int8", ""));
+        assert!(plain.scores && plain.quorum == 3 && !plain.secure);
+        let private = told("--secure --privacy central --noise 0.5 --clip 2 --patience 2");
+        assert_eq!((private.privacy.as_str(), private.noise, private.clip), ("central", 0.5, 2.0));
+        assert!(private.secure && !private.scores && private.timeout == 120.0);
+    }
+}
