@@ -102,6 +102,12 @@ impl Slices {
         self.images.len()
     }
 
+    /// Pixels of a slice in a batch.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
+        self.size.iter().product::<i64>() as usize
+    }
+
     /// Number of slices that have a label.
     #[must_use]
     pub fn labelled(&self) -> usize {

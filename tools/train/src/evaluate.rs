@@ -108,14 +108,14 @@ pub fn threshold(package: &Manifest) -> f64 {
 ///
 /// # Errors
 /// Those of `predict`.
-pub fn scores(
-    subjects: &[Subject],
+pub fn scores<'a>(
+    subjects: impl IntoIterator<Item = &'a Subject>,
     package: &Manifest,
     device: Device,
     distances: bool,
     predict: &Predict,
 ) -> Result<Vec<Vec<Score>>> {
-    let all = subjects.iter().map(|subject| {
+    let all = subjects.into_iter().map(|subject| {
         let labels = segment(subject, package, device, predict)?;
         Ok(of_subject(subject, package, &labels, distances))
     });

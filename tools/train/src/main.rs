@@ -9,6 +9,7 @@ mod checkpoint;
 mod commands;
 mod dataset;
 mod device;
+mod estimate;
 mod evaluate;
 mod events;
 mod export;
@@ -134,5 +135,18 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Params(it) => it.run(),
         Command::Federate(it) => it.run(device, arguments.threads),
         Command::BenchNet(it) => it.run(device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// No two options of a command have the same name, among others.
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
     }
 }

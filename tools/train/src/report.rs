@@ -1,14 +1,16 @@
 //! `monet-train report`: the tables of the paper from one command.
 //!
 //! Packages side by side, on a split of the data set and on an independent one: Dice and Hausdorff
-//! distances per subject (`scores`), parameters and size (`cost`), time of 150 slices through the
-//! device's binary (`speed`), told as tables (`tables`) and box plots (`boxes`). The folder appears
+//! distances per subject (`scores`), how sure differences are (`compare`, `statistics`), parameters and
+//! size (`cost`), time of 150 slices through the device's binary (`speed`), told as tables (`tables`) and box plots (`boxes`). The folder appears
 //! under its name only when everything is in it.
 
 mod boxes;
+mod compare;
 mod cost;
 mod scores;
 mod speed;
+mod statistics;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -24,6 +26,7 @@ use tch::Device;
 
 use crate::dataset::{self, Pair, Split, Subset};
 use crate::interpret::Interpreter;
+use compare::{Loss, Paired};
 use cost::Cost;
 use scores::{Evaluation, METRICS};
 use speed::{Binary, Speed};
@@ -115,6 +118,9 @@ struct Findings {
     models: Vec<ModelReport>,
     cohorts: Vec<Cohort>,
     evaluations: Vec<Evaluation>,
+    /// Packages beside the first.
+    paired: Vec<Paired>,
+    losses: Vec<Loss>,
 }
 
 impl Report {
@@ -142,6 +148,8 @@ impl Report {
             models: models.iter().map(|model| model.report(binary.as_ref())).collect(),
             cohorts,
             evaluations: vec![],
+            paired: vec![],
+            losses: vec![],
         };
         for (c, cohort) in findings.cohorts.iter().enumerate() {
             for (m, model) in models.iter().enumerate() {
@@ -149,6 +157,9 @@ impl Report {
                 findings.evaluations.push(scores::evaluate([c, m], model, cohort, device)?);
             }
         }
+        let labels = findings.labels.len();
+        findings.paired = compare::paired(&findings.evaluations, labels);
+        findings.losses = compare::losses(&findings.evaluations, models.len(), labels);
         print!("{}", tables::text(&findings));
         findings.write(&self.out)?;
         eprintln!("{}: report.md, report.json, subjects.csv and box plots", self.out.display());

@@ -64,6 +64,12 @@ pub struct Settings {
     #[arg(long, value_name = "EPOCHS")]
     #[serde(default)]
     pub patience: Option<u64>,
+    /// Validation subjects that each validation sees, spread over the split; the best weights are
+    /// scored on all at the end [default: so many that validating takes about a quarter of an
+    /// epoch's training, at least 8]
+    #[arg(long, value_name = "SUBJECTS")]
+    #[serde(default)]
+    pub validate: Option<usize>,
     /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it
     /// the last 20 % validate
     #[arg(long, value_name = "K/N")]
@@ -181,6 +187,7 @@ impl Settings {
                 "--time-budget {minutes}: expected a positive number of minutes"
             );
         }
+        ensure!(self.validate != Some(0), "--validate 0: expected a positive number");
         ensure!(self.patience != Some(0), "--patience 0: expected a positive number");
         ensure!(
             self.rate > 0.0 && self.rate.is_finite(),

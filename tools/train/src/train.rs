@@ -6,7 +6,7 @@
 //! with the same bits as an uninterrupted one.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,6 +16,7 @@ use tch::{Device, Kind, Tensor};
 use crate::batches::Slices;
 use crate::checkpoint::{Run, State};
 use crate::dataset::{self, Pair, Split, Subject};
+use crate::estimate::Estimate;
 use crate::evaluate;
 use crate::loader::{self, Batch, Loader};
 use crate::loss::loss;
@@ -31,7 +32,19 @@ pub struct Course<'a> {
     device: Device,
     slices: Slices,
     validation: Vec<Subject>,
+    /// Every so many of them are seen by a validation.
+    every: usize,
 }
+
+/// A step's backward pass takes about twice the time of its forward pass, which alone a validation
+/// does.
+const PASSES: usize = 3;
+
+/// The part of an epoch's training time that validating may take: one of so many.
+const PART: usize = 4;
+
+/// Fewest subjects that a validation sees where it is not said: fewer would choose by chance.
+const FEWEST: usize = 8;
 
 impl<'a> Course<'a> {
     /// Reads the training and validation subjects, and those of the test split only to check them:
@@ -52,7 +65,7 @@ impl<'a> Course<'a> {
         let (training, validation, test) =
             (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
         let slices = Slices::read(&training, settings, package, device)?;
-        let validation = validation.iter().map(load).collect::<Result<_>>()?;
+        let validation: Vec<Subject> = validation.iter().map(load).collect::<Result<_>>()?;
         test.iter().try_for_each(|pair| load(pair).map(drop))?;
         eprintln!(
             "{} training subjects with {} slices, {} of them with labels",
@@ -60,7 +73,62 @@ impl<'a> Course<'a> {
             slices.len(),
             slices.labelled()
         );
-        Ok(Self { settings, package, device, slices, validation })
+        let every = validation.len().div_ceil(sample(settings, &slices, &validation));
+        let course = Self { settings, package, device, slices, validation, every };
+        let seen = course.seen().count();
+        if seen < course.validation.len() {
+            eprintln!(
+                "each validation sees {seen} of {} validation subjects (--validate); the best \
+                 weights are scored on all at the end",
+                course.validation.len()
+            );
+        }
+        Ok(course)
+    }
+
+    /// The subjects that each validation sees.
+    fn seen(&self) -> impl Iterator<Item = &Subject> {
+        self.validation.iter().step_by(self.every)
+    }
+
+    /// How long a validation takes, from that of one subject.
+    fn validation_time(&self, net: &Net) -> Result<Duration> {
+        let pixels = |subject: &Subject| subject.net_labels.len() as f64;
+        let Some(first) = self.validation.first() else { return Ok(Duration::ZERO) };
+        // The first pass allocates, and is not counted.
+        let mut took = Duration::ZERO;
+        for _ in 0..2 {
+            let begun = Instant::now();
+            self.score(net, std::iter::once(first))?;
+            took = begun.elapsed();
+        }
+        let all: f64 = self.seen().map(pixels).sum();
+        Ok(took.mul_f64(all / pixels(first).max(1.0)))
+    }
+
+    /// Mean Dice of each label.
+    fn score<'s>(&self, net: &Net, on: impl Iterator<Item = &'s Subject>) -> Result<Vec<f64>> {
+        let predict = |x: &Tensor| Ok(net.forward(x, Pass::Inference));
+        let scores = evaluate::scores(on, self.package, self.device, false, &predict)?;
+        Ok(evaluate::dice(&scores, self.package))
+    }
+
+    /// Dice of the best weights on all validation subjects, where validations saw a part of them.
+    fn score_best(&self, run: &Run, state: &State) -> Result<()> {
+        if self.every == 1 {
+            return Ok(());
+        }
+        let net = run.net(state.net.topology.clone(), self.device)?;
+        let dice = self.named(&self.score(&net, self.validation.iter())?);
+        let (step, count) = (state.best_step, self.validation.len());
+        eprintln!("step {step:5}, the best, on all {count} validation subjects  Dice {dice}");
+        Ok(())
+    }
+
+    fn named(&self, dice: &[f64]) -> String {
+        let labels = self.package.labels.iter().zip(dice);
+        let named: Vec<String> = labels.map(|(l, d)| format!("{} {d:.4}", l.name)).collect();
+        named.join("  ")
     }
 
     /// Trains, from the state that the run was opened with; `stop_after` so many steps, at the end
@@ -85,20 +153,31 @@ impl<'a> Course<'a> {
         let slices = std::mem::take(&mut self.slices);
         let mut loader = Loader::new(slices, self.settings.clone(), state.step..end, ahead);
         let mut losses = Losses::default();
+        let left = (end - state.step, end.div_ceil(epoch) - state.step / epoch);
+        let one = self.validation_time(&state.averaged)?;
+        let mut estimate = Estimate::new(left.0, left.1, one, self.settings.time_budget);
         let (clock, before) = (Instant::now(), state.seconds);
         while state.step < end && !self.is_over(&state) {
-            losses.push(self.step(&mut state, &loader.next()?), state.step)?;
+            let loss = self.step(&mut state, &loader.next()?);
+            if estimate.is_watching() && self.device.is_cuda() {
+                // Only what is read is sure to be done.
+                let _ = loss.double_value(&[]);
+            }
+            losses.push(loss, state.step)?;
             state.seconds = before + clock.elapsed().as_secs_f64();
             bar.set_position(state.step);
+            if let Some(told) = estimate.step() {
+                say(&bar, &told);
+            }
             if state.step.is_multiple_of(epoch) || state.step == steps {
                 let losses = losses.take(state.step)?;
                 let mean = losses.iter().sum::<f64>() / losses.len() as f64;
                 let line = self.checkpoint(run, &mut state, mean)?;
-                if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
+                say(&bar, &line);
             }
         }
         bar.finish();
-        Ok(())
+        if end == steps || self.is_over(&state) { self.score_best(run, &state) } else { Ok(()) }
     }
 
     /// Whether time or patience is at an end; asked between epochs.
@@ -134,10 +213,7 @@ impl<'a> Course<'a> {
     /// Validates the averaged weights, logs, and keeps the last and the best; returns a line for
     /// the terminal.
     fn checkpoint(&self, run: &Run, state: &mut State, loss: f64) -> Result<String> {
-        let predict = |x: &Tensor| Ok(state.averaged.forward(x, Pass::Inference));
-        let scores =
-            evaluate::scores(&self.validation, self.package, self.device, false, &predict)?;
-        let dice = evaluate::dice(&scores, self.package);
+        let dice = self.score(&state.averaged, self.seen())?;
         let rate = self.rate(state);
         run.write_log(state.step, rate, loss, self.package, &dice)?;
         run.keep(
@@ -146,11 +222,23 @@ impl<'a> Course<'a> {
             self.settings.time_budget.is_some(),
         )?;
         run.draw()?;
-        let labels = self.package.labels.iter().zip(&dice);
-        let named: Vec<String> =
-            labels.map(|(label, dice)| format!("{} {dice:.4}", label.name)).collect();
-        Ok(format!("step {:5}  loss {loss:.4}  Dice {}", state.step, named.join("  ")))
+        Ok(format!("step {:5}  loss {loss:.4}  Dice {}", state.step, self.named(&dice)))
     }
+}
+
+/// How many validation subjects a validation sees.
+fn sample(settings: &Settings, slices: &Slices, validation: &[Subject]) -> usize {
+    let all = validation.len().max(1);
+    let pixels = validation.iter().map(|s| s.net_labels.len()).sum::<usize>().max(1);
+    // By what is computed, not by time, so that a run is the same on every machine.
+    let trained = (settings.epoch as usize).saturating_mul(settings.batch * slices.pixels());
+    let part = (trained.saturating_mul(PASSES) / PART).saturating_mul(all) / pixels;
+    settings.validate.unwrap_or(part.max(FEWEST)).clamp(1, all)
+}
+
+/// A line on the terminal, above the bar where there is one.
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
 }
 
 /// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a

@@ -4,9 +4,14 @@
     check_onnx.py MODEL.toml DATA f32|int8|int8-7 SUBJECT...
     check_onnx.py MODEL.toml DATA f32|int8|int8-7 --masks FOLDER SUBJECT...
 
-Checks that the file has the form that its kind promises (int8-7: no byte between the layers is ever above 127), segments the subjects, and prints each one's Dice per label in the
-columns of `monet-train evaluate` (with a dash for HD95). With a folder of masks, such as the device's, the voxels where a mask of the
-subject's name says otherwise are counted: more than 1 in 200 (an int8 step here and there) is an error. Needs Python 3.11 with onnxruntime, onnx, nibabel and numpy.
+Checks that the file has the form that its kind promises (int8-7: no byte between the layers is ever above 127), segments the
+subjects, and prints each one's Dice per label in the columns of `monet-train evaluate` (with a dash for HD95). With a folder of
+masks, such as the device's, the voxels where a mask of the subject's name says otherwise are counted: more than 1 in 200 (an int8
+step here and there) is an error.
+
+Understood are any orientation, one channel, neighbours, all normalisations, padding at the package's own spacing, one label or
+several, merged values and largest pieces; images at another spacing, which the device resamples, are refused. Needs Python 3.11 with
+onnxruntime, onnx, nibabel, numpy and scipy.
 """
 
 import pathlib
@@ -17,6 +22,10 @@ import nibabel
 import numpy as np
 import onnx
 import onnxruntime
+import scipy.ndimage
+
+# Slices that the net is given at once.
+BATCH = 16
 
 
 def check_form(path: pathlib.Path, kind: str) -> None:
@@ -57,20 +66,83 @@ def check_form(path: pathlib.Path, kind: str) -> None:
             assert len({tuple(constants[c] for c in pair) for pair in scales}) == 1, f"{node.name}: scales differ"
 
 
-def prepare(volume: np.ndarray, manifest: dict) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Normalised slices [n, 1, height, width], padded around their centre, and where in them the volume lies."""
-    ordered = np.sort(volume[np.isfinite(volume)], axis=None)
-    percents = manifest["normalise"]["low"], manifest["normalise"]["high"]
-    low, high = (ordered[int(p / 100 * (len(ordered) - 1) + 0.5)] for p in percents)
-    slices = np.clip((volume - low) / (high - low), 0, 1).transpose(2, 1, 0)
+def oriented(path: pathlib.Path, manifest: dict) -> tuple[np.ndarray, np.ndarray]:
+    """A volume's slices [n, height, width] as the package is oriented, and the size of a voxel in that order."""
+    image = nibabel.load(path)
+    codes = tuple(manifest.get("orientation", "RAS"))
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes)
+    )
+    image = image.as_reoriented(turn)
+    spacing = nibabel.affines.voxel_sizes(image.affine)
+    return image.get_fdata(dtype=np.float32).transpose(2, 1, 0), spacing[::-1]
+
+
+def rank(values: np.ndarray, percent: float) -> np.float32:
+    """The value at a percentile, by the nearest rank."""
+    ordered = np.sort(values, axis=None)
+    return ordered[int(percent / 100 * (len(ordered) - 1) + 0.5)]
+
+
+def normalised(slices: np.ndarray, rule: dict) -> np.ndarray:
+    """Intensities as the net sees them."""
+    kind = rule["kind"]
+    if kind == "slice-percentiles":
+        return np.stack([normalised(s[None], rule | {"kind": "percentiles"})[0] for s in slices])
+    finite = slices[np.isfinite(slices)]
+    if kind == "zscore":
+        return np.clip((slices - finite.mean()) / finite.std(), -rule["clip"], rule["clip"])
+    if kind == "foreground-percentiles":
+        values, counts = np.unique(finite, return_counts=True)
+        inner = finite[finite != values[counts.argmax()]]
+        # What is not padding must leave a width.
+        if counts.max() * 128 >= finite.size and inner.size and rank(inner, rule["low"]) < rank(inner, rule["high"]):
+            finite = inner
+    if kind == "window":
+        low, high = rule["low"], rule["high"]
+    elif kind in ("percentiles", "foreground-percentiles"):
+        low, high = (rank(finite, rule[end]) for end in ("low", "high"))
+    else:
+        sys.exit(f"normalisation {kind!r} is not known to this judge")
+    return np.clip((slices - low) / max(high - low, np.float32(1e-30)), 0, 1)
+
+
+def prepare(slices: np.ndarray, spacing: np.ndarray, manifest: dict) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """What the net sees, [n, planes, height, width], padded around the centre, and where in it the volume lies."""
+    fit, size = manifest["fit"], manifest["input"]
+    if size["channels"] != 1 or fit["kind"] != "pad":
+        sys.exit("this judge knows packages of one channel that pad")
+    wanted = fit.get("spacing")
+    if wanted and not np.allclose(spacing[1:], wanted[::-1], rtol=0.01):
+        sys.exit(f"voxels are {spacing[1:]} mm, the package's {wanted[::-1]}: this judge does not resample")
     inside, pads = [], [(0, 0)]
-    for length, least in zip(slices.shape[1:], (manifest["input"]["height"], manifest["input"]["width"])):
-        step = manifest["input"].get("step", 4)
+    for length, least in zip(slices.shape[1:], (size["height"], size["width"])):
+        step = size.get("step", 4)
         net = max(-(-length // step) * step, least)
         before = (net - length) // 2
         pads.append((before, net - length - before))
         inside.append(slice(before, before + length))
-    return np.pad(slices, pads)[:, None].astype(np.float32), tuple(inside)
+    padded = np.pad(normalised(slices, manifest["normalise"]), pads).astype(np.float32)
+    # Each slice with its neighbours; at the ends the slice itself stands for the one that is not there.
+    near, last = size.get("neighbours", 0), len(padded) - 1
+    planes = [padded[np.clip(np.arange(last + 1) + offset, 0, last)] for offset in range(-near, near + 1)]
+    return np.stack(planes, axis=1), tuple(inside)
+
+
+def labels_of(probabilities: np.ndarray, manifest: dict) -> np.ndarray:
+    """Labels [n, height, width]; of labels that are limited to it the largest piece."""
+    output = manifest["output"]
+    if output["kind"] == "sigmoid":
+        found = (probabilities[:, 0] > output["threshold"]).astype(np.uint8)
+    else:
+        found = probabilities.argmax(axis=1).astype(np.uint8)
+    for label in manifest["labels"]:
+        if label.get("largest"):
+            pieces, count = scipy.ndimage.label(found == label["value"])
+            sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+            if count > 1:
+                found[(pieces != 0) & (pieces != sizes.argmax() + 1)] = 0
+    return found
 
 
 def main() -> None:
@@ -88,28 +160,31 @@ def main() -> None:
     # As written: fused integer kernels may round differently.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    most = []
+    most = 0
     for subject in subjects:
-        def load(part: str) -> np.ndarray:
-            file = next(pathlib.Path(data, part).glob(f"{subject}.nii*"))
-            return nibabel.as_closest_canonical(nibabel.load(file)).get_fdata(dtype=np.float32)
+        def load(part: str) -> tuple[np.ndarray, np.ndarray]:
+            return oriented(next(pathlib.Path(data, part).glob(f"{subject}.nii*")), manifest)
 
-        net, inside = prepare(load("imagesTr"), manifest)
-        probabilities, *tensors = session.run(["probabilities", *bytes_], {"image": net})
-        most += [tensor.max() for tensor in tensors]
-        found = probabilities.argmax(axis=1)[:, inside[0], inside[1]].transpose(2, 1, 0)
+        net, inside = prepare(*load("imagesTr"), manifest)
+        probabilities = []
+        for first in range(0, len(net), BATCH):
+            found, *tensors = session.run(["probabilities", *bytes_], {"image": net[first : first + BATCH]})
+            probabilities.append(found[..., inside[0], inside[1]])
+            most = max([most, *(int(tensor.max()) for tensor in tensors)])
+        found = labels_of(np.concatenate(probabilities), manifest)
         if masks:
-            mask = nibabel.as_closest_canonical(nibabel.load(masks / f"{subject}.nii.gz")).get_fdata(dtype=np.float32)
+            mask, _ = oriented(next(masks.glob(f"{subject}.nii*")), manifest)
             differ = int((mask != found).sum())
             assert differ <= found.size // 200, f"{subject}: {differ} of {found.size} voxels differ from the mask"
-        truth = load("labelsTr")
+            print(f"{subject}: {differ} of {found.size} voxels differ from the mask", file=sys.stderr)
+        truth, _ = load("labelsTr")
         scores = []
-        for label in (entry["value"] for entry in manifest["labels"]):
-            a, b = found == label, truth == label
+        for label in manifest["labels"]:
+            a, b = found == label["value"], np.isin(truth, label.get("from", [label["value"]]))
             scores.append(f"{2 * (a & b).sum() / (a.sum() + b.sum()):.4f} —")
         print(subject, *scores)
     if bytes_:
-        assert max(most) == (127 if kind == "int8-7" else 255), f"{kind}: the largest byte is {max(most)}"
+        assert most == (127 if kind == "int8-7" else 255), f"{kind}: the largest byte is {most}"
 
 
 if __name__ == "__main__":

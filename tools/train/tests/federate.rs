@@ -222,6 +222,57 @@ fn two_sites_train_over_an_encrypted_network() {
     }
 }
 
+/// Makes a site's key pair, as `ssh-keygen -t ecdsa -b 384` does: `NAME` and `NAME.pub`.
+fn site_key(path: &Path) {
+    let script = "import sys\n\
+        from cryptography.hazmat.primitives import serialization as s\n\
+        from cryptography.hazmat.primitives.asymmetric import ec\n\
+        key, name = ec.generate_private_key(ec.SECP384R1()), sys.argv[1]\n\
+        own = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption())\n\
+        told = key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH)\n\
+        open(name, 'wb').write(own)\n\
+        open(name + '.pub', 'wb').write(told)\n";
+    let mut command = Command::new(std::env::var_os("MONET_FLOWER_PYTHON").unwrap());
+    command.args(["-c", script]).arg(path);
+    succeed(command);
+}
+
+#[test]
+fn a_site_whose_key_the_server_was_not_given_is_refused() {
+    if !has_flower("a_site_whose_key_the_server_was_not_given_is_refused") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 6);
+    let file = |name: &str| folder.path().join(name);
+    certificates(folder.path());
+    ["site", "wrong"].map(|name| site_key(&file(name)));
+    let [port, right, wrong] = ports();
+    let mut command = monet_train(&["server", "--sites", "1", "--port", &port, "--out"]);
+    command.arg(file("run")).args("--width 2 --batch 2 --steps 2 --epoch 2".split(' '));
+    command.args(["--task", synthetic::TASK, "--host", "0.0.0.0", "--tls"]);
+    command.args(["ca.pem", "server.pem", "server.key"].map(file));
+    command.arg("--site-keys").arg(file("site.pub"));
+    let mut server = Stopped::start(command, &file("server.log"));
+    let log = || fs::read_to_string(file("server.log")).unwrap();
+    while !log().contains("registered successfully") {
+        assert!(server.0.try_wait().unwrap().is_none(), "{}", log());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let client = |key: &str, own: &str| {
+        let address = format!("127.0.0.1:{port}");
+        let mut command = monet_train(&["client", "--superlink", &address, "--port", own]);
+        command.arg("--data").arg(&data).arg("--tls").arg(file("ca.pem"));
+        command.arg("--key").arg(file(key));
+        command
+    };
+    let message = refuse(client("wrong", &wrong));
+    assert!(message.contains("code 2004: the server was not given its .pub"), "{message}");
+    let _site = Stopped::start(client("site", &right), &file("site.log"));
+    assert!(server.0.wait().unwrap().success(), "{}", log());
+    assert_eq!(json(&file("run/rounds.json"))["rounds"].as_array().unwrap().len(), 1);
+}
+
 fn train_over_the_network(encrypted: bool) {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 11);
@@ -277,17 +328,78 @@ fn train_over_the_network(encrypted: bool) {
     assert!(dice.sum::<f64>() > 0.6, "{}", log());
 }
 
-/// The app's own tests.
-#[test]
-fn updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit() {
-    if !has_flower("updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit") {
-        return;
-    }
+/// Runs a file of the app's own tests.
+fn app(module: &str) {
     let mut command = Command::new(std::env::var_os("MONET_FLOWER_PYTHON").unwrap());
-    command.args(["-m", "unittest", "-q", "test_weights"]);
+    command.args(["-m", "unittest", "-q", module]);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("federate"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     succeed(command);
+}
+
+#[test]
+fn updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit() {
+    if has_flower("updates_are_rounded_within_half_a_step_and_refused_where_they_do_not_fit") {
+        app("test_weights");
+    }
+}
+
+/// Four sites that only pretend to train: masked sums, sites killed in each phase, noise and ε.
+#[test]
+fn secrets_are_kept_whoever_drops_out() {
+    if has_flower("secrets_are_kept_whoever_drops_out") {
+        app("test_secrets");
+    }
+}
+
+#[test]
+fn unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told() {
+    if !has_flower("unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Twelve subjects train, four validate.
+    let data = synthetic::dataset(folder.path(), 20);
+    let out = folder.path().join("out");
+    let mut command = monet_train(&["simulate", "--data", data.to_str().unwrap(), "--sites", "4"]);
+    command.args("--no-central --update f32 --split brightness --strategy fedprox".split(' '));
+    command.args("--secure --privacy site --privacy-noise 1e-4 --clip 20 --scores".split(' '));
+    command.args(SETTINGS.split(' ')).arg("--out").arg(&out);
+    let printed = String::from_utf8(succeed(command).stdout).unwrap();
+    for part in ["FedProx of 0.01, secure aggregation", "mean of mean intensity", "| 4/4 |"] {
+        assert!(printed.contains(part), "{part:?} is not in {printed}");
+    }
+
+    let dealt = json(&out.join("deal.json"));
+    let mut names: Vec<&str> = dealt
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|names| names.as_array().unwrap().iter().map(|n| n.as_str().unwrap()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 16, "every subject but the test split's, once: {dealt}");
+    let report = json(&out.join("report.json"));
+    let means: Vec<f64> =
+        report["sites"].as_array().unwrap().iter().map(|s| s["mean"].as_f64().unwrap()).collect();
+    assert!(means.windows(2).all(|pair| pair[0] < pair[1]), "{means:?}");
+
+    let rounds = json(&out.join("f32/rounds.json"));
+    let [first, last] = [0, 1].map(|k| &rounds["rounds"][k]);
+    // Sites' own loss and number of slices are the sites' secret, as their Dice; their mean is told.
+    for site in last["sites"].as_object().unwrap().values() {
+        assert_eq!(site["train_num_examples"], 1, "{site}");
+        assert_eq!(site["evaluate_dice/anterior"], last["dice"]["anterior"], "{site}");
+    }
+    assert!(first["epsilon"].as_f64().unwrap() < last["epsilon"].as_f64().unwrap());
+    let dice = |who: &str| {
+        let found = report["test"].as_array().unwrap().iter().find(|t| t["who"] == who).unwrap();
+        assert_eq!(found["sites"].as_array().unwrap().len(), 4, "{found}");
+        let values = found["test"].as_object().unwrap().values();
+        values.map(|v| v.as_f64().unwrap()).sum::<f64>() / 2.0
+    };
+    assert!(dice("federated, f32") > dice("untrained") + 0.2, "{printed}");
 }
 
 #[test]
@@ -312,6 +424,10 @@ fn what_cannot_work_is_refused_with_one_clear_error() {
     // One subject validates: the second site would have none.
     let message = refuse(simulate("2"));
     assert!(message.contains("site 2/2") && message.contains("take fewer sites"), "{message}");
+
+    let mut command = simulate("2");
+    command.arg("--secure");
+    assert!(refuse(command).contains("--secure with 2 site(s): expected 3 or more"));
 
     let data = synthetic::dataset(folder.path(), 11);
     let data = data.to_str().unwrap();

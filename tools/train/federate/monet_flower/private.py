@@ -5,8 +5,8 @@ What is clipped and noised is a site's whole update in a round, so that ε prote
     central:  the server clips (of masked sums each site does, as the server cannot), averages and adds noise z·C/n
     site:     each site clips and adds noise z·C before it sends anything; the server need not be trusted
 
-All sites weigh the same. Running statistics of batch normalisation are hundreds of times as large as what is trained: in `units`
-they are parts of the global variance, as one norm is clipped for all.
+All sites weigh the same. Running statistics of batch normalisation change by far more than what is trained: in `units` they are
+parts of the global variance, so that one norm can be clipped for all.
 """
 
 import math
@@ -27,6 +27,9 @@ from . import weights
 # Of batch normalisation, which adds it to a variance before the root.
 EPSILON = 1e-5
 
+# In parts of themselves variances change about so many times as much in a round as all that is trained (measured: 5 to 1).
+VARIANCES = np.float32(8)
+
 # Noise may take away so much of a variance in a round, and no more.
 LEAST_PART = 0.25
 
@@ -36,7 +39,7 @@ def units(held):
     scales = {}
     for name, tensor in held.items():
         if name.endswith("/var"):
-            scales[name] = tensor + np.float32(EPSILON)
+            scales[name] = VARIANCES * (tensor + np.float32(EPSILON))
         elif name.endswith("/mean"):
             scales[name] = np.sqrt(held[name.removesuffix("mean") + "var"] + np.float32(EPSILON))
         else:

@@ -241,7 +241,11 @@ impl Client {
         );
         command.args(["--superlink", &self.superlink, "--node-config", &node]);
         command.args(["--port", &self.port.to_string(), "--max-retries", "5"]);
-        flower::finish(&mut command, "flower-supernode")
+        // Flower tells an unknown key by a number only.
+        let key = self.key.as_ref().map_or(String::new(), |key| {
+            format!(" with --key {} (code 2004: the server was not given its .pub)", key.display())
+        });
+        flower::finish(&mut command, &format!("flower-supernode{key}"))
     }
 }
 

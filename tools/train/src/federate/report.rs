@@ -261,7 +261,7 @@ impl Report {
                 writeln!(text, "| {} | {} | {} |{mean}", site.site, site.training, site.validation);
         }
         self.rounds(&mut text);
-        text += "\n## Against central training\n\nMean Dice on whole volumes of the splits that \
+        text += "\n## Dice\n\nMean Dice on whole volumes of the splits that \
             all sites share; central training did as many steps as all \
              sites together.\n\n";
         let labels: Vec<&String> = self.test.iter().flat_map(|t| t.test.keys()).collect();
@@ -302,7 +302,8 @@ impl Report {
                 let loss = losses.iter().sum::<f64>() / losses.len() as f64;
                 let dice: Vec<String> =
                     round.dice.iter().map(|(l, d)| format!("{l} {d:.4}")).collect();
-                let dice = round.lost.as_ref().map_or(dice.join(", "), |why| format!("lost: {why}"));
+                let dice =
+                    round.lost.as_ref().map_or(dice.join(", "), |why| format!("lost: {why}"));
                 let or_dash = |known: bool, value: String| if known { value } else { "—".into() };
                 let _ = writeln!(
                     text,

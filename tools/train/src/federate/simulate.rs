@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use monet::package::Manifest;
 use tch::Device;
 
+use super::deal::Deal;
 use super::flower::{self, Flower};
 use super::report::{self, Course, Report, SiteSize, Tested};
-use super::deal::Deal;
 use super::site::{self, Place};
 use super::terms::{Terms, Update};
 use crate::checkpoint::Run;
@@ -43,6 +43,9 @@ pub struct Simulate {
     /// Keep every round's weights, and what was sent, in the runs' folders
     #[arg(long)]
     keep: bool,
+    /// Leave out the central training that the federations are compared with
+    #[arg(long)]
+    no_central: bool,
     #[command(flatten)]
     terms: Terms,
     /// Each site does `--steps` in all, `--epoch` of them a round
@@ -110,7 +113,9 @@ impl Simulate {
             let who = format!("federated, {}", update.name());
             report.test.push(task.test(&who, &net, &self.settings, seconds)?);
         }
-        report.test.push(self.central(&task)?);
+        if !self.no_central {
+            report.test.push(self.central(&task)?);
+        }
         report.write(&self.out)?;
         print!("{}", report.markdown());
         Ok(())
@@ -153,13 +158,7 @@ impl Simulate {
         self.places(data, deal)?.iter().map(size).collect()
     }
 
-    fn federate(
-        &self,
-        flower: &Flower,
-        task: &Task,
-        run: &Run,
-        options: &str,
-    ) -> Result<()> {
+    fn federate(&self, flower: &Flower, task: &Task, run: &Run, options: &str) -> Result<()> {
         let mut command = flower.module("simulate");
         command.arg("--run").arg(site::absolute(&run.0)?).arg("--data").arg(task.data);
         if let Some(deal) = task.deal {

@@ -52,12 +52,7 @@ impl Place {
         let site = String::from(site);
         let own = deal::read(deal)?.remove(&site).unwrap_or_default();
         let found: Vec<Pair> = pairs.into_iter().filter(|p| own.contains(&p.name)).collect();
-        ensure!(
-            !found.is_empty(),
-            "{}: {} leaves site {site} no subject",
-            shown(),
-            deal.display()
-        );
+        ensure!(!found.is_empty(), "{}: {} leaves site {site} no subject", shown(), deal.display());
         Ok(found)
     }
 

@@ -67,16 +67,16 @@ pub struct Terms {
     /// weights, scores or size
     #[arg(long)]
     pub secure: bool,
-    /// Differential privacy of a site's part: its update is clipped to --clip, and noise of --noise
-    /// times that is added
-    #[arg(long, value_enum, requires = "noise")]
+    /// Differential privacy of a site's part: its update is clipped to --clip, and noise of
+    /// --privacy-noise times that is added
+    #[arg(long, value_enum, requires = "privacy_noise")]
     pub privacy: Option<Privacy>,
     /// Largest norm of a site's update in a round
-    #[arg(long, default_value_t = 5.0, requires = "privacy")]
+    #[arg(long, default_value_t = 2.0, requires = "privacy")]
     pub clip: f64,
     /// Standard deviation of the noise in clips: 1 or more protects, far less hardly does
     #[arg(long, value_name = "FACTOR", requires = "privacy")]
-    pub noise: Option<f64>,
+    pub privacy_noise: Option<f64>,
     /// The δ that ε is told for
     #[arg(long, default_value_t = 1e-5, requires = "privacy")]
     pub delta: f64,
@@ -89,7 +89,7 @@ pub struct Terms {
     pub quorum: Option<usize>,
     /// Minutes that a round waits for its sites' answers
     #[arg(long, default_value_t = 1440.0)]
-    pub patience: f64,
+    pub wait: f64,
 }
 
 /// The file that the app reads.
@@ -127,8 +127,8 @@ impl Terms {
             ("proximal", self.proximal),
             ("server-rate", self.server_rate),
             ("clip", self.clip),
-            ("noise", self.noise.unwrap_or(1.0)),
-            ("patience", self.patience),
+            ("privacy-noise", self.privacy_noise.unwrap_or(1.0)),
+            ("wait", self.wait),
         ];
         for (name, value) in positive {
             ensure!(
@@ -177,10 +177,10 @@ impl Terms {
             scores: self.scores || privacy.is_empty(),
             privacy,
             clip: self.clip,
-            noise: self.noise.unwrap_or(0.0),
+            noise: self.privacy_noise.unwrap_or(0.0),
             delta: self.delta,
             quorum: self.quorum(sites),
-            timeout: 60.0 * self.patience,
+            timeout: 60.0 * self.wait,
         };
         let path = run.0.join("federation.json");
         checkpoint::write(&path, serde_json::to_vec_pretty(&federation)?)
@@ -196,7 +196,7 @@ impl Terms {
             Strategy::FedAdam => format!("FedAdam of {}", self.server_rate),
         };
         let secure = if self.secure { ", secure aggregation" } else { "" };
-        let private = match (self.privacy, self.noise) {
+        let private = match (self.privacy, self.privacy_noise) {
             (Some(privacy), Some(noise)) => {
                 let who = if privacy == Privacy::Central { "the server" } else { "each site" };
                 format!(", updates clipped to {} with noise of {noise} clips by {who}", self.clip)
@@ -225,9 +225,9 @@ mod tests {
             ("--secure", 2, "--secure with 2"),
             ("--secure --quorum 2", 4, "--quorum 2: expected 3 to 4"),
             ("--quorum 5", 4, "--quorum 5"),
-            ("--privacy central --noise 0", 4, "--noise 0"),
-            ("--privacy site --noise 1 --delta 1", 4, "--delta 1"),
-            ("--privacy central --noise 1 --strategy fedadam", 4, "fedadam"),
+            ("--privacy central --privacy-noise 0", 4, "--privacy-noise 0"),
+            ("--privacy site --privacy-noise 1 --delta 1", 4, "--delta 1"),
+            ("--privacy central --privacy-noise 1 --strategy fedadam", 4, "fedadam"),
         ] {
             let error = of(options).check(sites).unwrap_err().to_string();
             assert!(error.contains(part), "{options}: {error}");
@@ -247,7 +247,7 @@ mod tests {
         let plain = told("");
         assert_eq!((plain.update.as_str(), plain.privacy.as_str()), ("int8", ""));
         assert!(plain.scores && plain.quorum == 3 && !plain.secure);
-        let private = told("--secure --privacy central --noise 0.5 --clip 2 --patience 2");
+        let private = told("--secure --privacy central --privacy-noise 0.5 --clip 2 --wait 2");
         assert_eq!((private.privacy.as_str(), private.noise, private.clip), ("central", 0.5, 2.0));
         assert!(private.secure && !private.scores && private.timeout == 120.0);
     }

@@ -13,6 +13,7 @@ use monet::package::Manifest;
 use serde::Serialize;
 use tch::Device;
 
+use super::statistics::{interval, mean_of};
 use super::{Cohort, MARGIN, Model};
 use crate::commands;
 use crate::dataset::{self, Subject};
@@ -63,6 +64,8 @@ pub(super) struct SubjectScores {
     pub(super) cropped_slices: usize,
     pub(super) whole: Vec<Score>,
     pub(super) cropped: Vec<Score>,
+    /// Dice in each slice in which the label was drawn or found, label by label.
+    pub(super) slice_dice: Vec<Vec<f64>>,
 }
 
 /// One package on one data set.
@@ -81,6 +84,8 @@ pub(super) struct Evaluation {
 #[derive(Debug, Serialize)]
 struct Means {
     dice: Summary,
+    /// 95 % of the mean, by bootstrap over subjects.
+    dice_interval: Option<[f64; 2]>,
     hausdorff_mm: Summary,
     hd95_mm: Summary,
 }
@@ -101,6 +106,7 @@ impl Evaluation {
             let [dice, hausdorff, hd95] = &METRICS;
             let label = |l| Means {
                 dice: of(l, dice),
+                dice_interval: dice_interval(&subjects, protocol, l),
                 hausdorff_mm: of(l, hausdorff),
                 hd95_mm: of(l, hd95),
             };
@@ -113,6 +119,31 @@ impl Evaluation {
     /// Whether the crop left anything out of any volume.
     pub(super) fn crops(&self) -> bool {
         self.subjects.iter().any(|s| s.cropped_slices < s.slices)
+    }
+
+    /// 95 % interval of a label's mean Dice.
+    pub(super) fn dice_interval(&self, protocol: Protocol, label: usize) -> Option<[f64; 2]> {
+        match protocol {
+            Protocol::Whole => self.whole[label].dice_interval,
+            Protocol::Cropped => self.cropped[label].dice_interval,
+        }
+    }
+
+    /// Dice of a label over all slices in which it was drawn or found, and the 95 % interval of its
+    /// mean: subjects are drawn, with all of their slices, as slices of one are alike.
+    pub(super) fn by_slice(&self, label: usize) -> (Summary, Option<[f64; 2]>) {
+        let slices: Vec<&[f64]> =
+            self.subjects.iter().map(|s| s.slice_dice[label].as_slice()).collect();
+        let all: Vec<_> = slices.iter().flat_map(|s| s.iter().copied().map(Some)).collect();
+        let mean = |drawn: &[Vec<usize>]| {
+            let (mut sum, mut count) = (0.0, 0);
+            for &i in &drawn[0] {
+                sum += slices[i].iter().sum::<f64>();
+                count += slices[i].len();
+            }
+            (count > 0).then(|| sum / count as f64)
+        };
+        (Summary::of(&all), interval(&[slices.len()], mean))
     }
 
     /// Mean and deviation of one score of one label.
@@ -129,6 +160,11 @@ fn summary(
 ) -> Summary {
     let values: Vec<_> = subjects.iter().map(|s| (metric.of)(&s.of(protocol)[label])).collect();
     Summary::of(&values)
+}
+
+fn dice_interval(subjects: &[SubjectScores], protocol: Protocol, label: usize) -> Option<[f64; 2]> {
+    let values: Vec<f64> = subjects.iter().filter_map(|s| s.of(protocol)[label].dice).collect();
+    interval(&[values.len()], |drawn| Some(mean_of(&values, &drawn[0])))
 }
 
 /// Reads every subject, so that what is wrong with one is said before hours of work, and sees that
@@ -183,12 +219,14 @@ fn scores(subject: &Subject, labels: &[u8], package: &Manifest, margin: usize) -
     };
     let whole = within(&(0..slices));
     let cropped = if kept.len() == slices { whole.clone() } else { within(&kept) };
+    let by_slice = |value| evaluate::by_slice(labels, &subject.labels, value, plane);
     SubjectScores {
         subject: subject.name.clone(),
         slices,
         cropped_slices: kept.len(),
         whole,
         cropped,
+        slice_dice: package.labels.iter().map(|label| by_slice(label.value)).collect(),
     }
 }
 
@@ -248,5 +286,7 @@ mod tests {
         assert_eq!(scores.whole[0].hausdorff, Some(58.0));
         assert_eq!(scores.cropped[0].dice, Some(1.0));
         assert_eq!(scores.cropped[0].hausdorff, Some(0.0));
+        // One slice hit, one found where there is nothing.
+        assert_eq!(scores.slice_dice, [[1.0, 0.0]]);
     }
 }

@@ -67,17 +67,112 @@ pub(super) fn text(findings: &Findings) -> String {
                 cohort.shared, findings.cohorts[0].name
             );
         }
-        out += "Whole volumes, mean ± standard deviation over subjects.\n\n";
+        out += "Whole volumes, mean ± standard deviation over subjects; 95 % of the mean Dice by \
+            bootstrap over subjects.\n\n";
         out += &scores(findings, &evaluations, Protocol::Whole);
         out += &cropped(findings, cohort, &evaluations);
+        out += &by_slice(findings, &evaluations);
+        out += &paired(findings, n);
         out.push('\n');
     }
-    out + &cost(findings)
+    out + &losses(findings) + &cost(findings)
+}
+
+/// An interval of Dice or of a difference; a dash where there is none.
+fn between(interval: Option<[f64; 2]>, digits: usize) -> String {
+    interval.map_or("—".into(), |[low, high]| format!("{low:.digits$} to {high:.digits$}"))
+}
+
+/// Dice slice by slice, beside that of whole stacks.
+fn by_slice(findings: &Findings, evaluations: &[&Evaluation]) -> String {
+    let head = ["package", "label", "slices", "Dice per slice", "95 % of the mean"];
+    let mut table = Table::new(2, &head);
+    let [dice, ..] = &METRICS;
+    for evaluation in evaluations {
+        for (i, label) in findings.labels.iter().enumerate() {
+            let (summary, interval) = evaluation.by_slice(i);
+            table.rows.push(vec![
+                findings.models[evaluation.model].name.clone(),
+                label.name.clone(),
+                summary.count.to_string(),
+                spread(&summary, dice),
+                between(interval, 3),
+            ]);
+        }
+    }
+    format!(
+        "\nSlice by slice, where the label was drawn or found; subjects are drawn with all of their \
+         slices.\n\n{}",
+        table.markdown()
+    )
+}
+
+/// Packages beside the first, on one cohort.
+fn paired(findings: &Findings, cohort: usize) -> String {
+    let found: Vec<_> = findings.paired.iter().filter(|p| p.cohort == cohort).collect();
+    if found.is_empty() {
+        return String::new();
+    }
+    let first = &findings.models[0].name;
+    let head = ["package", "label", "figure", "pairs", "difference", "95 %", "p"];
+    let mut table = Table::new(3, &head);
+    for pair in &found {
+        let metric = METRICS.iter().find(|m| m.key == pair.metric);
+        let (title, digits) = metric.map_or((pair.metric, 3), |m| (m.title, m.digits + 1));
+        table.rows.push(vec![
+            findings.models[pair.model].name.clone(),
+            findings.labels[pair.label].name.clone(),
+            title.into(),
+            pair.pairs.to_string(),
+            format!("{:+.digits$}", pair.difference),
+            between(pair.interval, digits),
+            pair.p.map_or("—".into(), |p| {
+                if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") }
+            }),
+        ]);
+    }
+    format!(
+        "\nLess {first}, subject by subject: mean difference, its 95 % interval by bootstrap, and p of \
+         Wilcoxon's signed ranks\n(two-sided; {} tests, none corrected for the others).\n\n{}",
+        found.len(),
+        table.markdown()
+    )
+}
+
+/// From the split to the independent set.
+fn losses(findings: &Findings) -> String {
+    if findings.losses.is_empty() {
+        return String::new();
+    }
+    let (first, far) = (&findings.models[0].name, findings.cohorts[1].told());
+    let head = ["package", "label", "Dice lost", "95 %", "beyond the first", "95 %"];
+    let mut table = Table::new(2, &head);
+    for loss in &findings.losses {
+        table.rows.push(vec![
+            findings.models[loss.model].name.clone(),
+            findings.labels[loss.label].name.clone(),
+            format!("{:+.3}", loss.loss),
+            between(loss.interval, 3),
+            loss.beyond_first.map_or("—".into(), |beyond| format!("{beyond:+.3}")),
+            between(loss.beyond_interval, 3),
+        ]);
+    }
+    format!(
+        "## Out of sample\n\nMean Dice on {} less that on {far}, and how much more than {first} \
+         loses; 95 % by bootstrap over the subjects of both.\n\n{}\n",
+        findings.cohorts[0].told(),
+        table.markdown()
+    )
 }
 
 fn scores(findings: &Findings, evaluations: &[&Evaluation], protocol: Protocol) -> String {
     let mut table = Table::new(2, &["package", "label"]);
-    table.rows[0].extend(METRICS.iter().map(|m| m.title.to_owned()));
+    for metric in &METRICS {
+        table.rows[0].push(metric.title.to_owned());
+        if metric.key == "dice" {
+            table.rows[0].push("95 % of the mean".into());
+        }
+    }
     let mut notes = String::new();
     for evaluation in evaluations {
         let model = &findings.models[evaluation.model].name;
@@ -88,6 +183,9 @@ fn scores(findings: &Findings, evaluations: &[&Evaluation], protocol: Protocol) 
             for metric in &METRICS {
                 let summary = evaluation.summary(protocol, i, metric);
                 row.push(spread(&summary, metric));
+                if metric.key == "dice" {
+                    row.push(between(evaluation.dice_interval(protocol, i), 3));
+                }
                 undefined.entry(summary.undefined).or_default().push(metric.title);
             }
             table.rows.push(row);
