@@ -1,4 +1,5 @@
-"""Tests of secure aggregation, privacy and strategies, with sites that only pretend to train: `python -m unittest test_secrets`."""
+"""Tests of secure aggregation, privacy and strategies, with sites that only pretend to train:
+`python -m unittest test_secrets`."""
 
 import io
 import json
@@ -16,7 +17,15 @@ from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFI
 from monet_flower import client_app, private, secure, server_app, weights
 from monet_flower.simulate import LocalGrid
 
-TERMS = {"sites": 4, "update": "f32", "strategy": "fedavg", "proximal": 0.01, "server_rate": 0.01, "secure": False, "privacy": ""}
+TERMS = {
+    "sites": 4,
+    "update": "f32",
+    "strategy": "fedavg",
+    "proximal": 0.01,
+    "server_rate": 0.01,
+    "secure": False,
+    "privacy": "",
+}
 TERMS |= {"clip": 1.0, "noise": 0.0, "delta": 1e-5, "scores": True, "quorum": 3, "timeout": 60.0}
 STAGES = [Stage.SETUP, Stage.SHARE_KEYS, Stage.COLLECT_MASKED_VECTORS, Stage.UNMASK]
 SIZES = {1: 100, 2: 300, 3: 50, 4: 1000}
@@ -26,19 +35,29 @@ logging.getLogger("flwr").setLevel(logging.CRITICAL)
 
 def net():
     draw = np.random.default_rng(1).standard_normal
-    shapes = {"a/weight": (6, 3, 3, 3), "a/gamma": (6,), "a/mean": (6,), "a/var": (6,), "b/weight": (2, 6, 1, 1)}
+    shapes = {
+        "a/weight": (6, 3, 3, 3),
+        "a/gamma": (6,),
+        "a/mean": (6,),
+        "a/var": (6,),
+        "b/weight": (2, 6, 1, 1),
+    }
     tensors = {name: draw(shape).astype(np.float32) for name, shape in sorted(shapes.items())}
     return tensors | {"a/var": 5 + tensors["a/var"] ** 2}
 
 
 def pretend(verb, folder, tensors, message, context, *arguments):
-    """What a trainer does: moves each weight in a way of the site's own; Dice and loss tell how far."""
+    """What a trainer does: moves each weight in a way of the site's own; Dice and loss tell how
+    far."""
     k = context.node_id
     if verb == "score":
         return {"examples": 10 * k, "dice": {"anterior": 0.1 * k, "posterior": 0.2}}
     step = arguments[1]
     draw = np.random.default_rng([k, step]).standard_normal
-    moved = {name: tensor + np.float32(0.1) * draw(tensor.shape).astype(np.float32) for name, tensor in tensors.items()}
+    moved = {
+        name: tensor + np.float32(0.1) * draw(tensor.shape).astype(np.float32)
+        for name, tensor in tensors.items()
+    }
     weights.write(moved, arguments[arguments.index("--out") + 1])
     return {"examples": SIZES[k], "loss": 1.0 / k}
 
@@ -56,7 +75,15 @@ class Grid(LocalGrid):
 class Run:
     """A federation over three rounds, or so many; what it ended with and said."""
 
-    def __init__(self, absent=lambda node, message, number: False, *, rounds=3, nodes={}, there=lambda sent: 4, **terms):
+    def __init__(
+        self,
+        absent=lambda node, message, number: False,
+        *,
+        rounds=3,
+        nodes={},
+        there=lambda sent: 4,
+        **terms,
+    ):
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder)
             weights.write(net(), run / "best.safetensors")
@@ -87,7 +114,8 @@ def stage_of(message):
 class Secure(unittest.TestCase):
     def test_four_sites_end_with_the_same_weights_as_in_clear(self):
         clear, hidden = Run(), Run(secure=True)
-        # Half a step of each site's rounding, in a mean over 1450 examples, three times; and f32's own.
+        # Half a step of each site's rounding, in a mean over 1450 examples, three times; and f32's
+        # own.
         step = 2 * secure.RANGE / secure.steps(4) * secure.HEAVIEST / 1450 * 4
         self.assertLess(hidden.off(clear), 3 * step + 1e-6)
         self.assertGreater(clear.off(Run(rounds=1)), 0.01)
@@ -109,11 +137,16 @@ class Secure(unittest.TestCase):
         finally:
             LocalGrid.transport = transport
         up = [m.content for name, m in seen if name.endswith("_up")]
-        masked = [c[RECORD_KEY_CONFIGS][Key.MASKED_PARAMETERS] for c in up if Key.MASKED_PARAMETERS in c[RECORD_KEY_CONFIGS]]
+        masked = [
+            c[RECORD_KEY_CONFIGS][Key.MASKED_PARAMETERS]
+            for c in up
+            if Key.MASKED_PARAMETERS in c[RECORD_KEY_CONFIGS]
+        ]
         # Weights of four sites, and scores of four.
         self.assertEqual(len(masked), 8)
         values = np.concatenate([np.load(io.BytesIO(part)).ravel() for part in masked[0]])
-        # Uniform over 32 bits: an unmasked weight would be within a hundred millionth of the middle of the range.
+        # Uniform over 32 bits: an unmasked weight would be within a hundred millionth of the middle
+        # of the range.
         self.assertLess(abs(values.mean() / 2**31 - 1), 0.15)
         self.assertGreater(values.std() / 2**32, 0.25)
         for content in up:
@@ -125,7 +158,8 @@ class Secure(unittest.TestCase):
     def test_masks_are_the_whole_seed_s_and_uniform(self):
         shapes = [(1,), (500, 20)]
         first = secure.masks(b"a" * 32, secure.MODULUS, shapes)
-        # Flower folds a seed to the exclusive or of its 32-bit words, in which these two are the same.
+        # Flower folds a seed to the exclusive or of its 32-bit words, in which these two are the
+        # same.
         other = secure.masks(b"a" * 28 + b"b" * 4 + b"c" * 4 + b"d" * 4, secure.MODULUS, shapes)
         self.assertEqual([part.shape for part in first], shapes)
         self.assertTrue((first[1] == secure.masks(b"a" * 32, secure.MODULUS, shapes)[1]).all())
@@ -149,15 +183,21 @@ class Secure(unittest.TestCase):
                 self.assertEqual(len(run.rounds), 3)
                 self.assertFalse(any("lost" in r for r in run.rounds), run.said)
                 # What it had sent counts where it was there to the end of the sending.
-                clear = Run(lambda n, m, number: n == 2 and number >= (3 if stage == Stage.UNMASK else 2))
+                clear = Run(
+                    lambda n, m, number: n == 2 and number >= (3 if stage == Stage.UNMASK else 2)
+                )
                 self.assertLess(run.off(clear), 1e-4)
 
     def test_two_sites_killed_in_any_phase_cost_the_round_and_not_the_run(self):
         for stage in STAGES:
             with self.subTest(stage):
-                away = lambda node, message, number: node in (1, 4) and number == 2 and stage_of(message) == stage
+                away = lambda node, message, number: (
+                    node in (1, 4) and number == 2 and stage_of(message) == stage
+                )
                 run = Run(away, secure=True)
-                self.assertEqual([("lost" in r) for r in run.rounds], [False, True, False], run.said)
+                self.assertEqual(
+                    [("lost" in r) for r in run.rounds], [False, True, False], run.said
+                )
                 clear = Run(rounds=2)
                 self.assertNotEqual(run.off(clear), 0)
                 self.assertIn("the weights stay as they were", run.said)
@@ -196,15 +236,21 @@ class Private(unittest.TestCase):
         reference.compose(dp_event.GaussianDpEvent(1.5), 20)
         found = private.spent(TERMS | {"noise": 1.5}, 4, 20)
         self.assertAlmostEqual(found, reference.get_epsilon(1e-5), places=9)
-        # By hand: RDP of order a is a·T/(2·z²), and ε the least over a of that and the conversion's ln(1-1/a) - ln(δ·a)/(a-1)
-        # (Canonne, Kamath, Steinke 2020, proposition 12).
+        # By hand: RDP of order a is a·T/(2·z²), and ε the least over a of that and the conversion's
+        # ln(1-1/a) - ln(δ·a)/(a-1) (Canonne, Kamath, Steinke 2020, proposition 12).
         orders = np.linspace(1.01, 60, 100_000)
-        by_hand = orders * 20 / (2 * 1.5**2) + np.log1p(-1 / orders) - np.log(1e-5 * orders) / (orders - 1)
+        by_hand = (
+            orders * 20 / (2 * 1.5**2)
+            + np.log1p(-1 / orders)
+            - np.log(1e-5 * orders) / (orders - 1)
+        )
         self.assertAlmostEqual(found, by_hand.min(), delta=0.01)
         run = Run(privacy="central", noise=1.5, rounds=2, scores=False)
         expected = [private.spent(TERMS | {"noise": 1.5}, 4, n) for n in (1, 2)]
         self.assertEqual([r["epsilon"] for r in run.rounds], expected)
-        self.assertEqual(Run(privacy="site", noise=1.5, rounds=2, scores=False).rounds[1]["epsilon"], expected[1])
+        self.assertEqual(
+            Run(privacy="site", noise=1.5, rounds=2, scores=False).rounds[1]["epsilon"], expected[1]
+        )
 
     def test_units_and_back_are_nothing_and_variances_stay_positive(self):
         held = net()
@@ -215,7 +261,11 @@ class Private(unittest.TestCase):
         self.assertTrue((private.restored(worst, held)["a/var"] > 0).all())
 
     def test_updates_are_clipped_in_all_forms(self):
-        for terms in ({"privacy": "central"}, {"privacy": "central", "secure": True}, {"privacy": "site"}):
+        for terms in (
+            {"privacy": "central"},
+            {"privacy": "central", "secure": True},
+            {"privacy": "site"},
+        ):
             with self.subTest(terms):
                 run = Run(**terms, noise=1e-6, clip=0.2, rounds=1, scores=False)
                 start = private.measured(net(), net())
@@ -230,12 +280,19 @@ class Private(unittest.TestCase):
 
     def test_noise_is_as_large_as_said(self):
         quiet = Run(privacy="central", noise=1e-6, clip=0.2, rounds=1, scores=False)
-        values = sum(t.size for name, t in net().items() if name == "a/weight" or name == "b/weight")
-        for terms, expected in (({"privacy": "central"}, 2 * 0.2 / 4), ({"privacy": "site"}, 2 * 0.2 / 2)):
+        values = sum(
+            t.size for name, t in net().items() if name == "a/weight" or name == "b/weight"
+        )
+        for terms, expected in (
+            ({"privacy": "central"}, 2 * 0.2 / 4),
+            ({"privacy": "site"}, 2 * 0.2 / 2),
+        ):
             with self.subTest(terms):
                 loud = Run(**terms, noise=2.0, clip=0.2, rounds=1, scores=False)
                 names = ("a/weight", "b/weight")
-                noise = np.concatenate([(loud.tensors[n] - quiet.tensors[n]).ravel() for n in names])
+                noise = np.concatenate(
+                    [(loud.tensors[n] - quiet.tensors[n]).ravel() for n in names]
+                )
                 self.assertEqual(noise.size, values)
                 self.assertAlmostEqual(noise.std(), expected, delta=0.15 * expected)
 
@@ -249,7 +306,11 @@ class Private(unittest.TestCase):
 
     def test_a_site_that_insists_on_noise_gives_none_without(self):
         nodes = {"least_noise": 1.0}
-        for terms in ({}, {"privacy": "site", "noise": 0.5, "scores": False}, {"privacy": "site", "noise": 2.0}):
+        for terms in (
+            {},
+            {"privacy": "site", "noise": 0.5, "scores": False},
+            {"privacy": "site", "noise": 2.0},
+        ):
             with self.assertRaisesRegex(server_app.Failed, "least-noise"):
                 Run(nodes=nodes, **terms)
         Run(nodes=nodes, privacy="site", noise=2.0, scores=False, rounds=1)
@@ -257,7 +318,9 @@ class Private(unittest.TestCase):
 
 class Strategies(unittest.TestCase):
     def test_all_move_the_weights_and_adam_averages_statistics(self):
-        mean, prox, adam = (Run(strategy=name, rounds=1) for name in ("fedavg", "fedprox", "fedadam"))
+        mean, prox, adam = (
+            Run(strategy=name, rounds=1) for name in ("fedavg", "fedprox", "fedadam")
+        )
         # The site's part of FedProx is the trainer's.
         self.assertEqual(mean.off(prox), 0)
         for name in mean.tensors:

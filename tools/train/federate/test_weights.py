@@ -10,7 +10,12 @@ from monet_flower import weights
 
 def net(seed, width=6):
     draw = np.random.default_rng(seed).standard_normal
-    shapes = {"a/weight": (width, 3, 3, 3), "a/gamma": (width,), "b/weight": (2, width, 1, 1), "b/var": (2,)}
+    shapes = {
+        "a/weight": (width, 3, 3, 3),
+        "a/gamma": (width,),
+        "b/weight": (2, width, 1, 1),
+        "b/var": (2,),
+    }
     return {name: draw(shape).astype(np.float32) for name, shape in sorted(shapes.items())}
 
 
@@ -21,7 +26,11 @@ class Updates(unittest.TestCase):
         self.assertEqual(list(found), list(base))
         for name in base:
             error = np.abs(found[name] - new[name]).reshape(len(base[name]), -1)
-            change = np.abs(new[name] - base[name]).reshape(len(base[name]), -1).max(axis=1, keepdims=True)
+            change = (
+                np.abs(new[name] - base[name])
+                .reshape(len(base[name]), -1)
+                .max(axis=1, keepdims=True)
+            )
             allowed = change / 127 / 2 if base[name].ndim > 1 else 0
             self.assertTrue((error <= allowed + 1e-6).all(), name)
 

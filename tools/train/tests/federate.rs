@@ -246,7 +246,7 @@ fn a_site_whose_key_the_server_was_not_given_is_refused() {
     let data = synthetic::dataset(folder.path(), 6);
     let file = |name: &str| folder.path().join(name);
     certificates(folder.path());
-    ["site", "wrong"].map(|name| site_key(&file(name)));
+    ["site", "wrong"].iter().for_each(|name| site_key(&file(name)));
     let [port, right, wrong] = ports();
     let mut command = monet_train(&["server", "--sites", "1", "--port", &port, "--out"]);
     command.arg(file("run")).args("--width 2 --batch 2 --steps 2 --epoch 2".split(' '));

@@ -1,8 +1,10 @@
-"""A site: takes weights from a message, has the trainer do its step with them, and answers with what came out.
+"""A site: takes weights from a message, has the trainer do its step with them, and answers with
+what came out.
 
-The node's configuration says where the site's data are (`data`, and `site` as k/n or `deal` where it has a part of them only), which
-trainer to call (`trainer`) and with which options (`options`), and what the site insists on: `secure`, that its answers are masked;
-`least_noise`, that it adds at least so much itself. No image, label or path leaves the site.
+The node's configuration says where the site's data are (`data`, and `site` as k/n or `deal` where
+it has a part of them only), which trainer to call (`trainer`) and with which options (`options`),
+and what the site insists on: `secure`, that its answers are masked; `least_noise`, that it adds at
+least so much itself. No image, label or path leaves the site.
 """
 
 import json
@@ -54,11 +56,15 @@ def evaluate(message, context):
 def score(message, context):
     """Dice of the global weights on the site's validation subjects."""
     if context.node_config.get("least_noise"):
-        raise ValueError("this site adds noise to what it sends (--least-noise), and tells no scores")
+        raise ValueError(
+            "this site adds noise to what it sends (--least-noise), and tells no scores"
+        )
     tensors = hold(message, context)
     with tempfile.TemporaryDirectory() as folder:
         found = trainer("score", Path(folder), tensors, message, context, "--split", "validation")
-    metrics = {"num-examples": found["examples"]} | {f"dice/{k}": v for k, v in found["dice"].items()}
+    metrics = {"num-examples": found["examples"]} | {
+        f"dice/{k}": v for k, v in found["dice"].items()
+    }
     return answer(message, context, metrics)
 
 
@@ -68,13 +74,15 @@ def insist(config, context):
     noise = config["noise"] if config["privacy"] == "site" else 0
     if noise < least or (least and config["scores"]):
         raise ValueError(
-            f"this site takes part only with noise of at least {least} added here and no scores told (--least-noise); "
+            f"this site takes part only with noise of at least {least} added here and no scores "
+            "told (--least-noise); "
             f"the server asks for {noise}{' with scores' if config['scores'] else ''}"
         )
 
 
 def hold(message, context):
-    """The global weights: sent whole, as a difference to those that the site holds, or not at all where it holds them."""
+    """The global weights: sent whole, as a difference to those that the site holds, or not at all
+    where it holds them."""
     config, arrays = message.content["config"], message.content["arrays"]
     version, base = config["version"], config["base"]
     if base == 0:
@@ -92,17 +100,29 @@ def hold(message, context):
 
 
 def trainer(verb, folder, tensors, message, context, *arguments):
-    """Calls `monet-train federate VERB` with the settings that the message brought; returns its line of JSON."""
+    """Calls `monet-train federate VERB` with the settings that the message brought; returns its
+    line of JSON."""
     config, node = message.content["config"], context.node_config
     for name in ("run.json", "task.toml"):
         (folder / name).write_text(config[name])
     weights.write(tensors, folder / "in.safetensors")
     command = [node["trainer"], *shlex.split(str(node.get("options", "")))]
-    command += ["federate", verb, "--run", folder, "--data", node["data"], "--weights", folder / "in.safetensors"]
+    command += [
+        "federate",
+        verb,
+        "--run",
+        folder,
+        "--data",
+        node["data"],
+        "--weights",
+        folder / "in.safetensors",
+    ]
     for name in ("site", "deal"):
         if node.get(name):
             command += [f"--{name}", node[name]]
-    done = subprocess.run([*map(str, command), *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*map(str, command), *map(str, arguments)], capture_output=True, text=True
+    )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"{node['trainer']} ended with {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,5 @@
-"""Flower's grid, the way messages take to sites and back, with something between: bytes counted, failures noted."""
+"""Flower's grid, the way messages take to sites and back, with something between: bytes counted,
+failures noted."""
 
 from flwr.serverapp import Grid
 
@@ -35,7 +36,8 @@ class Between(Grid):
 
 
 class Counting(Between):
-    """Counts the bytes of messages' contents, as Flower serializes them, by node and direction; notes what failed."""
+    """Counts the bytes of messages' contents, as Flower serializes them, by node and direction;
+    notes what failed."""
 
     def __init__(self, grid):
         super().__init__(grid)

@@ -1,12 +1,14 @@
-"""Differential privacy by Flower's strategies and modifiers, ε by Google's accountant, through Flower.
+"""Differential privacy by Flower's strategies and modifiers, ε by Google's accountant, through
+Flower.
 
-What is clipped and noised is a site's whole update in a round, so that ε protects a whole site: its part in the federation.
+What is clipped and noised is a site's whole update in a round, so that ε protects a whole site: its
+part in the federation.
 
-    central:  the server clips (of masked sums each site does, as the server cannot), averages and adds noise z·C/n
-    site:     each site clips and adds noise z·C before it sends anything; the server need not be trusted
+    central:  the server clips (of masked sums each site does), averages and adds noise z·C/n
+    site:     each site clips and adds noise z·C before it sends anything
 
-All sites weigh the same. Running statistics of batch normalisation change by far more than what is trained: in `units` they are
-parts of the global variance, so that one norm can be clipped for all.
+All sites weigh the same. Running statistics of batch normalisation change by far more than what is
+trained: in `units` they are parts of the global variance, so that one norm can be clipped for all.
 """
 
 import math
@@ -19,7 +21,12 @@ from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
     DifferentialPrivacyServerSideFixedClipping,
 )
-from flwr.supercore.privacy_accounting import GaussianPrivacyEvent, NeighboringRelation, PrivacyConfig, SamplingMethod
+from flwr.supercore.privacy_accounting import (
+    GaussianPrivacyEvent,
+    NeighboringRelation,
+    PrivacyConfig,
+    SamplingMethod,
+)
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
 from . import weights
@@ -27,7 +34,8 @@ from . import weights
 # Of batch normalisation, which adds it to a variance before the root.
 EPSILON = 1e-5
 
-# In parts of themselves variances change about so many times as much in a round as all that is trained (measured: 5 to 1).
+# In parts of themselves variances change about so many times as much in a round as all that is
+# trained (measured: 5 to 1).
 VARIANCES = np.float32(8)
 
 # Noise may take away so much of a variance in a round, and no more.
@@ -81,7 +89,11 @@ def strategy(inner, terms, sites):
     if terms["privacy"] != "central":
         return inner
     # Of a masked sum the server cannot clip the parts.
-    kind = DifferentialPrivacyClientSideFixedClipping if terms["secure"] else DifferentialPrivacyServerSideFixedClipping
+    kind = (
+        DifferentialPrivacyClientSideFixedClipping
+        if terms["secure"]
+        else DifferentialPrivacyServerSideFixedClipping
+    )
     return kind(inner, terms["noise"], terms["clip"], sites, accountant=accountant(terms, sites))
 
 
@@ -89,7 +101,8 @@ def at_site(config, trained, held):
     """The site's part: its weights clipped, with noise where that is asked for."""
     clip, noise, delta = config["clip"], config["noise"], config["delta"]
     if config["privacy"] == "site":
-        # The modifier computes its deviation from one round's ε, which is chosen so that it comes to z·C.
+        # The modifier computes its deviation from one round's ε, which is chosen so that it comes
+        # to z·C.
         epsilon = math.sqrt(2 * math.log(1.25 / delta)) / noise
         modifier = LocalDpMod(clip, clip, epsilon, delta)
     elif config["secure"]:
@@ -97,12 +110,19 @@ def at_site(config, trained, held):
     else:
         return trained
     base = measured(held, held)
-    content = RecordDict({"arrays": weights.whole(base), "config": ConfigRecord({"clipping_norm": float(clip)})})
+    content = RecordDict(
+        {"arrays": weights.whole(base), "config": ConfigRecord({"clipping_norm": float(clip)})}
+    )
     message = Message(content, 0, MessageType.TRAIN)
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
 
     def call(message, context):
-        found = RecordDict({"arrays": weights.whole(measured(trained, held)), "metrics": MetricRecord({"num-examples": 1})})
+        found = RecordDict(
+            {
+                "arrays": weights.whole(measured(trained, held)),
+                "metrics": MetricRecord({"num-examples": 1}),
+            }
+        )
         return Message(found, reply_to=message)
 
     reply = modifier(message, context, call)

@@ -1,24 +1,29 @@
 """Secure aggregation: Flower's SecAgg+ around the same messages, so that the server sees only sums.
 
-A message of ours becomes four of the protocol's: keys are made and exchanged, their shares handed round, the message itself
-goes to each site, and what comes back is masked; the masks cancel in the sum. Masked are the difference to the global weights,
-loss and Dice, and the number of examples that weighs them; in clear are the names of the figures and who takes part.
+A message of ours becomes four of the protocol's: keys are made and exchanged, their shares handed
+round, the message itself goes to each site, and what comes back is masked; the masks cancel in the
+sum. Masked are the difference to the global weights, loss and Dice, and the number of examples that
+weighs them; in clear are the names of the figures and who takes part.
 
-    server, `Secure`:   message -> SecAggPlusWorkflow, 4 stages -> the weighted mean, as every site's reply
-    site, `at_site`:    stage   -> secaggplus_mod -> (third stage) the site's answer to the message, as numbers to be masked
+    server, `Secure`:  message -> SecAggPlusWorkflow, 4 stages -> the weighted mean, as every reply
+    site, `at_site`:   stage -> secaggplus_mod -> (third stage) the answer to the message, masked
 
-Flower's masks come from a 32-bit seed, which a server could try out; here both ends draw them from ChaCha20 with all of the seed.
+Flower's masks come from a 32-bit seed, which a server could try out; here both ends draw them from
+ChaCha20 with all of the seed.
 """
 
 import hashlib
 import importlib
-import sys
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.app.message_type import MessageType
-from flwr.common import ndarray_to_bytes, bytes_to_ndarray, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.common import (
+    ndarray_to_bytes,
+    bytes_to_ndarray,
+    ndarrays_to_parameters,
+    parameters_to_ndarrays,
+)
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.common.typing import Code, FitIns, FitRes, Parameters, Status
@@ -46,7 +51,8 @@ MODULUS = 1 << 32
 
 
 def steps(sites):
-    """Steps that RANGE is divided into: as many as let the sum of all sites stay below the modulus."""
+    """Steps that RANGE is divided into: as many as let the sum of all sites stay below the
+    modulus."""
     return 1 << (31 - (sites - 1).bit_length())
 
 
@@ -56,12 +62,17 @@ def threshold(sites):
 
 
 def masks(seed, modulus, shapes):
-    """The same masks at both ends: ChaCha20's key stream (RFC 8439), keyed by the seed's SHA-256."""
+    """The same masks at both ends: ChaCha20's key stream (RFC 8439), keyed by the seed's
+    SHA-256."""
     if modulus != MODULUS:
         raise ValueError(f"masks are 32 bits wide, the server asks for a modulus of {modulus}")
     # Each seed is used once, so that the nonce need not differ.
-    stream = Cipher(algorithms.ChaCha20(hashlib.sha256(seed).digest(), bytes(16)), mode=None).encryptor()
-    draw = lambda shape: np.frombuffer(stream.update(bytes(4 * int(np.prod(shape)))), "<u4").reshape(shape)
+    stream = Cipher(
+        algorithms.ChaCha20(hashlib.sha256(seed).digest(), bytes(16)), mode=None
+    ).encryptor()
+    draw = lambda shape: np.frombuffer(
+        stream.update(bytes(4 * int(np.prod(shape)))), "<u4"
+    ).reshape(shape)
     return [draw(shape).astype(np.int64) for shape in shapes]
 
 
@@ -69,10 +80,11 @@ site_half.pseudo_rand_gen = server_half.pseudo_rand_gen = masks
 
 
 class Secure(Between):
-    """A grid whose messages are answered by the mean of all sites, which no site's answer can be told from.
+    """A grid whose messages are answered by the mean of all sites, which no site's answer can be
+    told from.
 
-    `base` gives the global weights that the sites' differences are added to. A round that cannot be opened has no answers; `lost`
-    then says why.
+    `base` gives the global weights that the sites' differences are added to. A round that cannot be
+    opened has no answers; `lost` then says why.
     """
 
     def __init__(self, grid, base):
@@ -98,7 +110,8 @@ class Secure(Between):
         )
         try:
             workflow(self.grid, bridge.context())
-        # Missing shares, keys and sums show in many ways in the workflow; each leaves the round unopened.
+        # Missing shares, keys and sums show in many ways in the workflow; each leaves the round
+        # unopened.
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             self.lost = f"the sum could not be opened: {type(error).__name__}: {error}"
             return []
@@ -108,8 +121,8 @@ class Secure(Between):
 
 
 class Forgiving(server_half.SecAggPlusWorkflow):
-    """Flower's workflow, which lets a site drop out before it has handed out shares of its keys, too: then nobody has masked
-    anything with it, and nobody can be asked for its shares."""
+    """Flower's workflow, which lets a site drop out before it has handed out shares of its keys,
+    too: then nobody has masked anything with it, and nobody can be asked for its shares."""
 
     def setup_stage(self, grid, context, state):
         return self.without_the_gone(state, super().setup_stage(grid, context, state))
@@ -120,7 +133,9 @@ class Forgiving(server_half.SecAggPlusWorkflow):
     def without_the_gone(self, state, goes_on):
         state.sampled_node_ids = set(state.active_node_ids)
         near = state.nid_to_neighbours
-        state.nid_to_neighbours = {node: near[node] & state.active_node_ids for node in state.active_node_ids}
+        state.nid_to_neighbours = {
+            node: near[node] & state.active_node_ids for node in state.active_node_ids
+        }
         return goes_on
 
 
@@ -147,7 +162,9 @@ class Bridge:
             "content": recorddict_to_proto(m.content).SerializeToString(),
             "kind": m.metadata.message_type,
         }
-        return [(Node(node), FitIns(empty(), sent(message))) for node, message in self.messages.items()]
+        return [
+            (Node(node), FitIns(empty(), sent(message))) for node, message in self.messages.items()
+        ]
 
     def aggregate_fit(self, server_round, results, failures):
         for node, answer in results:
@@ -167,7 +184,9 @@ class Bridge:
             content["about"] = ConfigRecord({"site": about["site"]})
             if differences:
                 pairs = zip(base.items(), differences, strict=True)
-                content["arrays"] = weights.whole({name: (held + d).astype(np.float32) for (name, held), d in pairs})
+                content["arrays"] = weights.whole(
+                    {name: (held + d).astype(np.float32) for (name, held), d in pairs}
+                )
             replies.append(Message(content, reply_to=self.messages[node]))
         return replies
 
@@ -183,10 +202,16 @@ def at_site(message, context, call_next):
     """A stage of the protocol, or a message as it is where the site does not insist on masks."""
     if RECORD_KEY_CONFIGS not in message.content.config_records:
         if context.node_config.get("secure"):
-            raise ValueError("this site takes part in secure aggregation only (--secure), the server asks without")
+            raise ValueError(
+                "this site takes part in secure aggregation only (--secure), "
+                "the server asks without"
+            )
         return call_next(message, context)
     config = message.content.config_records[RECORD_KEY_CONFIGS]
-    if config[Key.STAGE] == Stage.SETUP and min(config[Key.SAMPLE_NUMBER], config[Key.THRESHOLD]) < LEAST:
+    if (
+        config[Key.STAGE] == Stage.SETUP
+        and min(config[Key.SAMPLE_NUMBER], config[Key.THRESHOLD]) < LEAST
+    ):
         raise ValueError(f"the server would open a sum of fewer than {LEAST} sites")
     masked = config[Key.STAGE] == Stage.COLLECT_MASKED_VECTORS
     reply = site_half.secaggplus_mod(message, context, lambda m, c: answer(m, c, call_next))
@@ -195,7 +220,10 @@ def at_site(message, context, call_next):
         reply.content["fitres.num_examples"] = MetricRecord({"num_examples": 1})
         sums = reply.content[RECORD_KEY_CONFIGS]
         # Masked values are below the modulus: half of Flower's bytes hold them.
-        narrow = [ndarray_to_bytes(bytes_to_ndarray(part).astype(np.uint32)) for part in sums[Key.MASKED_PARAMETERS]]
+        narrow = [
+            ndarray_to_bytes(bytes_to_ndarray(part).astype(np.uint32))
+            for part in sums[Key.MASKED_PARAMETERS]
+        ]
         sums[Key.MASKED_PARAMETERS] = narrow
     return reply
 
@@ -203,7 +231,11 @@ def at_site(message, context, call_next):
 def answer(stage, context, call_next):
     """The site's answer to the message inside a stage, as the protocol masks it."""
     sent = stage.content["fitins.config"]
-    inside = Message(recorddict_from_proto(ProtoRecordDict.FromString(sent["content"])), stage.metadata.dst_node_id, sent["kind"])
+    inside = Message(
+        recorddict_from_proto(ProtoRecordDict.FromString(sent["content"])),
+        stage.metadata.dst_node_id,
+        sent["kind"],
+    )
     reply = call_next(inside, context)
     metrics = dict(sorted(reply.content["metrics"].items()))
     examples = min(int(metrics.pop("num-examples")), HEAVIEST)
@@ -211,9 +243,15 @@ def answer(stage, context, call_next):
     arrays = weights.of_whole(reply.content["arrays"]) if "arrays" in reply.content else {}
     parts = [np.float64(trained) - held[name] for name, trained in arrays.items()]
     parts.append(np.array(list(metrics.values()), np.float64))
-    widest = max((float(np.abs(part).max()) for part in parts if part.size), default=0.0) * examples / HEAVIEST
+    widest = (
+        max((float(np.abs(part).max()) for part in parts if part.size), default=0.0)
+        * examples
+        / HEAVIEST
+    )
     if not widest <= RANGE:
-        raise ValueError(f"a difference of the weights is {widest:.3g} in masks' units, which reach to {RANGE}")
+        raise ValueError(
+            f"a difference of the weights is {widest:.3g} in masks' units, which reach to {RANGE}"
+        )
     about = {"site": reply.content["about"]["site"], "figures": "\n".join(metrics)}
     result = FitRes(Status(Code.OK, ""), ndarrays_to_parameters(parts), examples, about)
     return Message(compat.fitres_to_recorddict(result, keep_input=True), reply_to=stage)

@@ -1,12 +1,15 @@
-"""The server: rounds of one of Flower's strategies, with each site sent the global weights once a round, whole or as int8 updates.
+"""The server: rounds of one of Flower's strategies, with each site sent the global weights once a
+round, whole or as int8 updates.
 
-A round: sites train from the global weights that they hold; the strategy makes one set of weights of what they answer, running
-statistics of batch normalisation included; the new global weights go to the sites, which score them on their validation subjects
-and hold them for the next round. Only the first round's training message therefore carries weights itself, as one does to a site
-that is new or whose last answer is missing.
+A round: sites train from the global weights that they hold; the strategy makes one set of weights
+of what they answer, running statistics of batch normalisation included; the new global weights go
+to the sites, which score them on their validation subjects and hold them for the next round. Only
+the first round's training message therefore carries weights itself, as one does to a site that is
+new or whose last answer is missing.
 
-The terms of a federation, `federation.json` in the run's folder, say which strategy, and what of secure aggregation (`secure`) and
-differential privacy (`private`) is added. A round that fails leaves the global weights as they are, and the next one begins.
+The terms of a federation, `federation.json` in the run's folder, say which strategy, and what of
+secure aggregation (`secure`) and differential privacy (`private`) is added. A round that fails
+leaves the global weights as they are, and the next one begins.
 """
 
 import json
@@ -39,9 +42,11 @@ class Failed(RuntimeError):
 
 
 class Rounds(Strategy):
-    """A federation over a run's folder: reads its settings, terms and first weights, keeps its newest weights and `rounds.json` there.
+    """A federation over a run's folder: reads its settings, terms and first weights, keeps its
+    newest weights and `rounds.json` there.
 
-    Where a site fails, the round goes on with the others. With `keep` every weight file of every round is kept in the run's folder.
+    Where a site fails, the round goes on with the others. With `keep` every weight file of every
+    round is kept in the run's folder.
     """
 
     def __init__(self, run, *, keep=False):
@@ -53,8 +58,14 @@ class Rounds(Strategy):
         self.inner = strategies.of(self.terms, self.sites)
         self.core = private.strategy(self.inner, self.terms, self.sites)
         self.log, self.lost = [], 0
-        # The global weights as the sites have them, their number, who holds which, and the update that led to them.
-        self.tensors, self.version, self.held, self.newest = weights.read(run / "best.safetensors"), 0, {}, None
+        # The global weights as the sites have them, their number, who holds which, and the update
+        # that led to them.
+        self.tensors, self.version, self.held, self.newest = (
+            weights.read(run / "best.safetensors"),
+            0,
+            {},
+            None,
+        )
         self.announced = None
 
     def go(self, grid):
@@ -62,7 +73,12 @@ class Rounds(Strategy):
         self.counting = self.grid = Counting(grid)
         if self.terms["secure"]:
             self.grid = Secure(self.counting, lambda: self.tensors)
-        self.start(self.grid, weights.whole(self.tensors), num_rounds=self.rounds, timeout=self.terms["timeout"])
+        self.start(
+            self.grid,
+            weights.whole(self.tensors),
+            num_rounds=self.rounds,
+            timeout=self.terms["timeout"],
+        )
 
     def summary(self):
         self.core.summary()
@@ -75,7 +91,9 @@ class Rounds(Strategy):
         if self.terms["privacy"] == "central":
             self.core.num_sampled_clients = self.present(grid)
         try:
-            messages = list(self.core.configure_train(server_round, self.in_units(arrays), config, grid))
+            messages = list(
+                self.core.configure_train(server_round, self.in_units(arrays), config, grid)
+            )
         except ValueError as error:
             # A site has come or gone in between.
             return self.lose(f"{error}") or []
@@ -90,7 +108,9 @@ class Rounds(Strategy):
             self.lose(why)
             return None, None
         for site, reply in valid.items():
-            self.store(weights.of_whole(reply.content["arrays"]), f"site_{site.replace('/', '-of-')}")
+            self.store(
+                weights.of_whole(reply.content["arrays"]), f"site_{site.replace('/', '-of-')}"
+            )
             reply.content["arrays"] = self.in_units(reply.content["arrays"])
         arrays, metrics = self.core.aggregate_train(server_round, list(valid.values()))
         if arrays is None:
@@ -108,16 +128,24 @@ class Rounds(Strategy):
         if not self.terms["scores"]:
             self.announce(arrays)
             return []
-        return self.address(list(self.core.configure_evaluate(server_round, arrays, config, grid)), arrays)
+        return self.address(
+            list(self.core.configure_evaluate(server_round, arrays, config, grid)), arrays
+        )
 
     def aggregate_evaluate(self, server_round, replies):
         entry, metrics = self.log[-1], None
         valid, why = self.receive(replies, "evaluate", lambda reply: None)
         if valid:
             metrics = self.core.aggregate_evaluate(server_round, list(valid.values()))
-            entry["dice"] = {k.removeprefix("dice/"): v for k, v in metrics.items() if k.startswith("dice/")}
+            entry["dice"] = {
+                k.removeprefix("dice/"): v for k, v in metrics.items() if k.startswith("dice/")
+            }
         elif why:
-            print(f"the weights of round {server_round} have no scores: {why}", file=sys.stderr, flush=True)
+            print(
+                f"the weights of round {server_round} have no scores: {why}",
+                file=sys.stderr,
+                flush=True,
+            )
         self.end(server_round)
         return metrics
 
@@ -141,16 +169,20 @@ class Rounds(Strategy):
             told.append(f"ε {entry['epsilon']:.4g} at δ {self.terms['delta']:g}")
         print("  ".join(told), file=sys.stderr, flush=True)
         if self.lost >= PATIENCE:
-            raise Failed(f"{self.lost} rounds one after another were lost, the last: {entry['lost']}")
+            raise Failed(
+                f"{self.lost} rounds one after another were lost, the last: {entry['lost']}"
+            )
 
     def lose(self, why):
-        """Notes that the round is lost. Where nothing protects the answers, no answer at all ends the run."""
+        """Notes that the round is lost. Where nothing protects the answers, no answer at all ends
+        the run."""
         if not (self.terms["secure"] or self.terms["privacy"]):
             raise Failed(why)
         self.log[-1]["lost"], self.lost = why, self.lost + 1
 
     def epsilon(self):
-        """ε so far. A site's noise is spent with what it sends, the server's with what is made of it."""
+        """ε so far. A site's noise is spent with what it sends, the server's with what is made of
+        it."""
         if self.terms["privacy"] == "central":
             return self.core.privacy_spent().epsilon
         return private.spent(self.terms, self.sites, len(self.log))
@@ -168,7 +200,8 @@ class Rounds(Strategy):
         return weights.whole(private.measured(weights.of_whole(arrays), self.tensors))
 
     def announce(self, arrays):
-        """Makes arrays the global weights. Rounded updates are added up at both ends alike, so that all hold the same bits."""
+        """Makes arrays the global weights. Rounded updates are added up at both ends alike, so that
+        all hold the same bits."""
         if arrays is self.announced:
             return
         tensors = weights.of_whole(arrays)
@@ -181,7 +214,10 @@ class Rounds(Strategy):
         """Gives each site's message what that site lacks of the global weights."""
         self.announce(arrays)
         texts = {name: (self.run / name).read_text() for name in ("run.json", "task.toml")}
-        terms = {name: self.terms[name] for name in ("secure", "privacy", "clip", "noise", "delta", "scores")}
+        terms = {
+            name: self.terms[name]
+            for name in ("secure", "privacy", "clip", "noise", "delta", "scores")
+        }
         for message in messages:
             node = message.metadata.dst_node_id
             base = self.held.get(node, 0)
@@ -199,12 +235,15 @@ class Rounds(Strategy):
         return messages
 
     def receive(self, replies, kind, decode):
-        """The usable replies by site, in the order of their names, decoded, and why others are not; who answers holds the weights."""
+        """The usable replies by site, in the order of their names, decoded, and why others are not;
+        who answers holds the weights."""
         valid = {}
         counted, failures = self.counting.take()
         for node, bytes_ in counted.items():
             entry = self.log[-1]["sites"].setdefault(node, {"site": str(node)})
-            entry.update({f"{kind}_{direction}": count for direction, count in bytes_.items() if count})
+            entry.update(
+                {f"{kind}_{direction}": count for direction, count in bytes_.items() if count}
+            )
         for reply in replies:
             node = reply.metadata.src_node_id
             if reply.has_error():
@@ -221,7 +260,9 @@ class Rounds(Strategy):
             self.held[node] = self.version
             entry = self.log[-1]["sites"][node]
             entry["site"] = site
-            entry.update({f"{kind}_{k}".replace("-", "_"): v for k, v in reply.content["metrics"].items()})
+            entry.update(
+                {f"{kind}_{k}".replace("-", "_"): v for k, v in reply.content["metrics"].items()}
+            )
         for failure in failures:
             print(f"left out of this round: {failure}", file=sys.stderr, flush=True)
         why = [getattr(self.grid, "lost", ""), *failures]

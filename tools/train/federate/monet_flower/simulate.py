@@ -1,7 +1,9 @@
-"""A federation in one process: the same server and client, with messages serialized and handed from one to the other, site after site.
+"""A federation in one process: the same server and client, with messages serialized and handed from
+one to the other, site after site.
 
-Flower's own simulation wants Ray, 200 MB that bring parallel workers; a trainer uses all cores by itself, so sites in parallel would
-be no faster here. What travels is nevertheless serialized and read again, so that its bytes are those of a network.
+Flower's own simulation wants Ray, 200 MB that bring parallel workers; a trainer uses all cores by
+itself, so sites in parallel would be no faster here. What travels is nevertheless serialized and
+read again, so that its bytes are those of a network.
 """
 
 import argparse
@@ -56,21 +58,28 @@ class LocalGrid(Grid):
 
     def send_and_receive(self, messages, *, timeout=None):
         # In the order of sites: FedAvg draws them in a random one.
-        return [self.call(message) for message in sorted(messages, key=lambda m: m.metadata.dst_node_id)]
+        return [
+            self.call(message) for message in sorted(messages, key=lambda m: m.metadata.dst_node_id)
+        ]
 
     def call(self, message):
-        """One site's reply; its failure is the simulation's, but in secure aggregation, which goes on without it."""
+        """One site's reply; its failure is the simulation's, but in secure aggregation, which goes
+        on without it."""
         node, kind = message.metadata.dst_node_id, message.metadata.message_type
         self.sent += 1
         message.metadata.__dict__["_message_id"] = str(self.sent)
         arrived = self.transport(message, f"{self.sent:04}_site_{node}_{kind}_down")
         if self.absent(node, arrived):
-            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "the site does not answer"), reply_to=arrived)
+            return Message(
+                Error(ErrorCode.NODE_UNAVAILABLE, "the site does not answer"), reply_to=arrived
+            )
         try:
             reply = client_app.app(arrived, self.contexts[node])
         except Exception as error:
             if RECORD_KEY_CONFIGS in arrived.content:
-                return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{error}"), reply_to=arrived)
+                return Message(
+                    Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{error}"), reply_to=arrived
+                )
             raise Failed(f"site {self.contexts[node].node_config['site']}: {error}") from error
         return self.transport(reply, f"{self.sent:04}_site_{node}_{kind}_up")
 
@@ -78,7 +87,9 @@ class LocalGrid(Grid):
         """The message after its way as bytes; its content's bytes are kept where asked for."""
         if self.wire:
             (self.wire / name).write_bytes(recorddict_to_proto(message.content).SerializeToString())
-        return message_from_proto(ProtoMessage.FromString(message_to_proto(message).SerializeToString()))
+        return message_from_proto(
+            ProtoMessage.FromString(message_to_proto(message).SerializeToString())
+        )
 
 
 def main():
@@ -95,7 +106,12 @@ def main():
     if wire:
         wire.mkdir()
     rounds = Rounds(given.run, keep=given.keep)
-    node = {"data": given.data, "trainer": given.trainer, "options": given.options, "deal": given.deal}
+    node = {
+        "data": given.data,
+        "trainer": given.trainer,
+        "options": given.options,
+        "deal": given.deal,
+    }
     nodes = [node | {"site": f"{k}/{rounds.sites}"} for k in range(1, rounds.sites + 1)]
     try:
         rounds.go(LocalGrid(nodes, wire))

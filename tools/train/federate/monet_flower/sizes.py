@@ -1,4 +1,5 @@
-"""Prints what the weights in each file come to in bytes on the way, whole and as an int8 update, as JSON."""
+"""Prints what the weights in each file come to in bytes on the way, whole and as an int8 update, as
+JSON."""
 
 import json
 import sys

@@ -1,6 +1,7 @@
 """What the server makes of the sites' weights: Flower's FedAvg, FedProx or FedAdam.
 
-Running statistics of batch normalisation are averaged by all three: a step of Adam could make a variance negative.
+Running statistics of batch normalisation are averaged by all three: a step of Adam could make a
+variance negative.
 """
 
 from flwr.app import ArrayRecord
@@ -19,7 +20,10 @@ class Adam(FedAdam):
         if arrays is None:
             return arrays, metrics
         mean = aggregate_arrayrecords([reply.content for reply in replies], self.weighted_by_key)
-        mixed = {name: mean[name] if weights.is_statistic(name) else array for name, array in arrays.items()}
+        mixed = {
+            name: mean[name] if weights.is_statistic(name) else array
+            for name, array in arrays.items()
+        }
         return ArrayRecord(mixed), metrics
 
 

@@ -1,9 +1,11 @@
-"""Weights as they travel: named tensors in safetensors files and in Flower's records, whole or as int8 updates.
+"""Weights as they travel: named tensors in safetensors files and in Flower's records, whole or as
+int8 updates.
 
-An int8 update is the difference to weights that both ends hold. Tensors of two or more dimensions are rounded to int8 with
-one scale per index of their first axis, largest magnitude / 127; vectors (batch normalisation's, biases), under 4 % of the
-values, stay f32. The values of all tensors stand one after another, in the order of their sorted names, in three arrays, so that
-the update needs neither names nor shapes.
+An int8 update is the difference to weights that both ends hold. Tensors of two or more dimensions
+are rounded to int8 with one scale per index of their first axis, largest magnitude / 127; vectors
+(batch normalisation's, biases), under 4 % of the values, stay f32. The values of all tensors stand
+one after another, in the order of their sorted names, in three arrays, so that the update needs
+neither names nor shapes.
 """
 
 import numpy as np
@@ -27,7 +29,8 @@ def write(tensors, path):
 
 
 def is_statistic(name):
-    """Whether a tensor is a running statistic of batch normalisation, which is measured, not trained."""
+    """Whether a tensor is a running statistic of batch normalisation, which is measured, not
+    trained."""
     return name.endswith(("/mean", "/var"))
 
 
@@ -37,20 +40,25 @@ def size(content):
 
 
 def same_topology(tensors, expected):
-    """Refuses tensors with other names or shapes than those expected, or with values that are no numbers."""
+    """Refuses tensors with other names or shapes than those expected, or with values that are no
+    numbers."""
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise ValueError(f"tensor {name!r} is on one side only: weights of another topology")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape or tensor.dtype != np.float32:
             found, wanted = (f"{t.dtype}{list(t.shape)}" for t in (tensor, expected[name]))
-            raise ValueError(f"tensor {name!r} is {found}, expected {wanted}: weights of another topology")
+            raise ValueError(
+                f"tensor {name!r} is {found}, expected {wanted}: weights of another topology"
+            )
         if not np.isfinite(tensor).all():
             raise ValueError(f"tensor {name!r} has values that are no numbers")
 
 
 def whole(tensors):
     """All tensors as they are."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(tensor)) for name, tensor in tensors.items()})
+    return ArrayRecord(
+        {name: Array(np.ascontiguousarray(tensor)) for name, tensor in tensors.items()}
+    )
 
 
 def of_whole(record):
@@ -97,7 +105,8 @@ def of_update(record, base):
     for name, array in values.items():
         if array.dtype != kinds[name] or array.shape != (counts[name],):
             raise ValueError(
-                f"the update has {array.size} values in {name!r}, expected {counts[name]}: weights of another topology"
+                f"the update has {array.size} values in {name!r}, expected {counts[name]}: weights "
+                "of another topology"
             )
     at = dict.fromkeys(kinds, 0)
 

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 #[allow(dead_code, reason = "not every test file names it")]
 pub const TASK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/synthetic/task.toml");
 
+/// The same task for a net that sees neighbours, in coronal slices.
+#[allow(dead_code, reason = "not every test file names it")]
+pub const STACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/synthetic/stack.toml");
+
 /// Width, height and slices of a volume.
 pub const SIZE: [usize; 3] = [24, 20, 6];
 
