@@ -358,8 +358,8 @@ fn unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Twelve subjects train, four validate.
-    let data = synthetic::dataset(folder.path(), 20);
+    // Sixteen subjects train, four validate.
+    let data = synthetic::dataset(folder.path(), 25);
     let out = folder.path().join("out");
     let mut command = monet_train(&["simulate", "--data", data.to_str().unwrap(), "--sites", "4"]);
     command.args("--no-central --update f32 --split brightness --strategy fedprox".split(' '));
@@ -379,7 +379,7 @@ fn unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told() {
         .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), 16, "every subject but the test split's, once: {dealt}");
+    assert_eq!(names.len(), 20, "every subject but the test split's, once: {dealt}");
     let report = json(&out.join("report.json"));
     let means: Vec<f64> =
         report["sites"].as_array().unwrap().iter().map(|s| s["mean"].as_f64().unwrap()).collect();
