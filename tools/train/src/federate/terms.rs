@@ -28,17 +28,19 @@ impl Update {
 
 /// What the server makes of the sites' weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// Their mean, weighted by training slices
     #[value(name = "fedavg")]
-    FedAvg,
+    #[serde(rename = "fedavg")]
+    Average,
     /// The mean, of sites that are held near the global weights
     #[value(name = "fedprox")]
-    FedProx,
+    #[serde(rename = "fedprox")]
+    Proximal,
     /// A step of Adam towards the mean
     #[value(name = "fedadam")]
-    FedAdam,
+    #[serde(rename = "fedadam")]
+    Adam,
 }
 
 /// Who adds the noise of differential privacy.
@@ -142,7 +144,7 @@ impl Terms {
             self.delta
         );
         ensure!(
-            self.strategy != Strategy::FedAdam || self.privacy != Some(Privacy::Central),
+            self.strategy != Strategy::Adam || self.privacy != Some(Privacy::Central),
             "--strategy fedadam with --privacy central: Flower's accountant counts means only; \
              choose fedavg or fedprox, or --privacy site"
         );
@@ -191,9 +193,9 @@ impl Terms {
     #[must_use]
     pub fn told(&self) -> String {
         let strategy = match self.strategy {
-            Strategy::FedAvg => "FedAvg".to_owned(),
-            Strategy::FedProx => format!("FedProx of {}", self.proximal),
-            Strategy::FedAdam => format!("FedAdam of {}", self.server_rate),
+            Strategy::Average => "FedAvg".to_owned(),
+            Strategy::Proximal => format!("FedProx of {}", self.proximal),
+            Strategy::Adam => format!("FedAdam of {}", self.server_rate),
         };
         let secure = if self.secure { ", secure aggregation" } else { "" };
         let private = match (self.privacy, self.privacy_noise) {
@@ -245,6 +247,7 @@ mod tests {
             serde_json::from_slice(&std::fs::read(run.0.join("federation.json")).unwrap()).unwrap()
         };
         let plain = told("");
+        assert_eq!(plain.strategy, Strategy::Average);
         assert_eq!((plain.update.as_str(), plain.privacy.as_str()), ("int8", ""));
         assert!(plain.scores && plain.quorum == 3 && !plain.secure);
         let private = told("--secure --privacy central --privacy-noise 0.5 --clip 2 --wait 2");
