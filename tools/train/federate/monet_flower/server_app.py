@@ -140,7 +140,7 @@ class Rounds(Strategy):
             entry["dice"] = {
                 k.removeprefix("dice/"): v for k, v in metrics.items() if k.startswith("dice/")
             }
-        elif why:
+        elif self.terms["scores"] and "lost" not in entry:
             print(
                 f"the weights of round {server_round} have no scores: {why}",
                 file=sys.stderr,
