@@ -44,8 +44,14 @@ LEAST = 3
 # A site with more training slices than this counts as one with so many.
 HEAVIEST = 1 << 14
 
+# Where all sites weigh the same, each counts as one with so many.
+EQUAL = HEAVIEST // 8
+
+# In scores a subject counts as so many slices: figures are near 1, and need no range, but digits.
+SUBJECT = 64
+
 # A value, times its site's part of HEAVIEST, lies within this on either side.
-RANGE = 16.0
+RANGE = 128.0
 
 MODULUS = 1 << 32
 
@@ -238,9 +244,10 @@ def answer(stage, context, call_next):
     )
     reply = call_next(inside, context)
     metrics = dict(sorted(reply.content["metrics"].items()))
-    examples = min(int(metrics.pop("num-examples")), HEAVIEST)
+    examples = int(metrics.pop("num-examples"))
     held = weights.of_whole(context.state["weights"])
     arrays = weights.of_whole(reply.content["arrays"]) if "arrays" in reply.content else {}
+    examples = min(examples if arrays else examples * SUBJECT, HEAVIEST)
     parts = [np.float64(trained) - held[name] for name, trained in arrays.items()]
     parts.append(np.array(list(metrics.values()), np.float64))
     widest = (
