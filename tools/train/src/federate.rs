@@ -1,9 +1,9 @@
 //! Federated learning: sites train where their data are, and only weights travel.
 //!
 //! [Flower](https://flower.ai) is the engine: its server, transport, strategies, secure aggregation
-//! and privacy, through the small app in `federate/`, which is part of this binary and unpacked when needed. The app calls this
-//! binary back, as `federate fit` and `federate score`, for whatever has to do with data and
-//! learning; weights go in and out as safetensors files.
+//! and privacy, through the small app in `federate/`, which is part of this binary and unpacked
+//! when needed. The app calls this binary back, as `federate fit` and `federate score`, for
+//! whatever has to do with data and learning; weights go in and out as safetensors files.
 
 mod deal;
 mod flower;

@@ -1,9 +1,10 @@
 //! `monet-train report`: the tables of the paper from one command.
 //!
 //! Packages side by side, on a split of the data set and on an independent one: Dice and Hausdorff
-//! distances per subject (`scores`), how sure differences are (`compare`, `statistics`), parameters and
-//! size (`cost`), time of 150 slices through the device's binary (`speed`), told as tables (`tables`) and box plots (`boxes`). The folder appears
-//! under its name only when everything is in it.
+//! distances per subject (`scores`), how sure differences are (`compare`, `statistics`), parameters
+//! and size (`cost`), time of 150 slices through the device's binary (`speed`), told as tables
+//! (`tables`) and box plots (`boxes`). The folder appears under its name only when everything is in
+//! it.
 
 mod boxes;
 mod compare;

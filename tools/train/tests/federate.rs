@@ -387,7 +387,8 @@ fn unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told() {
 
     let rounds = json(&out.join("f32/rounds.json"));
     let [first, last] = [0, 1].map(|k| &rounds["rounds"][k]);
-    // Sites' own loss and number of slices are the sites' secret, as their Dice; their mean is told.
+    // Sites' own loss and number of slices are the sites' secret, as their Dice; their mean is
+    // told.
     for site in last["sites"].as_object().unwrap().values() {
         assert_eq!(site["train_num_examples"], 1, "{site}");
         assert_eq!(site["evaluate_dice/anterior"], last["dice"]["anterior"], "{site}");

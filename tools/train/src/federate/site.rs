@@ -132,8 +132,8 @@ impl Fit {
 
 /// Trains a net for an epoch of steps after `begin`, on a site's training subjects. The rate is
 /// that of the whole run, so that it falls over the rounds; the optimizer begins anew in each, as
-/// nothing but weights is averaged. With `proximal` μ the loss has μ/2 · |w - w₀|² added, w₀ being the
-/// weights at the beginning (Li et al. 2018).
+/// nothing but weights is averaged. With `proximal` μ the loss has μ/2 · |w - w₀|² added, w₀ being
+/// the weights at the beginning (Li et al. 2018).
 ///
 /// # Errors
 /// Bad data, a loss that is no number, no step left.

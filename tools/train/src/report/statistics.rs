@@ -1,5 +1,5 @@
-//! What differences between packages are worth: intervals by bootstrap over subjects (Efron 1979) and
-//! Wilcoxon's signed-rank test (1945).
+//! What differences between packages are worth: intervals by bootstrap over subjects (Efron 1979)
+//! and Wilcoxon's signed-rank test (1945).
 
 use monet::measure::percentile;
 
@@ -14,9 +14,9 @@ const HELD: f64 = 0.95;
 /// Most pairs whose ranks are gone through exactly.
 const EXACT: usize = 200;
 
-/// 95 % interval of a figure over subjects drawn with replacement from each group, as percentiles of
-/// [`DRAWS`] draws. The figure sees the numbers drawn in each group. `None` where a group has fewer
-/// than two subjects, or the figure is undefined in a draw.
+/// 95 % interval of a figure over subjects drawn with replacement from each group, as percentiles
+/// of [`DRAWS`] draws. The figure sees the numbers drawn in each group. `None` where a group has
+/// fewer than two subjects, or the figure is undefined in a draw.
 pub(super) fn interval(
     groups: &[usize],
     figure: impl Fn(&[Vec<usize>]) -> Option<f64>,
@@ -100,8 +100,8 @@ fn upper(z: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Against SciPy 1.15, `scipy.stats.wilcoxon(..., mode="exact")`, and all 256 signs gone through
-    /// where values tie.
+    /// Against SciPy 1.15, `scipy.stats.wilcoxon(..., mode="exact")`, and all 256 signs gone
+    /// through where values tie.
     #[test]
     fn the_test_finds_what_others_find() {
         let p = |values: &[f64]| wilcoxon(values).unwrap();

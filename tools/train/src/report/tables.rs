@@ -101,8 +101,8 @@ fn by_slice(findings: &Findings, evaluations: &[&Evaluation]) -> String {
         }
     }
     format!(
-        "\nSlice by slice, where the label was drawn or found; subjects are drawn with all of their \
-         slices.\n\n{}",
+        "\nSlice by slice, where the label was drawn or found; subjects are drawn with all of \
+         their slices.\n\n{}",
         table.markdown()
     )
 }
@@ -132,8 +132,8 @@ fn paired(findings: &Findings, cohort: usize) -> String {
         ]);
     }
     format!(
-        "\nLess {first}, subject by subject: mean difference, its 95 % interval by bootstrap, and p of \
-         Wilcoxon's signed ranks\n(two-sided; {} tests, none corrected for the others).\n\n{}",
+        "\nLess {first}, subject by subject: mean difference, its 95 % interval by bootstrap, and \
+         p of Wilcoxon's signed ranks\n(two-sided; {} tests, none corrected for the others).\n\n{}",
         found.len(),
         table.markdown()
     )
