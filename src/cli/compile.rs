@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use monet::core::{Kernel, Size};
+use monet::core::{Kernel, Schedule, Size};
 use monet::engine;
 use monet::package::{Net, SelfTest, plan_file};
 use monet::text::shown;
@@ -17,6 +17,7 @@ Examples:
   monet compile -o hippocampus.plan
   monet compile models/bench/monet-256.int8.toml -o bench.plan
   monet compile --for neon-dotprod --size 48x48 -o hippocampus.image
+  monet compile --for scalar --size 64x64 --lines -o hippocampus.image  # little memory
   monet compile models/sarcoma.int8.toml --self-test -o sarcoma.plan   # for a box";
 
 /// Turn a package into one file, which the lean build runs, too
@@ -40,6 +41,10 @@ pub(super) struct CompileArgs {
     /// given. A volume that needs others is refused with the size that it needs
     #[arg(long, value_name = "HxW", requires = "kernel")]
     size: Option<Size>,
+    /// Let steps take turns of a few rows where that makes the working memory smaller. The labels
+    /// are the same
+    #[arg(long, requires = "kernel")]
+    lines: bool,
     /// Record in the manifest what labels the net gives for a built-in slice: `monet model install`
     /// compares before it trusts the package. Programs that do not know this option refuse such a
     /// file
@@ -79,7 +84,10 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     }
     let file = match args.kernel {
         None => plan_file::seal(&package.manifest, package.net.bytes()),
-        Some(kernel) => engine::compile(&package, size, kernel)?.bytes().to_vec(),
+        Some(kernel) => {
+            let order = if args.lines { Schedule::Lines } else { Schedule::Planes };
+            engine::compile(&package, size, kernel, order)?.bytes().to_vec()
+        }
     };
     let output = shown(&args.output);
     plan_file::write(&args.output, &file, args.force)

@@ -215,9 +215,11 @@ fn steps(
         let first = whole.elapsed().as_secs_f64();
         let start = Instant::now();
         let mut clock = start;
+        // A step that takes turns with others is timed turn by turn.
+        seconds.iter_mut().for_each(|times| times.push(0.0));
         let timed = plan.run_observed(&mut arena, &[input], &mut labels, |step| {
             let now = Instant::now();
-            seconds[step].push((now - clock).as_secs_f64());
+            seconds[step][run] += (now - clock).as_secs_f64();
             clock = now;
         });
         timed.map_err(EngineError::run)?;

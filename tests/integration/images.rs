@@ -46,12 +46,17 @@ fn an_image_of_each_kernel_gives_the_labels_of_the_package() {
     let size = needed(folder.path());
     assert!(segment(folder.path(), &[]).status.success());
     let want = fs::read(folder.path().join("mask.nii")).unwrap();
-    for kernel in Kernel::ALL {
-        let image = compile(folder.path(), kernel, &["--size", &size, "--force"]);
+    let orders: [&[&str]; 2] = [&[], &["--lines"]];
+    for (kernel, order) in Kernel::ALL.into_iter().flat_map(|kernel| orders.map(|o| (kernel, o))) {
+        let size = ["--size", &size, "--force"];
+        let image = compile(folder.path(), kernel, &[&size[..], order].concat());
         let ran = segment(folder.path(), &["--model", text(&image)]);
         if kernel.is_available() {
             assert!(ran.status.success(), "{kernel}: {}", stderr(&ran));
-            assert!(fs::read(folder.path().join("mask.nii")).unwrap() == want, "{kernel}");
+            assert!(
+                fs::read(folder.path().join("mask.nii")).unwrap() == want,
+                "{kernel} {order:?}"
+            );
         } else {
             let message = stderr(&ran);
             assert!(message.contains("this CPU cannot run the kernel"), "{kernel}: {message}");

@@ -92,7 +92,7 @@ pub use graph::{Convolution, Node, Operation, QuantGraph, Tensor, TensorId};
 pub use image::{ALIGN, Image, ImageError, StepInfo};
 pub use kernels::{Kernel, KernelError};
 #[cfg(feature = "alloc")]
-pub use planner::PlanError;
+pub use planner::{PlanError, Schedule};
 pub use run::{Input, Plan, RunError};
 pub use size::{Size, SizeError};
 pub use types::{Activation, Output, Pool, Quant};

@@ -142,6 +142,110 @@ pub fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
     graph
 }
 
+/// A deep net of small layers, with a slice size: dilated windows, strides and transposed
+/// convolutions, residuals, skips, tables, maxima and gates in random order. Sizes that do not fit
+/// together are possible: the planner refuses such a net.
+pub fn deep(random: &mut Random) -> (QuantGraph, [usize; 2]) {
+    let size = [4 * (1 + random.below(12)), 4 * (1 + random.below(5))];
+    let mut graph = QuantGraph::new(random.pick(&[1, 3, 16]), QUANT);
+    // The tensors that may be read again, with the times that their size was halved.
+    let mut seen = vec![(TensorId(0), 0usize)];
+    for i in 0..4 + random.below(12) {
+        let &(x, level) = seen.last().expect("the input at least");
+        let channels = graph.tensors[x.0].channels;
+        let earlier: Vec<TensorId> = seen[..seen.len() - 1]
+            .iter()
+            .filter(|&&(t, l)| l == level && graph.tensors[t.0].quant == graph.tensors[x.0].quant)
+            .map(|&(t, _)| t)
+            .collect();
+        let cout = random.pick(&[16, 16, 32]);
+        let mut window = |cin: usize, cout: usize, kernel: usize| {
+            conv(random, cin, cout, [kernel; 2], Weights::Uniform, QUANT.scale)
+        };
+        match window(1, 1, 1).weights[0].rem_euclid(10) {
+            0 if level < 2 => {
+                let mut down = window(channels, cout, 4);
+                (down.stride, down.pads) = ([2; 2], [1; 4]);
+                let output = graph.tensor(cout, QUANT);
+                let inputs = vec![x];
+                graph.push(
+                    format!("down{i}"),
+                    Operation::Convolve { inputs, conv: down, activation: ELU, output },
+                );
+                seen.push((output, level + 1));
+            }
+            1 | 2 if level > 0 => {
+                let mut up = window(channels, cout, 4);
+                (up.stride, up.pads) = ([2; 2], [1; 4]);
+                let output = graph.tensor(cout, QUANT);
+                let inputs = vec![x];
+                graph.push(
+                    format!("up{i}"),
+                    Operation::Transpose { inputs, conv: up, activation: ELU, output },
+                );
+                seen.push((output, level - 1));
+            }
+            3 | 4 if !earlier.is_empty() => {
+                let other = random.pick(&earlier);
+                let inputs = if random.below(2) == 0 { vec![x, other] } else { vec![other, x] };
+                let cin = inputs.iter().map(|t| graph.tensors[t.0].channels).sum();
+                let mut joint = conv(random, cin, cout, [3; 2], Weights::Uniform, QUANT.scale);
+                joint.pads = [1; 4];
+                let output = graph.tensor(cout, QUANT);
+                graph.push(
+                    format!("join{i}"),
+                    Operation::Convolve { inputs, conv: joint, activation: ELU, output },
+                );
+                seen.push((output, level));
+            }
+            5 | 6 if channels % 16 == 0 => {
+                let dilation = 1 + random.below(4);
+                let mut layer =
+                    conv(random, channels, channels, [3; 2], Weights::Uniform, QUANT.scale);
+                (layer.dilation, layer.pads) = ([dilation; 2], [dilation; 4]);
+                let mid = graph.tensor(channels, QUANT);
+                let inputs = vec![x];
+                graph.push(
+                    format!("res{i}"),
+                    Operation::Convolve { inputs, conv: layer, activation: ELU, output: mid },
+                );
+                let output = graph.tensor(channels, QUANT);
+                graph.push(format!("sum{i}"), Operation::Add { inputs: [x, mid], output });
+                seen.push((output, level));
+            }
+            7 => {
+                let table = Box::new([0; 256].map(|_: u8| random.next_u64() as u8));
+                let output = graph.tensor(channels, QUANT);
+                graph.push(format!("table{i}"), Operation::Lookup { input: x, table, output });
+                seen.push((output, level));
+            }
+            8 => {
+                let pool = Pool { kernel: [3, 3], stride: [1, 1], pads: [1; 4] };
+                let output = graph.tensor(channels, QUANT);
+                graph.push(format!("pool{i}"), Operation::MaxPool { input: x, pool, output });
+                seen.push((output, level));
+            }
+            _ => {
+                let dilation = 1 + random.below(4);
+                let mut layer = conv(random, channels, cout, [3; 2], Weights::Uniform, QUANT.scale);
+                (layer.dilation, layer.pads) = ([dilation; 2], [dilation; 4]);
+                let output = graph.tensor(cout, QUANT);
+                let inputs = vec![x];
+                graph.push(
+                    format!("layer{i}"),
+                    Operation::Convolve { inputs, conv: layer, activation: ELU, output },
+                );
+                seen.push((output, level));
+            }
+        }
+    }
+    let &(x, _) = seen.last().expect("the input at least");
+    let head = conv(random, graph.tensors[x.0].channels, 3, [1, 1], Weights::Uniform, QUANT.scale);
+    graph.push("head", Operation::Logits { inputs: vec![x], conv: head });
+    graph.output = Output::Identity;
+    (graph, size)
+}
+
 /// A small net that passes through one convolution of random shape, with everything that can
 /// surround one.
 pub fn any(random: &mut Random) -> (QuantGraph, [usize; 2]) {

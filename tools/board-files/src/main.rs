@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use monet::core::Kernel;
+use monet::core::{Kernel, Schedule};
 use monet::engine;
 use monet::package::Package;
 
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     let package = Package::embedded();
     let size = package.size();
     for kernel in KERNELS {
-        let image = engine::compile(&package, size, kernel)?;
+        let image = engine::compile(&package, size, kernel, Schedule::Planes)?;
         fs::write(folder.join(format!("hippocampus.{kernel}.image")), image.bytes())?;
         fs::write(folder.join(format!("cases.{kernel}.bin")), cases::make(kernel, cases)?)?;
     }

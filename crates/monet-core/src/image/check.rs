@@ -6,12 +6,14 @@
 //! 1. tensors lie in the arena,
 //! 2. stages have rules within the range of 16-bit arithmetic,
 //! 3. steps name tensors, tables, stages and phases that exist and have the right sizes,
-//! 4. phases read inside their inputs, write inside their output, and have as many weights,
-//!    biases and scales as their kernel will read.
+//! 4. phases read inside their inputs, write all of their output, and have as many weights, biases
+//!    and scales as their kernel will read,
+//! 5. passes compute all rows of all steps, and each row before it is read: the module `order`.
 
 use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, GROUP, winograd};
 use super::super::requant::MIN_SQUARINGS;
+use super::order;
 use super::record::{NONE, Phase, Stage, Step, Tensor, kind, result};
 use super::{ImageError, View};
 
@@ -20,26 +22,34 @@ pub(crate) const LIMIT: usize = 1 << 14;
 /// Largest arena, in bytes; offsets of taps are 32-bit.
 pub(crate) const ARENA_LIMIT: usize = 1 << 30;
 
-type Proof = Result<(), &'static str>;
+/// Most steps.
+const STEPS: usize = 1 << 12;
+
+pub(super) type Proof = Result<(), &'static str>;
 
 /// Proves a whole image.
 pub(super) fn check(view: &View) -> Result<(), ImageError> {
     header(view).map_err(|reason| ImageError::Invalid { what: "header", index: 0, reason })?;
-    let arena = view.header.arena as usize;
-    each("tensor", view.tensors, |t| tensor(t, arena))?;
+    each("tensor", view.tensors, |t| tensor(t, memory(view)))?;
     each("stage", view.stages, stage)?;
     each("scale", view.scales, |s| ensure(s.is_finite(), "the scale is not finite"))?;
     each("step", view.steps, |s| step(view, s))?;
-    each("step", view.steps, |s| order(view, s))?;
+    each("step", view.steps, |s| head(view, s))?;
     ensure(view.recipe.len() <= 1, "there are several").map_err(|reason| ImageError::Invalid {
         what: "recipe",
         index: 0,
         reason,
     })?;
-    each("recipe", view.recipe, |recipe| recipe.check(view.header.input))
+    each("recipe", view.recipe, |recipe| recipe.check(view.header.input))?;
+    order::check(view)
 }
 
-fn each<T>(
+/// Bytes of the arena without the lists of taps at its end.
+fn memory(view: &View) -> usize {
+    (view.header.arena - view.header.lists) as usize
+}
+
+pub(super) fn each<T>(
     what: &'static str,
     records: &[T],
     proof: impl Fn(&T) -> Proof,
@@ -50,7 +60,7 @@ fn each<T>(
     Ok(())
 }
 
-fn ensure(holds: bool, reason: &'static str) -> Proof {
+pub(super) fn ensure(holds: bool, reason: &'static str) -> Proof {
     if holds { Ok(()) } else { Err(reason) }
 }
 
@@ -64,6 +74,8 @@ fn header(view: &View) -> Proof {
     let sides = header.input.iter().chain(&header.output);
     ensure(sides.clone().all(|&n| (1..=LIMIT as u32).contains(&n)), "a side is out of range")?;
     ensure(header.arena as usize <= ARENA_LIMIT, "the arena is too large")?;
+    ensure(header.lists <= header.arena, "the lists of taps are longer than the arena")?;
+    ensure(view.steps.len() <= STEPS, "there are too many steps")?;
     let [threshold, logit] = header.threshold;
     let classes = header.output[0];
     ensure(
@@ -84,8 +96,11 @@ fn header(view: &View) -> Proof {
     ensure(first.kind == kind::QUANTIZE && first.output == 0, "the first step is not the input's")
 }
 
-fn tensor(tensor: &Tensor, arena: usize) -> Proof {
-    let few = |n: u32| n as usize <= LIMIT;
+fn few(n: u32) -> bool {
+    n as usize <= LIMIT
+}
+
+fn tensor(tensor: &Tensor, memory: usize) -> Proof {
     ensure(tensor.scale.is_finite() && tensor.scale > 0.0, "the scale is not a positive number")?;
     ensure(tensor.zero_point <= 255, "the zero point is above 255")?;
     if tensor.size == [0, 0] {
@@ -99,12 +114,12 @@ fn tensor(tensor: &Tensor, arena: usize) -> Proof {
         tensor.channels as usize <= step && (step == GROUP || whole),
         "a pixel has not the bytes that its channels need",
     )?;
-    ensure(tensor.halo.iter().all(|&n| n as usize <= 1 << 20), "the border is too large")?;
-    let [top, left, bottom, right] = tensor.halo.map(u64::from);
-    let [height, width] = tensor.size.map(u64::from);
-    // At most 2^21 rows and columns and 2^14 bytes a pixel: 2^56.
-    let len = (top + height + bottom) * (left + width + right) * u64::from(tensor.step);
-    ensure(u64::from(tensor.offset) + len <= wide(arena), "it ends outside the arena")
+    ensure(tensor.gap as usize <= 1 << 20, "the border is too large")?;
+    ensure((1..=tensor.size[0]).contains(&tensor.slots), "it has more slots than rows, or none")?;
+    let [gap, width, step] = [tensor.gap, tensor.size[1], tensor.step].map(u64::from);
+    // At most 2^21 columns, 2^14 rows and 2^14 bytes a pixel: 2^49.
+    let len = (gap + u64::from(tensor.slots) * (width + gap)) * step;
+    ensure(u64::from(tensor.offset) + len <= wide(memory), "it ends outside the arena")
 }
 
 fn stage(stage: &Stage) -> Proof {
@@ -126,7 +141,7 @@ fn rounding(round: i32, zero_point: i32) -> Proof {
 }
 
 /// A stored tensor by its number.
-fn grid(view: &View, index: u32) -> Result<Grid, &'static str> {
+pub(super) fn grid(view: &View, index: u32) -> Result<Grid, &'static str> {
     let tensor = view.tensors.get(index as usize).ok_or("it names a tensor that does not exist")?;
     ensure(tensor.size != [0, 0], "it names a tensor that is not stored")?;
     Ok(tensor.grid())
@@ -138,15 +153,20 @@ fn within([start, len]: [u32; 2], whole: usize, reason: &'static str) -> Proof {
 }
 
 fn step(view: &View, step: &Step) -> Proof {
-    let arena = view.header.arena as usize;
+    let memory = memory(view);
     within(step.name, view.names.len(), "its name lies outside the names")?;
     let [start, len] = step.name.map(|n| n as usize);
     let name = core::str::from_utf8(&view.names[start..start + len]);
     ensure(name.is_ok(), "its name is no UTF-8")?;
-    within(step.scratch, arena, "its scratch memory lies outside the arena")?;
-    within(step.row, arena, "its row lies outside the arena")?;
+    within(step.scratch, memory, "its scratch memory lies outside the arena")?;
+    within(step.row, memory, "its row lies outside the arena")?;
+    within(step.border, memory, "its border lies outside the arena")?;
+    ensure(step.span > 0 && few(step.span) && few(step.rows), "it has too many rows at a time")?;
+    ensure(few(step.pace) && few(step.parts) && step.parts > 0, "it goes on too fast")?;
     if step.kind != kind::CONVOLVE {
         ensure(step.phases == [0, 0], "it has phases and is no convolution")?;
+        let rows = if step.kind == kind::DEQUANTIZE { step.inputs[0] } else { step.output };
+        ensure(step.rows as usize == grid(view, rows)?.size[0], "it has other rows than it makes")?;
     }
     let input = |i: usize| grid(view, step.inputs[i]);
     let output = || grid(view, step.output);
@@ -205,7 +225,7 @@ fn logits(view: &View) -> [usize; 3] {
 }
 
 /// The last step, and no other, gives the logits.
-fn order(view: &View, step: &Step) -> Proof {
+fn head(view: &View, step: &Step) -> Proof {
     let head = step.kind == kind::DEQUANTIZE
         || step.kind == kind::CONVOLVE && step.result == result::LOGITS;
     let last = view.steps.last().is_some_and(|last| core::ptr::eq(last, step));
@@ -220,7 +240,7 @@ fn convolution(view: &View, step: &Step) -> Proof {
     let blocks = phases.first().ok_or("it has no phases")?.blocks as usize;
     ensure(blocks > 0 && blocks * BLOCK <= 2 * LIMIT, "its channels are out of range")?;
     ensure(phases.iter().all(|p| p.blocks as usize == blocks), "its phases differ in channels")?;
-    ensure((1..=1 << 20).contains(&step.span), "its rows are done in no groups")?;
+    ensure(first.size == second.as_ref().unwrap_or(&first).size, "its inputs differ in size")?;
     let stage = view.stages.get(step.stage as usize).ok_or("its stage does not exist")?;
     let scales = [stage.scales, (blocks * BLOCK) as u32];
     within(scales, view.scales.len(), "its scales do not exist")?;
@@ -229,9 +249,18 @@ fn convolution(view: &View, step: &Step) -> Proof {
     let inputs = [Some(first), second];
     for p in phases {
         phase(view, step, p, &inputs)?;
-        destination(view, step, p)?;
     }
-    Ok(())
+    let rows = phases.iter().map(|p| p.size[0]).max();
+    ensure(rows == Some(step.rows), "it has other rows than its phases")?;
+    let whole =
+        |p: &&Phase| p.tile_taps > 0 && !(step.span as usize).is_multiple_of(p.granularity());
+    ensure(!phases.iter().any(|p| whole(&p)), "it stops within a tile")?;
+    destination(view, step, phases)?;
+    let line = second.map_or(first.line(), |second| second.line().max(first.line()));
+    let alike = second.is_none_or(|second| second.quant.zero_point == first.quant.zero_point);
+    let bordered = alike && line <= step.border[1] as usize;
+    let borders = step.borders(phases, first.size[0], &(0..step.rows as usize));
+    ensure(bordered || !borders, "it lacks the border that it reads")
 }
 
 /// The numbers of a phase, and all that it reads.
@@ -247,11 +276,15 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     let (weights, bytes, scratch) = match phase.tile_taps {
         0 => {
             let packing = view.kernel.packing();
-            let mut depth = 0;
+            let down = span(view, phase.down)?.len();
+            let (mut listed, mut depth) = (0, 0);
             for (i, grid) in inputs.enumerate() {
-                rows(view, phase, i, grid)?;
-                let groups = grid.step.min(BLOCK) / GROUP;
-                depth += wide(packing.channels(phase.taps[i][1] as usize, groups));
+                let across = rows(view, phase, i, grid)?.len();
+                // Three bytes to spare, as the arena may begin anywhere.
+                listed += wide(down) * wide(across) * 4;
+                let room = listed + 3 <= u64::from(view.header.lists);
+                ensure(room, "the lists of taps are too short")?;
+                depth += wide(packing.channels(down * across, grid.step.min(BLOCK) / GROUP));
             }
             (depth * wide(channels), packing.bytes(), packing.panel(depth))
         }
@@ -271,31 +304,43 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     ensure(phase.lowest == u32::from(lowest), "a phase is wrong about its lowest weight")
 }
 
-/// The taps of one input, and what is read through them.
-fn rows(view: &View, phase: &Phase, input: usize, grid: &Grid) -> Proof {
-    let [first, count, low, high] = phase.taps[input];
+/// A part of the taps, whose smallest and largest are what is said.
+fn span<'a>(
+    view: &View<'a>,
+    [first, count, low, high]: [i32; 4],
+) -> Result<&'a [i32], &'static str> {
     ensure(first >= 0 && count >= 0, "an input has fewer than no taps")?;
     within([first as u32, count as u32], view.taps.len(), "a phase has taps that do not exist")?;
-    let chunks = grid.step.div_ceil(BLOCK);
-    ensure((count as usize).is_multiple_of(chunks), "an input has taps of part of its channels")?;
     let taps = &view.taps[first as usize..][..count as usize];
+    let least = taps.iter().copied().min().unwrap_or(0);
+    let most = taps.iter().copied().max().unwrap_or(0);
+    ensure([least, most] == [low, high], "taps reach farther than is said")?;
+    ensure(low >= -(1 << 30) && high <= 1 << 30, "taps reach too far")?;
+    Ok(taps)
+}
+
+/// The taps of one input, and what is read through them in each row.
+fn rows<'a>(
+    view: &View<'a>,
+    phase: &Phase,
+    input: usize,
+    grid: &Grid,
+) -> Result<&'a [i32], &'static str> {
+    let taps = span(view, phase.across[input])?;
+    let chunks = grid.step.div_ceil(BLOCK);
+    ensure(taps.len().is_multiple_of(chunks), "an input has taps of part of its channels")?;
     if taps.is_empty() {
         // A transposed convolution whose stride is wider than its window: nothing is read.
-        return ensure([low, high] == [0, 0], "no taps reach somewhere");
+        return Ok(taps);
     }
-    let least = taps.iter().copied().min();
-    let most = taps.iter().copied().max();
-    ensure(least == Some(low) && most == Some(high), "taps reach farther than is said")?;
-    // Pixels of the input may lie in its border, so that the rows and columns are taken as signed.
-    let [height, width] = phase.size.map(i64::from);
-    let [down, across] = phase.in_step.map(i64::from);
-    let (row, step) = (grid.row() as i64, grid.step as i64);
-    let start = grid.at(0, 0) as i64;
-    let last = start + (height - 1) * down * row + (width - 1) * across * step;
-    let chunk = grid.step.min(BLOCK) as i64;
-    let inside = start + i64::from(low) >= grid.offset as i64
-        && last + i64::from(high) + chunk <= (grid.offset + grid.len()) as i64;
-    ensure(inside, "a phase reads outside its input")
+    // Pixels of the input may lie in its border, so that the columns are taken as signed.
+    let [_, _, low, high] = phase.across[input].map(i64::from);
+    let [width, across] = [phase.size[1], phase.in_step[1]].map(i64::from);
+    let (step, gap) = (grid.step as i64, (grid.gap * grid.step) as i64);
+    let last = (width - 1) * across * step + high + grid.step.min(BLOCK) as i64;
+    let inside = low >= -gap && last <= gap + grid.size[1] as i64 * step;
+    ensure(inside, "a phase reads outside its input")?;
+    Ok(taps)
 }
 
 /// The feeds of a phase's tiles; chunks of 16 channels.
@@ -310,44 +355,54 @@ fn tiles(view: &View, step: &Step, phase: &Phase, inputs: usize) -> Result<usize
         ensure((feed.input as usize) < inputs, "a feed has no input")?;
         let grid = grid(view, step.inputs[feed.input as usize])?;
         ensure(grid.step.is_multiple_of(BLOCK), "a feed has part of a block of channels")?;
-        let columns = grid.halo[1] + grid.size[1] + grid.halo[3];
-        let [top, left] = feed.first.map(|n| n as usize);
-        ensure(left < columns && top <= 1 << 21, "a feed begins outside its input")?;
+        let columns = (grid.gap + grid.size[1] + grid.gap) as i32;
+        let [top, left] = feed.first;
+        ensure((0..columns).contains(&left), "a feed begins outside its input")?;
+        ensure(top.unsigned_abs() <= 1 << 20, "a feed begins outside its input")?;
         chunks += grid.step / BLOCK;
     }
+    let tops = || feeds.iter().map(|feed| feed.first[0]);
+    let reach = ((phase.tile_taps - 1) * phase.dilation[0]) as i32 * phase.in_step[0] as i32;
+    let rows = [tops().min(), tops().max().map(|top| top + reach)].map(|row| row.unwrap_or(0));
+    ensure(phase.down == [0, 0, rows[0], rows[1]], "feeds reach farther than is said")?;
     Ok(chunks)
 }
 
-/// Where the sums of a phase go.
-fn destination(view: &View, step: &Step, phase: &Phase) -> Proof {
-    let channels = phase.blocks as usize * BLOCK;
-    let [height, width] = phase.size.map(|n| n as usize);
-    if step.result == result::COUNTS {
-        covers(&grid(view, step.output)?, phase, channels)?;
-        return match step.residual {
-            NONE => Ok(()),
-            other => covers(&grid(view, other)?, phase, channels),
+/// Where the sums go: each pixel of the output gets those of one phase.
+fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
+    let first = phases.first().ok_or("it has no phases")?;
+    let channels = first.blocks as usize * BLOCK;
+    if step.result != result::COUNTS {
+        let [height, width] = first.size.map(|n| n as usize);
+        let whole = first.origin == [0, 0] && first.out_step == [1, 1] && phases.len() == 1;
+        ensure(whole && step.residual == NONE, "real values are made in more than one phase")?;
+        ensure(step.row[1] as usize == width * channels * 4, "its row has another length")?;
+        let made = match step.result {
+            result::LOGITS => logits(view),
+            result::SIGMOIDS => shape(&grid(view, step.output)?),
+            _ => return Err("its sums become nothing known"),
         };
+        let blocks = made[0].next_multiple_of(BLOCK) == channels;
+        let same = blocks && made[1..] == [height, width];
+        return ensure(same, "it makes another size than its output has");
     }
-    let whole = phase.origin == [0, 0] && phase.out_step == [1, 1] && step.phases[1] == 1;
-    ensure(whole && step.residual == NONE, "real values are made in more than one phase")?;
-    ensure(step.row[1] as usize == width * channels * 4, "its row has another length")?;
-    let made = match step.result {
-        result::LOGITS => logits(view),
-        result::SIGMOIDS => shape(&grid(view, step.output)?),
-        _ => return Err("its sums become nothing known"),
-    };
-    let blocks = made[0].next_multiple_of(BLOCK) == channels;
-    ensure(blocks && made[1..] == [height, width], "it makes another size than its output has")
-}
-
-/// Whether all pixels that a phase fills lie in a tensor, whole blocks of them.
-fn covers(grid: &Grid, phase: &Phase, channels: usize) -> Proof {
-    ensure(channels <= grid.step, "a phase has more channels than its output")?;
-    let inside = |axis: usize| {
-        let [origin, step, size] =
-            [phase.origin, phase.out_step, phase.size].map(|n| n[axis] as usize);
-        origin + (size - 1) * step < grid.size[axis]
-    };
-    ensure(inside(0) && inside(1), "a phase writes outside its output")
+    let output = grid(view, step.output)?;
+    ensure(channels <= output.step, "a phase has more channels than its output")?;
+    if step.residual != NONE {
+        let residual = grid(view, step.residual)?;
+        ensure(residual.size == output.size, "it adds a tensor of another size")?;
+        ensure(channels <= residual.step, "a phase has more channels than its residual")?;
+    }
+    let [high, wide] = [0, 1].map(|axis| output.size[axis].min(first.out_step[axis] as usize));
+    let mut origins = (0..high).flat_map(|y| (0..wide).map(move |x| [y, x]));
+    let whole = phases.iter().all(|phase| {
+        let found = [phase.origin, phase.size].map(|pair| pair.map(|n| n as usize));
+        let step = phase.out_step.map(|n| n as usize);
+        phase.out_step == first.out_step
+            && origins.next().is_some_and(|origin| {
+                let rest = |axis: usize| (output.size[axis] - origin[axis]).div_ceil(step[axis]);
+                found == [origin, [rest(0), rest(1)]]
+            })
+    });
+    ensure(whole && origins.next().is_none(), "its phases are not all pixels of its output")
 }

@@ -1,5 +1,6 @@
 //! Why bytes are no image.
 
+use super::VERSION;
 use super::record::Section;
 use core::fmt;
 
@@ -14,7 +15,10 @@ pub enum ImageError {
     #[error("this is no plan: it does not begin with MONETPLN")]
     Magic,
     /// Of a version that this program does not know.
-    #[error("the plan has version {0}, expected 2: use the program that made it, or compile again")]
+    #[error(
+        "the plan has version {0}, this program runs version {VERSION}: compile it again with the \
+         `monet compile --for` of this program, or use the program that made it"
+    )]
     Version(u32),
     /// The end came early, or something follows.
     #[error("the plan has {found} bytes, its header says {expected}: copy the file again")]
@@ -53,6 +57,7 @@ impl fmt::Display for SectionName {
         f.write_str(match self.0 {
             Section::Tensors => "tensors",
             Section::Steps => "steps",
+            Section::Passes => "passes",
             Section::Phases => "phases",
             Section::Feeds => "feeds",
             Section::Stages => "stages",

@@ -10,8 +10,10 @@
 
 mod check;
 mod error;
+mod order;
 mod recipe;
 pub(crate) mod record;
+pub(crate) mod turns;
 mod view;
 
 #[cfg(feature = "alloc")]
@@ -26,6 +28,8 @@ use super::types::Output;
 #[cfg(feature = "alloc")]
 pub(crate) use check::{ARENA_LIMIT, LIMIT};
 pub use error::ImageError;
+#[cfg(feature = "alloc")]
+pub(crate) use order::WAVES;
 use recipe::RecipeRecord;
 pub(crate) use view::{Taps, View};
 
@@ -33,8 +37,8 @@ pub(crate) use view::{Taps, View};
 pub const ALIGN: usize = 64;
 /// First bytes of an image.
 pub(crate) const MAGIC: [u8; 8] = *b"MONETPLN";
-/// The version that this library reads and writes.
-pub(crate) const VERSION: u32 = 2;
+/// The version that this library makes and runs.
+pub(crate) const VERSION: u32 = 3;
 /// Where the bytes begin that the SHA-256 covers.
 const DIGESTED: usize = 48;
 
@@ -201,6 +205,14 @@ impl<'a> Image<'a> {
     pub fn steps(&self) -> impl ExactSizeIterator<Item = StepInfo<'_>> {
         let view = self.view();
         view.steps.iter().map(move |step| view.info(step))
+    }
+
+    /// The steps of each pass, and how often they take turns: a pass of one step has one turn.
+    pub fn passes(&self) -> impl ExactSizeIterator<Item = (core::ops::Range<usize>, usize)> {
+        self.view().passes.iter().map(|pass| {
+            let [first, count] = pass.steps.map(|n| n as usize);
+            (first..first + count, pass.waves as usize)
+        })
     }
 
     /// Multiplications of the net for one slice.

@@ -36,10 +36,11 @@ unsafe impl Record for [u8; 256] {}
 
 // What `docs/plan-format.md` says.
 const _: () = {
-    assert!(size_of::<Header>() == 200);
-    assert!(size_of::<Tensor>() == 44);
-    assert!(size_of::<Step>() == 128);
-    assert!(size_of::<Phase>() == 108);
+    assert!(size_of::<Header>() == 208);
+    assert!(size_of::<Tensor>() == 36);
+    assert!(size_of::<Step>() == 152);
+    assert!(size_of::<Pass>() == 12);
+    assert!(size_of::<Phase>() == 120);
     assert!(size_of::<Feed>() == 16);
     assert!(size_of::<Stage>() == 64);
 };
@@ -55,6 +56,12 @@ pub(crate) fn view<T: Record>(bytes: &[u8]) -> Option<&[T]> {
     Some(unsafe { core::slice::from_raw_parts(pointer, bytes.len() / size_of::<T>()) })
 }
 
+/// The whole numbers for which bytes have room, from the first aligned byte on.
+pub(crate) fn numbers(bytes: &mut [u8]) -> &mut [i32] {
+    // SAFETY: any bytes are an i32, and any i32 is bytes.
+    unsafe { bytes.align_to_mut() }.1
+}
+
 /// Records seen as bytes.
 #[cfg(feature = "alloc")]
 pub(crate) fn bytes<T: Record>(records: &[T]) -> &[u8] {
@@ -67,6 +74,7 @@ pub(crate) fn bytes<T: Record>(records: &[T]) -> &[u8] {
 pub(crate) enum Section {
     Tensors,
     Steps,
+    Passes,
     Phases,
     Feeds,
     Stages,
@@ -81,9 +89,10 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Tensors,
         Self::Steps,
+        Self::Passes,
         Self::Phases,
         Self::Feeds,
         Self::Stages,
@@ -98,7 +107,7 @@ impl Section {
     ];
 }
 
-/// The first 200 bytes.
+/// The first 208 bytes.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -120,22 +129,24 @@ pub(crate) struct Header {
     pub(crate) threshold: [f32; 2],
     /// Bytes of working memory.
     pub(crate) arena: u32,
-    pub(crate) reserved: u32,
+    /// The last bytes of these, in which a run lists the taps of a row.
+    pub(crate) lists: u32,
     /// First byte and number of bytes of each [`Section`].
-    pub(crate) sections: [[u32; 2]; 13],
+    pub(crate) sections: [[u32; 2]; 14],
 }
 
 // SAFETY: `repr(C)`; numbers of 4 bytes and bytes in multiples of 4.
 unsafe impl Record for Header {}
 
-/// A tensor of counts in the arena; one that is never stored has no height.
+/// A tensor of counts in the arena, see [`Grid`]; one that is never stored has no height.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Tensor {
     pub(crate) size: [u32; 2],
     pub(crate) channels: u32,
     pub(crate) step: u32,
-    pub(crate) halo: [u32; 4],
+    pub(crate) gap: u32,
+    pub(crate) slots: u32,
     pub(crate) offset: u32,
     pub(crate) scale: f32,
     pub(crate) zero_point: u32,
@@ -152,7 +163,8 @@ impl Tensor {
             size: grid.size.map(|n| n as u32),
             channels: grid.channels as u32,
             step: grid.step as u32,
-            halo: grid.halo.map(|n| n as u32),
+            gap: grid.gap as u32,
+            slots: grid.slots as u32,
             offset: grid.offset as u32,
             scale: grid.quant.scale,
             zero_point: grid.quant.zero_point.into(),
@@ -165,8 +177,10 @@ impl Tensor {
             size: self.size.map(|n| n as usize),
             channels: self.channels as usize,
             step: self.step as usize,
-            halo: self.halo.map(|n| n as usize),
+            gap: self.gap as usize,
+            slots: self.slots as usize,
             offset: self.offset as usize,
+            border: None,
             quant: Quant { scale: self.scale, zero_point: self.zero_point as u8 },
         }
     }
@@ -210,12 +224,23 @@ pub(crate) struct Step {
     pub(crate) stage: u32,
     /// Convolution: first phase, and how many.
     pub(crate) phases: [u32; 2],
-    /// Convolution: rows of a phase that are done before the next phase's.
+    /// How often it goes on to the next rows: of each phase of a convolution, of the output, or of
+    /// the input where there is no output.
+    pub(crate) rows: u32,
+    /// Rows that are done together.
     pub(crate) span: u32,
+    /// What each wave of its pass adds to its rows, and what is missing as it begins later than the
+    /// pass, in so many parts of a row: see [`Step::done`].
+    pub(crate) pace: u32,
+    pub(crate) delay: u32,
+    pub(crate) parts: u32,
     /// Offset and bytes of free memory in the arena.
     pub(crate) scratch: [u32; 2],
     /// Offset and bytes of a row of real values in the arena.
     pub(crate) row: [u32; 2],
+    /// Offset and bytes of a line of zero points in the arena: the upper and lower border of what
+    /// is read.
+    pub(crate) border: [u32; 2],
     /// By kind. Add: the five numbers of [`Sum`]. Scale: the factor's bits, two zero points, the
     /// bits of the third. Lookup: number of the table. Maximum: window, stride, border.
     pub(crate) words: [i32; 8],
@@ -231,6 +256,18 @@ pub(crate) struct Step {
 
 // SAFETY: `repr(C)`, numbers of 4 bytes alone.
 unsafe impl Record for Step {}
+
+/// Steps that take turns: in each wave each of them computes some rows.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Pass {
+    /// First step, and how many.
+    pub(crate) steps: [u32; 2],
+    pub(crate) waves: u32,
+}
+
+// SAFETY: `repr(C)`, numbers of 4 bytes alone.
+unsafe impl Record for Pass {}
 
 impl Step {
     /// The rules of an addition.
@@ -306,8 +343,11 @@ pub(crate) struct Phase {
     pub(crate) dilation: [u32; 2],
     /// Tiles: first feed, and how many.
     pub(crate) feeds: [u32; 2],
-    /// Rows, per input: first tap, how many, smallest and largest.
-    pub(crate) taps: [[i32; 4]; 2],
+    /// Rows of the input that are read, counted from that under the output row: first tap, how
+    /// many, smallest and largest. Tiles have but the last two.
+    pub(crate) down: [i32; 4],
+    /// Rows, per input: the taps in each of these rows: first, how many, smallest and largest.
+    pub(crate) across: [[i32; 4]; 2],
     /// First of its biases.
     pub(crate) bias: u32,
     /// Blocks of 16 output channels.
@@ -316,7 +356,6 @@ pub(crate) struct Phase {
     pub(crate) weights: [u32; 2],
     /// Whether one of the weights is -128.
     pub(crate) lowest: u32,
-    pub(crate) reserved: u32,
 }
 
 // SAFETY: `repr(C)`, numbers of 4 bytes alone.
@@ -338,8 +377,9 @@ impl Phase {
 pub(crate) struct Feed {
     /// Which of the step's inputs.
     pub(crate) input: u32,
-    /// Pixel (y, x), counted from the border's corner, under the first tap of output pixel 0.
-    pub(crate) first: [u32; 2],
+    /// Row and column under the first tap of output pixel 0. The column is counted from the left
+    /// border's first, the row from that of pixels: rows of the upper border are negative.
+    pub(crate) first: [i32; 2],
     pub(crate) reserved: u32,
 }
 

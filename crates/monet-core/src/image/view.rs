@@ -6,7 +6,7 @@ use super::super::size::Size;
 use super::super::types::Output;
 use super::error::SectionName;
 use super::recipe::RecipeRecord;
-use super::record::{Feed, Header, NONE, Phase, Record, Section, Stage, Step, Tensor, view};
+use super::record::{Feed, Header, NONE, Pass, Phase, Record, Section, Stage, Step, Tensor, view};
 use super::record::{kind, result};
 use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
 
@@ -17,6 +17,7 @@ pub(crate) struct View<'a> {
     pub(crate) kernel: Kernel,
     pub(crate) tensors: &'a [Tensor],
     pub(crate) steps: &'a [Step],
+    pub(crate) passes: &'a [Pass],
     pub(crate) phases: &'a [Phase],
     pub(crate) feeds: &'a [Feed],
     pub(crate) stages: &'a [Stage],
@@ -33,7 +34,7 @@ pub(crate) struct View<'a> {
 
 /// Byte offsets of the chunks of an input, with the smallest and the largest of them.
 ///
-/// Only an image that has been validated gives any, so that the reach is that of the offsets.
+/// Only [`Taps::list`] and [`Taps::NONE`] make one, so that the reach is that of the offsets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taps<'a> {
     offsets: &'a [i32],
@@ -43,6 +44,25 @@ pub(crate) struct Taps<'a> {
 impl<'a> Taps<'a> {
     /// None.
     pub(crate) const NONE: Self = Self { offsets: &[], reach: [0; 2] };
+
+    /// Lists the offsets: those of `across` from each of the rows. Returns what of `numbers` is
+    /// left.
+    pub(crate) fn list(
+        rows: impl Iterator<Item = i32>,
+        across: &[i32],
+        numbers: &'a mut [i32],
+    ) -> (Self, &'a mut [i32]) {
+        let (mut len, mut reach) = (0, [i32::MAX, i32::MIN]);
+        for row in rows {
+            for (place, &tap) in numbers[len..][..across.len()].iter_mut().zip(across) {
+                *place = row + tap;
+                reach = [reach[0].min(*place), reach[1].max(*place)];
+            }
+            len += across.len();
+        }
+        let (offsets, rest) = numbers.split_at_mut(len);
+        if offsets.is_empty() { (Self::NONE, rest) } else { (Self { offsets, reach }, rest) }
+    }
 
     /// The offsets: tap by tap, chunk by chunk.
     #[inline]
@@ -95,6 +115,7 @@ impl<'a> View<'a> {
             kernel,
             tensors: part(bytes, header, Section::Tensors)?,
             steps: part(bytes, header, Section::Steps)?,
+            passes: part(bytes, header, Section::Passes)?,
             phases: part(bytes, header, Section::Phases)?,
             feeds: part(bytes, header, Section::Feeds)?,
             stages: part(bytes, header, Section::Stages)?,
@@ -121,11 +142,15 @@ impl<'a> View<'a> {
         &self.feeds[first..first + count]
     }
 
-    /// The taps of one of a phase's inputs.
-    pub(crate) fn taps_of(&self, phase: &Phase, input: usize) -> Taps<'a> {
-        let [first, count, low, high] = phase.taps[input];
-        let (first, count) = (first as usize, count as usize);
-        Taps { offsets: &self.taps[first..first + count], reach: [low, high] }
+    /// A part of the taps, by its first one and their number.
+    pub(crate) fn taps_of(&self, [first, count, ..]: [i32; 4]) -> &'a [i32] {
+        &self.taps[first as usize..][..count as usize]
+    }
+
+    /// The steps of a pass.
+    pub(crate) fn steps_of(&self, pass: &Pass) -> &'a [Step] {
+        let [first, count] = pass.steps.map(|n| n as usize);
+        &self.steps[first..first + count]
     }
 
     /// A phase's biases, in whole blocks.

@@ -1,25 +1,27 @@
-//! Finds an offset in the arena for each block of memory, so that blocks needed at the same step do
+//! Finds an offset in the arena for each block of memory, so that blocks needed in the same pass do
 //! not overlap.
 //!
 //! 1. Larger blocks choose first; among equally large ones, those that are needed earlier.
-//! 2. Each block looks at the blocks that already have an offset and share a step with it. Each of
+//! 2. Each block looks at the blocks that already have an offset and share a pass with it. Each of
 //!    these forbids a range of offsets.
 //! 3. The block takes the lowest multiple of 64 that no range forbids.
 //! 4. The arena's length is the end of the block that ends last.
 //!
 //! ```text
 //! arena    0                                                             end
-//! step 1   [ input of step 1     ][ output of step 1           ]
-//! step 2   [ output of step 2 ]   [ which step 2 reads         ][ scratch ]
+//! pass 1   [ input of pass 1     ][ output of pass 1           ]
+//! pass 2   [ output of pass 2 ]   [ which pass 2 reads         ][ scratch ]
 //! ```
 //!
 //! An [`Overlay`] is the exception: the block of a result may overlap that of an input which its
-//! step is the last to read, see the module [`overlay`](super::overlay).
+//! pass is the last to read, see the module [`overlay`](super::overlay).
 //!
 //! The problem is NP-complete. Largest first is not optimal, but close to it for the few large
-//! tensors of a net. This module knows sizes and lifetimes only, neither tensors nor steps.
+//! tensors of a net; where memory is scarce, [`place`] tries further orders. This module knows
+//! sizes and lifetimes only, neither tensors nor passes.
 
 use alloc::{vec, vec::Vec};
+use core::cmp::Reverse;
 use core::ops::Range;
 
 use super::overlay::Overlay;
@@ -27,74 +29,121 @@ use super::overlay::Overlay;
 /// Every block starts at a multiple of this number of bytes, a cache line.
 const ALIGN: u64 = 64;
 
-/// A block of memory that is needed from one step to another, both included.
-#[derive(Debug, Clone, Copy)]
+/// A block of memory that is needed in some passes.
+#[derive(Debug, Clone)]
 pub(super) struct Lifetime {
     /// Bytes. A 32-bit machine needs 64 bits for them too: the blocks of a net that asks for too
     /// much would overflow 32 bits together.
     pub(super) len: u64,
-    /// First step that needs it.
-    pub(super) from: usize,
-    /// Last step that needs it.
-    pub(super) to: usize,
+    /// From the first to the last pass that needs it, once or more often.
+    pub(super) during: Vec<Range<usize>>,
 }
 
 impl Lifetime {
-    /// Whether there is a step that needs both.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
-        self.from <= other.to && other.from <= self.to
+    /// Whether there is a pass that needs both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let both = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        self.during.iter().any(|a| other.during.iter().any(|b| both(a, b)))
+    }
+
+    /// The first pass that needs it.
+    fn from(&self) -> usize {
+        self.during.iter().map(|range| range.start).min().unwrap_or(0)
     }
 }
 
 /// Gives each block an offset; returns the offsets and the length of the arena. Blocks that share a
-/// step do not overlap, unless `overlays` has them as input and output. The output then begins at
+/// pass do not overlap, unless `overlays` has them as input and output. The output then begins at
 /// least its lag before the input.
-pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay]) -> (Vec<u64>, u64) {
-    let mut order: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
-    order.sort_by_key(|&i| (core::cmp::Reverse(blocks[i].len), blocks[i].from));
-    let mut offsets = vec![0; blocks.len()];
-    let mut placed: Vec<usize> = Vec::with_capacity(blocks.len());
-    let mut total = 0;
-    for i in order {
-        let rivals = placed.iter().filter(|&&j| blocks[i].overlaps(&blocks[j]));
-        let mut taken: Vec<Range<u64>> =
-            rivals.map(|&j| forbidden(blocks, overlays, i, j, offsets[j])).collect();
-        taken.sort_by_key(|range| range.start);
-        let mut offset = 0;
-        for range in taken {
-            if offset >= range.start {
-                offset = offset.max(range.end.next_multiple_of(ALIGN));
-            }
+///
+/// `tries` says how many orders of choosing are tried after the first ones.
+pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay], tries: usize) -> (Vec<u64>, u64) {
+    let places = Places::new(blocks, overlays);
+    let mut sized: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
+    sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].from()));
+    let mut order = sized.clone();
+    let mut best = places.choose(&order);
+    // A result that overlays its input lies before it. So later blocks choose first.
+    sized.sort_by_key(|&i| Reverse(blocks[i].from()));
+    if tries > 0 {
+        let late = places.choose(&sized);
+        if late.1 < best.1 {
+            (order, best) = (sized, late);
         }
-        offsets[i] = offset;
-        total = total.max(offset + blocks[i].len);
-        placed.push(i);
     }
-    (offsets, total.next_multiple_of(ALIGN))
+    // From there on some block chooses earlier or later, and what is no worse is kept. The numbers
+    // are Knuth's, of a linear congruential generator: the same plan each time.
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..if order.len() > 1 { tries } else { 0 } {
+        let (from, to) = (random(order.len()), random(order.len()));
+        let mut other = order.clone();
+        let block = other.remove(from);
+        other.insert(to, block);
+        let found = places.choose(&other);
+        if found.1 <= best.1 {
+            (order, best) = (other, found);
+        }
+    }
+    (best.0, best.1.next_multiple_of(ALIGN))
 }
 
-/// The offsets at which block i must not begin because of block j, which begins at `start`.
-///
-/// - Block i may lie before block j: it must begin all of its length before `start`, or only its
-///   lag if it is the output that overlays input j.
-/// - Block i may lie after block j: it must begin all of j's length after `start`, or only j's lag
-///   if j is the output that overlays input i.
-fn forbidden(
-    blocks: &[Lifetime],
-    overlays: &[Overlay],
-    i: usize,
-    j: usize,
-    start: u64,
-) -> Range<u64> {
-    let lag = |input, output| {
-        overlays
-            .iter()
-            .filter(move |o| (o.input, o.output) == (input, output))
-            .map(|o| o.lag as u64)
-    };
-    let before = lag(j, i).max().unwrap_or(blocks[i].len).min(blocks[i].len);
-    let after = lag(i, j).max().unwrap_or(blocks[j].len).min(blocks[j].len);
-    (start + 1).saturating_sub(before)..start + after
+/// What placing needs to know of blocks.
+struct Places<'a> {
+    blocks: &'a [Lifetime],
+    /// For each pair of blocks: bytes that the first must begin before the second if it lies
+    /// before it; `None` where they share no pass.
+    before: Vec<Option<u64>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(blocks: &'a [Lifetime], overlays: &[Overlay]) -> Self {
+        let mut before = Vec::with_capacity(blocks.len() * blocks.len());
+        for a in blocks {
+            before.extend(blocks.iter().map(|b| a.overlaps(b).then_some(a.len)));
+        }
+        for Overlay { input, output, lag } in overlays {
+            if let Some(before) = &mut before[output * blocks.len() + input] {
+                *before = (*lag as u64).min(*before);
+            }
+        }
+        Self { blocks, before }
+    }
+
+    /// The offsets of all blocks if they choose in this order, and the end of the last.
+    fn choose(&self, order: &[usize]) -> (Vec<u64>, u64) {
+        let mut offsets = vec![0; self.blocks.len()];
+        let (mut total, mut taken) = (0, Vec::new());
+        for (count, &i) in order.iter().enumerate() {
+            taken.clear();
+            taken.extend(order[..count].iter().filter_map(|&j| self.forbidden(i, j, offsets[j])));
+            taken.sort_unstable_by_key(|range: &Range<u64>| range.start);
+            let mut offset = 0;
+            for range in &taken {
+                if offset >= range.start {
+                    offset = offset.max(range.end.next_multiple_of(ALIGN));
+                }
+            }
+            offsets[i] = offset;
+            total = total.max(offset + self.blocks[i].len);
+        }
+        (offsets, total)
+    }
+
+    /// The offsets at which block i must not begin because of block j, which begins at `start`.
+    ///
+    /// - Block i may lie before block j: it must begin all of its length before `start`, or only
+    ///   its lag if it is the output that overlays input j.
+    /// - Block i may lie after block j: it must begin all of j's length after `start`, or only j's
+    ///   lag if j is the output that overlays input i.
+    fn forbidden(&self, i: usize, j: usize, start: u64) -> Option<Range<u64>> {
+        let before = |a: usize, b: usize| self.before[a * self.blocks.len() + b];
+        Some((start + 1).saturating_sub(before(i, j)?)..start + before(j, i)?)
+    }
 }
 
 #[cfg(test)]
@@ -103,13 +152,13 @@ mod tests {
 
     #[test]
     fn blocks_alive_together_never_overlap_and_dead_ones_are_reused() {
-        let blocks = [
-            Lifetime { len: 100, from: 0, to: 1 },
-            Lifetime { len: 100, from: 1, to: 2 },
-            Lifetime { len: 100, from: 2, to: 3 },
-            Lifetime { len: 30, from: 0, to: 3 },
-        ];
-        let (offsets, total) = place(&blocks, &[]);
+        let life = |len: u64, from: usize, to: usize| Lifetime {
+            len,
+            during: Vec::from_iter(Some(from..to + 1)),
+        };
+        let mut blocks = [life(100, 0, 1), life(100, 1, 2), life(100, 2, 3), life(30, 0, 3)];
+        blocks[3].during = vec![0..2, 3..4];
+        let (offsets, total) = place(&blocks, &[], 0);
         for i in 0..blocks.len() {
             for j in 0..i {
                 let apart = offsets[i] + blocks[i].len <= offsets[j]
@@ -125,11 +174,14 @@ mod tests {
     fn a_result_overlays_the_input_that_dies_with_it_by_its_lag() {
         // Step 2 reads blocks 0 and 1 for the last time and writes block 2. Block 3 is needed only
         // before, block 4 only after.
-        let life = |len: u64, from, to| Lifetime { len, from, to };
+        let life = |len: u64, from: usize, to: usize| Lifetime {
+            len,
+            during: Vec::from_iter(Some(from..to + 1)),
+        };
         let blocks =
             [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];
         let overlays = [0, 1].map(|input| Overlay { input, output: 2, lag: 100 });
-        let (offsets, total) = place(&blocks, &overlays);
+        let (offsets, total) = place(&blocks, &overlays, 0);
         for i in 0..blocks.len() {
             for j in (0..blocks.len()).filter(|&j| j != i && blocks[i].overlaps(&blocks[j])) {
                 let apart = offsets[i] + blocks[i].len <= offsets[j]

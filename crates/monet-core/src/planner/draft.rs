@@ -5,7 +5,8 @@
 //!    the sections of the image.
 //! 2. Weights are large, so a draft has no table of them. For each phase it keeps only the order in
 //!    which the kernel reads the weights ([`Order`]).
-//! 3. [`Draft::finish`] allocates the image once, packs the weights straight into it, and copies
+//! 3. `schedule` and `layout` divide the steps into passes and give memory to all of them.
+//! 4. [`Draft::finish`] allocates the image once, packs the weights straight into it, and copies
 //!    the tables.
 
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use super::super::buffer::Buffer;
 use super::super::graph::{Convolution, Node, Operation, TensorId};
 use super::super::grid::Grid;
 use super::super::image::record::{
-    self, Feed, Header, NONE, Phase, Section, Stage, Step, Tensor, kind, result,
+    self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, Tensor, kind, result,
 };
 use super::super::image::{ALIGN, MAGIC, VERSION};
 use super::super::kernels::{BLOCK, GROUP, Kernel};
@@ -23,17 +24,20 @@ use super::super::requant::{Product, Rules, Sum, logit};
 use super::super::size::Size;
 use super::super::types::{Activation, Output, Quant};
 use super::fuse::Fused;
-use super::layout::Layout;
+use super::layout::scratch_len;
 use super::order::{Chunk, Order, TileChannel};
-use super::shapes::{Shapes, convolution};
+use super::shapes::{Shapes, convolution, makes_reals};
 use super::taps::{OutputPhase, TapGrid, output_phases, tap_grids};
-use super::{ARENA_LIMIT, GROUP_ROWS, PlanError, fault, least_common_multiple};
+use super::{ARENA_LIMIT, PlanError, fault, least_common_multiple};
 
 /// The image as far as it has been drafted.
 pub(super) struct Draft<'a> {
-    grids: &'a [Grid],
+    /// All tensors; those that no step stores have no size.
+    pub(super) grids: Vec<Grid>,
     kernel: Kernel,
-    steps: Vec<Step>,
+    /// In order; scratch memory and rows of real values have lengths, and offsets from `layout` on.
+    pub(super) steps: Vec<Step>,
+    pub(super) passes: Vec<Pass>,
     phases: Vec<Phase>,
     feeds: Vec<Feed>,
     stages: Vec<Stage>,
@@ -57,9 +61,14 @@ const BLANK: Step = Step {
     result: result::COUNTS,
     stage: NONE,
     phases: [0; 2],
+    rows: 0,
     span: 1,
+    pace: 0,
+    delay: 0,
+    parts: 1,
     scratch: [0; 2],
     row: [0; 2],
+    border: [0; 2],
     words: [0; 8],
     name: [0; 2],
     macs: [0; 2],
@@ -78,13 +87,20 @@ fn place(range: &Range<usize>) -> [u32; 2] {
     [range.start as u32, range.len() as u32]
 }
 
+/// The first of some taps, their number, the smallest and the largest.
+fn reach(start: usize, taps: &[i32]) -> [i32; 4] {
+    let [low, high] = [taps.iter().min(), taps.iter().max()].map(|n| n.copied().unwrap_or(0));
+    [start as i32, taps.len() as i32, low, high]
+}
+
 impl<'a> Draft<'a> {
-    /// An empty draft for tensors that have their places.
-    pub(super) fn new(grids: &'a [Grid], kernel: Kernel) -> Self {
+    /// An empty draft for tensors that have sizes, not yet places.
+    pub(super) fn new(grids: Vec<Grid>, kernel: Kernel) -> Self {
         Self {
             grids,
             kernel,
             steps: Vec::new(),
+            passes: Vec::new(),
             phases: Vec::new(),
             feeds: Vec::new(),
             stages: Vec::new(),
@@ -105,17 +121,16 @@ impl<'a> Draft<'a> {
         let traffic = (height * width) as u64 * (grid.channels * 4 + grid.step) as u64;
         let shape = [grid.channels, height, width].map(|n| n as u32);
         let name = self.name("input");
-        let step = Step { output: 0, traffic: halves(traffic), shape, name, ..BLANK };
+        let (traffic, rows) = (halves(traffic), height as u32);
+        let step = Step { output: 0, rows, traffic, shape, name, ..BLANK };
         self.steps.push(step);
     }
 
-    /// Adds the step of a node. `scratch` and `row` are its scratch memory and its row of real
-    /// values; `shape` is the channels, height and width of what it makes.
+    /// Adds the step of a node. `shape` is the channels, height and width of what it makes.
     pub(super) fn node(
         &mut self,
         f: &Fused<'a>,
         shapes: &Shapes,
-        [scratch, row]: [Range<usize>; 2],
         shape: [usize; 3],
     ) -> Result<(), PlanError> {
         let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
@@ -149,7 +164,22 @@ impl<'a> Draft<'a> {
             *to = input.0 as u32;
         }
         step.output = f.output().map_or(NONE, |id| id.0 as u32);
-        (step.scratch, step.row) = (place(&scratch), place(&row));
+        let scratch = scratch_len(f.node, &self.grids, shapes, self.kernel);
+        let scratch = u32::try_from(scratch).map_err(|_| PlanError::Long(scratch as u64))?;
+        let [channels, height, width] = shape;
+        let reals = width * channels.next_multiple_of(BLOCK) * 4;
+        let reals = if makes_reals(&f.node.operation) { reals as u32 } else { 0 };
+        (step.scratch, step.row) = ([0, scratch], [0, reals]);
+        if step.kind != kind::CONVOLVE {
+            step.rows = height as u32;
+        }
+        let inputs = || f.node.operation.inputs().iter().map(|id| &self.grids[id.0]);
+        let rows = inputs().next().map_or(0, |grid| grid.size[0]);
+        if step.kind == kind::CONVOLVE
+            && step.borders(self.phases_of(&step), rows, &(0..step.rows as usize))
+        {
+            step.border[1] = inputs().map(Grid::line).max().unwrap_or(0) as u32;
+        }
         step.name = self.name(&f.node.name);
         self.describe(f, &mut step, shape);
         self.steps.push(step);
@@ -235,8 +265,8 @@ impl<'a> Draft<'a> {
         }
         let phases = &self.phases[first..];
         step.phases = [first as u32, phases.len() as u32];
+        step.rows = phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
-        debug_assert!(span <= GROUP_ROWS * conv.dilation[0], "overlays rely on this limit");
         step.span = span as u32;
         Ok(step)
     }
@@ -285,14 +315,14 @@ impl<'a> Draft<'a> {
             tile_taps: 0,
             dilation: [1, 1],
             feeds: [0, 0],
-            taps: [[0; 4]; 2],
+            down: [0; 4],
+            across: [[0; 4]; 2],
             bias: self.bias.len() as u32,
             blocks: conv.cout.div_ceil(BLOCK) as u32,
             weights: [0, 0],
             lowest: 0,
-            reserved: 0,
         };
-        let order = match tap_grids(node, outputs, self.grids, self.kernel) {
+        let order = match tap_grids(node, outputs, &self.grids, self.kernel) {
             Some(taps) => self.tiles(&mut phase, &taps, conv, inputs),
             None => self.rows(&mut phase, outputs, conv, inputs),
         };
@@ -345,8 +375,7 @@ impl<'a> Draft<'a> {
         for (input, grid) in inputs.iter().map(|&t| &self.grids[t]).enumerate() {
             for (y, rows) in &down.groups {
                 for (x, columns) in &across.groups {
-                    let first = |axis: usize, at: isize| (grid.halo[axis] as isize + at) as u32;
-                    let first = [first(0, *y), first(1, *x)];
+                    let first = [*y as i32, grid.gap as i32 + *x as i32];
                     self.feeds.push(Feed { input: input as u32, first, reserved: 0 });
                     let tap =
                         |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
@@ -357,14 +386,18 @@ impl<'a> Draft<'a> {
             }
             cin += grid.channels;
         }
+        let tops = || down.groups.iter().map(|group| group.0 as i32);
+        let reach = ((down.taps - 1) * down.dilation) as i32 * phase.in_step[0] as i32;
+        let [low, high] = [tops().min(), tops().max()].map(|row| row.unwrap_or(0));
+        phase.down = [0, 0, low, high + reach];
         phase.tile_taps = down.taps as u32;
         phase.dilation = [down.dilation as u32, across.dilation as u32];
         phase.feeds = [first_feed as u32, (self.feeds.len() - first_feed) as u32];
         Order::Tiles { taps: down.taps, channels }
     }
 
-    /// Describes a phase that is computed row by row: adds the offset of each chunk of channels
-    /// under each tap.
+    /// Describes a phase that is computed row by row: adds the rows that its window covers, and for
+    /// each input the offset of each chunk of channels under each tap of such a row.
     fn rows(
         &mut self,
         phase: &mut Phase,
@@ -372,47 +405,66 @@ impl<'a> Draft<'a> {
         conv: &Convolution,
         inputs: &[usize],
     ) -> Order {
+        let [down, across] = &outputs.taps;
+        let start = self.taps.len();
+        self.taps.extend(down.iter().map(|&(y, _)| y as i32));
+        phase.down = reach(start, &self.taps[start..]);
         let mut chunks = Vec::new();
         let mut first = 0;
         for (i, &t) in inputs.iter().enumerate() {
             let grid = &self.grids[t];
             let size = grid.step.min(BLOCK);
+            let parts = || (0..grid.step).step_by(size);
             let start = self.taps.len();
-            for &(y, ky) in &outputs.taps[0] {
-                for &(x, kx) in &outputs.taps[1] {
-                    for at in (0..grid.step).step_by(size) {
-                        let offset = y * grid.row() as isize + x * grid.step as isize + at as isize;
-                        self.taps.push(offset as i32);
-                        chunks.push(Chunk {
-                            first: first + at,
-                            end: first + grid.channels,
-                            tap: ky * conv.kernel[1] + kx,
-                            groups: size / GROUP,
-                        });
-                    }
-                }
+            for &(x, _) in across {
+                let tap = x * grid.step as isize;
+                self.taps.extend(parts().map(|at| (tap + at as isize) as i32));
             }
-            let own = &self.taps[start..];
+            phase.across[i] = reach(start, &self.taps[start..]);
+            for (&(_, ky), &(_, kx)) in down.iter().flat_map(|y| across.iter().map(move |x| (y, x)))
+            {
+                chunks.extend(parts().map(|at| Chunk {
+                    first: first + at,
+                    end: first + grid.channels,
+                    tap: ky * conv.kernel[1] + kx,
+                    groups: size / GROUP,
+                }));
+            }
             // Chunks of weights of 0, where the kernel's order takes several chunks as one.
             let joined = self.kernel.packing().joined(size / GROUP);
-            let filling = own.len().next_multiple_of(joined) - own.len();
+            let own = down.len() * across.len() * parts().count();
+            let filling = own.next_multiple_of(joined) - own;
             let end = first + grid.channels;
             let nothing = || Chunk { first: end, end, tap: 0, groups: size / GROUP };
             chunks.extend(core::iter::repeat_with(nothing).take(filling));
-            let reach = [own.iter().min(), own.iter().max()].map(|n| n.copied().unwrap_or(0));
-            phase.taps[i] = [start as i32, own.len() as i32, reach[0], reach[1]];
             first += grid.channels;
         }
         Order::Rows(chunks)
     }
 
-    /// The header; [`Draft::finish`] fills in the sections and the length.
+    /// The phases of a step.
+    pub(super) fn phases_of(&self, step: &Step) -> &[Phase] {
+        let [first, count] = step.phases.map(|n| n as usize);
+        &self.phases[first..first + count]
+    }
+
+    /// Bytes in which the taps of a row of any step can be listed, wherever they begin.
+    pub(super) fn lists(&self) -> u64 {
+        let listed = |phase: &Phase| {
+            let across: u64 = phase.across.iter().map(|taps| taps[1] as u64).sum();
+            phase.down[1] as u64 * across * 4
+        };
+        self.phases.iter().map(listed).max().unwrap_or(0) + 3
+    }
+
+    /// The header; [`Draft::finish`] fills in the sections and the length. `arena` and `lists` are
+    /// the bytes of the arena, and of the lists at its end.
     pub(super) fn header(
         &self,
         size: Size,
         output: [usize; 3],
         meaning: Output,
-        layout: &Layout,
+        [arena, lists]: [usize; 2],
     ) -> Header {
         let (meaning, threshold) = match meaning {
             Output::Sigmoid { threshold } => (0, [threshold, logit(threshold)]),
@@ -429,9 +481,9 @@ impl<'a> Draft<'a> {
             output: output.map(|n| n as u32),
             meaning,
             threshold,
-            arena: layout.arena_len as u32,
-            reserved: 0,
-            sections: [[0; 2]; 13],
+            arena: arena as u32,
+            lists: lists as u32,
+            sections: [[0; 2]; 14],
         }
     }
 
@@ -478,6 +530,7 @@ impl<'a> Draft<'a> {
         match section {
             Section::Tensors => record::bytes(tensors),
             Section::Steps => record::bytes(&self.steps),
+            Section::Passes => record::bytes(&self.passes),
             Section::Phases => record::bytes(&self.phases),
             Section::Feeds => record::bytes(&self.feeds),
             Section::Stages => record::bytes(&self.stages),

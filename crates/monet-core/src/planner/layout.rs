@@ -1,23 +1,23 @@
-//! Where each tensor, and each step's own memory, lies in the arena.
+//! Where each tensor, and the passes' own memory, lies in the arena.
 //!
-//! 1. Each tensor is a block of memory, needed from the step that writes it to the last that reads
-//!    it. The input is needed from step 0 on; node i is step i + 1.
-//! 2. Each step may need two blocks for itself: scratch memory, and a row of real values.
-//! 3. `overlays` finds the results that may lie over an input of their step.
-//! 4. `arena` gives each block an offset.
+//! 1. Each tensor is a block of memory, needed from the pass that fills it to the last that reads
+//!    it. A tensor that one pass alone uses has as many slots as the pass needs.
+//! 2. Each pass may need three blocks for itself, which its steps share: scratch memory, a row of
+//!    real values, and a border of zero points.
+//! 3. `arena` gives each block an offset. Results may lie over inputs, see `overlay`.
 
-use alloc::{format, string::String, vec::Vec};
-use core::ops::Range;
+use alloc::{vec, vec::Vec};
 
-use super::super::graph::{Node, QuantGraph, TensorId};
+use super::super::graph::Node;
 use super::super::grid::Grid;
+use super::super::image::record::Step;
 use super::super::kernels::{BLOCK, GROUP, Kernel, winograd};
 use super::arena::{Lifetime, place};
-use super::fuse::Fused;
-use super::overlay::{Descent, Overlay};
-use super::shapes::{Shapes, convolution, makes_reals};
+use super::draft::Draft;
+use super::overlay::Overlay;
+use super::pass::{Turns, Uses};
+use super::shapes::{Shapes, convolution};
 use super::taps::{OutputPhase, output_phases, tap_grids};
-use super::{ARENA_LIMIT, GROUP_ROWS, PlanError};
 
 /// Bytes of scratch memory that a kernel wants for a node.
 pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
@@ -42,107 +42,80 @@ pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: 
     output_phases(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
 }
 
-/// Where the steps' own memory lies.
+/// What a step needs for itself while it computes some rows: the bytes of each kind.
+pub(super) const OWN: [fn(&Step) -> u32; 3] =
+    [|step| step.scratch[1], |step| step.row[1], |step| step.border[1]];
+
+/// Where everything lies.
 pub(super) struct Layout {
-    /// For each node: its scratch memory, and its row of real values.
-    pub(super) ranges: Vec<[Range<usize>; 2]>,
-    /// Bytes of the arena.
-    pub(super) arena_len: usize,
+    /// Bytes of the arena, without lists of taps.
+    pub(super) len: u64,
+    /// For each tensor: its slots.
+    slots: Vec<usize>,
+    /// Offset and bytes of each block: of the tensors, then of each kind of [`OWN`] for each pass.
+    blocks: Vec<[u64; 2]>,
+    /// For each step: its pass.
+    passes: Vec<usize>,
 }
 
-/// Places all tensors, and the scratch memory and row of real values of each step.
-pub(super) fn lay_out(
-    grids: &mut [Grid],
-    graph: &QuantGraph,
-    fused: &[Fused],
-    shapes: &Shapes,
-    kernel: Kernel,
-) -> Result<Layout, PlanError> {
-    let mut blocks: Vec<Lifetime> =
-        grids.iter().map(|g| Lifetime { len: g.len() as u64, from: usize::MAX, to: 0 }).collect();
-    blocks[0].from = 0;
-    for (i, f) in fused.iter().enumerate() {
-        for TensorId(t) in f.inputs() {
-            blocks[t].to = i + 1;
+impl Layout {
+    /// Places everything for a division of the steps into passes, see [`place`] for the tries.
+    pub(super) fn new(draft: &Draft, uses: &Uses, passes: &[Turns], tries: usize) -> Self {
+        let of_step: Vec<usize> =
+            passes.iter().enumerate().flat_map(|(i, pass)| vec![i; pass.steps.len()]).collect();
+        let mut slots: Vec<usize> = draft.grids.iter().map(|grid| grid.size[0]).collect();
+        for &(tensor, rows) in passes.iter().flat_map(|pass| &pass.slots) {
+            slots[tensor] = slots[tensor].min(rows.max(1));
         }
-        if let Some(TensorId(t)) = f.output() {
-            blocks[t].from = i + 1;
-            blocks[t].to = i + 1;
+        let mut blocks = Vec::new();
+        for (tensor, grid) in draft.grids.iter().enumerate() {
+            // Nobody fills a summand whose addition was fused: it lives in registers only.
+            let ends = uses.writer[tensor].zip(uses.last(tensor));
+            let during = ends.map(|(first, last)| of_step[first]..of_step[last] + 1);
+            let len = Grid { slots: slots[tensor], ..*grid }.len() as u64;
+            let len = if during.is_some() { len } else { 0 };
+            blocks.push(Lifetime { len, during: during.into_iter().collect() });
         }
-    }
-    // Nobody writes a summand whose addition was fused: it lives in registers only.
-    for block in blocks.iter_mut().filter(|b| b.from == usize::MAX) {
-        *block = Lifetime { len: 0, from: 0, to: 0 };
-    }
-    for (grid, _) in grids.iter_mut().zip(&blocks).filter(|(_, block)| block.len == 0) {
-        grid.size = [0, 0];
-    }
-    for (i, f) in fused.iter().enumerate() {
-        let [channels, _, width] = shapes.outputs[i];
-        let scratch = scratch_len(f.node, grids, shapes, kernel);
-        let row = if makes_reals(&f.node.operation) {
-            width * channels.next_multiple_of(BLOCK) * 4
-        } else {
-            0
-        };
-        for len in [scratch, row] {
-            blocks.push(Lifetime { len: len as u64, from: i + 1, to: i + 1 });
+        for own in OWN {
+            blocks.extend(passes.iter().enumerate().map(|(i, pass)| {
+                let len = draft.steps[pass.steps.clone()].iter().map(own).max().unwrap_or(0);
+                Lifetime { len: len.into(), during: Vec::from_iter(Some(i..i + 1)) }
+            }));
         }
+        let plane = |tensor: usize| slots[tensor] == draft.grids[tensor].size[0];
+        let overlays = passes.iter().flat_map(|pass| &pass.overlays);
+        let overlays: Vec<Overlay> = overlays
+            .filter(|overlay| plane(overlay.input) && plane(overlay.output))
+            .copied()
+            .collect();
+        let (offsets, len) = place(&blocks, &overlays, tries);
+        let blocks = offsets.iter().zip(&blocks).map(|(&at, block)| [at, block.len]).collect();
+        Self { len, slots, blocks, passes: of_step }
     }
-    let too_much = |what: String| {
-        let [height, width] = shapes.tensors[0];
-        let found = format!("{what}, the limit is {ARENA_LIMIT}; use smaller slices");
-        PlanError::Size { height, width, found }
-    };
-    if let Some(block) = blocks.iter().find(|b| b.len > ARENA_LIMIT as u64) {
-        return Err(too_much(format!("a tensor would take {} bytes", block.len)));
-    }
-    let (offsets, arena_len) = place(&blocks, &overlays(grids, fused, shapes, &blocks));
-    if arena_len > ARENA_LIMIT as u64 {
-        return Err(too_much(format!("the arena would take {arena_len} bytes")));
-    }
-    // Within the limit, which every machine can address.
-    let offsets: Vec<usize> = offsets.into_iter().map(|offset| offset as usize).collect();
-    let arena_len = arena_len as usize;
-    for (grid, &offset) in grids.iter_mut().zip(&offsets) {
-        grid.offset = offset;
-    }
-    let own = graph.tensors.len();
-    let range = |i: usize| offsets[i]..offsets[i] + blocks[i].len as usize;
-    let ranges = (0..fused.len()).map(|i| [range(own + 2 * i), range(own + 2 * i + 1)]).collect();
-    Ok(Layout { ranges, arena_len })
-}
 
-/// The results of convolutions that may overlay an input, or a residual, that the convolution is
-/// the last to read.
-pub(super) fn overlays(
-    grids: &[Grid],
-    fused: &[Fused],
-    shapes: &Shapes,
-    blocks: &[Lifetime],
-) -> Vec<Overlay> {
-    let mut overlays = Vec::new();
-    for (step, f) in (1..).zip(fused) {
-        let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
-        let Some(TensorId(output)) = f.output() else { continue };
-        let out_step = if transposed { conv.stride[0] } else { 1 };
-        let summand = f.residual.map(|(other, _)| (other, out_step));
-        let in_step = if transposed { 1 } else { conv.stride[0] };
-        let inputs = f.node.operation.inputs().iter().map(|&source| (source, in_step));
-        for (TensorId(input), in_step) in inputs.chain(summand) {
-            if blocks[input].to != step || input == output {
-                continue;
+    /// Bytes of the longest block.
+    pub(super) fn longest(&self) -> Option<u64> {
+        self.blocks.iter().map(|block| block[1]).max()
+    }
+
+    /// Writes the places into a draft. All of them must lie within 32 bits.
+    pub(super) fn apply(&self, draft: &mut Draft) {
+        let tensors = draft.grids.len();
+        let passes = (self.blocks.len() - tensors) / OWN.len();
+        for (i, grid) in draft.grids.iter_mut().enumerate() {
+            let [at, len] = self.blocks[i];
+            if len == 0 {
+                grid.size = [0, 0];
             }
-            let descent = Descent {
-                group: GROUP_ROWS * conv.dilation[0],
-                rows: shapes.made(f.node)[0],
-                out_step,
-                in_step,
-                above: grids[output].halo[0],
-                row: [grids[output].row(), grids[input].row()],
-            };
-            overlays.push(Overlay { input, output, lag: descent.lag() });
+            (grid.slots, grid.offset) = (self.slots[i], at as usize);
+        }
+        for (step, &pass) in draft.steps.iter_mut().zip(&self.passes) {
+            let own = [&mut step.scratch, &mut step.row, &mut step.border];
+            for (i, own) in own.into_iter().enumerate() {
+                if own[1] > 0 {
+                    own[0] = self.blocks[tensors + i * passes + pass][0] as u32;
+                }
+            }
         }
     }
-    overlays
 }

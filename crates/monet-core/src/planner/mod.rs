@@ -4,9 +4,11 @@
 //!
 //! 1. `fuse`: which additions become part of a convolution,
 //! 2. `shapes`: how large each tensor is, and how wide its border of zero points,
-//! 3. `layout`, with `arena` and `overlay`: where each tensor lies in the arena,
-//! 4. `draft`, with `taps` and `order`: the steps, and the weights in the order in which the kernel
-//!    reads them.
+//! 3. `draft`, with `taps` and `order`: the steps, and the weights in the order in which the kernel
+//!    reads them,
+//! 4. `schedule`, with `pass` and `overlay`: which steps take turns, and which rows of tensors thus
+//!    need memory at the same time,
+//! 5. `layout`, with `arena`: where each tensor lies in the arena.
 //!
 //! Planning allocates and may fail. Running, in [`run`](super::run), does neither.
 
@@ -16,6 +18,8 @@ mod fuse;
 mod layout;
 mod order;
 mod overlay;
+mod pass;
+mod schedule;
 mod shapes;
 mod taps;
 
@@ -23,18 +27,15 @@ use alloc::{format, string::String};
 
 use self::draft::Draft;
 use self::fuse::fuse;
-use self::layout::lay_out;
+pub use self::schedule::Schedule;
+use self::schedule::schedule;
 use self::shapes::{Shapes, final_logits};
 use super::graph::{Node, QuantGraph};
 use super::image::{ARENA_LIMIT, Image, ImageError, LIMIT};
-use super::kernels::{Kernel, KernelError, winograd};
+use super::kernels::{Kernel, KernelError};
 use super::requant::RequantError;
 use super::run::Plan;
 use super::size::Size;
-
-/// Most output rows processed as one group, times the dilation: 6, a multiple of both Winograd
-/// tile heights (2 rows for 3×3 taps, 3 for 2×2).
-const GROUP_ROWS: usize = winograd::tile(2)[0] * winograd::tile(3)[0];
 
 /// Why no plan can be made for a graph.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -87,7 +88,7 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 
 impl Image<'static> {
     /// Plans `graph` for slices of one size and for one kernel, which this machine need not have.
-    /// The image keeps the bytes of `attachment` beside the plan.
+    /// The image keeps the bytes of `attachment` beside the plan. Steps compute whole planes.
     ///
     /// # Errors
     /// Any [`PlanError`] except [`PlanError::Kernel`]
@@ -95,6 +96,20 @@ impl Image<'static> {
         graph: &QuantGraph,
         size: Size,
         kernel: Kernel,
+        attachment: &[u8],
+    ) -> Result<Self, PlanError> {
+        Self::scheduled(graph, size, kernel, Schedule::Planes, attachment)
+    }
+
+    /// As [`Image::compile`], in another order.
+    ///
+    /// # Errors
+    /// Any [`PlanError`] except [`PlanError::Kernel`]
+    pub fn scheduled(
+        graph: &QuantGraph,
+        size: Size,
+        kernel: Kernel,
+        order: Schedule,
         attachment: &[u8],
     ) -> Result<Self, PlanError> {
         if graph.tensors.is_empty() {
@@ -108,30 +123,42 @@ impl Image<'static> {
         }
         let fused = fuse(graph)?;
         let shapes = Shapes::new(graph, &fused, [size.height, size.width])?;
-        let mut grids = shapes.grids(graph, &fused)?;
-        let layout = lay_out(&mut grids, graph, &fused, &shapes, kernel)?;
         let (classes, made) = final_logits(graph, &shapes, [size.height, size.width])?;
-        let mut draft = Draft::new(&grids, kernel);
+        let mut draft = Draft::new(shapes.grids(graph, &fused)?, kernel);
         draft.input();
-        for (i, node) in fused.iter().enumerate() {
-            draft.node(node, &shapes, layout.ranges[i].clone(), shapes.outputs[i])?;
+        for (node, &shape) in fused.iter().zip(&shapes.outputs) {
+            draft.node(node, &shapes, shape)?;
         }
-        let header = draft.header(size, [classes, made[0], made[1]], graph.output, &layout);
+        let arena = schedule(&mut draft, order).map_err(|found| too_large(size, found))?;
+        let header = draft.header(size, [classes, made[0], made[1]], graph.output, arena);
         let image = draft.finish(header, attachment)?;
         Ok(Image::from_buffer(image)?)
     }
 }
 
 impl Plan<'static> {
-    /// Plans `graph` for slices of one size and for a kernel of this machine.
+    /// Plans `graph` for slices of one size and for a kernel of this machine, by whole planes.
     ///
     /// # Errors
     /// [`PlanError`]
     pub fn new(graph: &QuantGraph, size: Size, kernel: Kernel) -> Result<Self, PlanError> {
+        Self::scheduled(graph, size, kernel, Schedule::default())
+    }
+
+    /// As [`Plan::new`], in another order.
+    ///
+    /// # Errors
+    /// [`PlanError`]
+    pub fn scheduled(
+        graph: &QuantGraph,
+        size: Size,
+        kernel: Kernel,
+        order: Schedule,
+    ) -> Result<Self, PlanError> {
         if !kernel.is_available() {
             return Err(KernelError::Unavailable(kernel).into());
         }
-        Ok(Self::try_from(Image::compile(graph, size, kernel, &[])?)?)
+        Ok(Self::try_from(Image::scheduled(graph, size, kernel, order, &[])?)?)
     }
 }
 

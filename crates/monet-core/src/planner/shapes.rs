@@ -76,7 +76,7 @@ impl Shapes {
         }
     }
 
-    /// The tensors with the borders that their readers need, not yet placed.
+    /// The tensors with the gaps that their readers need, not yet placed.
     pub(super) fn grids(
         &self,
         graph: &QuantGraph,
@@ -97,30 +97,30 @@ impl Shapes {
                 } else {
                     tensor.channels.next_multiple_of(BLOCK)
                 },
-                halo: [0; 4],
+                gap: 0,
+                slots: size[0],
                 offset: 0,
+                border: None,
                 quant: tensor.quant,
             })
             .collect();
         for (f, &[_, h, w]) in fused.iter().zip(&self.outputs) {
             let Some((conv, transposed)) = convolution(&f.node.operation) else { continue };
             for outputs in output_phases(conv, transposed, [h, w]) {
+                let Some([low, high]) = outputs.columns() else { continue };
                 for &TensorId(t) in f.node.operation.inputs() {
                     let grid = &mut grids[t];
-                    for axis in 0..2 {
-                        let Some([low, high]) = outputs.extent(axis) else { continue };
-                        let beyond = high - (grid.size[axis] as isize - 1);
-                        grid.halo[axis] = grid.halo[axis].max(low.min(0).unsigned_abs());
-                        grid.halo[axis + 2] = grid.halo[axis + 2].max(beyond.max(0).unsigned_abs());
-                    }
+                    let beyond = high - (grid.size[1] as isize - 1);
+                    grid.gap = grid.gap.max(low.min(0).unsigned_abs());
+                    grid.gap = grid.gap.max(beyond.max(0).unsigned_abs());
                 }
             }
         }
         // In 64 bits: each factor is within its limit, but on a 32-bit machine the product could
         // overflow.
         let bytes = |g: &Grid| {
-            let [top, left, bottom, right] = g.halo.map(|n| n as u64);
-            (top + g.size[0] as u64 + bottom) * (left + g.size[1] as u64 + right) * g.step as u64
+            let [height, width, gap] = [g.size[0], g.size[1], g.gap].map(|n| n as u64);
+            (height + 2) * (width + 2 * gap) * g.step as u64
         };
         if grids.iter().any(|g| bytes(g) > ARENA_LIMIT as u64) {
             let [height, width] = self.tensors[0];

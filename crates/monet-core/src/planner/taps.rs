@@ -49,11 +49,11 @@ pub(super) struct OutputPhase {
 }
 
 impl OutputPhase {
-    /// First and last input row (axis 0) or column (axis 1) that is read; `None` without taps.
-    pub(super) fn extent(&self, axis: usize) -> Option<[isize; 2]> {
-        let low = self.taps[axis].iter().map(|t| t.0).min()?;
-        let high = self.taps[axis].iter().map(|t| t.0).max()?;
-        Some([low, high + ((self.size[axis] - 1) * self.in_step[axis]) as isize])
+    /// First and last input column that is read; `None` without taps.
+    pub(super) fn columns(&self) -> Option<[isize; 2]> {
+        let low = self.taps[1].iter().map(|t| t.0).min()?;
+        let high = self.taps[1].iter().map(|t| t.0).max()?;
+        Some([low, high + ((self.size[1] - 1) * self.in_step[1]) as isize])
     }
 }
 

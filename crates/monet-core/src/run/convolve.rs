@@ -8,9 +8,8 @@ use super::super::image::record::{NONE, Phase, Step, result, view};
 use super::super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
 use super::super::kernels::{BLOCK, Destination, Feed, GROUP, Packing, Row, Weights};
 use super::super::requant::Requantize;
-use super::logits::Sink;
-use super::plain::{border, squash};
-use super::{Run, range};
+use super::plain::{gaps, squash};
+use super::{Run, Work, range};
 
 /// What running a convolution needs to know of it.
 struct Layer<'a> {
@@ -45,12 +44,13 @@ impl Layer<'_> {
 }
 
 impl Run<'_> {
-    pub(super) fn convolve(&self, arena: &mut [u8], step: &Step, sink: &mut Sink) {
+    /// Computes some rows of all phases of a convolution.
+    pub(super) fn convolve(&self, work: &mut Work, step: &Step, rows: Range<usize>) {
         let phases = self.view.phases_of(step);
         let first = self.grid(step.inputs[0]);
         let some = |tensor: u32| (tensor != NONE).then(|| self.grid(tensor));
         let second = some(step.inputs[1]);
-        let layer = Layer {
+        let mut layer = Layer {
             step,
             stage: self.view.stage_of(step, phases[0].blocks as usize),
             inputs: [first, second.unwrap_or(first)],
@@ -60,65 +60,70 @@ impl Run<'_> {
             scratch: range(step.scratch),
             row: range(step.row),
         };
-        let rows = phases.iter().map(|phase| phase.size[0] as usize).max().unwrap_or(0);
+        if step.borders(phases, first.size[0], &rows) {
+            let border = range(step.border);
+            layer.inputs.iter_mut().for_each(|grid| grid.border = Some(border.start));
+            work.memory[border].fill(first.quant.zero_point);
+        }
         let span = step.span as usize;
         // All phases of a few rows come before the next rows. The planner counts on this where the
         // result overlays an input, and all phases but the first find their input in the cache.
-        for top in (0..rows).step_by(span) {
+        for top in rows.clone().step_by(span) {
             for phase in phases {
-                let rows = top..(top + span).min(phase.size[0] as usize);
-                self.rows(arena, &layer, phase, rows, sink);
+                let rows = top..(top + span).min(rows.end).min(phase.size[0] as usize);
+                self.rows(work, &layer, phase, rows);
             }
         }
         if let Some(output) = &layer.output {
-            border(arena, output);
+            let made = |rows: usize| step.made(phases, rows, output.size[0]);
+            gaps(work.memory, output, made(rows.start)..made(rows.end));
         }
     }
 
     /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
-    fn rows(
-        &self,
-        arena: &mut [u8],
-        layer: &Layer,
-        phase: &Phase,
-        range: Range<usize>,
-        sink: &mut Sink,
-    ) {
+    fn rows(&self, work: &mut Work, layer: &Layer, phase: &Phase, range: Range<usize>) {
         if phase.tile_taps > 0 {
             let down = phase.dilation[0] as usize;
             for span in range.clone().step_by(phase.granularity()) {
                 for y in span..(span + down).min(range.end) {
-                    self.strip(arena, layer, phase, y);
+                    self.strip(work.memory, layer, phase, y);
                 }
             }
             return;
         }
         for y in range {
-            self.row(arena, layer, phase, y);
+            self.row(work.memory, work.lists, layer, phase, y);
+            let row = || layer.row.clone();
             match (layer.step.result, &layer.output) {
-                (result::LOGITS, _) => self.head.decide(&arena[layer.row.clone()], y, sink),
-                (result::SIGMOIDS, Some(output)) => squash(arena, &layer.row, output, y),
+                (result::LOGITS, _) => self.head.decide(&work.memory[row()], y, &mut work.sink),
+                (result::SIGMOIDS, Some(output)) => squash(work.memory, &row(), output, y),
                 _ => {}
             }
         }
     }
 
     /// Computes row `y` of a phase.
-    fn row(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
-        let [down, across] = pair(phase.in_step);
-        let feed = |i: usize| {
-            let grid = &layer.inputs[i];
-            let taps = if i < layer.count { self.view.taps_of(phase, i) } else { Taps::NONE };
-            // Without taps nothing is read, and the place under a pixel may lie outside the tensor.
-            let none = taps.offsets().is_empty();
-            Feed {
-                start: if none { 0 } else { grid.at(y * down, 0) },
-                step: if none { 0 } else { across * grid.step },
-                taps,
-                groups: grid.step.min(BLOCK) / GROUP,
-                chunks: grid.step.div_ceil(BLOCK),
+    fn row(&self, arena: &mut [u8], lists: &mut [i32], layer: &Layer, phase: &Phase, y: usize) {
+        let top = y as isize * phase.in_step[0] as isize;
+        let mut lists = lists;
+        let mut feeds = [Feed { start: 0, step: 0, taps: Taps::NONE, groups: 0, chunks: 0 }; 2];
+        for (i, grid) in layer.inputs.iter().enumerate() {
+            let feed = &mut feeds[i];
+            (feed.groups, feed.chunks) = (grid.step.min(BLOCK) / GROUP, grid.step.div_ceil(BLOCK));
+            if i == layer.count {
+                break;
             }
-        };
+            // A row may lie anywhere in a ring, or be the one of zero points: taps are listed anew.
+            let down = self.view.taps_of(phase.down).iter();
+            let start = grid.at(0, 0);
+            let rows = down.map(|&dy| grid.row(top + dy as isize) as i32 - start as i32);
+            let across = self.view.taps_of(phase.across[i]);
+            (feed.taps, lists) = Taps::list(rows, across, lists);
+            // Without taps nothing is read.
+            if !feed.taps.offsets().is_empty() {
+                (feed.start, feed.step) = (start, phase.in_step[1] as usize * grid.step);
+            }
+        }
         let bytes = self.view.weights_of(phase);
         let packing = self.view.kernel.packing();
         let weights = match packing {
@@ -127,7 +132,7 @@ impl Run<'_> {
         };
         let row = Row {
             width: phase.size[1] as usize,
-            feeds: [feed(0), feed(1)],
+            feeds,
             inputs: layer.count,
             weights: weights.expect("a valid image aligns its weights and holds all of them"),
             packing,
@@ -147,13 +152,14 @@ impl Run<'_> {
         let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
         for (feed, input) in feeds.iter_mut().zip(inputs) {
             let grid = &layer.inputs[input.input as usize];
-            let [top, left] = pair(input.first);
-            // A tile at the lower edge also computes rows past the tensor. Their input rows are
-            // clamped to the last one stored; those results are discarded.
-            let row = |i: usize| (top + (y + i * down) * in_step[0]).min(grid.rows() - 1);
-            let columns = grid.row() / grid.step - left;
+            let [top, left] = input.first;
+            let left = left as usize;
+            // A tile at the lower edge also computes rows past the tensor. Their input rows may be
+            // any; those results are discarded.
+            let row = |i: usize| grid.row(top as isize + ((y + i * down) * in_step[0]) as isize);
+            let columns = grid.line() / grid.step - left;
             *feed = StripFeed {
-                rows: [0, 1, 2, 3].map(|i| grid.offset + row(i) * grid.row() + left * grid.step),
+                rows: [0, 1, 2, 3].map(|i| row(i) - grid.gap * grid.step + left * grid.step),
                 step: in_step[1] * grid.step,
                 channels: grid.step,
                 columns: columns.div_ceil(in_step[1]),

@@ -2,12 +2,15 @@
 //! caller's, and the plan is an [`Image`] that is read where it lies.
 //!
 //! ```text
-//! for each step of the plan:
-//!     convolution      for each few rows, each phase:
-//!                          hand each row, or row of tiles, to the kernel
-//!                          of logits: decide the row's labels or probabilities
-//!     any other kind   a plain loop over the tensor
-//!     fill the border of the step's output with its zero point
+//! for each pass of the plan:
+//!     for each wave, each step of the pass:
+//!         the rows whose turn it is, see `image::turns`:
+//!             convolution      fill the border above or below its inputs if these rows read it
+//!                              for each few rows, each phase:
+//!                                  hand each row, or row of tiles, to the kernel
+//!                                  of logits: decide the row's labels or probabilities
+//!             any other kind   a plain loop over the rows
+//!             fill the gaps between the rows with the zero point
 //! ```
 
 mod convolve;
@@ -18,13 +21,13 @@ mod plain;
 use core::ops::Range;
 
 use super::grid::Grid;
-use super::image::record::{Step, kind};
+use super::image::record::{Pass, Step, kind, numbers};
 use super::image::{Image, View};
 use super::kernels::KernelError;
 pub use input::Input;
 use input::Planes;
 use logits::{Head, Sink};
-use plain::{add, border, dequantize, lookup, max_pool, quantize_input, scale};
+use plain::{add, dequantize, gaps, lookup, max_pool, quantize_input, scale};
 
 /// A buffer that does not fit the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +90,8 @@ impl Plan<'_> {
         self.run_observed(arena, input, labels, |_| ())
     }
 
-    /// As [`Plan::run`], and calls `done` with the index of each step when the step is done.
+    /// As [`Plan::run`], and calls `done` with the index of each step when the step is done. A step
+    /// that takes turns with others calls once a turn.
     ///
     /// # Errors
     /// [`RunError`]
@@ -152,8 +156,8 @@ fn range([start, len]: [u32; 2]) -> Range<usize> {
     start as usize..start as usize + len as usize
 }
 
-/// Fills the input tensor.
-type Fill<'a> = &'a dyn Fn(&mut [u8], &Grid);
+/// Fills a row of the input tensor.
+type Fill<'a> = &'a dyn Fn(&mut [u8], &Grid, usize);
 
 /// What running a plan needs to know of it.
 struct Run<'a> {
@@ -174,7 +178,7 @@ impl<'a> Run<'a> {
         &self,
         arena: &mut [u8],
         input: &impl Input,
-        mut sink: Sink,
+        sink: Sink,
         mut done: impl FnMut(usize),
     ) -> Result<(), RunError> {
         let [channels, height, width] = self.view.header.input.map(|n| n as usize);
@@ -183,46 +187,77 @@ impl<'a> Run<'a> {
         expect("input rows", rows, height)?;
         expect("input columns", columns, width)?;
         // One copy of all that follows, whatever the input.
-        let quantize = |arena: &mut [u8], grid: &Grid| quantize_input(arena, grid, input);
+        let quantize =
+            |arena: &mut [u8], grid: &Grid, y: usize| quantize_input(arena, grid, y, input);
         let arena_len = self.view.header.arena as usize;
         let found = arena.len();
         let Some(arena) = arena.get_mut(..arena_len) else {
             return Err(RunError::Length { what: "arena", found, expected: arena_len });
         };
-        for (i, step) in self.view.steps.iter().enumerate() {
-            self.step(arena, &quantize, step, &mut sink);
-            done(i);
+        let (memory, lists) = arena.split_at_mut(arena_len - self.view.header.lists as usize);
+        let mut work = Work { memory, lists: numbers(lists), input: &quantize, sink };
+        for pass in self.view.passes {
+            self.pass(&mut work, pass, &mut done);
         }
         Ok(())
     }
 
-    fn step(&self, arena: &mut [u8], input: Fill, step: &Step, sink: &mut Sink) {
+    fn pass(&self, work: &mut Work, pass: &Pass, done: &mut impl FnMut(usize)) {
+        let steps = self.view.steps_of(pass);
+        for wave in 0..pass.waves as usize {
+            for (i, step) in (pass.steps[0] as usize..).zip(steps) {
+                let rows = step.turn(wave);
+                if !rows.is_empty() {
+                    self.step(work, step, rows);
+                    done(i);
+                }
+            }
+        }
+    }
+
+    /// Computes some rows of a step.
+    fn step(&self, work: &mut Work, step: &Step, rows: Range<usize>) {
         let inputs = |i: usize| self.grid(step.inputs[i]);
         if step.kind == kind::CONVOLVE {
-            return self.convolve(arena, step, sink);
+            return self.convolve(work, step, rows);
         }
+        let arena = &mut *work.memory;
         if step.kind == kind::DEQUANTIZE {
             let (grid, row) = (inputs(0), range(step.row));
-            for y in 0..grid.size[0] {
+            for y in rows {
                 dequantize(arena, &grid, y, &row);
-                self.head.decide(&arena[row.clone()], y, sink);
+                self.head.decide(&arena[row.clone()], y, &mut work.sink);
             }
             return;
         }
         let output = self.grid(step.output);
-        match step.kind {
-            kind::QUANTIZE => input(arena, &output),
-            kind::ADD => add(arena, [&inputs(0), &inputs(1)], &output, &step.sum()),
-            kind::SCALE => scale(arena, [&inputs(0), &inputs(1)], &output, &step.product()),
-            kind::LOOKUP => {
-                let table = &self.view.tables[step.words[0] as u32 as usize];
-                lookup(arena, &inputs(0), &output, table);
+        for y in rows.clone() {
+            match step.kind {
+                kind::QUANTIZE => (work.input)(arena, &output, y),
+                kind::ADD => add(arena, [&inputs(0), &inputs(1)], &output, y, &step.sum()),
+                kind::SCALE => {
+                    scale(arena, [&inputs(0), &inputs(1)], &output, y, &step.product());
+                }
+                kind::LOOKUP => {
+                    let table = &self.view.tables[step.words[0] as u32 as usize];
+                    lookup(arena, &inputs(0), &output, y, table);
+                }
+                kind::MAX_POOL => max_pool(arena, &inputs(0), &output, y, &step.pool()),
+                _ => unreachable!("a valid image has only known kinds of steps"),
             }
-            kind::MAX_POOL => max_pool(arena, &inputs(0), &output, &step.pool()),
-            _ => unreachable!("a valid image has only known kinds of steps"),
         }
-        border(arena, &output);
+        gaps(arena, &output, rows);
     }
+}
+
+/// What a run works on.
+struct Work<'a, 's> {
+    /// The arena without its lists.
+    memory: &'a mut [u8],
+    /// Where the taps of a row are listed.
+    lists: &'a mut [i32],
+    input: Fill<'a>,
+    sink: Sink<'s>,
 }
 
 /// Whether a buffer has the length that the plan needs.

@@ -1,0 +1,87 @@
+//! Proves that passes compute all rows of all steps, and each row before a step reads it.
+//!
+//! Each pass is followed wave by wave, step by step, on the numbers of rows alone. What a step
+//! reads must have been written, and must not have been overwritten in a ring of fewer slots.
+//! Tensors that lie over one another are not looked for.
+
+use super::check::{Proof, each, ensure, grid};
+use super::record::{NONE, Pass, Step, kind};
+use super::turns::{Source, clip};
+use super::{ImageError, View};
+
+/// Most waves of a pass.
+pub(crate) const WAVES: u32 = 1 << 15;
+
+/// Proves the passes of an image whose steps are proved one by one.
+pub(super) fn check(view: &View) -> Result<(), ImageError> {
+    let mut next = 0;
+    for (index, pass) in view.passes.iter().enumerate() {
+        let whole = range(view, pass, next);
+        whole.map_err(|reason| ImageError::Invalid { what: "pass", index, reason })?;
+        next += pass.steps[1] as usize;
+    }
+    if next != view.steps.len() {
+        let reason = "the passes are not all steps";
+        return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
+    }
+    each("step", view.steps, |step| readers(view, step))
+}
+
+/// A pass is one or more steps behind those of the passes before it, and ends with all rows done.
+fn range(view: &View, pass: &Pass, next: usize) -> Proof {
+    let [first, count] = pass.steps.map(|n| n as usize);
+    let behind = first == next && count > 0 && count <= view.steps.len() - next;
+    ensure(behind, "it does not follow the pass before it")?;
+    ensure((1..=WAVES).contains(&pass.waves), "it has too many waves, or none")?;
+    let waves = pass.waves as usize;
+    let done = |step: &Step| step.done(waves) == step.rows as usize;
+    ensure(view.steps_of(pass).iter().all(done), "it leaves rows undone")
+}
+
+/// Follows all that a step reads.
+fn readers(view: &View, step: &Step) -> Proof {
+    let sources = match step.kind {
+        kind::QUANTIZE => [NONE; 3],
+        kind::ADD | kind::SCALE => [step.inputs[0], step.inputs[1], NONE],
+        kind::CONVOLVE => [step.inputs[0], step.inputs[1], step.residual],
+        _ => [step.inputs[0], NONE, NONE],
+    };
+    for (i, tensor) in sources.into_iter().enumerate().filter(|&(_, tensor)| tensor != NONE) {
+        let source = if i == 2 { Source::Residual } else { Source::Input };
+        reads(view, step, tensor, source)?;
+    }
+    let own = |other: &&Step| other.output != NONE && other.output == step.output;
+    ensure(view.steps.iter().filter(own).count() <= 1, "another step fills its output too")
+}
+
+/// Follows what a step reads of one tensor, wave by wave.
+fn reads(view: &View, step: &Step, tensor: u32, source: Source) -> Proof {
+    let grid = grid(view, tensor)?;
+    let position = |found: &Step| view.steps.iter().position(|other| core::ptr::eq(other, found));
+    let writer = view.steps.iter().position(|other| other.output == tensor);
+    let (Some(writer), Some(reader)) = (writer, position(step)) else {
+        return Err("nobody fills its input");
+    };
+    ensure(writer < reader, "it reads what a later step fills")?;
+    let pass = view.passes.iter().find(|pass| {
+        let [first, count] = pass.steps.map(|n| n as usize);
+        (first..first + count).contains(&reader)
+    });
+    let pass = pass.ok_or("it is in no pass")?;
+    let together = writer >= pass.steps[0] as usize;
+    let (height, phases) = (grid.size[0], view.phases_of(step));
+    let writer = &view.steps[writer];
+    let writes = view.phases_of(writer);
+    for wave in 0..pass.waves as usize {
+        let Some(rows) = step.reads(phases, source, &step.turn(wave)) else { continue };
+        let rows = clip(&rows, height);
+        let written = match together {
+            true => writer.made(writes, writer.done(wave + 1), height),
+            false => height,
+        };
+        ensure(rows.end <= written, "it reads rows that are not filled yet")?;
+        let kept = rows.is_empty() || rows.start + grid.slots >= written;
+        ensure(kept, "it reads rows that others have replaced")?;
+    }
+    Ok(())
+}
