@@ -198,7 +198,7 @@ pub fn deep(random: &mut Random) -> (QuantGraph, [usize; 2]) {
                 );
                 seen.push((output, level));
             }
-            5 | 6 if channels % 16 == 0 => {
+            5 | 6 if channels.is_multiple_of(16) => {
                 let dilation = 1 + random.below(4);
                 let mut layer =
                     conv(random, channels, channels, [3; 2], Weights::Uniform, QUANT.scale);
