@@ -1,13 +1,17 @@
-//! Tells the crate whether it is built for a Cortex-M core that may have the kernels for these.
+//! Tells the crate which kernels for Cortex-M the cores may have that it is built for.
 //!
 //! The compiler has no stable name for that: `target_feature = "mclass"` is not one.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(cortex_m)");
+    println!("cargo::rustc-check-cfg=cfg(cortex_m, cortex_m_vectors)");
     let triple = std::env::var("TARGET").unwrap_or_default();
     let architecture = triple.split('-').next().unwrap_or_default();
-    if matches!(architecture, "thumbv7em" | "thumbv8m.main" | "thumbv8.1m.main") {
+    let vectors = matches!(architecture, "thumbv8m.main" | "thumbv8.1m.main");
+    if vectors || architecture == "thumbv7em" {
         println!("cargo::rustc-cfg=cortex_m");
+    }
+    if vectors {
+        println!("cargo::rustc-cfg=cortex_m_vectors");
     }
 }

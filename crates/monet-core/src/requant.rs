@@ -254,6 +254,7 @@ pub(crate) struct Requantize<'a> {
 
 impl Requantize<'_> {
     /// The count for one sum of `channel`. `residual` matters only where the stage adds one.
+    #[cfg(feature = "scalar")]
     #[inline(always)]
     pub(crate) fn apply(&self, channel: usize, sum: i32, residual: u8) -> u8 {
         let rules = &self.rules;

@@ -133,7 +133,7 @@ fn spoil(random: &mut Random, image: &mut [u8]) {
             let Some(Some(old)) = image.get(word..word + 4).map(|w| w.first_chunk()) else {
                 return;
             };
-            u32::from_le_bytes(*old).wrapping_add(if number % 2 == 0 { 1 } else { u32::MAX })
+            u32::from_le_bytes(*old).wrapping_add(if number & 1 == 0 { 1 } else { u32::MAX })
         }
         _ => return image[at] ^= 1 << (number % 8),
     };

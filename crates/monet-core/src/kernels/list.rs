@@ -82,6 +82,7 @@ macro_rules! kernels {
 
             /// Whether it has Winograd tiles, the faster way for few taps, see
             /// [`winograd`](super::winograd).
+            #[inline(always)]
             pub(crate) fn has_tiles(self) -> bool {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
             }
@@ -138,7 +139,7 @@ kernels! {
         packing: Bytes,
         offset: 0,
         cpus: ["x86_64": [], "aarch64": [], "armv7": [], "thumbv7em": [], "thumbv8m.main": []],
-        code: [all()] => scalar,
+        code: [feature = "scalar"] => scalar,
     }
     /// x86-64 with SSE4.1 and SSSE3.
     Sse41 = 1 {
@@ -212,7 +213,7 @@ kernels! {
         packing: Fours,
         offset: 128,
         cpus: ["thumbv8m.main": ["mve"]],
-        code: [cortex_m] => cortex_m_mve_2x4,
+        code: [cortex_m_vectors] => cortex_m_mve_2x4,
     }
 }
 

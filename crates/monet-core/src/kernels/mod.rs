@@ -43,11 +43,12 @@ mod arm_neon_epilogue;
 mod cortex_m;
 #[cfg(cortex_m)]
 mod cortex_m_dsp_3x2;
-#[cfg(cortex_m)]
+#[cfg(cortex_m_vectors)]
 mod cortex_m_mve_2x4;
 mod list;
 mod packing;
 mod row;
+#[cfg(feature = "scalar")]
 mod scalar;
 pub(crate) mod winograd;
 #[cfg(target_arch = "x86_64")]

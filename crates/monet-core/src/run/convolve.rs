@@ -82,7 +82,7 @@ impl Run<'_> {
 
     /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
     fn rows(&self, work: &mut Work, layer: &Layer, phase: &Phase, range: Range<usize>) {
-        if phase.tile_taps > 0 {
+        if cfg!(target_arch = "x86_64") && phase.tile_taps > 0 {
             let down = phase.dilation[0] as usize;
             for span in range.clone().step_by(phase.granularity()) {
                 for y in span..(span + down).min(range.end) {
