@@ -9,7 +9,10 @@ pub(super) struct Core {
     /// Multiplications of two 16-bit numbers at a time.
     pub(super) dsp: bool,
     /// Vectors of whole numbers and of f32.
-    #[cfg_attr(not(cortex_m_vectors), expect(dead_code, reason = "cores of this triple lack them"))]
+    #[cfg_attr(
+        not(cortex_m_vectors),
+        expect(dead_code, reason = "cores of this triple lack them")
+    )]
     pub(super) mve: bool,
     /// Arithmetic in f32, and access to it.
     pub(super) fpu: bool,

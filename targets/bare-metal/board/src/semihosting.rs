@@ -19,6 +19,9 @@ const LINE: usize = 96;
 /// # Safety
 /// `argument` is what the operation asks for.
 unsafe fn call(operation: usize, argument: *const u8) -> usize {
+    if cfg!(not(feature = "semihosting")) {
+        return usize::MAX;
+    }
     let mut result = operation;
     // SAFETY: the debugger reads and writes what the argument names, and nothing else.
     unsafe {
