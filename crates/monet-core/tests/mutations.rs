@@ -5,7 +5,7 @@
 //! short, moved by a byte, of another version or kernel, with bits flipped or numbers changed. Run
 //! too are such images as are valid still, by the kernels of this CPU.
 
-use monet_core::{Buffer, Image, ImageError, Kernel, Plan, Size};
+use monet_core::{Buffer, Image, ImageError, Kernel, Plan, Schedule, Size};
 use monet_testing::{Random, nets};
 
 /// Mutations of one image.
@@ -34,7 +34,9 @@ fn a_mutated_image_is_refused_or_runs_within_its_memory() {
     while made < wanted {
         let (graph, [height, width]) = nets::any(&mut random);
         let kernel = random.pick(&Kernel::ALL);
-        let image = Image::compile(&graph, Size::new(height, width), kernel, b"beside");
+        let schedule = random.pick(&[Schedule::Planes, Schedule::Lines]);
+        let size = Size::new(height, width);
+        let image = Image::compile(&graph, size, kernel, schedule, b"beside");
         let image = image.expect("a valid net");
         if image.bytes().len() > LONGEST {
             continue;
