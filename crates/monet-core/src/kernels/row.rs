@@ -55,10 +55,6 @@ pub(crate) struct Feed<'a> {
     /// Groups of 4 channels in a chunk: 4 or 1.
     pub(crate) groups: usize,
     /// Chunks of a pixel.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "only the AVX-512 kernel reads it")
-    )]
     pub(crate) chunks: usize,
 }
 
