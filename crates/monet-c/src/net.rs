@@ -57,8 +57,8 @@ pub extern "C" fn monet_version() -> *const c_char {
 /// See the header.
 ///
 /// # Safety
-/// `net` is NULL or can be written; `image` is NULL or so many bytes that nobody changes for as long
-/// as the net is used.
+/// `net` is NULL or can be written; `image` is NULL or so many bytes that nobody changes for as
+/// long as the net is used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn monet_net_open_abi(
     abi: u32,

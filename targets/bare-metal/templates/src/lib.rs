@@ -1,8 +1,8 @@
 //! What the templates do: prove the plan, then segment slice after slice.
 //!
 //! No line here was ever run on the boards that it is meant for. A program adds its clocks and
-//! caches, sets up external flash memory before the plan in it is touched, and says where slices come
-//! from.
+//! caches, sets up external flash memory before the plan in it is touched, and says where slices
+//! come from.
 
 #![no_std]
 
@@ -23,9 +23,9 @@ impl Buffers {
     pub const ZERO: Self = Self { slice: [0.0; 3 * PIXELS], labels: [0; PIXELS] };
 }
 
-/// Segments every slice that `fill` fills in, until it says that there is none, and hands the labels
-/// to `done`. Returns at once where the plan is not valid, the core lacks its kernel, or the plan is
-/// for other sizes.
+/// Segments every slice that `fill` fills in, until it says that there is none, and hands the
+/// labels to `done`. Returns at once where the plan is not valid, the core lacks its kernel, or the
+/// plan is for other sizes.
 pub fn run(
     image: &'static [u8],
     arena: &mut [u8],

@@ -1,4 +1,5 @@
-//! A beginning for Alif Ensemble E7 and E8, the high-performance Cortex-M55: built, and never run on one.
+//! A beginning for Alif Ensemble E7 and E8, the high-performance Cortex-M55.
+//! It is built, and was never run on one.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,5 @@
-//! A beginning for STM32H747 (and 743, 745, 753, 755, 757), the Cortex-M7: built, and never run on one.
+//! A beginning for STM32H747 (and 743, 745, 753, 755, 757), the Cortex-M7.
+//! It is built, and was never run on one.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,5 @@
-//! A beginning for STM32H7S3 and H7S7, whose code begins in 64 kB of internal flash memory: built, and never run on one.
+//! A beginning for STM32H7S3 and H7S7, whose code begins in 64 kB of internal flash memory.
+//! It is built, and was never run on one.
 
 #![no_std]
 #![no_main]
