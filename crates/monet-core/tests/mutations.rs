@@ -36,7 +36,7 @@ fn a_mutated_image_is_refused_or_runs_within_its_memory() {
         let kernel = random.pick(&Kernel::ALL);
         let schedule = random.pick(&[Schedule::Planes, Schedule::Lines]);
         let size = Size::new(height, width);
-        let image = Image::compile(&graph, size, kernel, schedule, b"beside");
+        let image = Image::scheduled(&graph, size, kernel, schedule, b"beside");
         let image = image.expect("a valid net");
         if image.bytes().len() > LONGEST {
             continue;
