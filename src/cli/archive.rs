@@ -20,7 +20,7 @@ const LINE: u64 = 2 * 4096;
 #[command(next_help_heading = "Archives")]
 pub(super) struct ArchiveArgs {
     /// Take the inputs that a file names, one a line; - for standard input. After a tab a line may
-    /// say where in -o the labels go: sub-01/t1.nii.gz<TAB>sub-01/mask.nii.gz. Folders are made
+    /// say where in -o the labels go, for example sub-01/mask.nii.gz. Folders are made
     #[arg(long, value_name = "FILE")]
     pub(super) list: Option<PathBuf>,
     /// Segment only a share of the inputs: of N, the K-th, the (K+N)-th and so on, counted from 0
