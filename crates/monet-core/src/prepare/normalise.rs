@@ -10,9 +10,10 @@
 //! | 4096 | 2 | at most 5 |
 //! | 512 | 2 | at most 6 |
 //!
-//! Leaving out the background takes 512 / 2 − 2 = 254 of the counts; where these are fewer than
-//! 131,072 in all, two passes more. A voxel that no `i16` holds, late in a volume, can cost one
-//! more pass again.
+//! Leaving out the background takes 512 / 2 − 2 = 254 of the counts. Where these are fewer than
+//! 131,072 in all, it takes up to three passes more, and begins anew where nothing of a width is
+//! left without the background. A voxel that no `i16` holds, late in a volume, can cost one more
+//! pass again.
 
 use super::bins::Bins;
 use super::doubt::{Doubt, IntensityWarning};
