@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::text::shown;
 
@@ -70,17 +70,18 @@ impl ArchiveArgs {
     /// # Errors
     /// A list that cannot be read, or says what cannot be.
     pub(super) fn entries(&self, inputs: &[PathBuf]) -> Result<Vec<Entry>> {
-        let named = inputs.iter().map(|input| Ok(Entry { input: input.clone(), output: None }));
-        let listed = self.list.as_deref().map(read).transpose()?;
         let shard = self.shard.unwrap_or(Shard { index: 0, of: 1 });
-        let all = named.chain(listed.into_iter().flatten());
-        // Lines of other shares are looked at, too: all processes refuse a list or none.
-        let mut own = Vec::new();
-        for (number, entry) in all.enumerate() {
-            let entry = entry?;
+        let (mut own, mut number) = (Vec::new(), 0);
+        let mut take = |entry| {
             if number % shard.of == shard.index {
                 own.push(entry);
             }
+            number += 1;
+        };
+        inputs.iter().for_each(|input| take(Entry { input: input.clone(), output: None }));
+        if let Some(list) = &self.list {
+            // Lines of other shares are looked at, too: all processes refuse a list or none.
+            read(list, take)?;
         }
         Ok(own)
     }
@@ -91,36 +92,30 @@ impl ArchiveArgs {
     }
 }
 
-/// The entries of a list, line by line.
-fn read(path: &Path) -> Result<impl Iterator<Item = Result<Entry>>> {
+/// Gives the entries of a list, line by line.
+fn read(path: &Path, mut take: impl FnMut(Entry)) -> Result<()> {
     let source: Box<dyn Read> = if is_stdout(path) {
         Box::new(io::stdin())
     } else {
         let file = File::open(path);
         Box::new(file.with_context(|| format!("{}: the list cannot be read", shown(path)))?)
     };
-    let mut lines = BufReader::new(source);
-    let path = path.to_owned();
-    let mut number = 0;
-    Ok(std::iter::from_fn(move || {
-        loop {
-            number += 1;
-            let mut line = Vec::new();
-            let told = |error| anyhow!("{}, line {number}: {error}", shown(&path));
-            match (&mut lines).take(LINE + 1).read_until(b'\n', &mut line) {
-                Ok(0) => return None,
-                Ok(_) if line.len() as u64 > LINE => {
-                    return Some(Err(told(anyhow!("is longer than {LINE} bytes: is it a list?"))));
-                }
-                Ok(_) => match entry(&line) {
-                    Ok(None) => {}
-                    Ok(Some(entry)) => return Some(Ok(entry)),
-                    Err(error) => return Some(Err(told(error))),
-                },
-                Err(error) => return Some(Err(told(error.into()))),
-            }
+    let (mut source, mut line) = (BufReader::new(source), Vec::new());
+    for number in 1.. {
+        let place = || format!("{}, line {number}", shown(path));
+        line.clear();
+        let read = (&mut source).take(LINE + 1).read_until(b'\n', &mut line);
+        if read.with_context(place)? == 0 {
+            break;
         }
-    }))
+        ensure!(
+            line.len() as u64 <= LINE,
+            "{}: is longer than {LINE} bytes: is it a list?",
+            place()
+        );
+        entry(&line).with_context(place)?.into_iter().for_each(&mut take);
+    }
+    Ok(())
 }
 
 /// The entry of a line; none of one that is empty.
@@ -178,9 +173,8 @@ pub(super) fn beside_labels(folder: &Path, labels: &Path, ending: &str) -> Resul
 /// It cannot be made.
 pub(super) fn make_folder(output: &Path) -> Result<()> {
     let folder = output.parent().unwrap_or(output);
-    fs::create_dir_all(folder).or_else(|error| {
-        bail!("{}: the folder cannot be made: {error}", shown(folder));
-    })
+    let made = fs::create_dir_all(folder);
+    made.with_context(|| format!("{}: the folder cannot be made", shown(folder)))
 }
 
 #[cfg(test)]

@@ -59,11 +59,6 @@ impl Batch {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the figures of all volumes go together.
-    fn report(&self) -> Option<&PathBuf> {
-        self.args.stats.as_ref().filter(|path| !path.is_dir())
-    }
-
     fn run(&self, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         let args = &self.args;
         let mut model = model(args, interrupted)?;
@@ -71,20 +66,14 @@ impl Batch {
             Err(_) if interrupted.load(Ordering::Relaxed) => return self.finish(true),
             jobs => jobs?,
         };
-        let jobs = &self.jobs.get_or_init(|| jobs).all;
-        let inputs = jobs.iter().flat_map(FileJob::inputs);
+        let jobs = self.jobs.get_or_init(|| jobs);
+        let inputs = jobs.all.iter().flat_map(FileJob::inputs);
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
-        let outputs = jobs.iter().flat_map(|job| job.outputs().into_iter().chain(&job.stats));
-        let report =
-            self.report().filter(|path| !jobs.iter().any(|j| j.stats.as_ref() == Some(path)));
-        reports::guard(
-            inputs,
-            outputs.chain(report).chain(&args.label_table).map(PathBuf::as_path),
-            args.force,
-        )?;
+        let outputs = jobs.outputs().chain(&args.label_table).map(PathBuf::as_path);
+        reports::guard(inputs, outputs, args.force)?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
-        for job in jobs {
+        for job in &jobs.all {
             match self.segment(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
@@ -128,7 +117,7 @@ impl Batch {
     fn finish(&self, interrupted: bool) -> Result<Outcome> {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
-        let Some(Jobs { all: jobs, refused, done: before }) = self.jobs.get() else {
+        let Some(Jobs { all: jobs, refused, done: before, figures }) = self.jobs.get() else {
             terminal::report(&anyhow!("interrupted before anything was segmented"));
             return Ok(Outcome::Interrupted);
         };
@@ -140,17 +129,17 @@ impl Batch {
                 "{passed} volumes are passed over: their labels are there"
             ));
         }
-        let figures = match &tally.reports[..] {
+        let figures = figures.as_deref().and_then(|path| match &tally.reports[..] {
             [] => None,
-            [one] if inputs == 1 && *before == 0 => jobs[0].stats.is_none().then(|| json(one)),
-            all => Some(json(&all)),
-        };
+            [one] if inputs == 1 && *before == 0 => Some((path, json(one))),
+            all => Some((path, json(&all))),
+        });
         drop(tally);
         let undone = jobs.get(done + failed - refused).filter(|_| interrupted);
         if let Some(job) = undone {
             terminal::report(&anyhow!("{}", unfinished(job, done, failed, inputs)));
         }
-        if let Some((path, figures)) = self.report().zip(figures) {
+        if let Some((path, figures)) = figures {
             reports::deliver(&[(Some(path), figures)], self.args.force)?;
         }
         Ok(undone.map_or_else(|| Outcome::of(failed, inputs), |_| Outcome::Interrupted))

@@ -1,6 +1,5 @@
 //! `monet segment`: volumes in, label volumes out.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use monet::atomic;
 use monet::package::Manifest;
-use monet::paths::VolumeName;
+use monet::paths::{Paths, VolumeName};
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
@@ -130,6 +130,29 @@ pub(super) struct Jobs {
     pub(super) refused: usize,
     /// How many volumes were done before.
     pub(super) done: usize,
+    /// Where the figures of all volumes go together; none where each has a file of its own.
+    pub(super) figures: Option<PathBuf>,
+}
+
+impl Jobs {
+    /// All that is written.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
+        let each = self.all.iter().flat_map(|job| job.outputs().into_iter().chain(&job.stats));
+        each.chain(&self.figures)
+    }
+
+    /// Takes out what is done, once what killed processes have left is tidied up.
+    fn pass_over(&mut self, archive: &ArchiveArgs) {
+        if !archive.skip_done {
+            return;
+        }
+        let mut paths = Paths::new();
+        self.outputs().filter(|path| !is_stdout(path)).for_each(|path| paths.write(path));
+        atomic::recover(&paths.folders());
+        let all = self.all.len();
+        self.all.retain(|job| !archive.is_done(&job.output));
+        self.done = all - self.all.len();
+    }
 }
 
 /// The jobs of all inputs. Where there are several volumes, the figures of all are one report,
@@ -145,10 +168,8 @@ pub(super) fn jobs(
 ) -> Result<Jobs> {
     let several = is_several(args);
     let entries = args.archive.entries(&args.inputs)?;
-    if args.archive.skip_done {
-        monet::atomic::recover(&folders(args, &entries));
-    }
-    let mut jobs = Jobs { all: Vec::new(), refused: 0, done: 0 };
+    let figures = args.stats.clone().filter(|path| !path.is_dir());
+    let mut jobs = Jobs { all: Vec::new(), refused: 0, done: 0, figures };
     for entry in &entries {
         match jobs_of(args, entry, several, manifest, interrupted) {
             Ok(found) => jobs.all.extend(found),
@@ -159,25 +180,14 @@ pub(super) fn jobs(
             Err(error) => return Err(error),
         }
     }
-    let all = jobs.all.len();
-    jobs.all.retain(|job| !args.archive.is_done(&job.output));
-    jobs.done = all - jobs.all.len();
-    if let Jobs { all, refused: 0, done: 0 } = &mut jobs
+    jobs.pass_over(&args.archive);
+    if let Jobs { all, refused: 0, done: 0, figures } = &mut jobs
         && let [one] = &mut all[..]
-        && one.stats.is_none()
+        && let Some(path) = figures.take_if(|path| !is_stdout(path))
     {
-        one.stats = args.stats.clone().filter(|path| !is_stdout(path));
+        one.stats = Some(path);
     }
     Ok(jobs)
-}
-
-/// The folders of all outputs.
-fn folders(args: &SegmentArgs, entries: &[Entry]) -> Vec<PathBuf> {
-    let below = |entry: &Entry| entry.output.as_ref()?.parent().map(Path::to_owned);
-    let below: BTreeSet<PathBuf> = entries.iter().map(|e| below(e).unwrap_or_default()).collect();
-    let roots = [Some(&args.output), args.stats.as_ref(), args.preview.as_ref()];
-    let roots = roots.into_iter().flatten();
-    roots.flat_map(|root| below.iter().map(|below| root.join(below))).collect()
 }
 
 fn jobs_of(
