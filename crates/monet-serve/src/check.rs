@@ -51,6 +51,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     for (what, address) in listener.into_iter().chain(page) {
         all.push(Finding::of(format!("{what} {address}"), port(address, running.as_ref())));
     }
+    all.extend(tls::findings(config));
     all.extend(quick(config));
     if config.destination.is_empty() {
         let done = config.folder.join("done");
@@ -65,6 +66,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
 }
 
 /// Looks at what can be told without calling anybody: what the service names when it starts, too.
+/// It leaves out certificates: the running service looks at them itself, first when it starts.
 #[must_use]
 pub fn quick(config: &Config) -> Vec<Finding> {
     let mut all = Vec::new();
@@ -76,7 +78,6 @@ pub fn quick(config: &Config) -> Vec<Finding> {
         };
         all.push(Finding::of(format!("password file {}", path.display()), found));
     }
-    all.extend(tls::findings(config));
     for watch in &config.watch {
         let found = existing(&watch.folder).and_then(|()| writable(&watch.folder));
         let found = found.map(|()| "files can be taken from it".to_owned());
