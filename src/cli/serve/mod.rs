@@ -17,7 +17,7 @@ use clap::Args;
 use monet::measure::Machine;
 use monet::text::shown;
 use monet_serve::check::{self, Finding};
-use monet_serve::config::Config;
+use monet_serve::config::{Config, Rule};
 use monet_serve::log::Log;
 use monet_serve::{Program, Service, sort};
 
@@ -96,26 +96,27 @@ pub(super) fn run(args: &ServeArgs) -> Result<Outcome> {
 pub(super) fn check(config: &Path) -> Result<Vec<Finding>> {
     let config = Config::load(config)?;
     let mut all = check::check(&config);
-    all.extend(packages(&config));
+    all.extend(rules(&config).map(|(number, rule)| package(&config, number, rule)));
     all.extend(machine(&config));
     Ok(all)
 }
 
-/// Whether the rules' packages are there.
-fn packages(config: &Config) -> Vec<Finding> {
-    let mut all = Vec::new();
-    for (index, rule) in config.rule.iter().enumerate() {
-        let what = match (&rule.model, &rule.package) {
-            (Some(name), _) => format!("rule {}, model {name}", index + 1),
-            (_, Some(path)) => format!("rule {}, package {}", index + 1, shown(path)),
-            _ => format!("rule {}, embedded package", index + 1),
-        };
-        let found = rule::choose(config, rule).map(|chosen| {
-            format!("{} {}", chosen.package.manifest.name, chosen.package.manifest.version)
-        });
-        all.push(Finding::of(what, found.map_err(|error| format!("{error:#}"))));
-    }
-    all
+/// The rules with their numbers, as people count.
+fn rules(config: &Config) -> impl Iterator<Item = (usize, &Rule)> {
+    (1..).zip(&config.rule)
+}
+
+/// Whether a rule's package is there.
+fn package(config: &Config, number: usize, rule: &Rule) -> Finding {
+    let what = match (&rule.model, &rule.package) {
+        (Some(name), _) => format!("rule {number}, model {name}"),
+        (_, Some(path)) => format!("rule {number}, package {}", shown(path)),
+        _ => format!("rule {number}, embedded package"),
+    };
+    let found = rule::choose(config, rule).map(|chosen| {
+        format!("{} {}", chosen.package.manifest.name, chosen.package.manifest.version)
+    });
+    Finding::of(what, found.map_err(|error| format!("{error:#}")))
 }
 
 /// Whether the machine has what jobs are promised.
@@ -137,7 +138,11 @@ fn machine(config: &Config) -> Vec<Finding> {
 
 /// Names at the start what of a configuration may not work: it may come to work, as a mount does.
 fn warn(config: &Config, log: &Log) {
-    let all = [check::quick(config), packages(config), machine(config)].concat();
+    let mut all = check::quick(config);
+    // `rule::start` has just loaded what is installed, and the embedded package is always there.
+    let files = rules(config).filter(|(_, rule)| rule.package.is_some());
+    all.extend(files.map(|(number, rule)| package(config, number, rule)));
+    all.extend(machine(config));
     for Finding { what, found, .. } in all.iter().filter(|finding| !finding.good) {
         log.warning("configuration", &[("what", what), ("found", found)]);
     }
