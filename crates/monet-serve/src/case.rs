@@ -156,15 +156,21 @@ pub fn write_reason(folder: &Path, reason: &str) -> io::Result<()> {
     folders::write(&folder.join(REASON), format!("{}\n", reason.trim_end()).as_bytes())
 }
 
-/// Lets a study end as a failure: `folder`, wherever it is, with the reason.
+/// Lets a study end as a failure of that name: `folder`, wherever it is, with the reason.
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn fail(folders: &Folders, log: &Log, folder: &Path, reason: &str) -> io::Result<()> {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+pub(crate) fn fail(
+    folders: &Folders,
+    log: &Log,
+    folder: &Path,
+    name: &str,
+    reason: &str,
+) -> io::Result<()> {
     write_reason(folder, reason)?;
+    folders::move_new(folder, &folders.stage(Stage::Failed).join(name))?;
     log.error("failed", &[("case", &name), ("reason", &reason)]);
-    folders::move_new(folder, &folders.stage(Stage::Failed).join(&name))
+    Ok(())
 }
 
 /// What is to be said of the instances of a study's folder that were kept apart, if there are any.

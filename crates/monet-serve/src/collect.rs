@@ -84,9 +84,7 @@ impl Collector {
         };
         let case = self.folders.name(false, study);
         let reason = format!("what is left of the study cannot be read: {error}");
-        case::write_reason(&folder, &reason)?;
-        folders::move_new(&folder, &self.folders.stage(Stage::Failed).join(&case))?;
-        self.log.error("failed", &[("case", &case), ("reason", &reason)]);
+        case::fail(&self.folders, &self.log, &folder, &case, &reason)?;
         Ok(None)
     }
 
@@ -261,14 +259,14 @@ impl Collector {
         if folder.parent() != Some(self.folders.stage(Stage::Done).as_path()) {
             return Ok(());
         }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let reason = case::kept_apart(folder)?.unwrap_or_default();
-        case::fail(&self.folders, &self.log, folder, &reason)
+        case::fail(&self.folders, &self.log, folder, &name, &reason)
     }
 
     /// A file that belongs nowhere is a failure of its own.
     fn refuse(&self, name: &str, from: &str, reason: &str) -> io::Result<()> {
         let case = self.folders.name(false, "no-study");
-        let folder = self.folders.stage(Stage::Failed).join(&case);
         let part = folders::unfinished(&self.folders.studies());
         folders::make(&part)?;
         folders::make(&part.join(IMAGES))?;
@@ -282,11 +280,9 @@ impl Collector {
         };
         case::write(&part.join(CASE), &of)?;
         let reason = format!("A file from {from} belongs to no study: {reason}");
-        case::write_reason(&part, &reason)?;
-        folders::move_new(&part, &folder)?;
-        let fields: [(&str, &dyn ToString); 2] = [("case", &case), ("reason", &reason)];
-        self.log.error("failed", &fields);
-        folders::move_new(&self.folders.incoming().join(name), &folder.join(IMAGES).join(name))
+        case::fail(&self.folders, &self.log, &part, &case, &reason)?;
+        let images = self.folders.stage(Stage::Failed).join(&case).join(IMAGES);
+        folders::move_new(&self.folders.incoming().join(name), &images.join(name))
     }
 
     /// A study that is complete waits for its turn from now on.

@@ -156,7 +156,7 @@ impl Work {
             return self.to(name, Stage::Outgoing);
         }
         match case::kept_apart(&folder)? {
-            Some(reason) => case::fail(&self.folders, &self.log, &folder, &reason),
+            Some(reason) => case::fail(&self.folders, &self.log, &folder, name, &reason),
             None => self.to(name, Stage::Done),
         }
     }
@@ -190,7 +190,7 @@ impl Work {
         }
         drop(failures);
         let folder = self.folders.stage(Stage::Waiting).join(name);
-        case::fail(&self.folders, &self.log, &folder, reason)
+        case::fail(&self.folders, &self.log, &folder, name, reason)
     }
 
     fn to(&self, name: &str, stage: Stage) -> io::Result<()> {
