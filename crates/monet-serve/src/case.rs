@@ -111,8 +111,7 @@ impl Made {
     /// Whether a destination is to get it.
     #[must_use]
     pub fn goes_to(&self, destination: &Destination) -> bool {
-        let named = self.to.is_empty() || self.to.contains(&destination.name);
-        named && (self.kind.is_dicom() || destination.folder.is_some())
+        destination.takes(&self.to, self.kind)
     }
 }
 

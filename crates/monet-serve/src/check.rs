@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{AeTitle, Config, Destination, Output};
+use crate::config::{AeTitle, Config, Destination};
 use crate::depart;
 use crate::folders::{self, Folders};
 use crate::owner::Owner;
@@ -117,11 +117,8 @@ fn senders(config: &Config) -> Vec<Finding> {
 /// Destinations that no rule makes anything for.
 fn unserved(config: &Config) -> Vec<Finding> {
     let is_served = |to: &Destination| {
-        config.rule.iter().any(|rule| {
-            let named = rule.to.is_empty() || rule.to.contains(&to.name);
-            let fits = |output: &Output| output.is_dicom() || to.folder.is_some();
-            named && rule.outputs.iter().any(fits)
-        })
+        let mut rules = config.rule.iter();
+        rules.any(|rule| rule.outputs.iter().any(|output| to.takes(&rule.to, *output)))
     };
     let left = config.destination.iter().filter(|to| !is_served(to));
     left.map(|to| {

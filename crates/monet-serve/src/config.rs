@@ -314,6 +314,14 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Whether it gets a result of that kind; `named` are the destinations of the rule that makes
+    /// it: all where empty.
+    #[must_use]
+    pub fn takes(&self, named: &[String], kind: Output) -> bool {
+        let is_named = named.is_empty() || named.contains(&self.name);
+        is_named && (kind.is_dicom() || self.folder.is_some())
+    }
+
     fn default_commitment_s() -> u32 {
         3600
     }
