@@ -177,10 +177,7 @@ pub(crate) fn fail(
 /// # Errors
 /// What the system says.
 pub fn kept_apart(folder: &Path) -> io::Result<Option<String>> {
-    let count = match folders::names(&folder.join(APART)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        names => names?.len(),
-    };
+    let count = folders::names(&folder.join(APART))?.len();
     Ok((count > 0).then(|| {
         format!(
             "instances that came with the UID of another and another content were not segmented: \

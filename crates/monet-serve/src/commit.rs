@@ -90,10 +90,7 @@ impl Commitments {
     /// # Errors
     /// What the system says.
     pub fn forget(&self, transaction: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(transaction)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        folders::remove(&self.path(transaction))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The service's folders, and moves in them that outlive a power cut.
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt::Display;
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +76,7 @@ impl Folders {
             folders.trash(),
         ];
         for folder in all.into_iter().chain(Stage::ALL.map(|stage| folders.stage(stage))) {
-            fs::create_dir_all(&folder).map_err(|error| named(&folder, &error))?;
+            fs::create_dir_all(&folder).map_err(|error| named(folder.display(), &error))?;
         }
         sync(root)?;
         folders.strays = strays::tidy(&folders)?;
@@ -214,12 +215,8 @@ pub fn subject(name: &str) -> &str {
 /// # Errors
 /// What the system says.
 pub fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut all = Vec::new();
-    for entry in entries {
+    for entry in entries(folder)? {
         all.extend(entry?.file_name().into_string().ok());
     }
     Ok(all)
@@ -227,12 +224,8 @@ pub fn names(folder: &Path) -> io::Result<Vec<String>> {
 
 /// Names of the folders in a folder, as far as they are text.
 fn folder_names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut all = Vec::new();
-    for entry in entries {
+    for entry in entries(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             all.extend(entry.file_name().into_string().ok());
@@ -241,9 +234,42 @@ fn folder_names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(all)
 }
 
-/// What the system says, with the path of which it says it.
-pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+/// What is in a folder: nothing where it is not there.
+fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries?),
+    };
+    Ok(entries.into_iter().flatten())
+}
+
+/// What the system says, with what it says it of.
+pub(crate) fn named(what: impl Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Removes a file; one that is not there is removed already.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn remove(file: &Path) -> io::Result<()> {
+    missing_is_done(fs::remove_file(file))
+}
+
+/// Removes a folder with its content; one that is not there is removed already.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn remove_all(folder: &Path) -> io::Result<()> {
+    missing_is_done(fs::remove_dir_all(folder))
+}
+
+/// What is not there needs no removal.
+fn missing_is_done(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Makes a folder's names be on disk.

@@ -1,6 +1,5 @@
 //! What a person does with studies: try again, discard, drop what nobody is to get any more.
 
-use std::fs;
 use std::io;
 
 use thiserror::Error;
@@ -58,10 +57,7 @@ pub fn retry(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
     let folder = folders.stage(stage).join(name);
     let delivery = stage == Stage::Failed && folder.join(RESULTS).exists();
     let go = || {
-        let remove = |what: &str| match fs::remove_dir_all(folder.join(what)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
+        let remove = |what: &str| folders::remove_all(&folder.join(what));
         remove(GIVEN_UP)?;
         remove(LATE)?;
         let case: Case = case::read(&folder.join(CASE))?;
@@ -75,10 +71,7 @@ pub fn retry(folders: &Folders, name: &str) -> Result<Stage, QueueError> {
             remove(RESULTS)?;
             Stage::Waiting
         };
-        match fs::remove_file(folder.join(REASON)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        folders::remove(&folder.join(REASON))?;
         folders::move_new(&folder, &folders.stage(next).join(name))?;
         Ok(next)
     };

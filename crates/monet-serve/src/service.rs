@@ -18,7 +18,7 @@ use crate::collect::Collector;
 use crate::commit::Commitments;
 use crate::config::Config;
 use crate::depart::{self, Sender};
-use crate::folders::Folders;
+use crate::folders::{Folders, named};
 use crate::hours::Hours;
 use crate::keep::Keeper;
 use crate::log::Log;
@@ -129,11 +129,6 @@ impl Life {
     }
 }
 
-/// An error of a part of the service, with the part.
-fn named(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
 impl Service {
     /// Takes the folders and the listener's address. It ends when `stop` is set.
     ///
@@ -161,7 +156,7 @@ impl Service {
         let commitments = Commitments::new(folders.clone());
         let bind = |listen| {
             Listener::bind(listen, inbox.clone(), gate.clone(), commitments.clone(), log.clone())
-                .map_err(|error| named(&format!("listener {}", listen.address), &error))
+                .map_err(|error| named(format!("listener {}", listen.address), &error))
         };
         let listener = config.listen.as_ref().map(bind).transpose()?.map(Arc::new);
         let work = Arc::new(work);
@@ -178,7 +173,7 @@ impl Service {
         });
         let page = config.page.as_ref().map(|page| {
             Site::bind(page, shown, log.clone())
-                .map_err(|error| named(&format!("status page {}", page.address), &error))
+                .map_err(|error| named(format!("status page {}", page.address), &error))
         });
         let page = page.transpose()?.map(Arc::new);
         let addresses = [config.listen.as_ref().map(|l| l.address), config.page_address()];

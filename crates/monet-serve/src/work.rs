@@ -121,9 +121,7 @@ impl Work {
             Ended::Made(case::read(&results.join(SUMMARY))?)
         } else {
             let making = folder.join(MAKING);
-            if making.exists() {
-                fs::remove_dir_all(&making)?;
-            }
+            folders::remove_all(&making)?;
             fs::create_dir(&making)?;
             let ended = self.process(&folder, &making, go_on)?;
             if let Ended::Made(_) = ended {
@@ -173,10 +171,7 @@ impl Work {
         let fields: [(&str, &dyn ToString); 3] =
             [("case", &name), ("seconds", &seconds), ("reason", &reason)];
         self.log.warning("waits for space on the disk", &fields);
-        match fs::remove_dir_all(self.folders.stage(Stage::Waiting).join(name).join(MAKING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        folders::remove_all(&self.folders.stage(Stage::Waiting).join(name).join(MAKING))
     }
 
     /// A failure may be the machine's and not the study's: it is tried again.

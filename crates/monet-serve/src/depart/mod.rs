@@ -184,9 +184,9 @@ impl Sender {
         let to = &self.to.name;
         self.away = (0, Instant::now());
         self.later.remove(name);
-        remove(&wait::away(&self.folders, to))?;
+        folders::remove(&wait::away(&self.folders, to))?;
         put(&case::mark(&folder, SENT, to), b"")?;
-        remove(&case::mark(&folder, LATE, to))?;
+        folders::remove(&case::mark(&folder, LATE, to))?;
         for Reservation { file, said } in said {
             let fields: [(&str, &dyn ToString); 4] =
                 [("case", &name), ("to", to), ("file", file), ("status", said)];
@@ -226,7 +226,7 @@ impl Sender {
             }
             DeliveryError::Pending => {
                 self.later.insert(name.to_owned(), (0, Instant::now() + LOOK));
-                remove(&case::mark(&folder, LATE, &to))
+                folders::remove(&case::mark(&folder, LATE, &to))
             }
             _ => {
                 let count = self.postpone(name);
@@ -275,14 +275,6 @@ impl Sender {
 fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
     folders::make(mark.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     folders::write(mark, text)
-}
-
-/// Removes a file that may not be there.
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// Whether a DICOM peer answers.
