@@ -10,23 +10,23 @@ use crate::folders::{self, Folders, Stage};
 use crate::log::Log;
 
 /// Lets a study go that all destinations have, or have refused for good, or are not to get any
-/// more; whether it went. What a destination is to get that the configuration does not know waits.
+/// more; where it went, if it did. What a destination is to get that the configuration does not
+/// know waits.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::NotFound`] where the study is not there.
 pub(crate) fn finish(
     folders: &Folders,
     destinations: &[Destination],
-    log: &Log,
     name: &str,
-) -> io::Result<bool> {
+) -> io::Result<Option<Stage>> {
     let folder = folders.stage(Stage::Outgoing).join(name);
     let case: Case = case::read(&folder.join(CASE))?;
     let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
     let mut refused = Vec::new();
     for to in wait::due(destinations, &case, &summary) {
         if !wait::is_over(&folder, &to) {
-            return Ok(false);
+            return Ok(None);
         }
         refused.extend(given_up(&folder, &to)?);
     }
@@ -38,8 +38,7 @@ pub(crate) fn finish(
         Stage::Failed
     };
     folders::move_new(&folder, &folders.stage(next).join(name))?;
-    log.info(next.name(), &[("case", &name)]);
-    Ok(true)
+    Ok(Some(next))
 }
 
 fn given_up(folder: &Path, to: &str) -> io::Result<Option<String>> {
@@ -54,7 +53,8 @@ fn given_up(folder: &Path, to: &str) -> io::Result<Option<String>> {
 /// do.
 pub(crate) fn settle(folders: &Folders, destinations: &[Destination], log: &Log) {
     for name in folders.cases(Stage::Outgoing).unwrap_or_default() {
-        match finish(folders, destinations, log, &name) {
+        match finish(folders, destinations, &name) {
+            Ok(Some(stage)) => log.info(stage.name(), &[("case", &name)]),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 log.error("not settled", &[("case", &name), ("error", &error)]);
             }
@@ -72,7 +72,7 @@ pub(crate) fn drop_all(
     destinations: &[Destination],
     to: &str,
 ) -> io::Result<usize> {
-    let (mut count, log) = (0, Log::new(false, io::sink()));
+    let mut count = 0;
     for name in folders.cases(Stage::Outgoing)? {
         let folder = folders.stage(Stage::Outgoing).join(&name);
         let dropped = || -> io::Result<bool> {
@@ -83,7 +83,7 @@ pub(crate) fn drop_all(
                 return Ok(false);
             }
             put(&case::mark(&folder, DROPPED, to), b"")?;
-            finish(folders, destinations, &log, &name)?;
+            finish(folders, destinations, &name)?;
             Ok(true)
         };
         match dropped() {

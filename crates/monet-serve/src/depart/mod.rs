@@ -255,7 +255,10 @@ impl Sender {
     }
 
     fn finish(&self, name: &str) -> io::Result<()> {
-        finish::finish(&self.folders, &self.config.destination, &self.log, name).map(drop)
+        if let Some(stage) = finish::finish(&self.folders, &self.config.destination, name)? {
+            self.log.info(stage.name(), &[("case", &name)]);
+        }
+        Ok(())
     }
 
     fn postpone(&mut self, name: &str) -> u32 {
