@@ -17,6 +17,12 @@ pub(super) fn validate(config: &Config) -> Result<(), Refusal> {
     let few = 1..=MOST;
     let mut all = vec![
         ("study.longest_s", study.longest_s, any.clone(), "a number over 0"),
+        (
+            "study.quiet_s",
+            study.quiet_s,
+            1..=study.longest_s,
+            "1 up to study.longest_s, which ends a study whatever still comes",
+        ),
         ("jobs.parallel", jobs.parallel.into(), few.clone(), "1 to 256"),
         ("jobs.threads", jobs.threads.into(), few.clone(), "1 to 256"),
         ("jobs.seconds", jobs.seconds, any.clone(), "a number over 0"),
@@ -56,10 +62,6 @@ pub(super) fn validate(config: &Config) -> Result<(), Refusal> {
         all.find(|(_, found, range, _)| !range.contains(found))
     {
         return refuse(field, found, expected);
-    }
-    if !(1..=study.longest_s).contains(&study.quiet_s) {
-        let expected = "1 up to study.longest_s, which ends a study whatever still comes";
-        return refuse("study.quiet_s", study.quiet_s, expected);
     }
     match jobs.slice_budget_ms {
         Some(ms) if !(ms.is_finite() && ms > 0.0) => {
