@@ -47,7 +47,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         writable(&config.folder).map(|()| space(config)),
     )];
     let listener = config.listen.as_ref().map(|listen| ("listener", listen.address));
-    let page = config.page.as_ref().map(|page| ("status page", page.address));
+    let page = config.page_address().map(|address| ("status page", address));
     for (what, address) in listener.into_iter().chain(page) {
         all.push(Finding::of(format!("{what} {address}"), port(address, running.as_ref())));
     }
