@@ -146,9 +146,9 @@ impl Work {
             [("case", &name), ("results", &made), ("skipped", &skipped), ("seconds", &seconds)];
         self.log.info(if made > 0 { "segmented" } else { "nothing to do" }, &fields);
         let folder = self.folders.stage(Stage::Waiting).join(name);
-        let case: Case = case::read(&folder.join(CASE))?;
         let due = depart::due(&self.config.destination, &Case::default(), summary);
         if !due.is_empty() {
+            let case: Case = case::read(&folder.join(CASE))?;
             let due_ran_s = Some(self.hours.ran_s());
             case::write(&folder.join(CASE), &Case { due, due_ran_s, ..case })?;
             return self.to(name, Stage::Outgoing);
