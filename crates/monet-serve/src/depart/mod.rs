@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::case::{self, CASE, Case, GIVEN_UP, LATE, Made, RESULTS, SENT, SUMMARY, Summary};
@@ -250,8 +251,7 @@ impl Sender {
     fn keep(&self, path: &Path, tries: u32, error: &DeliveryError) -> io::Result<()> {
         let (error, last_s) = (error.to_string(), time::now_s());
         let next_s = last_s + self.pause(tries).as_secs();
-        folders::make(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
-        case::write(path, &Attempt { tries, error, last_s, next_s })
+        put_json(path, &Attempt { tries, error, last_s, next_s })
     }
 
     fn finish(&self, name: &str) -> io::Result<()> {
@@ -278,6 +278,12 @@ impl Sender {
 fn put(mark: &Path, text: &[u8]) -> io::Result<()> {
     folders::make(mark.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     folders::write(mark, text)
+}
+
+/// Writes a JSON file, which people read, too, into its folder, which may be new.
+fn put_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    folders::make(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    case::write(path, value)
 }
 
 /// Whether a DICOM peer answers.

@@ -14,7 +14,7 @@ use monet_dimse::{
     Association, CommitmentRequest, Instance, Proposal, Reference, Request, Status, request, uids,
 };
 
-use super::{Asked, Deliver, DeliveryError, Reservation, put};
+use super::{Asked, Deliver, DeliveryError, Reservation, put_json};
 use crate::case::{self, ASKED, Case, Made, RESULTS};
 use crate::channel::{self, About, Channel};
 use crate::commit::{Answer, Commitments};
@@ -203,8 +203,7 @@ impl Deliver for ToPeer {
             let mark = case::mark(folder, ASKED, &self.to.name);
             let (since_s, ran_s) = (time::now_s(), self.hours.ran_s());
             let asked = Asked { transaction: transaction.clone(), since_s, ran_s };
-            let text = serde_json::to_vec(&asked).map_err(|error| unwritten(error.into()))?;
-            put(&mark, &text).map_err(unwritten)?;
+            put_json(&mark, &asked).map_err(unwritten)?;
             let answer = self.commit(&mut association, &transaction, &objects)?;
             let Some(answer) = answer else { return Err(DeliveryError::Pending) };
             std::fs::remove_file(&mark).map_err(unwritten)?;
