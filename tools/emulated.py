@@ -1,10 +1,11 @@
 """What emulated machines have in common: `tools/board` and `tools/systemd` use it.
 
-Ports, programs and their failures, a series of slices as DICOM files, and archives that the kernel
-unpacks as its first root.
+Ports, programs and their failures, a series of slices as DICOM files, a peer that takes results,
+archives that the kernel unpacks as its first root, where packages of Debian are kept, and figures
+as text.
 """
 
-import array, gzip, lzma, pathlib, socket, struct, subprocess, sys, uuid
+import array, gzip, lzma, os, pathlib, socket, struct, subprocess, sys, uuid
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MILLIMETRES = 64  # of a slice
@@ -27,6 +28,32 @@ def quietly(*command, **more):
 
 class Short(Exception):
     """What was promised and is not so."""
+
+
+def cache(name):
+    """Where a tool keeps what it fetched once: a folder, which may not be there yet."""
+    user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(os.environ.get("MONET_CACHE") or pathlib.Path(user, "monet")) / name
+
+
+def peer(title, port, folder, mark):
+    """DCMTK's storescp, which takes results: `mark`, with #f for a result's name, says that it is
+    whole."""
+    take = ["storescp", "-q", "-aet", title, "-od", folder, "-xcr", f"touch {mark}", str(port)]
+    return subprocess.Popen(take, stderr=subprocess.DEVNULL)
+
+
+def as_text(found, indent=""):
+    """Figures by their names, for people."""
+    lines = []
+    for name, value in found.items():
+        name = name.replace("_", " ")
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}:", as_text(value, indent + "  ")]
+        else:
+            shown = f"{value:.1f}" if isinstance(value, float) else value
+            lines.append(f"{indent}{name}: {shown}")
+    return "\n".join(lines)
 
 
 def make_series(folder, slices, side):
