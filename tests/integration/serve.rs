@@ -96,19 +96,34 @@ fn start(root: &Path) -> Child {
 }
 
 impl Running {
-    /// Starts with a listener for everybody, a quiet second and this besides.
+    /// Starts with a listener for two callers, a quiet second and this besides.
     fn new(more: &str) -> Self {
+        Self::with("", more)
+    }
+
+    /// The same with these lines for the listener.
+    fn with(listen: &str, more: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let port = free_port();
         let config = format!(
             "folder = \"data\"\n[listen]\naddress = \"127.0.0.1:{port}\"\nae_titles = [\"MONET\"]\n\
-             callers = [\"CT1\", \"MR1\"]\n[study]\nquiet_s = 1\n{more}\n"
+             callers = [\"CT1\", \"MR1\"]\n{listen}[study]\nquiet_s = 1\n{more}\n"
         );
         fs::write(root.path().join("box.toml"), config).unwrap();
         let process = start(root.path());
         let running = Self { root, port, process };
         running.until("the listener", || TcpStream::connect(("127.0.0.1", port)).ok());
         running
+    }
+
+    /// Ends it as a power cut does.
+    fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.process = start(self.root.path());
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -331,9 +346,8 @@ fn a_restart_goes_on_where_it_was() {
     let mut running = Running::new(&format!("{RULE}{}", peer.table("pacs")));
     running.send(&study("1.2.3", 5));
     // Acknowledged, and perhaps not looked at yet.
-    running.process.kill().unwrap();
-    running.process.wait().unwrap();
-    running.process = start(running.root.path());
+    running.stop();
+    running.start_again();
     let done = running.until_stage("done", 1);
     assert_eq!(fs::read_dir(done[0].join("images")).unwrap().count(), 5);
     assert_eq!(peer.got.lock().unwrap().len(), 2);

@@ -9,24 +9,18 @@ use monet_dimse::{Policy, Status};
 use monet_testing::text;
 use serde_json::Value;
 
-use super::{Peer, RULE, Running, destination, free_port, start, study};
+use super::{Peer, RULE, Running, destination, free_port, study};
 use crate::monet;
 
 const SEG: &str = "1.2.840.10008.5.1.4.1.1.66.4";
 
-/// A first answer of a peer to an association's port that listens.
+/// A peer that takes what the policy takes, and answers each store with that status.
 fn peer(policy: fn() -> Policy, status: Status) -> Peer {
     Peer::answering(TcpListener::bind("127.0.0.1:0").unwrap(), policy, status)
 }
 
 fn name(path: &std::path::Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
-}
-
-fn restart(running: &mut Running) {
-    running.process.kill().unwrap();
-    running.process.wait().unwrap();
-    running.process = start(running.root.path());
 }
 
 #[test]
@@ -62,7 +56,8 @@ fn why_results_wait_is_told_and_what_waits_for_a_removed_destination_can_be_drop
     // Its owner drops the dead peer from the configuration.
     let config = fs::read_to_string(running.path("box.toml")).unwrap().replace(&dead, "");
     fs::write(running.path("box.toml"), config).unwrap();
-    restart(&mut running);
+    running.stop();
+    running.start_again();
     let gone = "dead: not in the configuration any more";
     running.until("the log", || running.log().contains(gone).then_some(()));
     assert!(said(&running, &["show", &study]).contains("`monet queue drop dead`"));
@@ -83,8 +78,7 @@ fn a_clock_that_jumps_ends_no_retry() {
     running.send(&study("1.2.3", 3));
     let outgoing = running.until_stage("outgoing", 1);
     // As a service leaves it whose clock stands at 1970 and is set right later.
-    running.process.kill().unwrap();
-    running.process.wait().unwrap();
+    running.stop();
     let path = outgoing[0].join("case.json");
     let mut case: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     for field in ["first_s", "complete_s"] {
@@ -92,7 +86,7 @@ fn a_clock_that_jumps_ends_no_retry() {
     }
     fs::write(&path, case.to_string()).unwrap();
     let before = running.log().matches("not delivered").count();
-    running.process = start(running.root.path());
+    running.start_again();
     running.until("retries", || {
         (running.log().matches("not delivered").count() >= before + 3).then_some(())
     });
@@ -107,11 +101,10 @@ fn days_of_retry_are_those_in_which_it_was_tried() {
     running.send(&study("1.2.3", 3));
     running.until_stage("outgoing", 1);
     running.until("a try", || running.log().contains("not delivered").then_some(()));
-    running.process.kill().unwrap();
-    running.process.wait().unwrap();
+    running.stop();
     // A week and a day of tries behind it.
     fs::write(running.path("data/ran-seconds"), "700000\n").unwrap();
-    running.process = start(running.root.path());
+    running.start_again();
     let failed = running.until_stage("failed", 1);
     let reason = fs::read_to_string(failed[0].join("reason.txt")).unwrap();
     assert!(reason.contains("not delivered to dead: "), "{reason}");
@@ -154,20 +147,7 @@ fn a_warning_is_logged_and_counts_as_delivered() {
 
 #[test]
 fn one_address_has_so_many_associations() {
-    let running = Running::new(RULE);
-    let config = fs::read_to_string(running.path("box.toml")).unwrap();
-    drop(running);
-    let port = free_port();
-    let root = tempfile::tempdir().unwrap();
-    let own = format!("address = \"127.0.0.1:{port}\"\nper_address = 2\n");
-    let lines = config.lines().map(|line| match line.starts_with("address") {
-        true => own.trim_end(),
-        false => line,
-    });
-    fs::write(root.path().join("box.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
-    let process = start(root.path());
-    let running = Running { root, port, process };
-    running.until("the listener", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let running = Running::with("per_address = 2\n", RULE);
     // The connection that was looked for the listener with is gone.
     thread::sleep(Duration::from_millis(300));
     let two = ["CT1", "MR1"].map(|title| running.associate(title, "MONET").unwrap());
@@ -192,10 +172,11 @@ fn what_of_a_configuration_may_not_work_is_said_at_the_start() {
 #[test]
 fn wrong_passwords_are_slowed() {
     let port = free_port();
-    let page = format!("[page]\naddress = \"127.0.0.1:{port}\"\npassword_file = \"secret\"\n");
     let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("secret"), "s3cret\n").unwrap();
-    let page = page.replace("\"secret", &format!("\"{}", text(&root.path().join("secret"))));
+    let secret = root.path().join("secret");
+    fs::write(&secret, "s3cret\n").unwrap();
+    let page =
+        format!("[page]\naddress = \"127.0.0.1:{port}\"\npassword_file = \"{}\"\n", text(&secret));
     let running = Running::new(&format!("{RULE}{page}"));
     let get = |password: &str| {
         let head = format!("GET / HTTP/1.1\r\nAuthorization: Basic {password}\r\n\r\n");
