@@ -38,7 +38,7 @@ impl Finding {
     }
 }
 
-/// Looks at all but the packages.
+/// Looks at all but the packages, and the machine's cores and memory.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Finding> {
     let running = Owner::of(&config.folder);

@@ -1,5 +1,6 @@
-//! The configuration: one TOML file. Here are its tables; `check` reads and checks it, `peers`
-//! has what peers are known by, `tls` the tables of TLS.
+//! The configuration: one TOML file. Here are its tables; `check` reads and checks it, `numbers`
+//! checks its numbers and where things come in, `overlap` its folders; `peers` has what peers are
+//! known by, `tls` the tables of TLS.
 
 mod check;
 mod numbers;
@@ -156,8 +157,9 @@ pub struct Study {
     pub quiet_s: u32,
     /// Seconds after the first instance, whatever still comes.
     pub longest_s: u32,
-    /// Whether a study is complete as soon as it has as many instances as its images state
-    /// (0020,1208).
+    /// Whether the number of instances that images state (0020,1208) is believed: a study that has
+    /// exactly so many is complete 5 s after the last one, or after `quiet_s` where that is less.
+    /// It is not believed for a study that grew on after it was complete.
     pub count: bool,
 }
 
@@ -339,7 +341,7 @@ pub struct Retry {
     pub first_s: u32,
     /// Longest pause, in seconds.
     pub longest_s: u32,
-    /// Days after which a delivery has failed.
+    /// Days after which a delivery has failed: days in which the service ran.
     pub days: u32,
     /// Seconds without a byte after which a delivery is broken off.
     pub idle_s: u32,
