@@ -1,4 +1,4 @@
-"""Differential privacy by Flower's strategies and modifiers, ε by Google's accountant, through
+"""Differential privacy: Flower's strategies, clipping and noise; ε by Google's accountant, through
 Flower.
 
 What is clipped and noised is a site's whole update in a round, so that ε protects a whole site: its
@@ -11,15 +11,14 @@ All sites weigh the same. Running statistics of batch normalisation change by fa
 trained: in `units` they are parts of the global variance, so that one norm can be clipped for all.
 """
 
-import math
-
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.app.message_type import MessageType
-from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
     DifferentialPrivacyServerSideFixedClipping,
+)
+from flwr.supercore.differential_privacy import (
+    add_gaussian_noise_inplace,
+    compute_clip_model_update,
 )
 from flwr.supercore.privacy_accounting import (
     GaussianPrivacyEvent,
@@ -28,8 +27,6 @@ from flwr.supercore.privacy_accounting import (
     SamplingMethod,
 )
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
-
-from . import weights
 
 # Of batch normalisation, which adds it to a variance before the root.
 EPSILON = 1e-5
@@ -99,33 +96,12 @@ def strategy(inner, terms, sites):
 
 def at_site(config, trained, held):
     """The site's part: its weights clipped, with noise where that is asked for."""
-    clip, noise, delta = config["clip"], config["noise"], config["delta"]
-    if config["privacy"] == "site":
-        # The modifier computes its deviation from one round's ε, which is chosen so that it comes
-        # to z·C.
-        epsilon = math.sqrt(2 * math.log(1.25 / delta)) / noise
-        modifier = LocalDpMod(clip, clip, epsilon, delta)
-    elif config["secure"]:
-        modifier = fixedclipping_mod
-    else:
+    noised = config["privacy"] == "site"
+    if not (noised or config["secure"]):
         return trained
-    base = measured(held, held)
-    content = RecordDict(
-        {"arrays": weights.whole(base), "config": ConfigRecord({"clipping_norm": float(clip)})}
-    )
-    message = Message(content, 0, MessageType.TRAIN)
-    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
-
-    def call(message, context):
-        found = RecordDict(
-            {
-                "arrays": weights.whole(measured(trained, held)),
-                "metrics": MetricRecord({"num-examples": 1}),
-            }
-        )
-        return Message(found, reply_to=message)
-
-    reply = modifier(message, context, call)
-    if reply.has_error():
-        raise ValueError(reply.error.reason)
-    return restored(weights.of_whole(reply.content["arrays"]), held)
+    base, found = measured(held, held), measured(trained, held)
+    parts = [found[name] for name in base]
+    compute_clip_model_update(parts, list(base.values()), config["clip"])
+    if noised:
+        add_gaussian_noise_inplace(parts, config["noise"] * config["clip"])
+    return restored(dict(zip(base, parts, strict=True)), held)

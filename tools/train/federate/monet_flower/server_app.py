@@ -214,10 +214,8 @@ class Rounds(Strategy):
         """Gives each site's message what that site lacks of the global weights."""
         self.announce(arrays)
         texts = {name: (self.run / name).read_text() for name in ("run.json", "task.toml")}
-        terms = {
-            name: self.terms[name]
-            for name in ("secure", "privacy", "clip", "noise", "delta", "scores")
-        }
+        told = ("secure", "privacy", "clip", "noise", "scores")
+        terms = {name: self.terms[name] for name in told}
         for message in messages:
             node = message.metadata.dst_node_id
             base = self.held.get(node, 0)
