@@ -66,10 +66,15 @@ client_app.trainer = pretend
 
 
 class Grid(LocalGrid):
-    """Sites of which so many are there after so many messages."""
+    """Sites of which so many are there after so many messages. Of an absent one nothing comes back
+    where the grid is `silent`."""
 
     def get_node_ids(self):
         return super().get_node_ids()[: self.there(self.sent)]
+
+    def send_and_receive(self, messages, *, timeout=None):
+        replies = super().send_and_receive(messages, timeout=timeout)
+        return [reply for reply in replies if not (self.silent and reply.has_error())]
 
 
 class Run:
@@ -82,6 +87,7 @@ class Run:
         rounds=3,
         nodes={},
         there=lambda sent: 4,
+        silent=False,
         **terms,
     ):
         with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +100,7 @@ class Run:
             node = {"data": "", "trainer": ""} | nodes
             here = lambda n, message: absent(n, message, len(federation.log))
             grid = Grid([node | {"site": f"{k}/4"} for k in range(1, 5)], absent=here)
-            grid.there = there
+            grid.there, grid.silent = there, silent
             said = io.StringIO()
             with redirect_stderr(said):
                 federation.go(grid)
@@ -303,6 +309,16 @@ class Private(unittest.TestCase):
         # What never came out costs nothing.
         self.assertEqual(run.rounds[0]["epsilon"], run.rounds[1]["epsilon"])
         self.assertLess(run.rounds[1]["epsilon"], run.rounds[2]["epsilon"])
+
+    def test_a_silent_site_is_not_told_as_if_none_had_answered(self):
+        for nodes, why in (
+            ((3,), "a site's answer is missing, and the noise was made for all"),
+            ((1, 2, 3, 4), "no site answered"),
+        ):
+            with self.subTest(nodes):
+                gone = lambda node, message, number: node in nodes and number == 2
+                run = Run(gone, silent=True, privacy="central", noise=1.0, scores=False)
+                self.assertEqual([r.get("lost") for r in run.rounds], [None, why, None])
 
     def test_a_site_that_insists_on_noise_gives_none_without(self):
         nodes = {"least_noise": 1.0}

@@ -7,7 +7,10 @@ from . import weights
 
 
 class Between(Grid):
-    """A grid that hands everything to another."""
+    """A grid that hands everything to another; `lost` says why its last messages have no answers,
+    where it knows."""
+
+    lost = ""
 
     def __init__(self, grid):
         self.grid = grid

@@ -95,7 +95,7 @@ class Secure(Between):
 
     def __init__(self, grid, base):
         super().__init__(grid)
-        self.base, self.lost = base, ""
+        self.base = base
 
     def send_and_receive(self, messages, *, timeout=None):
         messages, self.lost = list(messages), ""

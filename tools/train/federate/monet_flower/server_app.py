@@ -100,10 +100,9 @@ class Rounds(Strategy):
         return self.address(messages, arrays)
 
     def aggregate_train(self, server_round, replies):
-        asked = "lost" not in self.log[-1]
-        valid, why = self.receive(replies, "train", self.decode)
-        if not asked:
+        if "lost" in self.log[-1]:
             return None, None
+        valid, why = self.receive(replies, "train", self.decode)
         if not valid:
             self.lose(why)
             return None, None
@@ -263,9 +262,8 @@ class Rounds(Strategy):
             )
         for failure in failures:
             print(f"left out of this round: {failure}", file=sys.stderr, flush=True)
-        why = [getattr(self.grid, "lost", ""), *failures]
-        why = "; ".join(filter(None, why)) or "no site answered"
-        return dict(sorted(valid.items())), why
+        why = "; ".join(filter(None, [self.grid.lost, *failures]))
+        return dict(sorted(valid.items())), why or ("" if valid else "no site answered")
 
     def decode(self, reply):
         """Replaces what a site sent by its weights, checked."""
