@@ -240,7 +240,7 @@ class Private(unittest.TestCase):
         # The reference: Google's accountant, asked directly.
         reference = RdpAccountant()
         reference.compose(dp_event.GaussianDpEvent(1.5), 20)
-        found = private.spent(TERMS | {"noise": 1.5}, 4, 20)
+        found = private.spent(TERMS | {"noise": 1.5}, 20)
         self.assertAlmostEqual(found, reference.get_epsilon(1e-5), places=9)
         # By hand: RDP of order a is a·T/(2·z²), and ε the least over a of that and the conversion's
         # ln(1-1/a) - ln(δ·a)/(a-1) (Canonne, Kamath, Steinke 2020, proposition 12).
@@ -252,7 +252,7 @@ class Private(unittest.TestCase):
         )
         self.assertAlmostEqual(found, by_hand.min(), delta=0.01)
         run = Run(privacy="central", noise=1.5, rounds=2, scores=False)
-        expected = [private.spent(TERMS | {"noise": 1.5}, 4, n) for n in (1, 2)]
+        expected = [private.spent(TERMS | {"noise": 1.5}, n) for n in (1, 2)]
         self.assertEqual([r["epsilon"] for r in run.rounds], expected)
         self.assertEqual(
             Run(privacy="site", noise=1.5, rounds=2, scores=False).rounds[1]["epsilon"], expected[1]

@@ -68,20 +68,20 @@ def restored(tensors, held):
     return found
 
 
-def accountant(terms, sites):
+def accountant(terms):
     """Counts ε over rounds without subsampling, as every site takes part in each."""
     relation, sampling = NeighboringRelation.ADD_OR_REMOVE_ONE, SamplingMethod.NO_AMPLIFICATION
-    return RdpAccountant(PrivacyConfig(terms["delta"], sites, relation, sampling))
+    return RdpAccountant(PrivacyConfig(terms["delta"], terms["sites"], relation, sampling))
 
 
-def spent(terms, sites, rounds):
+def spent(terms, rounds):
     """ε of so many rounds."""
-    found = accountant(terms, sites)
+    found, sites = accountant(terms), terms["sites"]
     found.compose(GaussianPrivacyEvent(terms["noise"], sites, sites), rounds)
     return found.get_epsilon(terms["delta"])
 
 
-def strategy(inner, terms, sites):
+def strategy(inner, terms):
     """The strategy with the server's part in the terms' privacy around it."""
     if terms["privacy"] != "central":
         return inner
@@ -91,7 +91,8 @@ def strategy(inner, terms, sites):
         if terms["secure"]
         else DifferentialPrivacyServerSideFixedClipping
     )
-    return kind(inner, terms["noise"], terms["clip"], sites, accountant=accountant(terms, sites))
+    noise, clip, sites = terms["noise"], terms["clip"], terms["sites"]
+    return kind(inner, noise, clip, sites, accountant=accountant(terms))
 
 
 def at_site(config, trained, held):

@@ -53,10 +53,10 @@ class Rounds(Strategy):
         self.run, self.keep = run, keep
         read = lambda name: json.loads((run / name).read_text())
         self.settings, self.terms = read("run.json"), read("federation.json")
-        self.sites, self.update = self.terms["sites"], self.terms["update"]
+        self.update = self.terms["update"]
         self.rounds = -(-self.settings["steps"] // self.settings["epoch"])
-        self.inner = strategies.of(self.terms, self.sites)
-        self.core = private.strategy(self.inner, self.terms, self.sites)
+        self.inner = strategies.of(self.terms)
+        self.core = private.strategy(self.inner, self.terms)
         self.log, self.lost = [], 0
         # The global weights as the sites have them, their number, who holds which, and the update
         # that led to them.
@@ -184,7 +184,7 @@ class Rounds(Strategy):
         it."""
         if self.terms["privacy"] == "central":
             return self.core.privacy_spent().epsilon
-        return private.spent(self.terms, self.sites, len(self.log))
+        return private.spent(self.terms, len(self.log))
 
     def present(self, grid):
         """How many sites are there, once enough are."""

@@ -112,7 +112,8 @@ def main():
         "options": given.options,
         "deal": given.deal,
     }
-    nodes = [node | {"site": f"{k}/{rounds.sites}"} for k in range(1, rounds.sites + 1)]
+    sites = rounds.terms["sites"]
+    nodes = [node | {"site": f"{k}/{sites}"} for k in range(1, sites + 1)]
     try:
         rounds.go(LocalGrid(nodes, wire))
     except Failed as failure:

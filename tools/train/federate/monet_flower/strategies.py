@@ -27,8 +27,9 @@ class Adam(FedAdam):
         return ArrayRecord(mixed), metrics
 
 
-def of(terms, sites):
-    """The strategy that the terms ask for, waiting for so many sites; `least` changes that."""
+def of(terms):
+    """The strategy that the terms ask for, waiting for all of their sites; `least` changes that."""
+    sites = terms["sites"]
     nodes = {"min_train_nodes": sites, "min_evaluate_nodes": sites, "min_available_nodes": sites}
     match terms["strategy"]:
         case "fedavg":
