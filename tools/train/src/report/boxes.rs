@@ -6,7 +6,7 @@ use std::fmt::Write;
 use monet::measure::{escape, percentile};
 
 use super::Findings;
-use super::scores::{Metric, Protocol};
+use super::scores::{Metric, Protocol, values};
 use crate::plot::{COLOURS, marks, range, short};
 
 /// Height of the picture, and where the axis begins and ends in it.
@@ -99,17 +99,17 @@ impl Axis {
 
 /// The plot of one figure of merit, on whole volumes.
 pub(super) fn plot(findings: &Findings, metric: &Metric) -> String {
-    let values = |cohort: usize, model: usize, label: usize| -> Vec<f64> {
+    let defined = |cohort: usize, model: usize, label: usize| -> Vec<f64> {
         let evaluation =
             findings.evaluations.iter().filter(|e| e.cohort == cohort && e.model == model);
-        let subjects = evaluation.flat_map(|e| &e.subjects);
-        subjects.filter_map(|s| (metric.of)(&s.of(Protocol::Whole)[label])).collect()
+        let all = evaluation.flat_map(|e| values(&e.subjects, Protocol::Whole, label, metric));
+        all.flatten().collect()
     };
     let (cohorts, models, labels) =
         (findings.cohorts.len(), findings.models.len(), findings.labels.len());
     let all: Vec<f64> = (0..cohorts)
         .flat_map(|c| (0..models).flat_map(move |m| (0..labels).map(move |l| (c, m, l))))
-        .flat_map(|(c, m, l)| values(c, m, l))
+        .flat_map(|(c, m, l)| defined(c, m, l))
         .collect();
     let mut picture = Picture { body: String::new(), axis: Axis::of(&all) };
     let mut x = LEFT;
@@ -126,7 +126,7 @@ pub(super) fn plot(findings: &Findings, metric: &Metric) -> String {
             picture.text([middle, BOTTOM + 20.0], "middle", 12, &label.name);
             for m in 0..models {
                 let centre = middle + SLOT * (m as f64 - (models - 1) as f64 / 2.0);
-                match Quartiles::of(values(c, m, l)) {
+                match Quartiles::of(defined(c, m, l)) {
                     Some(q) => picture.draw(centre, m, &q, &findings.models[m].name),
                     None => picture.text([centre, BOTTOM - 8.0], "middle", 12, "none"),
                 }

@@ -1,12 +1,10 @@
 //! Packages beside the first one: paired differences over subjects, and what each loses from the
 //! split to the independent set.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-use super::scores::{Evaluation, METRICS, Metric, Protocol};
-use super::statistics::{interval, mean_of, wilcoxon};
+use super::scores::{self, Evaluation, METRICS, Metric, Protocol};
+use super::statistics::{interval, mean_of, of_mean, wilcoxon};
 
 /// Two packages on the same subjects, in one figure of merit of one label, whole volumes.
 #[derive(Debug, Serialize)]
@@ -42,13 +40,9 @@ pub(super) struct Loss {
     pub(super) beyond_interval: Option<[f64; 2]>,
 }
 
-/// Values of a label by the place of the subject, where defined.
-fn values(evaluation: &Evaluation, label: usize, metric: &Metric) -> BTreeMap<usize, f64> {
-    let subjects = evaluation.subjects.iter().enumerate();
-    let value = |(i, s): (usize, &super::scores::SubjectScores)| {
-        Some((i, (metric.of)(&s.of(Protocol::Whole)[label])?))
-    };
-    subjects.filter_map(value).collect()
+/// Values of a label on whole volumes, subject by subject.
+fn values(evaluation: &Evaluation, label: usize, metric: &Metric) -> Vec<Option<f64>> {
+    scores::values(&evaluation.subjects, Protocol::Whole, label, metric)
 }
 
 /// Every package beside the first, on each cohort.
@@ -60,13 +54,12 @@ pub(super) fn paired(evaluations: &[Evaluation], labels: usize) -> Vec<Paired> {
         for label in 0..labels {
             for metric in &METRICS {
                 let (a, b) = (values(first, label, metric), values(other, label, metric));
-                let differences: Vec<f64> =
-                    b.iter().filter_map(|(i, b)| Some(b - a.get(i)?)).collect();
+                let pairs = a.into_iter().zip(b);
+                let differences: Vec<f64> = pairs.filter_map(|(a, b)| Some(b? - a?)).collect();
                 let n = differences.len();
                 if n == 0 {
                     continue;
                 }
-                let of = |drawn: &[Vec<usize>]| Some(mean_of(&differences, &drawn[0]));
                 found.push(Paired {
                     cohort: other.cohort,
                     model: other.model,
@@ -74,7 +67,7 @@ pub(super) fn paired(evaluations: &[Evaluation], labels: usize) -> Vec<Paired> {
                     metric: metric.key,
                     pairs: n,
                     difference: differences.iter().sum::<f64>() / n as f64,
-                    interval: interval(&[n], of),
+                    interval: of_mean(&differences),
                     p: wilcoxon(&differences),
                 });
             }
@@ -86,7 +79,7 @@ pub(super) fn paired(evaluations: &[Evaluation], labels: usize) -> Vec<Paired> {
 /// What each package loses from the first cohort to the second; nothing where there is none.
 pub(super) fn losses(evaluations: &[Evaluation], models: usize, labels: usize) -> Vec<Loss> {
     let [dice, ..] = &METRICS;
-    let of = |cohort: usize, model: usize, label: usize| -> Option<BTreeMap<usize, f64>> {
+    let of = |cohort: usize, model: usize, label: usize| {
         let evaluation = evaluations.iter().find(|e| (e.cohort, e.model) == (cohort, model))?;
         Some(values(evaluation, label, dice))
     };
@@ -96,12 +89,11 @@ pub(super) fn losses(evaluations: &[Evaluation], models: usize, labels: usize) -
             let sets = [(0, model), (1, model), (0, 0), (1, 0)].map(|(c, m)| of(c, m, label));
             let [Some(own), Some(own_far), Some(first), Some(first_far)] = sets else { continue };
             // Subjects for which both packages have a value, so that drawing them draws both.
-            let both = |a: &BTreeMap<usize, f64>, b: &BTreeMap<usize, f64>| -> [Vec<f64>; 2] {
-                let shared: Vec<usize> = a.keys().filter(|i| b.contains_key(i)).copied().collect();
-                [a, b].map(|values| shared.iter().map(|i| values[i]).collect())
+            let both = |a: Vec<Option<f64>>, b: Vec<Option<f64>>| -> (Vec<f64>, Vec<f64>) {
+                a.into_iter().zip(b).filter_map(|(a, b)| a.zip(b)).unzip()
             };
-            let ([near, first_near], [far, first_far]) =
-                (both(&own, &first), both(&own_far, &first_far));
+            let ((near, first_near), (far, first_far)) =
+                (both(own, first), both(own_far, first_far));
             let sizes = [near.len(), far.len()];
             if sizes.contains(&0) {
                 continue;

@@ -13,7 +13,7 @@ use monet::package::Manifest;
 use serde::Serialize;
 use tch::Device;
 
-use super::statistics::{interval, mean_of};
+use super::statistics::{interval, of_mean};
 use super::{Cohort, MARGIN, Model};
 use crate::commands;
 use crate::dataset::{self, Subject};
@@ -102,13 +102,16 @@ impl SubjectScores {
 impl Evaluation {
     fn new([cohort, model]: [usize; 2], labels: usize, subjects: Vec<SubjectScores>) -> Self {
         let means = |protocol| -> Vec<Means> {
-            let of = |label, metric: &Metric| summary(&subjects, protocol, label, metric);
-            let [dice, hausdorff, hd95] = &METRICS;
-            let label = |l| Means {
-                dice: of(l, dice),
-                dice_interval: dice_interval(&subjects, protocol, l),
-                hausdorff_mm: of(l, hausdorff),
-                hd95_mm: of(l, hd95),
+            let label = |l| {
+                let [dice, hausdorff, hd95] =
+                    METRICS.each_ref().map(|metric| values(&subjects, protocol, l, metric));
+                let defined: Vec<f64> = dice.iter().copied().flatten().collect();
+                Means {
+                    dice: Summary::of(&dice),
+                    dice_interval: of_mean(&defined),
+                    hausdorff_mm: Summary::of(&hausdorff),
+                    hd95_mm: Summary::of(&hd95),
+                }
             };
             (0..labels).map(label).collect()
         };
@@ -148,23 +151,18 @@ impl Evaluation {
 
     /// Mean and deviation of one score of one label.
     pub(super) fn summary(&self, protocol: Protocol, label: usize, metric: &Metric) -> Summary {
-        summary(&self.subjects, protocol, label, metric)
+        Summary::of(&values(&self.subjects, protocol, label, metric))
     }
 }
 
-fn summary(
+/// One score of one label, subject by subject.
+pub(super) fn values(
     subjects: &[SubjectScores],
     protocol: Protocol,
     label: usize,
     metric: &Metric,
-) -> Summary {
-    let values: Vec<_> = subjects.iter().map(|s| (metric.of)(&s.of(protocol)[label])).collect();
-    Summary::of(&values)
-}
-
-fn dice_interval(subjects: &[SubjectScores], protocol: Protocol, label: usize) -> Option<[f64; 2]> {
-    let values: Vec<f64> = subjects.iter().filter_map(|s| s.of(protocol)[label].dice).collect();
-    interval(&[values.len()], |drawn| Some(mean_of(&values, &drawn[0])))
+) -> Vec<Option<f64>> {
+    subjects.iter().map(|s| (metric.of)(&s.of(protocol)[label])).collect()
 }
 
 /// Reads every subject, so that what is wrong with one is said before hours of work, and sees that

@@ -35,6 +35,11 @@ pub(super) fn interval(
     Some([(1.0 - HELD) / 2.0, (1.0 + HELD) / 2.0].map(|part| percentile(&found, part)))
 }
 
+/// [`interval`] of the values' mean.
+pub(super) fn of_mean(values: &[f64]) -> Option<[f64; 2]> {
+    interval(&[values.len()], |drawn| Some(mean_of(values, &drawn[0])))
+}
+
 /// Mean of the values with these numbers.
 pub(super) fn mean_of(values: &[f64], numbers: &[usize]) -> f64 {
     numbers.iter().map(|&i| values[i]).sum::<f64>() / numbers.len().max(1) as f64
@@ -138,7 +143,7 @@ mod tests {
         for _ in 0..40 {
             let values =
                 Vec::<f64>::try_from(random.normal(&[30]).to_kind(tch::Kind::Double)).unwrap();
-            let [low, high] = interval(&[30], |drawn| Some(mean_of(&values, &drawn[0]))).unwrap();
+            let [low, high] = of_mean(&values).unwrap();
             // ± 1.96 / √30.
             assert!((high - low - 0.716).abs() < 0.3, "{low} {high}");
             held += usize::from(low < 0.0 && 0.0 < high);
