@@ -110,7 +110,7 @@ pub(super) fn losses(evaluations: &[Evaluation], models: usize, labels: usize) -
                 loss: loss(&all),
                 interval: interval(&sizes, |d| Some(loss(d))),
                 beyond_first: other.then(|| beyond(&all)),
-                beyond_interval: interval(&sizes, |d| Some(beyond(d))).filter(|_| other),
+                beyond_interval: other.then(|| interval(&sizes, |d| Some(beyond(d)))).flatten(),
             });
         }
     }
