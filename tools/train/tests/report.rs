@@ -121,6 +121,12 @@ fn told_in_full(folder: &Path, data: &Path, elsewhere: &Path, [float, int8]: [&P
         let hd95 = score["hd95_mm"].as_f64().map_or("—".into(), |mm| format!("{mm:.2}"));
         assert_eq!(hd95, columns[2 + 2 * label]);
         assert!(score["hausdorff_mm"].as_f64() >= score["hd95_mm"].as_f64());
+        let subjects = json["evaluations"][1]["subjects"].as_array().unwrap();
+        let slices = subjects.iter().map(|s| s["slice_dice"][label].as_array().unwrap().len());
+        let found = &json["evaluations"][1]["by_slice"][label];
+        assert_eq!(found["dice"]["count"], slices.sum::<usize>());
+        let [low, high] = [0, 1].map(|end| found["dice_interval"][end].as_f64().unwrap());
+        assert!(told.contains(&format!("{low:.3} to {high:.3}")), "{found} is not in {told}");
     }
 
     let [quantized, whole] = [0, 1].map(|i| &json["models"][i]);

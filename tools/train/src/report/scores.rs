@@ -77,6 +77,7 @@ pub(super) struct Evaluation {
     /// Label by label.
     whole: Vec<Means>,
     cropped: Vec<Means>,
+    pub(super) by_slice: Vec<SliceMeans>,
     pub(super) subjects: Vec<SubjectScores>,
 }
 
@@ -88,6 +89,31 @@ struct Means {
     dice_interval: Option<[f64; 2]>,
     hausdorff_mm: Summary,
     hd95_mm: Summary,
+}
+
+/// Mean and deviation of a label's Dice over all slices in which it was drawn or found.
+#[derive(Debug, Serialize)]
+pub(super) struct SliceMeans {
+    pub(super) dice: Summary,
+    /// 95 % of the mean: subjects are drawn, with all of their slices, as slices of one are alike.
+    pub(super) dice_interval: Option<[f64; 2]>,
+}
+
+impl SliceMeans {
+    /// Of each subject's slices.
+    fn of(subjects: &[&[f64]]) -> Self {
+        let sums: Vec<f64> = subjects.iter().map(|slices| slices.iter().sum()).collect();
+        let mean = |drawn: &[Vec<usize>]| {
+            let (mut sum, mut count) = (0.0, 0);
+            for &i in &drawn[0] {
+                sum += sums[i];
+                count += subjects[i].len();
+            }
+            (count > 0).then(|| sum / count as f64)
+        };
+        let all: Vec<_> = subjects.concat().into_iter().map(Some).collect();
+        Self { dice: Summary::of(&all), dice_interval: interval(&[sums.len()], mean) }
+    }
 }
 
 impl SubjectScores {
@@ -115,8 +141,17 @@ impl Evaluation {
             };
             (0..labels).map(label).collect()
         };
-        let (whole, cropped) = (means(Protocol::Whole), means(Protocol::Cropped));
-        Self { cohort, model, whole, cropped, subjects }
+        let slices = |label: usize| -> Vec<&[f64]> {
+            subjects.iter().map(|s| s.slice_dice[label].as_slice()).collect()
+        };
+        Self {
+            cohort,
+            model,
+            whole: means(Protocol::Whole),
+            cropped: means(Protocol::Cropped),
+            by_slice: (0..labels).map(|label| SliceMeans::of(&slices(label))).collect(),
+            subjects,
+        }
     }
 
     /// Whether the crop left anything out of any volume.
@@ -130,23 +165,6 @@ impl Evaluation {
             Protocol::Whole => self.whole[label].dice_interval,
             Protocol::Cropped => self.cropped[label].dice_interval,
         }
-    }
-
-    /// Dice of a label over all slices in which it was drawn or found, and the 95 % interval of its
-    /// mean: subjects are drawn, with all of their slices, as slices of one are alike.
-    pub(super) fn by_slice(&self, label: usize) -> (Summary, Option<[f64; 2]>) {
-        let slices: Vec<&[f64]> =
-            self.subjects.iter().map(|s| s.slice_dice[label].as_slice()).collect();
-        let all: Vec<_> = slices.iter().flat_map(|s| s.iter().copied().map(Some)).collect();
-        let mean = |drawn: &[Vec<usize>]| {
-            let (mut sum, mut count) = (0.0, 0);
-            for &i in &drawn[0] {
-                sum += slices[i].iter().sum::<f64>();
-                count += slices[i].len();
-            }
-            (count > 0).then(|| sum / count as f64)
-        };
-        (Summary::of(&all), interval(&[slices.len()], mean))
     }
 
     /// Mean and deviation of one score of one label.

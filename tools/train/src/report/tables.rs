@@ -89,14 +89,13 @@ fn by_slice(findings: &Findings, evaluations: &[&Evaluation]) -> String {
     let mut table = Table::new(2, &head);
     let [dice, ..] = &METRICS;
     for evaluation in evaluations {
-        for (i, label) in findings.labels.iter().enumerate() {
-            let (summary, interval) = evaluation.by_slice(i);
+        for (label, slices) in findings.labels.iter().zip(&evaluation.by_slice) {
             table.rows.push(vec![
                 findings.models[evaluation.model].name.clone(),
                 label.name.clone(),
-                summary.count.to_string(),
-                spread(&summary, dice),
-                between(interval, 3),
+                slices.dice.count.to_string(),
+                spread(&slices.dice, dice),
+                between(slices.dice_interval, 3),
             ]);
         }
     }
