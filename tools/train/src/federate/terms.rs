@@ -1,7 +1,7 @@
 //! The terms of a federation: which strategy makes one set of weights of the sites', and what keeps
 //! their secrets. The app reads them as `federation.json` in the run's folder.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Run};
@@ -44,13 +44,23 @@ pub enum Strategy {
 }
 
 /// Who adds the noise of differential privacy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Privacy {
     /// The server, to the clipped mean: protects from whoever sees the weights, not from the server
     Central,
     /// Each site, to its clipped update: protects from the server, too
     Site,
+}
+
+impl Privacy {
+    /// Name on the command line and in the terms' file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Central => "central",
+            Self::Site => "site",
+        }
+    }
 }
 
 /// What server and sites agree on beyond the training's settings.
@@ -148,7 +158,7 @@ impl Terms {
             "--strategy fedadam with --privacy central: Flower's accountant counts means only; \
              choose fedavg or fedprox, or --privacy site"
         );
-        let (least, quorum) = (if self.secure { 3 } else { 1 }, self.quorum(sites));
+        let (least, quorum) = (self.least(), self.quorum(sites));
         ensure!(
             (least..=sites).contains(&quorum),
             "--quorum {quorum}: expected {least} to {sites}"
@@ -156,9 +166,13 @@ impl Terms {
         Ok(())
     }
 
+    /// Fewest sites that a round can go on with.
+    fn least(&self) -> usize {
+        if self.secure { 3 } else { 1 }
+    }
+
     fn quorum(&self, sites: usize) -> usize {
-        let least = if self.secure { 3 } else { 1 };
-        self.quorum.unwrap_or((sites / 2 + 1).max(least).min(sites))
+        self.quorum.unwrap_or((sites / 2 + 1).max(self.least()).min(sites))
     }
 
     /// Writes the terms into a run's folder.
@@ -166,9 +180,7 @@ impl Terms {
     /// # Errors
     /// Where the file cannot be written.
     pub fn write(&self, run: &Run, sites: usize, update: Update) -> Result<()> {
-        let privacy = self.privacy.map_or(String::new(), |p| {
-            if p == Privacy::Central { "central" } else { "site" }.to_owned()
-        });
+        let privacy = self.privacy.map_or("", Privacy::name).to_owned();
         let federation = Federation {
             sites,
             update: update.name().to_owned(),
@@ -184,9 +196,10 @@ impl Terms {
             quorum: self.quorum(sites),
             timeout: 60.0 * self.wait,
         };
-        let path = run.0.join("federation.json");
-        checkpoint::write(&path, serde_json::to_vec_pretty(&federation)?)
-            .with_context(|| path.display().to_string())
+        checkpoint::write(
+            &run.0.join("federation.json"),
+            serde_json::to_vec_pretty(&federation)?,
+        )
     }
 
     /// In words, for a report: `fedavg, secure, noise 1 by the server`.
