@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use monet::package::Manifest;
-use monet::volume::{SliceSource, SourceOptions};
+use monet::volume::{Geometry, SliceSource, SourceOptions};
 
 use crate::dataset::{self, Fold, Pair, Split};
 
@@ -45,7 +44,6 @@ impl Deal {
         data: &Path,
         sites: usize,
         fold: Option<Fold>,
-        package: &Manifest,
     ) -> Result<(Dealt, Vec<f64>)> {
         let all = dataset::list(data)?;
         let (mut dealt, mut means) = (Dealt::new(), Vec::new());
@@ -57,7 +55,7 @@ impl Deal {
                 split.name(),
                 pairs.len()
             );
-            let measured = pairs.into_iter().map(|p| Ok((self.of(&p, package)?, p.name)));
+            let measured = pairs.into_iter().map(|p| Ok((self.of(&p)?, p.name)));
             let mut measured = measured.collect::<Result<Vec<_>>>()?;
             measured.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
             for k in 0..sites {
@@ -73,23 +71,28 @@ impl Deal {
         Ok((dealt, means))
     }
 
-    fn of(self, pair: &Pair, package: &Manifest) -> Result<f64> {
+    fn of(self, pair: &Pair) -> Result<f64> {
+        let read = |file: &Path| volume(file).with_context(|| format!("subject {}", pair.name));
         match self {
             Self::Even => Ok(0.0),
             Self::LabelSize => {
-                let subject = dataset::load(pair, package)?;
-                let voxels = subject.labels.iter().filter(|&&v| v > 0).count();
-                Ok(voxels as f64 * subject.geometry.spacing.iter().product::<f64>() / 1000.0)
+                let (voxels, geometry) = read(&pair.label)?;
+                let labelled = voxels.iter().filter(|&&v| v > 0.0).count();
+                Ok(labelled as f64 * geometry.spacing.iter().product::<f64>() / 1000.0)
             }
             Self::Brightness => {
-                let voxels = SliceSource::open(&pair.image, &SourceOptions::default())
-                    .and_then(|mut image| image.read_all())
-                    .with_context(|| format!("subject {}", pair.name))?;
+                let (voxels, _) = read(&pair.image)?;
                 let finite = voxels.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v));
                 Ok(finite.sum::<f64>() / voxels.len().max(1) as f64)
             }
         }
     }
+}
+
+/// A file's voxels, and their grid.
+fn volume(file: &Path) -> Result<(Vec<f32>, Geometry)> {
+    let mut source = SliceSource::open(file, &SourceOptions::default())?;
+    Ok((source.read_all()?, *source.geometry()))
 }
 
 /// Reads a deal from a file.

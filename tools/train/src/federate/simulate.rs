@@ -70,7 +70,7 @@ impl Simulate {
         );
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
 
-        let deal = self.deal(&data, &package)?;
+        let deal = self.deal(&data)?;
         if let Some((path, means)) = &deal {
             sizes = self.sizes(&data, Some(path))?;
             sizes.iter_mut().zip(means).for_each(|(site, mean)| site.mean = Some(*mean));
@@ -123,11 +123,11 @@ impl Simulate {
 
     /// Writes which subjects each site has, where it is not every n-th; returns the file, and the
     /// mean of each site's subjects in what they are ordered by.
-    fn deal(&self, data: &Path, package: &Manifest) -> Result<Option<(PathBuf, Vec<f64>)>> {
+    fn deal(&self, data: &Path) -> Result<Option<(PathBuf, Vec<f64>)>> {
         if self.split == Deal::Even {
             return Ok(None);
         }
-        let (dealt, means) = self.split.deal(data, self.sites, self.settings.fold, package)?;
+        let (dealt, means) = self.split.deal(data, self.sites, self.settings.fold)?;
         let path = site::absolute(&self.out)?.join("deal.json");
         fs::write(&path, serde_json::to_vec_pretty(&dealt)?)
             .with_context(|| path.display().to_string())?;
