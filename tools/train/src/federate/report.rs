@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use monet::measure::Summary;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
@@ -298,13 +299,12 @@ impl Report {
         for course in &self.federated {
             for round in &course.rounds {
                 let sites: Vec<&SiteRound> = round.sites.values().collect();
-                let losses: Vec<f64> = sites.iter().filter_map(|s| s.train_loss).collect();
-                let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+                let losses: Vec<_> = sites.iter().map(|s| s.train_loss).collect();
                 let dice: Vec<String> =
                     round.dice.iter().map(|(l, d)| format!("{l} {d:.4}")).collect();
                 let dice =
                     round.lost.as_ref().map_or(dice.join(", "), |why| format!("lost: {why}"));
-                let or_dash = |known: bool, value: String| if known { value } else { "—".into() };
+                let or_dash = |v: Option<f64>| v.map_or("—".into(), |v| format!("{v:.4}"));
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {} | {} | {} | {} |",
@@ -312,9 +312,9 @@ impl Report {
                     round.round,
                     range(sites.iter().map(|s| s.train_down + s.evaluate_down)),
                     range(sites.iter().map(|s| s.train_up + s.evaluate_up)),
-                    or_dash(!losses.is_empty(), format!("{loss:.4}")),
-                    round.epsilon.map_or("—".into(), |e| format!("{e:.4}")),
-                    or_dash(!dice.is_empty(), dice)
+                    or_dash(Summary::of(&losses).mean),
+                    or_dash(round.epsilon),
+                    if dice.is_empty() { "—" } else { &dice }
                 );
             }
         }
