@@ -35,6 +35,12 @@ impl Estimate {
         Self { steps, validations, validation, budget, done: 0, begun: None }
     }
 
+    /// Whether a run with so many steps left is long enough for [`Estimate::step`] to say anything.
+    #[must_use]
+    pub fn tells(steps: u64) -> bool {
+        steps > WARM_UP + 1
+    }
+
     /// Whether the time of steps still counts, so that each has to be waited for.
     #[must_use]
     pub fn is_watching(&self) -> bool {
@@ -47,7 +53,7 @@ impl Estimate {
             return None;
         }
         self.done += 1;
-        if self.done <= WARM_UP.min(self.steps.saturating_sub(1)) {
+        if self.done <= WARM_UP {
             return None;
         }
         let Some(begun) = self.begun else {
@@ -60,7 +66,7 @@ impl Estimate {
             return None;
         }
         self.done = WARM_UP + MEASURED + 1;
-        Some(self.told(begun.elapsed() / measured.max(1) as u32, peak_memory()))
+        Some(self.told(begun.elapsed() / measured as u32, peak_memory()))
     }
 
     fn told(&self, step: Duration, memory: Option<u64>) -> String {
@@ -132,6 +138,7 @@ mod tests {
             let mut estimate = Estimate::new(steps, 1, Duration::ZERO, None);
             let told = (0..steps).filter_map(|_| estimate.step()).count();
             assert!(told == usize::from(steps > WARM_UP + 1), "{steps}: {told}");
+            assert_eq!(Estimate::tells(steps), told == 1, "{steps}");
         }
     }
 }

@@ -154,7 +154,8 @@ impl<'a> Course<'a> {
         let mut loader = Loader::new(slices, self.settings.clone(), state.step..end, ahead);
         let mut losses = Losses::default();
         let left = (end - state.step, end.div_ceil(epoch) - state.step / epoch);
-        let one = self.validation_time(&state.averaged)?;
+        let tells = Estimate::tells(left.0) && !self.is_over(&state);
+        let one = if tells { self.validation_time(&state.averaged)? } else { Duration::ZERO };
         let mut estimate = Estimate::new(left.0, left.1, one, self.settings.time_budget);
         let (clock, before) = (Instant::now(), state.seconds);
         while state.step < end && !self.is_over(&state) {
