@@ -45,6 +45,11 @@ def check_form(path: pathlib.Path, kind: str) -> None:
     if kind == "f32":
         assert pairs == 0, "a float file quantizes"
         return
+    scalars = {
+        t.name: onnx.numpy_helper.to_array(t).item()
+        for t in model.graph.initializer
+        if t.dims == []
+    }
     made_by = {node.output[0]: node for node in nodes}
     readers = {name: node for node in nodes for name in node.input}
     # The input and whatever is computed, up to the logits; where an activation follows, behind
@@ -63,13 +68,8 @@ def check_form(path: pathlib.Path, kind: str) -> None:
     for node in nodes:
         if node.op_type == "MaxPool":
             after = readers[node.output[0]]
-            values = {
-                t.name: onnx.numpy_helper.to_array(t).item()
-                for t in model.graph.initializer
-                if t.dims == []
-            }
-            own = [values[name] for name in made_by[node.input[0]].input[1:]]
-            assert own == [values[name] for name in after.input[1:]], (
+            own = [scalars[name] for name in made_by[node.input[0]].input[1:]]
+            assert own == [scalars[name] for name in after.input[1:]], (
                 f"{node.name}: its scale is not its input's"
             )
     for node in nodes:
@@ -80,12 +80,7 @@ def check_form(path: pathlib.Path, kind: str) -> None:
             )
         if node.op_type == "Concat":
             scales = {tuple(made_by[name].input[1:]) for name in node.input}
-            constants = {
-                t.name: onnx.numpy_helper.to_array(t).item()
-                for t in model.graph.initializer
-                if t.dims == []
-            }
-            assert len({tuple(constants[c] for c in pair) for pair in scales}) == 1, (
+            assert len({tuple(scalars[c] for c in pair) for pair in scales}) == 1, (
                 f"{node.name}: scales differ"
             )
 

@@ -78,6 +78,13 @@ fn error_of_mean(folder: &Path, round: &Value) -> f64 {
     mean.iter().map(error).fold(0.0, f64::max)
 }
 
+/// Mean test Dice, over both labels, of what a training ended with.
+fn dice(report: &Value, who: &str) -> f64 {
+    let found = report["test"].as_array().unwrap().iter().find(|t| t["who"] == who).unwrap();
+    let values = found["test"].as_object().unwrap().values();
+    values.map(|v| v.as_f64().unwrap()).sum::<f64>() / 2.0
+}
+
 /// Bytes of the kept messages between the server and a site, by direction.
 fn kept(run: &Path, site: usize, direction: &str) -> Vec<u64> {
     let mut files: Vec<_> =
@@ -145,13 +152,10 @@ fn two_sites_average_their_weights_and_learn_and_every_byte_is_counted() {
         assert!((0.24..0.26).contains(&part), "{net}");
     }
 
-    let dice = |who: &str| -> f64 {
-        let found = report["test"].as_array().unwrap().iter().find(|t| t["who"] == who).unwrap();
-        let values = found["test"].as_object().unwrap().values();
-        values.map(|v| v.as_f64().unwrap()).sum::<f64>() / 2.0
-    };
+    let untrained = dice(&report, "untrained");
     for who in ["federated, f32", "federated, int8", "central"] {
-        assert!(dice(who) > dice("untrained") + 0.3, "{who} {} {printed}", dice(who));
+        let dice = dice(&report, who);
+        assert!(dice > untrained + 0.3, "{who} {dice} {printed}");
     }
     // A federation's run is a run as any other.
     let model = folder.path().join("model.toml");
@@ -394,13 +398,11 @@ fn unlike_sites_train_with_secrets_kept_and_each_one_s_dice_is_told() {
         assert_eq!(site["evaluate_dice/anterior"], last["dice"]["anterior"], "{site}");
     }
     assert!(first["epsilon"].as_f64().unwrap() < last["epsilon"].as_f64().unwrap());
-    let dice = |who: &str| {
-        let found = report["test"].as_array().unwrap().iter().find(|t| t["who"] == who).unwrap();
-        assert_eq!(found["sites"].as_array().unwrap().len(), 4, "{found}");
-        let values = found["test"].as_object().unwrap().values();
-        values.map(|v| v.as_f64().unwrap()).sum::<f64>() / 2.0
-    };
-    assert!(dice("federated, f32") > dice("untrained") + 0.2, "{printed}");
+    for tested in report["test"].as_array().unwrap() {
+        assert_eq!(tested["sites"].as_array().unwrap().len(), 4, "{tested}");
+    }
+    let [federated, untrained] = ["federated, f32", "untrained"].map(|who| dice(&report, who));
+    assert!(federated > untrained + 0.2, "{printed}");
 }
 
 #[test]
