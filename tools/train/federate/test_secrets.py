@@ -302,7 +302,7 @@ class Private(unittest.TestCase):
                 self.assertEqual(noise.size, values)
                 self.assertAlmostEqual(noise.std(), expected, delta=0.15 * expected)
 
-    def test_a_missing_site_makes_central_noise_for_the_rest(self):
+    def test_a_missing_site_costs_a_round_of_central_noise(self):
         gone = lambda node, message, number: node == 3 and number == 2
         run = Run(gone, privacy="central", noise=1.0, scores=False)
         self.assertEqual([("lost" in r) for r in run.rounds], [False, True, False], run.said)

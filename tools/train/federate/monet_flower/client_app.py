@@ -1,10 +1,11 @@
 """A site: takes weights from a message, has the trainer do its step with them, and answers with
 what came out.
 
-The node's configuration says where the site's data are (`data`, and `site` as k/n or `deal` where
-it has a part of them only), which trainer to call (`trainer`) and with which options (`options`),
-and what the site insists on: `secure`, that its answers are masked; `least_noise`, that it adds at
-least so much itself. No image, label or path leaves the site.
+The node's configuration says where the site's data are (`data`, with `site` as k/n where it has a
+part of them only, and beside that `deal` where the part is not every n-th), which trainer to call
+(`trainer`) and with which options (`options`), and what the site insists on: `secure`, that its
+answers are masked; `least_noise`, that it adds at least so much itself, and tells no scores. No
+image, label or path leaves the site.
 """
 
 import json

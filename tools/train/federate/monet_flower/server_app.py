@@ -8,8 +8,17 @@ the first round's training message therefore carries weights itself, as one does
 new or whose last answer is missing.
 
 The terms of a federation, `federation.json` in the run's folder, say which strategy, and what of
-secure aggregation (`secure`) and differential privacy (`private`) is added. A round that fails
-leaves the global weights as they are, and the next one begins.
+secure aggregation (`secure`) and differential privacy (`private`) is added.
+
+A site that fails is left out of its round. The round is lost where
+
+    no answer can be used,
+    secure aggregation cannot open the sum,
+    the server adds noise, and an answer is missing of those that the noise was made for.
+
+A lost round leaves the global weights as they are. Where sites' answers are masked or privacy is
+asked for, the next round begins, and `PATIENCE` lost ones after another end the run; elsewhere one
+lost round ends it.
 """
 
 import json
@@ -45,8 +54,8 @@ class Rounds(Strategy):
     """A federation over a run's folder: reads its settings, terms and first weights, keeps its
     newest weights and `rounds.json` there.
 
-    Where a site fails, the round goes on with the others. With `keep` every weight file of every
-    round is kept in the run's folder.
+    Where a site fails, the round goes on with the others, unless the server adds noise. With `keep`
+    every weight file of every round is kept in the run's folder.
     """
 
     def __init__(self, run, *, keep=False):

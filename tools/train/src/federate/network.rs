@@ -198,7 +198,8 @@ pub struct Client {
     /// Answer masked only, whatever the server asks for
     #[arg(long)]
     secure: bool,
-    /// Answer only where this site adds noise of so many clips, or more, to its update
+    /// Answer only where this site adds noise of so many clips, or more, to its update, and is
+    /// asked for no scores
     #[arg(long, value_name = "FACTOR")]
     least_noise: Option<f64>,
     /// Port on this machine through which Flower's two halves here talk

@@ -202,7 +202,8 @@ impl Terms {
         )
     }
 
-    /// In words, for a report: `fedavg, secure, noise 1 by the server`.
+    /// In words, for a report: `FedAvg, secure aggregation, updates clipped to 2 with noise of 1
+    /// clips by the server`.
     #[must_use]
     pub fn told(&self) -> String {
         let strategy = match self.strategy {
