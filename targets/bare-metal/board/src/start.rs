@@ -1,10 +1,12 @@
 //! From reset to `board_main`.
 //!
 //! 1. The stack pointer is set; its place, and those of all sections, are the linker script's.
-//! 2. The floating-point unit is enabled. On the 64-bit core the MMU is, too: without it all memory
-//!    counts as that of devices, where loads must be aligned.
-//! 3. Initialised variables are copied from flash memory, the others become 0.
-//! 4. The stack's memory is painted, so that [`stack_used`] can tell how deep it went.
+//! 2. The floating-point unit is enabled.
+//! 3. Cortex-M: initialised variables are copied from flash memory. The others become 0, those of
+//!    the section `.arena` too, which lies in memory that needs no set-up.
+//! 4. The 64-bit core: the emulator has loaded initialised variables, the others become 0. The MMU
+//!    is enabled: without it all memory counts as that of devices, where loads must be aligned.
+//! 5. The stack's memory is painted, so that [`stack_used`] can tell how deep it went.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -108,15 +110,22 @@ unsafe extern "C" fn start() -> ! {
         "bhs 4f",
         "str r2, [r0], #4",
         "b 3b",
-        "4: ldr r0, =__stack_low",
-        "mov r1, sp",
-        "movw r2, #{low}",
-        "movt r2, #{high}",
+        // A `Memory` that lies there has its flag with it.
+        "4: ldr r0, =__arena",
+        "ldr r1, =__arena_end",
         "5: cmp r0, r1",
         "bhs 6f",
         "str r2, [r0], #4",
         "b 5b",
-        "6: bl board_main",
+        "6: ldr r0, =__stack_low",
+        "mov r1, sp",
+        "movw r2, #{low}",
+        "movt r2, #{high}",
+        "7: cmp r0, r1",
+        "bhs 8f",
+        "str r2, [r0], #4",
+        "b 7b",
+        "8: bl board_main",
         "b .",
         ".ltorg",
         low = const PAINT & 0xffff,
