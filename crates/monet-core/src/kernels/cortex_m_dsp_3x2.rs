@@ -467,7 +467,10 @@ unsafe extern "C" fn reals(sums: *const [i32; BLOCK], scales: *const f32, out: *
 
 /// See [`Kernel::spin`](super::Kernel::spin).
 pub(super) fn spin(rounds: usize) -> u64 {
-    // SAFETY: the instructions change registers alone.
+    if !available() {
+        return 0;
+    }
+    // SAFETY: `available` has found the instructions, which change registers alone.
     unsafe { repeat(rounds) };
     (rounds * 8 * 2) as u64
 }

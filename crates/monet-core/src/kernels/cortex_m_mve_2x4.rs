@@ -439,7 +439,10 @@ unsafe extern "C" fn reals(
 
 /// See [`Kernel::spin`](super::Kernel::spin).
 pub(super) fn spin(rounds: usize) -> u64 {
-    // SAFETY: the instructions change registers alone.
+    if !available() {
+        return 0;
+    }
+    // SAFETY: `available` has found the instructions, which change registers alone.
     unsafe { repeat(rounds) };
     (rounds * 4 * 16) as u64
 }
