@@ -19,12 +19,14 @@
 use core::arch::naked_asm;
 
 use super::cortex_m::{Core, Numbers};
-use super::{BLOCK, CheckedRow, Destination, GROUP, Row};
+use super::{BLOCK, CheckedRow, Destination, GROUP, Packing, Row};
 
 /// Pixels that are computed together.
-const PIXELS: usize = 3;
+const PIXELS: usize = Packing::Twos.pixels();
 /// Bytes of a group of channels in the panel.
 const ENTRY: usize = PIXELS * 8;
+
+const _: () = assert!(PIXELS == 3, "the assembly computes three");
 
 /// The sums of a block of outputs, pixel by pixel.
 type Sums = [[i32; BLOCK]; PIXELS];

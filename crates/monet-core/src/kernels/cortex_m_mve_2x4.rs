@@ -19,10 +19,12 @@
 use core::arch::naked_asm;
 
 use super::cortex_m::{Core, Numbers};
-use super::{BLOCK, CheckedRow, Destination, GROUP, Row};
+use super::{BLOCK, CheckedRow, Destination, GROUP, Packing, Row};
 
 /// Pixels that are computed together.
-const PIXELS: usize = 2;
+const PIXELS: usize = Packing::Fours.pixels();
+
+const _: () = assert!(PIXELS == 2, "the assembly computes two");
 
 /// The sums of a block of outputs, pixel by pixel.
 type Sums = [[i32; BLOCK]; PIXELS];

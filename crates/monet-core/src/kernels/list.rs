@@ -67,8 +67,8 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
             }
 
-            /// The order of its weights. Kernels of [`Packing::Words`] also need a panel of scratch
-            /// memory.
+            /// The order of its weights. Kernels of some orders also need a panel of scratch memory,
+            /// see [`Packing::panel`].
             pub(crate) fn packing(self) -> Packing {
                 match self { $(Self::$kernel => Packing::$packing,)+ }
             }

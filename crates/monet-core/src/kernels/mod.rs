@@ -77,5 +77,3 @@ pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 pub(crate) const BLOCK: usize = 16;
 /// Input channels of a group, whose products a dot-product instruction adds to one sum.
 pub(crate) const GROUP: usize = 4;
-/// Most pixels whose activations a kernel gathers at a time in its scratch memory.
-pub(crate) const PANEL_PIXELS: usize = 6;

@@ -1,6 +1,6 @@
 //! The orders in which kernels want their weights.
 
-use super::{BLOCK, GROUP, PANEL_PIXELS};
+use super::{BLOCK, GROUP};
 
 /// An order of weights. A chunk is 16 channels of one tap, or 4 where the tensor has no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +64,25 @@ impl Packing {
         chunks.next_multiple_of(self.joined(groups)) * groups * GROUP
     }
 
-    /// Bytes of scratch memory in which a kernel gathers the activations of so many channels for
-    /// some pixels at a time. A panel of words begins at the first multiple of 4 there.
-    pub(crate) fn panel(self, channels: u64) -> u64 {
+    /// Most pixels whose activations a kernel gathers at a time in a panel; 0 where it has none.
+    pub(super) const fn pixels(self) -> usize {
         match self {
-            Self::Words => channels * 2 * PANEL_PIXELS as u64,
-            Self::Twos => channels * 2 * 3 + 3,
-            Self::Fours => channels * 2,
+            Self::Words => 6,
+            Self::Twos => 3,
+            Self::Fours => 2,
+            Self::Bytes | Self::Pairs | Self::Eights => 0,
+        }
+    }
+
+    /// Bytes of scratch memory for a kernel's panel, which holds the activations of so many
+    /// channels for some pixels: as words, or as bytes for [`Packing::Fours`]. That of
+    /// [`Packing::Twos`] begins at the first multiple of 4 there.
+    pub(crate) fn panel(self, channels: u64) -> u64 {
+        let values = channels * self.pixels() as u64;
+        match self {
+            Self::Words => values * 2,
+            Self::Twos => values * 2 + 3,
+            Self::Fours => values,
             Self::Bytes | Self::Pairs | Self::Eights => 0,
         }
     }

@@ -84,7 +84,7 @@ unsafe fn tiles(arena: *mut u8, weights: *const i16, row: &Row) {
 ///
 /// # Safety
 /// - As [`tiles`].
-/// - `x + P <= row.width`, and `P` is at most [`PANEL_PIXELS`](super::PANEL_PIXELS).
+/// - `x + P <= row.width`, and `P` is at most `Packing::Words.pixels()`.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn tile<const P: usize>(
@@ -95,9 +95,9 @@ unsafe fn tile<const P: usize>(
     x: usize,
 ) {
     let pairs = row.depth() * GROUP / 2;
-    // SAFETY: `CheckedRow` has shown that the scratch memory holds the words of `PANEL_PIXELS`
-    // pixels, `2 * pairs` each, that weights and bias cover every block below `row.blocks()`, and
-    // that the places of pixels below `row.width` lie in the arena.
+    // SAFETY: `CheckedRow` has shown that the scratch memory holds the words of
+    // `Packing::Words.pixels()` pixels, `2 * pairs` each, that weights and bias cover every block
+    // below `row.blocks()`, and that the places of pixels below `row.width` lie in the arena.
     unsafe {
         let panel = arena.add(row.scratch.start);
         widen::<P>(arena, panel, row, x);
