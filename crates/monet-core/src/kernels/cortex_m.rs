@@ -1,7 +1,9 @@
 //! What the kernels for Cortex-M share: the core's ID registers, and the rules of a layer in the
 //! order in which their assembly reads them.
 
-use super::super::requant::{Curve, Elu, Requantize, Sum};
+use super::super::requant::{Curve, Elu, MIN_SQUARINGS, Requantize, Sum};
+
+const _: () = assert!(MIN_SQUARINGS == 3, "the assembly has so many written out");
 
 /// What the core has, as its ID registers tell (Armv7-M and Armv8-M Architecture Reference Manuals,
 /// "CPUID scheme" and "Media and FP feature registers").
@@ -56,7 +58,7 @@ fn privileged() -> bool {
 pub(super) struct Numbers {
     /// 0 linear, 1 ReLU, 2 ELU.
     curve: i32,
-    /// ELU: the cubic, `one`, `depth`, and the squarings less the three that every ELU has.
+    /// ELU: the cubic, `one`, `depth`, and the squarings less [`MIN_SQUARINGS`].
     cubic: [i32; 3],
     one: i32,
     depth: i32,
@@ -77,7 +79,7 @@ impl Numbers {
     /// Of a layer.
     pub(super) fn new(stage: &Requantize) -> Self {
         let rules = &stage.rules;
-        let none = Elu { cubic: [0; 3], squarings: 3, one: 0, depth: 0 };
+        let none = Elu { cubic: [0; 3], squarings: MIN_SQUARINGS, one: 0, depth: 0 };
         let (curve, elu) = match rules.curve {
             Curve::Linear => (0, none),
             Curve::Relu => (1, none),
@@ -90,7 +92,7 @@ impl Numbers {
             cubic: elu.cubic.map(i32::from),
             one: elu.one.into(),
             depth: elu.depth.into(),
-            squarings: elu.squarings as i32 - 3,
+            squarings: elu.squarings as i32 - MIN_SQUARINGS as i32,
             round: rules.round.into(),
             zero_point: rules.zero_point.into(),
             adds: rules.sum.is_some().into(),
