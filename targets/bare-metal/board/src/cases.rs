@@ -2,26 +2,34 @@
 //!
 //! `tools/board-files/src/cases.rs` describes the file.
 
-use core::ffi::CStr;
-
-use monet_core::{Image, Plan};
+use monet_core::{Aligned, Image, Plan};
 
 use super::semihosting::{File, Line};
-use super::{FNV, fnv};
+use super::{FNV, Memory, fnv};
+
+// The host makes no larger case.
+static IMAGE: Memory<Aligned<450_048>> = Memory::new(Aligned::ZERO);
+static ARENA: Memory<Aligned<450_048>> = Memory::new(Aligned::ZERO);
+static VALUES: Memory<[f32; 120_000]> = Memory::new([0.0; 120_000]);
 
 /// Memory for one case.
-pub struct Workspace {
+struct Workspace {
     /// At a multiple of 64: the plan.
-    pub image: &'static mut [u8],
+    image: &'static mut [u8],
     /// For the plan to work in.
-    pub arena: &'static mut [u8],
+    arena: &'static mut [u8],
     /// Input, then logits.
-    pub values: &'static mut [f32],
+    values: &'static mut [f32],
 }
 
-/// Runs all cases of a file, and prints how many passed; `false` where one did not.
-pub fn run(name: &CStr, mut workspace: Workspace) -> bool {
-    let Some(mut file) = File::open(name) else {
+/// Runs all cases of the file `cases.bin`, and prints how many passed; `false` where one did not.
+pub fn run() -> bool {
+    let (Some(image), Some(arena), Some(values)) = (IMAGE.take(), ARENA.take(), VALUES.take())
+    else {
+        return false;
+    };
+    let mut workspace = Workspace { image: &mut image.0, arena: &mut arena.0, values };
+    let Some(mut file) = File::open(c"cases.bin") else {
         Line::new("there is no file of cases").end();
         return false;
     };
