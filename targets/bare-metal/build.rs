@@ -1,4 +1,5 @@
-//! Names the linker script, and the folder of files that the program embeds.
+//! For each emulated board: names its linker script, and the folder of files that its programs
+//! embed.
 
 fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
