@@ -7,7 +7,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(cortex_m, cortex_m_vectors)");
     let triple = std::env::var("TARGET").unwrap_or_default();
     let architecture = triple.split('-').next().unwrap_or_default();
-    let vectors = matches!(architecture, "thumbv8m.main" | "thumbv8.1m.main");
+    let vectors = architecture == "thumbv8m.main";
     if vectors || architecture == "thumbv7em" {
         println!("cargo::rustc-cfg=cortex_m");
     }
