@@ -37,7 +37,7 @@ typedef enum monet_status {
   MONET_OK = 0,
   MONET_ABI_MISMATCH = 1,     /* the header is of another version than the library */
   MONET_NULL = 2,             /* a pointer is NULL, or a net was set to 0 and never opened */
-  MONET_UNALIGNED = 3,        /* the image or a plane is not aligned */
+  MONET_UNALIGNED = 3,        /* the image, a plane or the probabilities are not aligned */
   MONET_NO_IMAGE = 4,         /* the bytes do not begin as an image does */
   MONET_IMAGE_VERSION = 5,    /* the image has a version that the library does not know */
   MONET_IMAGE_LENGTH = 6,     /* the image is cut short, or something follows */

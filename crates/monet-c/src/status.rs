@@ -46,7 +46,7 @@ const TEXTS: [&CStr; 11] = [
     c"no error",
     c"the header is of another version than the library: compile the program again",
     c"a pointer is NULL",
-    c"the image does not lie at a multiple of 64, or a plane at one of 4",
+    c"the image does not lie at a multiple of 64, or a plane or the probabilities at one of 4",
     c"this is no plan: it does not begin with MONETPLN",
     c"the plan has another version: make it again with the monet that the library is of",
     c"the plan is cut short or too long: copy it again",

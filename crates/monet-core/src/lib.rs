@@ -56,6 +56,7 @@
 //! |---|---|
 //! | `std` (default) | the CPU is asked for its kernels at run time |
 //! | `alloc` (part of `std`) | nets, planning, buffers |
+//! | `scalar` (part of `alloc`) | the portable kernel |
 //! | `serde` | rules of [`prepare`] as manifests have them |
 //! | none | slices are prepared, images proved and run; kernels are those of the compiler's CPU |
 

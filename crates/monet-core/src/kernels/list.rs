@@ -62,7 +62,8 @@ macro_rules! kernels {
             }
 
             /// The architectures that can have it, as triples name them, and the features of the
-            /// CPU that it needs there, as Linux names them in `/proc/cpuinfo`.
+            /// CPU that it needs there, as Linux names them in `/proc/cpuinfo`; of a Cortex-M,
+            /// which runs no Linux, as the compiler names them.
             pub fn cpus(self) -> &'static [(&'static str, &'static [&'static str])] {
                 match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
             }
