@@ -191,3 +191,23 @@ fn place<const N: usize>(
     }
     odd
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Boards have `Scaling::apply` for what the decoder does here.
+    #[test]
+    fn a_board_scales_voxels_as_the_decoder_does() {
+        let stored = [0.0_f32, -0.0, 1.5, -1024.0, f32::MIN_POSITIVE, f32::MAX];
+        let bytes: Vec<u8> = stored.iter().flat_map(|voxel| voxel.to_le_bytes()).collect();
+        let decoder = Decoder { voxel_type: VoxelType::F32, byte_order: ByteOrder::Little };
+        for (slope, intercept) in [(1.0, 0.0), (1.0, -1024.0), (-0.5, 0.0)] {
+            let scaling = Scaling { slope, intercept };
+            let (mut decoded, places) = ([0.0; 6], Places { first: 0, step: 1 });
+            assert_eq!(decoder.decode(&bytes, places, scaling, &mut decoded), 0);
+            let applied = stored.map(|voxel| scaling.apply(voxel).to_bits());
+            assert_eq!(decoded.map(f32::to_bits), applied, "{scaling:?}");
+        }
+    }
+}

@@ -165,6 +165,30 @@ fn raw_slices_become_the_labels_of_a_host() {
     }
 }
 
+/// A host scales all voxels in double precision, where adding an intercept of 0 makes 0.0 of -0.0.
+/// Percentiles count these two apart.
+#[test]
+fn zeros_of_both_signs_are_one_background() {
+    let recipe =
+        recipe(Normalise::ForegroundPercentiles { low: 0.0, high: 100.0 }, FitRule::Resize);
+    let voxel = |i: usize| match i % 3 {
+        0 => 0.0,
+        1 => -0.0,
+        _ => 100.0 + (i % 100) as f32,
+    };
+    let raw: Vec<Vec<f32>> =
+        (0..4).map(|slice| (0..NET.area()).map(|i| voxel(i * (slice + 1))).collect()).collect();
+    let decode = |&stored: &f32| (f64::from(stored) * 1.0 + 0.0) as f32;
+    let voxels: Vec<Vec<f32>> =
+        raw.iter().map(|slice| slice.iter().map(decode).collect()).collect();
+    let image = image(&recipe);
+    let fit = Fit::new(recipe, 1, NET, [1.0, 1.0]).expect("slices that fit");
+    let plan = Plan::try_from(image.clone()).expect("this CPU's kernel");
+    let expected = of_host(&plan, &recipe, &fit, &voxels);
+    assert!(expected.iter().flatten().any(|&label| label != expected[0][0]), "labels differ");
+    assert_eq!(of_board(&Buffer::from(image.bytes()), NET, Scaling::NONE, &raw), expected);
+}
+
 #[test]
 fn a_recipe_comes_back_from_the_image_and_a_bad_one_does_not() {
     let window = Normalise::Window { low: 0.0, high: 1.0 };

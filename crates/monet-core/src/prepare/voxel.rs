@@ -50,7 +50,8 @@ impl Scaling {
     #[inline(always)]
     pub fn apply(self, voxel: impl Voxel) -> f32 {
         if self == Self::NONE {
-            return voxel.to_f32();
+            // Adding 0 makes 0.0 of -0.0, as the intercept does below. Percentiles tell them apart.
+            return voxel.to_f32() + 0.0;
         }
         // In f64, because 32-bit integers times a slope lose bits in f32.
         (voxel.to_f64() * self.slope + self.intercept) as f32
