@@ -24,7 +24,6 @@ use super::super::requant::{Product, Rules, Sum, logit};
 use super::super::size::Size;
 use super::super::types::{Activation, Output, Quant};
 use super::fuse::Fused;
-use super::layout::scratch_len;
 use super::order::{Chunk, Order, TileChannel};
 use super::shapes::{Shapes, convolution, makes_reals};
 use super::taps::{OutputPhase, TapGrid, output_phases, tap_grids};
@@ -164,12 +163,9 @@ impl<'a> Draft<'a> {
             *to = input.0 as u32;
         }
         step.output = f.output().map_or(NONE, |id| id.0 as u32);
-        let scratch = scratch_len(f.node, &self.grids, shapes, self.kernel);
-        let scratch = u32::try_from(scratch).map_err(|_| PlanError::Long(scratch as u64))?;
         let [channels, height, width] = shape;
         let reals = width * channels.next_multiple_of(BLOCK) * 4;
-        let reals = if makes_reals(&f.node.operation) { reals as u32 } else { 0 };
-        (step.scratch, step.row) = ([0, scratch], [0, reals]);
+        step.row[1] = if makes_reals(&f.node.operation) { reals as u32 } else { 0 };
         if step.kind != kind::CONVOLVE {
             step.rows = height as u32;
         }
@@ -268,6 +264,10 @@ impl<'a> Draft<'a> {
         step.rows = phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
         step.span = span as u32;
+        let packing = self.kernel.packing();
+        let scratch = self.orders[first..].iter().map(|(_, order)| order.scratch(packing));
+        let scratch = scratch.max().unwrap_or(0);
+        step.scratch[1] = u32::try_from(scratch).map_err(|_| PlanError::Long(scratch))?;
         Ok(step)
     }
 

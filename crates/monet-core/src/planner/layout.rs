@@ -8,39 +8,12 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::super::graph::Node;
 use super::super::grid::Grid;
 use super::super::image::record::Step;
-use super::super::kernels::{BLOCK, GROUP, Kernel, winograd};
 use super::arena::{Lifetime, place};
 use super::draft::Draft;
 use super::overlay::Overlay;
 use super::pass::{Turns, Uses};
-use super::shapes::{Shapes, convolution};
-use super::taps::{OutputPhase, output_phases, tap_grids};
-
-/// Bytes of scratch memory that a kernel wants for a node.
-pub(super) fn scratch_len(node: &Node, grids: &[Grid], shapes: &Shapes, kernel: Kernel) -> usize {
-    let Some((conv, transposed)) = convolution(&node.operation) else { return 0 };
-    let packing = kernel.packing();
-    let steps = || node.operation.inputs().iter().map(|s| grids[s.0].step);
-    let window = conv.kernel[0] * conv.kernel[1];
-    // No phase meets more taps than the window has.
-    let channels = steps().map(|step| {
-        let chunks = window.saturating_mul(step.div_ceil(BLOCK));
-        packing.channels(chunks, step.min(BLOCK) / GROUP) as u64
-    });
-    let rows = usize::try_from(packing.panel(channels.sum())).unwrap_or(usize::MAX);
-    let step: usize = steps().sum();
-    let size = shapes.made(node);
-    let phase = |outputs: &OutputPhase| match tap_grids(node, outputs, grids, kernel) {
-        Some([down, across]) => {
-            winograd::scratch_len(step / BLOCK * down.groups.len() * across.groups.len())
-        }
-        None => rows,
-    };
-    output_phases(conv, transposed, size).iter().map(phase).max().unwrap_or(0)
-}
 
 /// What a step needs for itself while it computes some rows: the bytes of each kind.
 pub(super) const OWN: [fn(&Step) -> u32; 3] =

@@ -37,16 +37,29 @@ pub(super) struct TileChannel {
 }
 
 impl Order {
+    /// Weights of an output channel.
+    fn places(&self) -> usize {
+        match self {
+            Self::Rows(chunks) => chunks.iter().map(|chunk| chunk.groups * GROUP).sum(),
+            Self::Tiles { channels, .. } => winograd::POINTS * channels.len(),
+        }
+    }
+
     /// Bytes of the weights of so many blocks of 16 output channels.
     pub(super) fn len(&self, packing: Packing, blocks: usize) -> u64 {
-        let (places, width) = match self {
-            Self::Rows(chunks) => {
-                let groups: usize = chunks.iter().map(|chunk| chunk.groups).sum();
-                (groups * GROUP, packing.bytes())
-            }
-            Self::Tiles { channels, .. } => (winograd::POINTS * channels.len(), 2),
+        let width = match self {
+            Self::Rows(_) => packing.bytes(),
+            Self::Tiles { .. } => 2,
         };
-        places as u64 * width * (blocks * BLOCK) as u64
+        self.places() as u64 * width * (blocks * BLOCK) as u64
+    }
+
+    /// Bytes of scratch memory that the kernel needs beside them.
+    pub(super) fn scratch(&self, packing: Packing) -> u64 {
+        match self {
+            Self::Rows(_) => packing.panel(self.places() as u64),
+            Self::Tiles { channels, .. } => winograd::scratch_len(channels.len() / BLOCK) as u64,
+        }
     }
 
     /// Packs the weights of a convolution into the [`Order::len`] bytes of `out`; returns whether
