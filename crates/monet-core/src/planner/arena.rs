@@ -35,20 +35,15 @@ pub(super) struct Lifetime {
     /// Bytes. A 32-bit machine needs 64 bits for them too: the blocks of a net that asks for too
     /// much would overflow 32 bits together.
     pub(super) len: u64,
-    /// From the first to the last pass that needs it, once or more often.
-    pub(super) during: Vec<Range<usize>>,
+    /// From the first pass that needs it to the last; empty where none does.
+    pub(super) during: Range<usize>,
 }
 
 impl Lifetime {
     /// Whether there is a pass that needs both.
     fn overlaps(&self, other: &Self) -> bool {
-        let both = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
-        self.during.iter().any(|a| other.during.iter().any(|b| both(a, b)))
-    }
-
-    /// The first pass that needs it.
-    fn from(&self) -> usize {
-        self.during.iter().map(|range| range.start).min().unwrap_or(0)
+        let (a, b) = (&self.during, &other.during);
+        a.start < b.end && b.start < a.end
     }
 }
 
@@ -60,11 +55,11 @@ impl Lifetime {
 pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay], tries: usize) -> (Vec<u64>, u64) {
     let places = Places::new(blocks, overlays);
     let mut sized: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
-    sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].from()));
+    sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].during.start));
     let mut order = sized.clone();
     let mut best = places.choose(&order);
     // A result that overlays its input lies before it. So later blocks choose first.
-    sized.sort_by_key(|&i| Reverse(blocks[i].from()));
+    sized.sort_by_key(|&i| Reverse(blocks[i].during.start));
     if tries > 0 {
         let late = places.choose(&sized);
         if late.1 < best.1 {
@@ -152,12 +147,8 @@ mod tests {
 
     #[test]
     fn blocks_alive_together_never_overlap_and_dead_ones_are_reused() {
-        let life = |len: u64, from: usize, to: usize| Lifetime {
-            len,
-            during: Vec::from_iter(Some(from..to + 1)),
-        };
-        let mut blocks = [life(100, 0, 1), life(100, 1, 2), life(100, 2, 3), life(30, 0, 3)];
-        blocks[3].during = vec![0..2, 3..4];
+        let life = |len: u64, from: usize, to: usize| Lifetime { len, during: from..to + 1 };
+        let blocks = [life(100, 0, 1), life(100, 1, 2), life(100, 2, 3), life(30, 0, 3)];
         let (offsets, total) = place(&blocks, &[], 0);
         for i in 0..blocks.len() {
             for j in 0..i {
@@ -174,10 +165,7 @@ mod tests {
     fn a_result_overlays_the_input_that_dies_with_it_by_its_lag() {
         // Step 2 reads blocks 0 and 1 for the last time and writes block 2. Block 3 is needed only
         // before, block 4 only after.
-        let life = |len: u64, from: usize, to: usize| Lifetime {
-            len,
-            during: Vec::from_iter(Some(from..to + 1)),
-        };
+        let life = |len: u64, from: usize, to: usize| Lifetime { len, during: from..to + 1 };
         let blocks =
             [life(1000, 0, 2), life(900, 1, 2), life(1100, 2, 3), life(500, 0, 1), life(300, 3, 4)];
         let overlays = [0, 1].map(|input| Overlay { input, output: 2, lag: 100 });

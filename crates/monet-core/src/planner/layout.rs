@@ -44,15 +44,15 @@ impl Layout {
         for (tensor, grid) in draft.grids.iter().enumerate() {
             // Nobody fills a summand whose addition was fused: it lives in registers only.
             let ends = uses.writer[tensor].zip(uses.last(tensor));
-            let during = ends.map(|(first, last)| of_step[first]..of_step[last] + 1);
+            let during = ends.map_or(0..0, |(first, last)| of_step[first]..of_step[last] + 1);
             let len = Grid { slots: slots[tensor], ..*grid }.len() as u64;
-            let len = if during.is_some() { len } else { 0 };
-            blocks.push(Lifetime { len, during: during.into_iter().collect() });
+            let len = if during.is_empty() { 0 } else { len };
+            blocks.push(Lifetime { len, during });
         }
         for own in OWN {
             blocks.extend(passes.iter().enumerate().map(|(i, pass)| {
                 let len = draft.steps[pass.steps.clone()].iter().map(own).max().unwrap_or(0);
-                Lifetime { len: len.into(), during: Vec::from_iter(Some(i..i + 1)) }
+                Lifetime { len: len.into(), during: i..i + 1 }
             }));
         }
         let plane = |tensor: usize| slots[tensor] == draft.grids[tensor].size[0];
