@@ -13,6 +13,7 @@
 //! out, and the shortest arena wins.
 
 use alloc::{format, string::String, vec, vec::Vec};
+use core::iter::successors;
 
 use super::super::image::ARENA_LIMIT;
 use super::super::image::record::Pass;
@@ -75,8 +76,8 @@ pub(super) fn schedule(draft: &mut Draft, order: Schedule) -> Result<[usize; 2],
     Ok([arena as usize, lists as usize])
 }
 
-/// Divisions with little memory: for some limits above the least possible one, the division with
-/// the least drift whose passes all keep to the limit.
+/// Divisions with little memory, each once: for some limits above the least possible one, the
+/// division with the least drift whose passes all keep to the limit.
 ///
 /// Drift: a result that lies over an input begins before it. The results of many such passes, one
 /// over the other, reach farther and farther down, and others cannot lie there.
@@ -102,19 +103,19 @@ fn divisions(draft: &Draft, uses: &Uses) -> Vec<Vec<Turns>> {
         best
     };
     let least = best(&|pass| Some(pass.memory), u64::max)[0].map_or(0, |least| least.0);
-    let mut divisions = Vec::new();
-    for percent in LIMITS {
+    // The steps at which passes begin, and the end.
+    let division = |percent: u64| -> Vec<usize> {
         let limit = least * percent / 100;
         let ends = best(&|pass| (pass.memory <= limit).then_some(pass.drift), |a, b| a + b);
-        let mut division = Vec::new();
-        let mut first = 0;
-        while let (true, Some((_, end))) = (first < count, ends[first]) {
-            division.extend(passes[first][end - first - 1].as_ref().map(|pass| pass.turns.clone()));
-            first = end;
-        }
-        divisions.push(division);
-    }
-    divisions
+        let next = |&first: &usize| ends[first].filter(|_| first < count).map(|(_, end)| end);
+        successors(Some(0), next).collect()
+    };
+    let mut divisions = LIMITS.map(division).to_vec();
+    // A little more memory often allows nothing better. What a limit allows, higher ones allow too,
+    // so that equal divisions are neighbours.
+    divisions.dedup();
+    let turns = |cut: &[usize]| Some(passes[cut[0]][cut[1] - cut[0] - 1].as_ref()?.turns.clone());
+    divisions.iter().map(|cuts| cuts.windows(2).filter_map(turns).collect()).collect()
 }
 
 /// A pass that steps may form.
