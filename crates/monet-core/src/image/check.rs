@@ -49,7 +49,7 @@ fn memory(view: &View) -> usize {
     (view.header.arena - view.header.lists) as usize
 }
 
-pub(super) fn each<T>(
+fn each<T>(
     what: &'static str,
     records: &[T],
     proof: impl Fn(&T) -> Proof,

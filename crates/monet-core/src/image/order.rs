@@ -4,8 +4,8 @@
 //! reads must have been written, and must not have been overwritten in a ring of fewer slots.
 //! Tensors that lie over one another are not looked for.
 
-use super::check::{Proof, each, ensure, grid};
-use super::record::{NONE, Pass, Step, kind};
+use super::check::{Proof, ensure, grid};
+use super::record::{NONE, Pass, Step};
 use super::turns::{Source, clip};
 use super::{ImageError, View};
 
@@ -24,7 +24,14 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
         let reason = "the passes are not all steps";
         return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
     }
-    each("step", view.steps, |step| readers(view, step))
+    for pass in view.passes {
+        let [first, count] = pass.steps.map(|n| n as usize);
+        for index in first..first + count {
+            let filled = inputs(view, pass, index);
+            filled.map_err(|reason| ImageError::Invalid { what: "step", index, reason })?;
+        }
+    }
+    Ok(())
 }
 
 /// A pass is one or more steps behind those of the passes before it, and ends with all rows done.
@@ -38,37 +45,24 @@ fn range(view: &View, pass: &Pass, next: usize) -> Proof {
     ensure(view.steps_of(pass).iter().all(done), "it leaves rows undone")
 }
 
-/// Follows all that a step reads.
-fn readers(view: &View, step: &Step) -> Proof {
-    let sources = match step.kind {
-        kind::QUANTIZE => [NONE; 3],
-        kind::ADD | kind::SCALE => [step.inputs[0], step.inputs[1], NONE],
-        kind::CONVOLVE => [step.inputs[0], step.inputs[1], step.residual],
-        _ => [step.inputs[0], NONE, NONE],
-    };
-    for (i, tensor) in sources.into_iter().enumerate().filter(|&(_, tensor)| tensor != NONE) {
-        let source = if i == 2 { Source::Residual } else { Source::Input };
-        reads(view, step, tensor, source)?;
+/// Follows all that a step of a pass reads.
+fn inputs(view: &View, pass: &Pass, index: usize) -> Proof {
+    let step = &view.steps[index];
+    for (tensor, source) in step.sources() {
+        reads(view, pass, index, tensor, source)?;
     }
     let own = |other: &&Step| other.output != NONE && other.output == step.output;
     ensure(view.steps.iter().filter(own).count() <= 1, "another step fills its output too")
 }
 
-/// Follows what a step reads of one tensor, wave by wave.
-fn reads(view: &View, step: &Step, tensor: u32, source: Source) -> Proof {
+/// Follows what a step of a pass reads of one tensor, wave by wave.
+fn reads(view: &View, pass: &Pass, index: usize, tensor: u32, source: Source) -> Proof {
     let grid = grid(view, tensor)?;
-    let position = |found: &Step| view.steps.iter().position(|other| core::ptr::eq(other, found));
     let writer = view.steps.iter().position(|other| other.output == tensor);
-    let (Some(writer), Some(reader)) = (writer, position(step)) else {
-        return Err("nobody fills its input");
-    };
-    ensure(writer < reader, "it reads what a later step fills")?;
-    let pass = view.passes.iter().find(|pass| {
-        let [first, count] = pass.steps.map(|n| n as usize);
-        (first..first + count).contains(&reader)
-    });
-    let pass = pass.ok_or("it is in no pass")?;
+    let writer = writer.ok_or("nobody fills its input")?;
+    ensure(writer < index, "it reads what a later step fills")?;
     let together = writer >= pass.steps[0] as usize;
+    let step = &view.steps[index];
     let (height, phases) = (grid.size[0], view.phases_of(step));
     let writer = &view.steps[writer];
     let writes = view.phases_of(writer);

@@ -21,9 +21,23 @@
 
 use core::ops::Range;
 
-use super::record::{Phase, Step, kind};
+use super::record::{NONE, Phase, Step, kind};
 
 impl Step {
+    /// The tensors that it reads, by what each is to it.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (u32, Source)> {
+        let [first, second] = self.inputs;
+        let (inputs, residual) = match self.kind {
+            kind::QUANTIZE => ([NONE; 2], NONE),
+            kind::ADD | kind::SCALE => ([first, second], NONE),
+            kind::CONVOLVE => ([first, second], self.residual),
+            _ => ([first, NONE], NONE),
+        };
+        let inputs = inputs.map(|tensor| (tensor, Source::Input));
+        let all = inputs.into_iter().chain([(residual, Source::Residual)]);
+        all.filter(|&(tensor, _)| tensor != NONE)
+    }
+
     /// Rows that are done after so many waves, in the unit of [`Step::rows`].
     pub(crate) fn done(&self, waves: usize) -> usize {
         let ahead = (waves * self.pace as usize).saturating_sub(self.delay as usize);

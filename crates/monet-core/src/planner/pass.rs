@@ -43,9 +43,7 @@ impl Uses {
         let mut writer = vec![None; draft.grids.len()];
         let mut readers = vec![Vec::new(); draft.grids.len()];
         for (i, step) in draft.steps.iter().enumerate() {
-            let inputs = step.inputs.iter().map(|&tensor| (tensor, Source::Input));
-            let tensors = inputs.chain([(step.residual, Source::Residual)]);
-            for (tensor, source) in tensors.filter(|&(tensor, _)| tensor != NONE) {
+            for (tensor, source) in step.sources() {
                 readers[tensor as usize].push((i, source));
             }
             if step.output != NONE {
