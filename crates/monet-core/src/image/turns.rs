@@ -125,7 +125,7 @@ impl Phase {
 }
 
 /// Rows of output from one row of a phase to the next.
-fn out_step(phases: &[Phase]) -> usize {
+pub(crate) fn out_step(phases: &[Phase]) -> usize {
     phases.first().map_or(1, |phase| phase.out_step[0] as usize)
 }
 

@@ -38,7 +38,7 @@ impl Layout {
             passes.iter().enumerate().flat_map(|(i, pass)| vec![i; pass.steps.len()]).collect();
         let mut slots: Vec<usize> = draft.grids.iter().map(|grid| grid.size[0]).collect();
         for &(tensor, rows) in passes.iter().flat_map(|pass| &pass.slots) {
-            slots[tensor] = slots[tensor].min(rows.max(1));
+            slots[tensor] = slots[tensor].min(rows);
         }
         let mut blocks = Vec::new();
         for (tensor, grid) in draft.grids.iter().enumerate() {

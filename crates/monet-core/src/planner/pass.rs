@@ -21,7 +21,7 @@ use core::ops::Range;
 
 use super::super::grid::Grid;
 use super::super::image::record::{NONE, Step, kind};
-use super::super::image::turns::{Source, clip};
+use super::super::image::turns::{Source, clip, out_step};
 use super::super::image::{LIMIT, WAVES};
 use super::draft::Draft;
 use super::overlay::Overlay;
@@ -80,15 +80,16 @@ impl Turns {
     /// One or more steps of a draft as a pass; `None` where they cannot take turns.
     pub(super) fn new(draft: &Draft, uses: &Uses, steps: Range<usize>) -> Option<Self> {
         let last = &draft.steps[steps.end - 1];
-        let paces = match steps.len() {
-            1 => vec![last.rows],
-            _ => (1..=MOST).find_map(|pace| paces(draft, uses, &steps, pace))?,
+        // The last of several steps begins later than any pass can last that makes sense; then all
+        // begin earlier by the waves in which nothing happens.
+        let (paces, parts, late) = if steps.len() == 1 {
+            (vec![last.rows], 1, 0)
+        } else {
+            let paces = (1..=MOST).find_map(|pace| paces(draft, uses, &steps, pace))?;
+            let parts = paces.iter().copied().max()?;
+            (paces, parts, WAVES as usize)
         };
-        let parts = if steps.len() > 1 { paces.iter().copied().max()? } else { 1 };
         let waves = (last.rows * parts).div_ceil(paces[steps.len() - 1]) as usize;
-        // The last step begins later than any pass can last that makes sense; then all begin
-        // earlier by the waves in which nothing happens.
-        let late = if steps.len() > 1 { WAVES as usize } else { 0 };
         let mut own = draft.steps[steps.clone()].to_vec();
         for i in (0..own.len()).rev() {
             (own[i].pace, own[i].parts) = (paces[i], parts);
@@ -137,7 +138,7 @@ fn paces(draft: &Draft, uses: &Uses, steps: &Range<usize>, last: u32) -> Option<
             paces[reader] * rate
         });
         let rows = used.next()?;
-        let made = draft.phases_of(step).first().map_or(1, |phase| phase.out_step[0]);
+        let made = out_step(draft.phases_of(step)) as u32;
         if used.any(|other| other != rows) || !rows.is_multiple_of(made) || rows == 0 {
             return None;
         }
@@ -246,7 +247,8 @@ impl<'a> Follower<'a> {
         let output = step.output as usize;
         let grid: &Grid = &self.draft.grids[output];
         let made = step.made(self.draft.phases_of(step), end, grid.size[0]);
-        let kept = made - self.lowest(output).unwrap_or(made).min(made);
+        // A tensor that nobody reads has a slot all the same.
+        let kept = (made - self.lowest(output).unwrap_or(made).min(made)).max(1);
         match slots.iter_mut().find(|slots| slots.0 == output) {
             Some(slots) => slots.1 = slots.1.max(kept),
             None => slots.push((output, kept)),

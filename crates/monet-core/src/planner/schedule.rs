@@ -15,6 +15,7 @@
 use alloc::{format, string::String, vec, vec::Vec};
 use core::iter::successors;
 
+use super::super::grid::Grid;
 use super::super::image::ARENA_LIMIT;
 use super::super::image::record::Pass;
 use super::draft::Draft;
@@ -138,9 +139,9 @@ fn memory(draft: &Draft, uses: &Uses, pass: &Turns) -> (u64, u64) {
         if writer >= steps.end || last < steps.start {
             continue;
         }
-        let slots = pass.slots.iter().find(|slots| slots.0 == tensor);
-        bytes += slots
-            .map_or(len(tensor), |slots| (grid.gap * grid.step + slots.1 * grid.pitch()) as u64);
+        let ring = pass.slots.iter().find(|slots| slots.0 == tensor);
+        let slots = ring.map_or(grid.slots, |&(_, slots)| slots);
+        bytes += Grid { slots, ..*grid }.len() as u64;
     }
     let own = &draft.steps[steps.clone()];
     bytes += OWN.iter().map(|len| own.iter().map(len).max().unwrap_or(0) as u64).sum::<u64>();
