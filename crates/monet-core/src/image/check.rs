@@ -14,7 +14,7 @@ use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, GROUP, winograd};
 use super::super::requant::MIN_SQUARINGS;
 use super::order;
-use super::record::{NONE, Phase, Stage, Step, Tensor, kind, result};
+use super::record::{NONE, Phase, Stage, Step, Tensor, ends, kind, result};
 use super::{ImageError, View};
 
 /// Largest side, channel count and window.
@@ -309,9 +309,7 @@ fn span<'a>(
     ensure(first >= 0 && count >= 0, "an input has fewer than no taps")?;
     within([first as u32, count as u32], view.taps.len(), "a phase has taps that do not exist")?;
     let taps = &view.taps[first as usize..][..count as usize];
-    let least = taps.iter().copied().min().unwrap_or(0);
-    let most = taps.iter().copied().max().unwrap_or(0);
-    ensure([least, most] == [low, high], "taps reach farther than is said")?;
+    ensure(ends(taps.iter().copied()) == [low, high], "taps reach farther than is said")?;
     ensure(low >= -(1 << 30) && high <= 1 << 30, "taps reach too far")?;
     Ok(taps)
 }
@@ -358,10 +356,8 @@ fn tiles(view: &View, step: &Step, phase: &Phase, inputs: usize) -> Result<usize
         ensure(top.unsigned_abs() <= 1 << 20, "a feed begins outside its input")?;
         chunks += grid.step / BLOCK;
     }
-    let tops = || feeds.iter().map(|feed| feed.first[0]);
-    let reach = ((phase.tile_taps - 1) * phase.dilation[0]) as i32 * phase.in_step[0] as i32;
-    let rows = [tops().min(), tops().max().map(|top| top + reach)].map(|row| row.unwrap_or(0));
-    ensure(phase.down == [0, 0, rows[0], rows[1]], "feeds reach farther than is said")?;
+    let [low, high] = phase.tile_rows(feeds);
+    ensure(phase.down == [0, 0, low, high], "feeds reach farther than is said")?;
     Ok(chunks)
 }
 

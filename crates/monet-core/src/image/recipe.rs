@@ -2,7 +2,9 @@
 
 use super::super::prepare::{FitRule, Normalise, Recipe};
 use super::super::size::Size;
-use super::record::Record;
+#[cfg(feature = "alloc")]
+use super::record::halves;
+use super::record::{Record, whole};
 
 /// Largest height and width of a net's input, channels of a slice, and neighbours on either side,
 /// as in a manifest.
@@ -46,10 +48,10 @@ impl RecipeRecord {
             4 => Normalise::ZScore { clip: low },
             _ => return None,
         };
-        let f64_of = |[low, high]: [u32; 2]| f64::from_bits(u64::from(high) << 32 | u64::from(low));
+        let spacing = self.spacing.map(|halves| f64::from_bits(whole(halves)));
         let fit = match self.fit {
             0 => FitRule::Resize,
-            1 => FitRule::Pad { spacing: self.spacing.map(f64_of) },
+            1 => FitRule::Pad { spacing },
             _ => return None,
         };
         let [channels, neighbours, height, width, ceiling, step] =
@@ -99,7 +101,6 @@ impl RecipeRecord {
             FitRule::Resize => (0, [0.0; 2]),
             FitRule::Pad { spacing } => (1, spacing),
         };
-        let halves = |spacing: f64| [spacing.to_bits() as u32, (spacing.to_bits() >> 32) as u32];
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             channels: number(recipe.channels),
@@ -110,7 +111,7 @@ impl RecipeRecord {
             normalise,
             range,
             fit,
-            spacing: spacing.map(halves),
+            spacing: spacing.map(|spacing| halves(spacing.to_bits())),
             reserved: [0; 2],
         }
     }

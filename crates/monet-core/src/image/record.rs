@@ -69,6 +69,22 @@ pub(crate) fn bytes<T: Record>(records: &[T]) -> &[u8] {
     unsafe { core::slice::from_raw_parts(records.as_ptr().cast(), size_of_val(records)) }
 }
 
+/// A number of 64 bits as two of 32, the low one first.
+#[cfg(feature = "alloc")]
+pub(crate) fn halves(n: u64) -> [u32; 2] {
+    [n as u32, (n >> 32) as u32]
+}
+
+/// The number of 64 bits whose halves are given, see [`halves`].
+pub(crate) fn whole([low, high]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// The smallest and the largest of some numbers; 0 where there are none.
+pub(crate) fn ends(numbers: impl Iterator<Item = i32>) -> [i32; 2] {
+    numbers.map(|n| [n, n]).reduce(|[a, b], [c, d]| [a.min(c), b.max(d)]).unwrap_or_default()
+}
+
 /// The parts of an image, in the order in which they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
@@ -368,6 +384,13 @@ impl Phase {
             0 => 1,
             taps => super::super::kernels::winograd::tile(taps)[0] * self.dilation[0] as usize,
         }
+    }
+
+    /// Tiles: the smallest and the largest row that is read, as [`Phase::down`] has them.
+    pub(crate) fn tile_rows(&self, feeds: &[Feed]) -> [i32; 2] {
+        let reach = ((self.tile_taps - 1) * self.dilation[0]) as i32 * self.in_step[0] as i32;
+        let [low, high] = ends(feeds.iter().map(|feed| feed.first[0]));
+        [low, high + reach]
     }
 }
 

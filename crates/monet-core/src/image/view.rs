@@ -7,7 +7,7 @@ use super::super::types::Output;
 use super::error::SectionName;
 use super::recipe::RecipeRecord;
 use super::record::{Feed, Header, NONE, Pass, Phase, Record, Section, Stage, Step, Tensor, view};
-use super::record::{kind, result};
+use super::record::{kind, result, whole};
 use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
 
 /// All sections of an image.
@@ -195,7 +195,6 @@ impl<'a> View<'a> {
     pub(crate) fn info(&self, step: &Step) -> StepInfo<'a> {
         let [start, len] = step.name.map(|n| n as usize);
         let name = core::str::from_utf8(&self.names[start..start + len]).unwrap_or_default();
-        let whole = |[low, high]: [u32; 2]| u64::from(high) << 32 | u64::from(low);
         let transposed = self.phases_of(step).iter().any(|phase| phase.out_step != [1, 1]);
         let kind = match (step.kind, step.result) {
             (kind::QUANTIZE, _) => "quantize",

@@ -16,7 +16,7 @@ use super::super::buffer::Buffer;
 use super::super::graph::{Convolution, Node, Operation, TensorId};
 use super::super::grid::Grid;
 use super::super::image::record::{
-    self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, Tensor, kind, result,
+    self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, Tensor, ends, halves, kind, result,
 };
 use super::super::image::{ALIGN, MAGIC, VERSION};
 use super::super::kernels::{BLOCK, GROUP, Kernel};
@@ -76,11 +76,6 @@ const BLANK: Step = Step {
     shape: [0; 3],
 };
 
-/// A number of 64 bits as two of 32, the low one first.
-fn halves(n: u64) -> [u32; 2] {
-    [n as u32, (n >> 32) as u32]
-}
-
 /// A range as its start and its length.
 fn place(range: &Range<usize>) -> [u32; 2] {
     [range.start as u32, range.len() as u32]
@@ -88,7 +83,7 @@ fn place(range: &Range<usize>) -> [u32; 2] {
 
 /// The first of some taps, their number, the smallest and the largest.
 fn reach(start: usize, taps: &[i32]) -> [i32; 4] {
-    let [low, high] = [taps.iter().min(), taps.iter().max()].map(|n| n.copied().unwrap_or(0));
+    let [low, high] = ends(taps.iter().copied());
     [start as i32, taps.len() as i32, low, high]
 }
 
@@ -386,13 +381,11 @@ impl<'a> Draft<'a> {
             }
             cin += grid.channels;
         }
-        let tops = || down.groups.iter().map(|group| group.0 as i32);
-        let reach = ((down.taps - 1) * down.dilation) as i32 * phase.in_step[0] as i32;
-        let [low, high] = [tops().min(), tops().max()].map(|row| row.unwrap_or(0));
-        phase.down = [0, 0, low, high + reach];
         phase.tile_taps = down.taps as u32;
         phase.dilation = [down.dilation as u32, across.dilation as u32];
-        phase.feeds = [first_feed as u32, (self.feeds.len() - first_feed) as u32];
+        phase.feeds = place(&(first_feed..self.feeds.len()));
+        let [low, high] = phase.tile_rows(&self.feeds[first_feed..]);
+        phase.down = [0, 0, low, high];
         Order::Tiles { taps: down.taps, channels }
     }
 
