@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use monet::Size;
-use monet::package::{Package, SIZE_STEP};
+use monet::package::{Package, Recipe, SIZE_STEP};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several \
     failed, 4 a target's budget is exceeded, 130 `segment` was interrupted.";
@@ -162,10 +162,11 @@ fn package_or_net(model: Option<&Path>, size: Option<Size>) -> Result<Package> {
 /// Height and width of a slice, as `256x192`.
 fn parse_size(text: &str) -> Result<Size> {
     let size: Size = text.parse()?;
-    let fits = |side: &usize| (SIZE_STEP..=4096).contains(side) && side.is_multiple_of(SIZE_STEP);
+    let most = Recipe::MAX_SIDE;
+    let fits = |side: &usize| (SIZE_STEP..=most).contains(side) && side.is_multiple_of(SIZE_STEP);
     ensure!(
         [size.height, size.width].iter().all(fits),
-        "expected two multiples of {SIZE_STEP} up to 4096"
+        "expected two multiples of {SIZE_STEP} up to {most}"
     );
     Ok(size)
 }

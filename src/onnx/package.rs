@@ -11,13 +11,11 @@ use super::{guard, reading, refused};
 use crate::Size;
 use crate::engine::EngineError;
 use crate::package::{
-    Colour, FitRule, Input, Label, Manifest, Net, Normalise, Output, Package, SIZE_STEP, sha256,
+    Colour, FitRule, Input, Label, Manifest, Net, Normalise, Output, Package, Recipe, SIZE_STEP,
+    sha256,
 };
 use crate::text::shown;
 use crate::volume::Orientation;
-
-/// Most channels, and the longest side of a slice.
-const LIMITS: [usize; 2] = [16, 4096];
 
 /// Reads an ONNX file without manifest, for slices of this height and width or, where `None`, of
 /// the file's own.
@@ -60,7 +58,8 @@ pub fn package_from_onnx(path: &Path, size: Option<Size>) -> Result<Package, Eng
         return Err(wrong("input", found, "a height and width: give them as --size HxW"));
     };
     let bounded = |n: usize, limit: usize| (1..=limit).contains(&n);
-    if !bounded(channels, LIMITS[0]) || !bounded(height, LIMITS[1]) || !bounded(width, LIMITS[1]) {
+    let sized = [height, width].iter().all(|&side| bounded(side, Recipe::MAX_SIDE));
+    if !sized || !bounded(channels, Recipe::MAX_CHANNELS) {
         return Err(wrong("input", found, "at most 16 channels and 4096 pixels a side"));
     }
     let need = guard::fits(&model, [1, channels, height, width]).map_err(&refused)?;

@@ -11,7 +11,7 @@ pub(crate) mod tests;
 use serde::{Deserialize, Serialize};
 
 pub(super) use check::refuse;
-pub use check::{MAX_NEIGHBOURS, ManifestError, SIZE_STEP};
+pub use check::{ManifestError, SIZE_STEP};
 use monet_core::prepare::{FitRule, Normalise, Recipe};
 pub use sections::{Data, Input, Label, Metric, Output, SelfTest};
 

@@ -26,8 +26,7 @@ pub use load::{Net, Package, PackageError, sha256};
 #[cfg(all(test, feature = "models"))]
 pub(crate) use manifest::tests::example as manifest_for_tests;
 pub use manifest::{
-    Data, FORMAT, Input, Label, MAX_NEIGHBOURS, Manifest, ManifestError, Metric, Output, SIZE_STEP,
-    SelfTest,
+    Data, FORMAT, Input, Label, Manifest, ManifestError, Metric, Output, SIZE_STEP, SelfTest,
 };
 pub use monet_core::prepare::{
     Doubt, Fit, FitError, FitRows, FitRule, Intensity, IntensityStats, IntensityWarning, Normalise,

@@ -34,7 +34,7 @@ use super::window::Window;
 use crate::Size;
 use crate::engine::{Engine, EngineError};
 use crate::measure::{Clock, Stage, StageTimes, Subsampling};
-use crate::package::{Fit, Intensity, MAX_NEIGHBOURS};
+use crate::package::{Fit, Intensity, Recipe};
 use crate::volume::{OutputError, SliceSource, VolumeError};
 
 /// Slots of a lane: one in the net, and one that is written and then filled again meanwhile, since
@@ -78,7 +78,7 @@ struct Slot {
     index: usize,
     /// The net's input: the slice between its neighbours. Each of them is shared with the slots of
     /// the slices next to it.
-    input: heapless::Vec<Arc<Prepared>, { 2 * MAX_NEIGHBOURS + 1 }>,
+    input: heapless::Vec<Arc<Prepared>, { 2 * Recipe::MAX_NEIGHBOURS + 1 }>,
     /// The net's labels, at the net's size.
     labels: Vec<u8>,
 }
@@ -365,7 +365,7 @@ fn work(lane: &Lane, outcome: &Outcome, engine: &mut dyn Engine) -> StageTimes {
 
 /// Labels of a slot's slice.
 fn infer(slot: &mut Slot, engine: &mut dyn Engine) -> Result<(), EngineError> {
-    let input: heapless::Vec<&[f32], { 2 * MAX_NEIGHBOURS + 1 }> =
+    let input: heapless::Vec<&[f32], { 2 * Recipe::MAX_NEIGHBOURS + 1 }> =
         slot.input.iter().map(|slice| &slice.values[..]).collect();
     engine.segment(&input, &mut slot.labels)
 }

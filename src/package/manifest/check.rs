@@ -4,22 +4,13 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::{FORMAT, FitRule, Input, Label, Manifest, Normalise, Output};
+use super::{FORMAT, FitRule, Input, Label, Manifest, Normalise, Output, Recipe};
 use crate::package::{Accepts, Codes};
 use crate::text::is_plain;
 
 /// A net's height and width are multiples of this at least: MoNet halves the slice twice and
 /// doubles it twice.
 pub const SIZE_STEP: usize = 4;
-
-/// No side of a net's input may be larger, whatever a manifest allows.
-const MAX_SIDE: usize = 4096;
-
-/// No net may take more channels.
-const MAX_CHANNELS: usize = 16;
-
-/// No net may see more slices on either side of a slice.
-pub const MAX_NEIGHBOURS: usize = 4;
 
 /// Why a manifest is refused.
 #[derive(Debug, Error)]
@@ -129,7 +120,7 @@ impl Manifest {
             return refuse("input.step", step, "a multiple of 4");
         }
         let fits = |side: usize| side > 0 && side.is_multiple_of(step) && side <= ceiling;
-        if !(1..=MAX_SIDE).contains(&ceiling) {
+        if !(1..=Recipe::MAX_SIDE).contains(&ceiling) {
             return refuse("input.ceiling", ceiling, "1 to 4096 pixels");
         }
         if !fits(width) {
@@ -146,10 +137,10 @@ impl Manifest {
                 "a multiple of `input.step` (4 unless given) up to `input.ceiling`",
             );
         }
-        if !(1..=MAX_CHANNELS).contains(&channels) {
+        if !(1..=Recipe::MAX_CHANNELS).contains(&channels) {
             return refuse("input.channels", channels, "1 to 16");
         }
-        if neighbours > MAX_NEIGHBOURS {
+        if neighbours > Recipe::MAX_NEIGHBOURS {
             return refuse("input.neighbours", neighbours, "0 to 4");
         }
         match self.fit {

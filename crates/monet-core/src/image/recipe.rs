@@ -6,10 +6,6 @@ use super::super::size::Size;
 use super::record::halves;
 use super::record::{Record, whole};
 
-/// Largest height and width of a net's input, channels of a slice, and neighbours on either side,
-/// as in a manifest.
-const LIMITS: [u32; 3] = [4096, 16, 4];
-
 /// A [`Recipe`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -64,7 +60,8 @@ impl RecipeRecord {
     /// Proves that it is a recipe for a net with this input: channels, height, width.
     pub(super) fn check(&self, input: [u32; 3]) -> Result<(), &'static str> {
         let recipe = self.recipe().ok_or("it names no known kind")?;
-        let [sides, channels, neighbours] = LIMITS;
+        let limits = [Recipe::MAX_SIDE, Recipe::MAX_CHANNELS, Recipe::MAX_NEIGHBOURS];
+        let [sides, channels, neighbours] = limits.map(|n| n as u32);
         let within = |number: u32, limit: u32| (1..=limit).contains(&number);
         if !within(self.channels, channels) || self.neighbours > neighbours {
             return Err("its channels or neighbours are out of range");

@@ -114,3 +114,12 @@ pub struct Recipe {
     /// How a slice is brought to the net's size.
     pub fit: FitRule,
 }
+
+impl Recipe {
+    /// Largest height and width of a net's input, and so of `ceiling`.
+    pub const MAX_SIDE: usize = 4096;
+    /// Most channels of a slice.
+    pub const MAX_CHANNELS: usize = 16;
+    /// Most neighbours on either side of a slice.
+    pub const MAX_NEIGHBOURS: usize = 4;
+}
