@@ -43,17 +43,17 @@ const ELU: Activation = Activation::Elu { alpha: 1.0 };
 const QUANT: Quant = Quant { scale: 0.0235, zero_point: 43 };
 const SUM: Quant = Quant { scale: 0.04, zero_point: 50 };
 
-/// Builds MoNet.
-struct MoNet {
+/// Builds nets of MoNet's layers.
+struct Builder<'r> {
     graph: QuantGraph,
-    random: Random,
+    random: &'r mut Random,
 }
 
-impl MoNet {
+impl Builder<'_> {
     fn cbe(&mut self, inputs: &[TensorId], f: usize, k: usize, s: usize, d: usize) -> TensorId {
         let cin = inputs.iter().map(|t| self.graph.tensors[t.0].channels).sum();
         let scale = self.graph.tensors[inputs[0].0].quant.scale;
-        let mut conv = conv(&mut self.random, cin, f, [k, k], Weights::Uniform, scale);
+        let mut conv = conv(self.random, cin, f, [k, k], Weights::Uniform, scale);
         conv.stride = [s, s];
         conv.dilation = [d, d];
         conv.pads = [if s == 2 { 1 } else { d }; 4];
@@ -66,8 +66,8 @@ impl MoNet {
         output
     }
 
-    fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
-        let output = self.graph.tensor(self.graph.tensors[a.0].channels, SUM);
+    fn add(&mut self, a: TensorId, b: TensorId, quant: Quant) -> TensorId {
+        let output = self.graph.tensor(self.graph.tensors[a.0].channels, quant);
         self.graph.push(
             format!("add{}", self.graph.nodes.len()),
             Operation::Add { inputs: [a, b], output },
@@ -78,16 +78,16 @@ impl MoNet {
     fn rddc(&mut self, x: TensorId) -> TensorId {
         let f = self.graph.tensors[x.0].channels;
         let c1 = self.cbe(&[x], f, 3, 1, 4);
-        let sum = self.add(x, c1);
+        let sum = self.add(x, c1, SUM);
         let c2 = self.cbe(&[sum], f, 3, 1, 3);
         let c3 = self.cbe(&[c2], f, 3, 1, 2);
-        let sum = self.add(c2, c3);
+        let sum = self.add(c2, c3, SUM);
         self.cbe(&[sum], f, 3, 1, 1)
     }
 
-    fn up(&mut self, x: TensorId) -> TensorId {
-        let f = self.graph.tensors[x.0].channels;
-        let mut conv = conv(&mut self.random, f, f, [4, 4], Weights::Uniform, QUANT.scale * 0.5);
+    fn up(&mut self, x: TensorId, f: usize) -> TensorId {
+        let cin = self.graph.tensors[x.0].channels;
+        let mut conv = conv(self.random, cin, f, [4, 4], Weights::Uniform, QUANT.scale * 0.5);
         conv.stride = [2, 2];
         conv.pads = [1; 4];
         let output = self.graph.tensor(f, QUANT);
@@ -101,7 +101,7 @@ impl MoNet {
 /// MoNet with random weights: one input channel, as many classes as asked for.
 pub fn monet(classes: usize) -> QuantGraph {
     let graph = QuantGraph::new(1, Quant { scale: 1.0 / 255.0, zero_point: 0 });
-    let mut net = MoNet { graph, random: Random(7) };
+    let mut net = Builder { graph, random: &mut Random(7) };
     let mut x = TensorId(0);
     let mut skips = Vec::new();
     for f in [16, 32] {
@@ -113,12 +113,12 @@ pub fn monet(classes: usize) -> QuantGraph {
     x = net.cbe(&[x], 64, 3, 1, 1);
     x = net.rddc(x);
     for f in [32, 16] {
-        x = net.up(x);
+        x = net.up(x, net.graph.tensors[x.0].channels);
         let skip = skips.pop().expect("one skip per level");
         x = net.cbe(&[skip, x], f, 3, 1, 1);
         x = net.rddc(x);
     }
-    let conv = conv(&mut net.random, 16, classes, [1, 1], Weights::Uniform, QUANT.scale);
+    let conv = conv(net.random, 16, classes, [1, 1], Weights::Uniform, QUANT.scale);
     net.graph.push("head", Operation::Logits { inputs: vec![x], conv });
     net.graph.output =
         if classes == 1 { Output::Sigmoid { threshold: 0.5 } } else { Output::Softmax };
@@ -143,107 +143,54 @@ pub fn layer(cin: usize, cout: usize, dilation: usize) -> QuantGraph {
 }
 
 /// A deep net of small layers, with a slice size: dilated windows, strides and transposed
-/// convolutions, residuals, skips, tables, maxima and gates in random order. Sizes that do not fit
+/// convolutions, residuals, skips, tables and maxima in random order. Sizes that do not fit
 /// together are possible: the planner refuses such a net.
 pub fn deep(random: &mut Random) -> (QuantGraph, [usize; 2]) {
     let size = [4 * (1 + random.below(12)), 4 * (1 + random.below(5))];
-    let mut graph = QuantGraph::new(random.pick(&[1, 3, 16]), QUANT);
+    let graph = QuantGraph::new(random.pick(&[1, 3, 16]), QUANT);
+    let mut net = Builder { graph, random };
     // The tensors that may be read again, with the times that their size was halved.
     let mut seen = vec![(TensorId(0), 0usize)];
-    for i in 0..4 + random.below(12) {
+    for i in 0..4 + net.random.below(12) {
         let &(x, level) = seen.last().expect("the input at least");
-        let channels = graph.tensors[x.0].channels;
-        let earlier: Vec<TensorId> = seen[..seen.len() - 1]
-            .iter()
-            .filter(|&&(t, l)| l == level && graph.tensors[t.0].quant == graph.tensors[x.0].quant)
-            .map(|&(t, _)| t)
-            .collect();
-        let cout = random.pick(&[16, 16, 32]);
-        let mut window = |cin: usize, cout: usize, kernel: usize| {
-            conv(random, cin, cout, [kernel; 2], Weights::Uniform, QUANT.scale)
-        };
-        match window(1, 1, 1).weights[0].rem_euclid(10) {
-            0 if level < 2 => {
-                let mut down = window(channels, cout, 4);
-                (down.stride, down.pads) = ([2; 2], [1; 4]);
-                let output = graph.tensor(cout, QUANT);
-                let inputs = vec![x];
-                graph.push(
-                    format!("down{i}"),
-                    Operation::Convolve { inputs, conv: down, activation: ELU, output },
-                );
-                seen.push((output, level + 1));
-            }
-            1 | 2 if level > 0 => {
-                let mut up = window(channels, cout, 4);
-                (up.stride, up.pads) = ([2; 2], [1; 4]);
-                let output = graph.tensor(cout, QUANT);
-                let inputs = vec![x];
-                graph.push(
-                    format!("up{i}"),
-                    Operation::Transpose { inputs, conv: up, activation: ELU, output },
-                );
-                seen.push((output, level - 1));
-            }
+        let channels = net.graph.tensors[x.0].channels;
+        let earlier = seen[..seen.len() - 1].iter().filter(|&&(_, l)| l == level);
+        let earlier: Vec<TensorId> = earlier.map(|&(t, _)| t).collect();
+        let cout = net.random.pick(&[16, 16, 32]);
+        let dilation = 1 + net.random.below(4);
+        seen.push(match net.random.below(10) {
+            0 if level < 2 => (net.cbe(&[x], cout, 4, 2, 1), level + 1),
+            1 | 2 if level > 0 => (net.up(x, cout), level - 1),
             3 | 4 if !earlier.is_empty() => {
-                let other = random.pick(&earlier);
-                let inputs = if random.below(2) == 0 { vec![x, other] } else { vec![other, x] };
-                let cin = inputs.iter().map(|t| graph.tensors[t.0].channels).sum();
-                let mut joint = conv(random, cin, cout, [3; 2], Weights::Uniform, QUANT.scale);
-                joint.pads = [1; 4];
-                let output = graph.tensor(cout, QUANT);
-                graph.push(
-                    format!("join{i}"),
-                    Operation::Convolve { inputs, conv: joint, activation: ELU, output },
-                );
-                seen.push((output, level));
+                let mut inputs = [x, net.random.pick(&earlier)];
+                inputs.swap(0, net.random.below(2));
+                (net.cbe(&inputs, cout, 3, 1, 1), level)
             }
             5 | 6 if channels.is_multiple_of(16) => {
-                let dilation = 1 + random.below(4);
-                let mut layer =
-                    conv(random, channels, channels, [3; 2], Weights::Uniform, QUANT.scale);
-                (layer.dilation, layer.pads) = ([dilation; 2], [dilation; 4]);
-                let mid = graph.tensor(channels, QUANT);
-                let inputs = vec![x];
-                graph.push(
-                    format!("res{i}"),
-                    Operation::Convolve { inputs, conv: layer, activation: ELU, output: mid },
-                );
-                let output = graph.tensor(channels, QUANT);
-                graph.push(format!("sum{i}"), Operation::Add { inputs: [x, mid], output });
-                seen.push((output, level));
+                let mid = net.cbe(&[x], channels, 3, 1, dilation);
+                (net.add(x, mid, QUANT), level)
             }
             7 => {
-                let table = Box::new([0; 256].map(|_: u8| random.next_u64() as u8));
-                let output = graph.tensor(channels, QUANT);
-                graph.push(format!("table{i}"), Operation::Lookup { input: x, table, output });
-                seen.push((output, level));
+                let table = Box::new([0; 256].map(|_: u8| net.random.next_u64() as u8));
+                let output = net.graph.tensor(channels, QUANT);
+                net.graph.push(format!("table{i}"), Operation::Lookup { input: x, table, output });
+                (output, level)
             }
             8 => {
                 let pool = Pool { kernel: [3, 3], stride: [1, 1], pads: [1; 4] };
-                let output = graph.tensor(channels, QUANT);
-                graph.push(format!("pool{i}"), Operation::MaxPool { input: x, pool, output });
-                seen.push((output, level));
+                let output = net.graph.tensor(channels, QUANT);
+                net.graph.push(format!("pool{i}"), Operation::MaxPool { input: x, pool, output });
+                (output, level)
             }
-            _ => {
-                let dilation = 1 + random.below(4);
-                let mut layer = conv(random, channels, cout, [3; 2], Weights::Uniform, QUANT.scale);
-                (layer.dilation, layer.pads) = ([dilation; 2], [dilation; 4]);
-                let output = graph.tensor(cout, QUANT);
-                let inputs = vec![x];
-                graph.push(
-                    format!("layer{i}"),
-                    Operation::Convolve { inputs, conv: layer, activation: ELU, output },
-                );
-                seen.push((output, level));
-            }
-        }
+            _ => (net.cbe(&[x], cout, 3, 1, dilation), level),
+        });
     }
     let &(x, _) = seen.last().expect("the input at least");
-    let head = conv(random, graph.tensors[x.0].channels, 3, [1, 1], Weights::Uniform, QUANT.scale);
-    graph.push("head", Operation::Logits { inputs: vec![x], conv: head });
-    graph.output = Output::Identity;
-    (graph, size)
+    let cin = net.graph.tensors[x.0].channels;
+    let conv = conv(net.random, cin, 3, [1, 1], Weights::Uniform, QUANT.scale);
+    net.graph.push("head", Operation::Logits { inputs: vec![x], conv });
+    net.graph.output = Output::Identity;
+    (net.graph, size)
 }
 
 /// A small net that passes through one convolution of random shape, with everything that can
