@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs `monet serve` under load and kills it, or lets its system calls fail, again and again; then counts what was lost.
 
-    box.py MONET [--kills N] [--cuts N] [--faults N] [--studies N] [--senders N] [--seed N] [--keep]
+    box.py MONET [--kills N] [--cuts N] [--fsyncs N] [--faults N] [--studies N] [--senders N] [--seed N] [--keep]
 
 Senders make studies of a few slices and send them by C-STORE until each instance is acknowledged; a peer takes the results.
 Meanwhile the service is killed (SIGKILL) at random moments, or the power is cut (killed, and its folder is what fsync made
-durable and no more), or a random system call of it or of its processes fails; and it is started again. When that is over and everything has come to rest:
+durable and no more), or it is killed in place of a random fsync and the power is cut a moment after it went on, or a random
+system call of it or of its processes fails; and it is started again. When that is over and everything has come to rest:
 
 - every acknowledged instance is there, whole, under a study;
 - every study is in `done`, or in `failed` with a reason (after an injected error; after kills alone nothing fails);
@@ -17,7 +18,7 @@ looked at every second, and studies must have been worked on in their order.
 
 Needs Linux 5.5, a C compiler, and Python with pydicom, pynetdicom and numpy.
 """
-import argparse, collections, hashlib, json, os, pathlib, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import argparse, collections, contextlib, fcntl, hashlib, json, os, pathlib, random, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 
 import numpy as np
 from pydicom import dcmread
@@ -155,7 +156,8 @@ free_mib = 10
 """)
         self.process, self.starts = None, 0
         self.shadow = self.root / "shadow"
-        if options.cuts:
+        self.forgets = options.cuts + options.fsyncs > 0
+        if self.forgets:
             self.shadow.mkdir()
             source = pathlib.Path(__file__).with_name("durable.c")
             subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.root / "durable.so", source, "-ldl"], check=True)
@@ -164,13 +166,22 @@ free_mib = 10
         command = [self.options.monet, "serve", "box.toml"]
         if fault:
             command = [self.inject, *map(str, fault), self.root / "count", *command]
-        environment = self.environment() if self.options.cuts else None
+        environment = self.environment() if self.forgets else None
         self.process = subprocess.Popen(command, cwd=self.root, stderr=self.log, stdout=self.log, start_new_session=True, env=environment)
         self.starts += 1
 
     def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        # Where `inject` started the service, the service may end after it.
+        with open(self.data / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def ended(self, seconds):
+        """Waits so long for the service to end by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     def cut(self):
         """Builds the folder anew of what was durable when the service was killed."""
@@ -279,12 +290,22 @@ for folder, _, names in os.walk(sys.argv[1], topdown=False):
         for sender in senders:
             sender.start()
         begun = time.monotonic()
-        for k in range(o.kills + o.cuts + o.faults):
-            if o.kills <= k < o.kills + o.cuts:
+        rounds = ["kill"] * o.kills + ["cut"] * o.cuts + ["fsync"] * o.fsyncs + ["fault"] * o.faults
+        for k, what in enumerate(rounds):
+            if what == "cut":
                 time.sleep(chance.uniform(0.3, 2.5))
                 self.cut()
                 self.start()
-            elif k >= o.kills + o.cuts:
+            elif what == "fsync":
+                self.kill()
+                self.start(("fsync", chance.randint(1, 60), "kill"))
+                self.ended(3)
+                self.kill()
+                self.start()
+                time.sleep(chance.uniform(0.3, 1.5))
+                self.cut()
+                self.start()
+            elif what == "fault":
                 kind = chance.choice([name for name in KINDS if name != "thread"])
                 errors = KINDS[kind][1]
                 self.kill()
@@ -325,7 +346,7 @@ for folder, _, names in os.walk(sys.argv[1], topdown=False):
         if ended != 0:
             short.append(f"SIGTERM ended the service with {ended}")
         studies = {study for s in senders for study in s.studies}
-        print(f"{o.kills} kills, {o.cuts} power cuts, {o.faults} faults, {len(studies)} studies, {len(acknowledged)} instances acknowledged, "
+        print(f"{o.kills} kills, {o.cuts} power cuts, {o.fsyncs} kills at an fsync, {o.faults} faults, {len(studies)} studies, {len(acknowledged)} instances acknowledged, "
               f"{len(self.stage('done'))} cases done, {len(self.stage('failed'))} failed, {len(self.peer.got)} results at the peer")
         for line in short[:40]:
             print("SHORT", line)
@@ -346,6 +367,7 @@ if __name__ == "__main__":
     parser.add_argument("monet", type=lambda path: str(pathlib.Path(path).resolve()))
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--cuts", type=int, default=0)
+    parser.add_argument("--fsyncs", type=int, default=0)
     parser.add_argument("--faults", type=int, default=0)
     parser.add_argument("--studies", type=int, default=0)
     parser.add_argument("--senders", type=int, default=3)

@@ -1,12 +1,12 @@
-//! What lies in the service's folders when it starts: what an earlier process left unfinished goes,
-//! what is none of the service's is left alone and named.
+//! What lies in the service's folders when it starts: what an earlier process moved is made durable,
+//! what it left unfinished goes, what is none of the service's is left alone and named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::folders::{Folders, Stage, UNFINISHED};
+use crate::folders::{self, Folders, Stage, UNFINISHED};
 
 /// Something that lies in the folders and is none of the service's: it is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,16 +17,17 @@ pub struct Stray {
     pub why: String,
 }
 
-/// Removes what an earlier process left unfinished, and finds what is none of the service's.
+/// Makes durable what an earlier process moved, removes what it left unfinished, and finds what is
+/// none of the service's.
 pub(crate) fn tidy(folders: &Folders) -> io::Result<Vec<Stray>> {
-    let mut strays = Vec::new();
+    let mut strays = make_durable(folders)?;
     for path in paths(&folders.incoming())?.into_iter().filter(|path| is_unfinished(path)) {
-        strays.extend(Stray::unless(fs::remove_file(&path), path));
+        strays.extend(Stray::unless("removed", fs::remove_file(&path), path));
     }
     for path in paths(&folders.trash())? {
         let folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         let removed = if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        strays.extend(Stray::unless(removed, path));
+        strays.extend(Stray::unless("removed", removed, path));
     }
     strays.extend(keep_latest(folders)?);
     for stage in Stage::ALL {
@@ -37,6 +38,26 @@ pub(crate) fn tidy(folders: &Folders) -> io::Result<Vec<Stray>> {
         let others = paths(&folders.stage(stage))?.into_iter().filter(|path| !known(path));
         let why = "is no study of the service's";
         strays.extend(others.map(|path| Stray { path, why: why.into() }));
+    }
+    Ok(strays)
+}
+
+/// Makes the names in the folders durable. A process that was killed between a move and its sync
+/// leaves a name that everybody sees and that a power cut takes away: the service would go on from
+/// a name that does not last.
+fn make_durable(folders: &Folders) -> io::Result<Vec<Stray>> {
+    let mut strays = Vec::new();
+    for parent in [folders.stage(Stage::Waiting), folders.studies()] {
+        for path in paths(&parent)?.into_iter().filter(|path| path.is_dir()) {
+            // What is within a study comes before the study, and where a name went before whence.
+            let within = paths(&path).unwrap_or_default().into_iter().filter(|path| path.is_dir());
+            let synced = within.chain([path.clone()]).try_for_each(|folder| folders::sync(&folder));
+            strays.extend(Stray::unless("synced", synced, path));
+        }
+    }
+    let stages = Stage::ALL.into_iter().rev().map(|stage| folders.stage(stage));
+    for folder in stages.chain([folders.studies(), folders.incoming()]) {
+        folders::sync(&folder).map_err(|error| folders::named(folder.display(), &error))?;
     }
     Ok(strays)
 }
@@ -57,7 +78,7 @@ fn keep_latest(folders: &Folders) -> io::Result<Vec<Stray>> {
                 let why = format!("is the same folder as {}: check the disk", kept.display());
                 strays.push(Stray { path, why });
             } else {
-                strays.extend(Stray::unless(folders.discard(&path), path));
+                strays.extend(Stray::unless("removed", folders.discard(&path), path));
             }
         }
     }
@@ -77,9 +98,9 @@ fn is_same(_: &Path, _: &Path) -> io::Result<bool> {
 }
 
 impl Stray {
-    /// Of what cannot be removed.
-    fn unless(removed: io::Result<()>, path: PathBuf) -> Option<Self> {
-        let why = format!("cannot be removed: {}", removed.err()?);
+    /// Of what cannot be removed, or whatever was to be done.
+    fn unless(what: &str, done: io::Result<()>, path: PathBuf) -> Option<Self> {
+        let why = format!("cannot be {what}: {}", done.err()?);
         Some(Self { path, why })
     }
 }

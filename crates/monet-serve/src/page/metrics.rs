@@ -40,11 +40,9 @@ fn destinations(text: &mut String, all: &BTreeMap<String, Tally>) {
     let mut each = |name, help, value: fn(&Tally) -> f64| {
         gauge(text, name, help, all.iter().map(|(to, tally)| (label(to), value(tally))));
     };
-    each(
-        "deliveries_waiting",
-        "Studies whose results a destination is still to get.",
-        |tally| tally.waiting as f64,
-    );
+    each("deliveries_waiting", "Studies whose results a destination is still to get.", |tally| {
+        tally.waiting as f64
+    });
     each(
         "commitments_waiting",
         "Studies that a destination has and has not yet committed itself to keep.",
