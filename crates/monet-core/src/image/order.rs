@@ -25,9 +25,8 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
         return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
     }
     for pass in view.passes {
-        let [first, count] = pass.steps.map(|n| n as usize);
-        for index in first..first + count {
-            let filled = inputs(view, pass, index);
+        for (index, step) in (pass.steps[0] as usize..).zip(view.steps_of(pass)) {
+            let filled = inputs(view, pass, (index, step));
             filled.map_err(|reason| ImageError::Invalid { what: "step", index, reason })?;
         }
     }
@@ -46,25 +45,29 @@ fn range(view: &View, pass: &Pass, next: usize) -> Proof {
 }
 
 /// Follows all that a step of a pass reads.
-fn inputs(view: &View, pass: &Pass, index: usize) -> Proof {
-    let step = &view.steps[index];
+fn inputs(view: &View, pass: &Pass, reader: (usize, &Step)) -> Proof {
+    let (_, step) = reader;
     for (tensor, source) in step.sources() {
-        reads(view, pass, index, tensor, source)?;
+        reads(view, pass, reader, tensor, source)?;
     }
     let own = |other: &&Step| other.output != NONE && other.output == step.output;
     ensure(view.steps.iter().filter(own).count() <= 1, "another step fills its output too")
 }
 
 /// Follows what a step of a pass reads of one tensor, wave by wave.
-fn reads(view: &View, pass: &Pass, index: usize, tensor: u32, source: Source) -> Proof {
+fn reads(
+    view: &View,
+    pass: &Pass,
+    (index, step): (usize, &Step),
+    tensor: u32,
+    source: Source,
+) -> Proof {
     let grid = grid(view, tensor)?;
-    let writer = view.steps.iter().position(|other| other.output == tensor);
-    let writer = writer.ok_or("nobody fills its input")?;
-    ensure(writer < index, "it reads what a later step fills")?;
-    let together = writer >= pass.steps[0] as usize;
-    let step = &view.steps[index];
+    let writer = view.steps.iter().enumerate().find(|(_, other)| other.output == tensor);
+    let (first, writer) = writer.ok_or("nobody fills its input")?;
+    ensure(first < index, "it reads what a later step fills")?;
+    let together = first >= pass.steps[0] as usize;
     let (height, phases) = (grid.size[0], view.phases_of(step));
-    let writer = &view.steps[writer];
     let writes = view.phases_of(writer);
     for wave in 0..pass.waves as usize {
         let Some(rows) = step.reads(phases, source, &step.turn(wave)) else { continue };
