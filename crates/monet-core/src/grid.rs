@@ -57,7 +57,8 @@ impl Grid {
 
     /// Arena offset of pixel (y, x) of the tensor.
     pub(crate) fn at(&self, y: usize, x: usize) -> usize {
-        self.offset + self.gap * self.step + y % self.slots * self.pitch() + x * self.step
+        let slot = y.checked_rem(self.slots).unwrap_or(0);
+        self.offset + self.gap * self.step + slot * self.pitch() + x * self.step
     }
 
     /// Arena offset of column 0 of a row that may be one of the border. Without a line of zero

@@ -232,8 +232,7 @@ fn head(view: &View, step: &Step) -> Proof {
 fn convolution(view: &View, step: &Step) -> Proof {
     let first = grid(view, step.inputs[0])?;
     let second = if step.inputs[1] == NONE { None } else { Some(grid(view, step.inputs[1])?) };
-    within(step.phases, view.phases.len(), "its phases do not exist")?;
-    let phases = view.phases_of(step);
+    let phases = view.phases_of(step).ok_or("its phases do not exist")?;
     let blocks = phases.first().ok_or("it has no phases")?.blocks as usize;
     ensure(blocks > 0 && blocks * BLOCK <= 2 * LIMIT, "its channels are out of range")?;
     ensure(phases.iter().all(|p| p.blocks as usize == blocks), "its phases differ in channels")?;
@@ -267,7 +266,7 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     ensure(phase.origin.iter().all(|&n| n as usize <= LIMIT), "a phase begins too far out")?;
     let channels = phase.blocks as usize * BLOCK;
     within([phase.bias, channels as u32], view.bias.len(), "a phase has biases that do not exist")?;
-    within(phase.weights, view.weights.len(), "a phase has weights that do not exist")?;
+    let packed = view.weights_of(phase).ok_or("a phase has weights that do not exist")?;
     ensure(phase.weights[0].is_multiple_of(super::ALIGN as u32), "weights are not aligned")?;
     let inputs = inputs.iter().flatten();
     let (weights, bytes, scratch) = match phase.tile_taps {
@@ -275,8 +274,8 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
             let packing = view.kernel.packing();
             let down = span(view, phase.down)?.len();
             let (mut listed, mut depth) = (0, 0);
-            for (i, grid) in inputs.enumerate() {
-                let across = rows(view, phase, i, grid)?.len();
+            for (grid, across) in inputs.zip(phase.across) {
+                let across = rows(view, phase, across, grid)?.len();
                 // Three bytes to spare, as the arena may begin anywhere.
                 listed += wide(down) * wide(across) * 4;
                 let room = listed + 3 <= u64::from(view.header.lists);
@@ -297,18 +296,15 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     };
     ensure(weights * bytes == u64::from(phase.weights[1]), "a phase has another count of weights")?;
     ensure(scratch <= u64::from(step.scratch[1]), "its scratch memory is too short")?;
-    let lowest = bytes == 1 && view.weights_of(phase).contains(&(i8::MIN as u8));
+    let lowest = bytes == 1 && packed.contains(&(i8::MIN as u8));
     ensure(phase.lowest == u32::from(lowest), "a phase is wrong about its lowest weight")
 }
 
 /// A part of the taps, whose smallest and largest are what is said.
-fn span<'a>(
-    view: &View<'a>,
-    [first, count, low, high]: [i32; 4],
-) -> Result<&'a [i32], &'static str> {
+fn span<'a>(view: &View<'a>, place: [i32; 4]) -> Result<&'a [i32], &'static str> {
+    let [first, count, low, high] = place;
     ensure(first >= 0 && count >= 0, "an input has fewer than no taps")?;
-    within([first as u32, count as u32], view.taps.len(), "a phase has taps that do not exist")?;
-    let taps = &view.taps[first as usize..][..count as usize];
+    let taps = view.taps_of(place).ok_or("a phase has taps that do not exist")?;
     ensure(ends(taps.iter().copied()) == [low, high], "taps reach farther than is said")?;
     ensure(low >= -(1 << 30) && high <= 1 << 30, "taps reach too far")?;
     Ok(taps)
@@ -318,10 +314,10 @@ fn span<'a>(
 fn rows<'a>(
     view: &View<'a>,
     phase: &Phase,
-    input: usize,
+    across: [i32; 4],
     grid: &Grid,
 ) -> Result<&'a [i32], &'static str> {
-    let taps = span(view, phase.across[input])?;
+    let taps = span(view, across)?;
     let chunks = grid.step.div_ceil(BLOCK);
     ensure(taps.len().is_multiple_of(chunks), "an input has taps of part of its channels")?;
     if taps.is_empty() {
@@ -329,10 +325,10 @@ fn rows<'a>(
         return Ok(taps);
     }
     // Pixels of the input may lie in its border, so that the columns are taken as signed.
-    let [_, _, low, high] = phase.across[input].map(i64::from);
-    let [width, across] = [phase.size[1], phase.in_step[1]].map(i64::from);
+    let [_, _, low, high] = across.map(i64::from);
+    let [width, stride] = [phase.size[1], phase.in_step[1]].map(i64::from);
     let (step, gap) = (grid.step as i64, (grid.gap * grid.step) as i64);
-    let last = (width - 1) * across * step + high + grid.step.min(BLOCK) as i64;
+    let last = (width - 1) * stride * step + high + grid.step.min(BLOCK) as i64;
     let inside = low >= -gap && last <= gap + grid.size[1] as i64 * step;
     ensure(inside, "a phase reads outside its input")?;
     Ok(taps)
@@ -340,15 +336,14 @@ fn rows<'a>(
 
 /// The feeds of a phase's tiles; chunks of 16 channels.
 fn tiles(view: &View, step: &Step, phase: &Phase, inputs: usize) -> Result<usize, &'static str> {
-    within(phase.feeds, view.feeds.len(), "a phase has feeds that do not exist")?;
-    let feeds = view.feeds_of(phase);
+    let feeds = view.feeds_of(phase).ok_or("a phase has feeds that do not exist")?;
     ensure((1..=winograd::FEEDS).contains(&feeds.len()), "a phase has too many feeds, or none")?;
     let dilation = phase.dilation.iter().all(|&n| (1..=LIMIT as u32).contains(&n));
     ensure(dilation, "a phase has taps too far apart")?;
     let mut chunks = 0;
     for feed in feeds {
-        ensure((feed.input as usize) < inputs, "a feed has no input")?;
-        let grid = grid(view, step.inputs[feed.input as usize])?;
+        let input = step.inputs.iter().take(inputs).nth(feed.input as usize);
+        let grid = grid(view, *input.ok_or("a feed has no input")?)?;
         ensure(grid.step.is_multiple_of(BLOCK), "a feed has part of a block of channels")?;
         let columns = (grid.gap + grid.size[1] + grid.gap) as i32;
         let [top, left] = feed.first;
@@ -375,7 +370,7 @@ fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
             result::SIGMOIDS => shape(&grid(view, step.output)?),
             _ => return Err("its sums become nothing known"),
         };
-        let blocks = made[0].next_multiple_of(BLOCK) == channels;
+        let blocks = super::super::kernels::blocks(made[0]) == channels;
         let same = blocks && made[1..] == [height, width];
         return ensure(same, "it makes another size than its output has");
     }
@@ -386,15 +381,19 @@ fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
         ensure(residual.size == output.size, "it adds a tensor of another size")?;
         ensure(channels <= residual.step, "a phase has more channels than its residual")?;
     }
-    let [high, wide] = [0, 1].map(|axis| output.size[axis].min(first.out_step[axis] as usize));
-    let mut origins = (0..high).flat_map(|y| (0..wide).map(move |x| [y, x]));
+    let [[height, width], [down, across]] = [output.size, first.out_step.map(|n| n as usize)];
+    let wide = width.min(across);
+    let mut origins = (0..height.min(down)).flat_map(|y| (0..wide).map(move |x| [y, x]));
     let whole = phases.iter().all(|phase| {
         let found = [phase.origin, phase.size].map(|pair| pair.map(|n| n as usize));
         let step = phase.out_step.map(|n| n as usize);
         phase.out_step == first.out_step
             && origins.next().is_some_and(|origin| {
-                let rest = |axis: usize| (output.size[axis] - origin[axis]).div_ceil(step[axis]);
-                found == [origin, [rest(0), rest(1)]]
+                let covers = |axis: usize| {
+                    let rest = output.size[axis] - origin[axis];
+                    rest.checked_next_multiple_of(step[axis]) == Some(found[1][axis] * step[axis])
+                };
+                found[0] == origin && covers(0) && covers(1)
             })
     });
     ensure(whole && origins.next().is_none(), "its phases are not all pixels of its output")

@@ -111,12 +111,10 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The sections.
+    /// The sections. The same bytes were seen through when the image was made; should their memory
+    /// have changed since, the image is empty.
     pub(crate) fn view(&self) -> View<'_> {
-        match View::new(self.bytes()) {
-            Ok(view) => view,
-            Err(_) => unreachable!("the same bytes were seen through when the image was made"),
-        }
+        View::new(self.bytes()).unwrap_or(View::EMPTY)
     }
 
     /// SHA-256 as the header gives it: all 0 in an image that was never written to a file.
@@ -127,7 +125,7 @@ impl<'a> Image<'a> {
     /// The bytes that the SHA-256 covers: all but the first 48, which hold the mark, the version,
     /// the length and the SHA-256 itself.
     pub fn digested(&self) -> &[u8] {
-        &self.bytes()[DIGESTED..]
+        self.bytes().get(DIGESTED..).unwrap_or_default()
     }
 
     /// The image with its SHA-256 in the header, for a file.

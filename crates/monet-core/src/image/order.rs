@@ -25,7 +25,8 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
         return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
     }
     for pass in view.passes {
-        for (index, step) in (pass.steps[0] as usize..).zip(view.steps_of(pass)) {
+        for (index, step) in (pass.steps[0] as usize..).zip(view.steps_of(pass).unwrap_or_default())
+        {
             let filled = inputs(view, pass, (index, step));
             filled.map_err(|reason| ImageError::Invalid { what: "step", index, reason })?;
         }
@@ -41,7 +42,8 @@ fn range(view: &View, pass: &Pass, next: usize) -> Proof {
     ensure((1..=WAVES).contains(&pass.waves), "it has too many waves, or none")?;
     let waves = pass.waves as usize;
     let done = |step: &Step| step.done(waves) == step.rows as usize;
-    ensure(view.steps_of(pass).iter().all(done), "it leaves rows undone")
+    let steps = view.steps_of(pass).ok_or("its steps do not exist")?;
+    ensure(steps.iter().all(done), "it leaves rows undone")
 }
 
 /// Follows all that a step of a pass reads.
@@ -67,8 +69,8 @@ fn reads(
     let (first, writer) = writer.ok_or("nobody fills its input")?;
     ensure(first < index, "it reads what a later step fills")?;
     let together = first >= pass.steps[0] as usize;
-    let (height, phases) = (grid.size[0], view.phases_of(step));
-    let writes = view.phases_of(writer);
+    let height = grid.size[0];
+    let [phases, writes] = [step, writer].map(|step| view.phases_of(step).unwrap_or_default());
     for wave in 0..pass.waves as usize {
         let Some(rows) = step.reads(phases, source, &step.turn(wave)) else { continue };
         let rows = clip(&rows, height);

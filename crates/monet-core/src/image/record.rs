@@ -154,6 +154,24 @@ pub(crate) struct Header {
 // SAFETY: `repr(C)`; numbers of 4 bytes and bytes in multiples of 4.
 unsafe impl Record for Header {}
 
+impl Header {
+    /// That of no image.
+    pub(crate) const EMPTY: Self = Self {
+        magic: [0; 8],
+        version: 0,
+        length: 0,
+        sha256: [0; 32],
+        kernel: 0,
+        input: [0; 3],
+        output: [0; 3],
+        meaning: 0,
+        threshold: [0.0; 2],
+        arena: 0,
+        lists: 0,
+        sections: [[0; 2]; 14],
+    };
+}
+
 /// A tensor of counts in the arena, see [`Grid`]; one that is never stored has no height.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

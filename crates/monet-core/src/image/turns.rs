@@ -41,9 +41,10 @@ impl Step {
     /// Rows that are done after so many waves, in the unit of [`Step::rows`].
     pub(crate) fn done(&self, waves: usize) -> usize {
         let ahead = (waves * self.pace as usize).saturating_sub(self.delay as usize);
-        let ahead = ahead / self.parts as usize;
         let rows = self.rows as usize;
-        ahead.min(rows).next_multiple_of(self.span as usize).min(rows)
+        // A valid image has no 0 here: see `image::check`.
+        let ahead = ahead.checked_div(self.parts as usize).map_or(rows, |ahead| ahead.min(rows));
+        ahead.checked_next_multiple_of(self.span as usize).map_or(rows, |ahead| ahead.min(rows))
     }
 
     /// Rows that it computes in a wave.
@@ -131,6 +132,6 @@ pub(crate) fn out_step(phases: &[Phase]) -> usize {
 
 /// The part of a range that lies in a tensor with so many rows.
 pub(crate) fn clip(range: &Range<isize>, height: usize) -> Range<usize> {
-    let inside = |n: isize| n.clamp(0, height as isize) as usize;
+    let inside = |n: isize| usize::try_from(n).unwrap_or(0).min(height);
     inside(range.start)..inside(range.end)
 }

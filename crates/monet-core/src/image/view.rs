@@ -46,22 +46,23 @@ impl<'a> Taps<'a> {
     pub(crate) const NONE: Self = Self { offsets: &[], reach: [0; 2] };
 
     /// Lists the offsets: those of `across` from each of the rows. Returns what of `numbers` is
-    /// left.
+    /// left; `None` where they are too few.
     pub(crate) fn list(
         rows: impl Iterator<Item = i32>,
         across: &[i32],
         numbers: &'a mut [i32],
-    ) -> (Self, &'a mut [i32]) {
+    ) -> Option<(Self, &'a mut [i32])> {
         let (mut len, mut reach) = (0, [i32::MAX, i32::MIN]);
         for row in rows {
-            for (place, &tap) in numbers[len..][..across.len()].iter_mut().zip(across) {
+            let places = numbers.get_mut(len..)?.get_mut(..across.len())?;
+            for (place, &tap) in places.iter_mut().zip(across) {
                 *place = row + tap;
                 reach = [reach[0].min(*place), reach[1].max(*place)];
             }
             len += across.len();
         }
-        let (offsets, rest) = numbers.split_at_mut(len);
-        if offsets.is_empty() { (Self::NONE, rest) } else { (Self { offsets, reach }, rest) }
+        let (offsets, rest) = numbers.split_at_mut_checked(len)?;
+        Some(if offsets.is_empty() { (Self::NONE, rest) } else { (Self { offsets, reach }, rest) })
     }
 
     /// The offsets: tap by tap, chunk by chunk.
@@ -78,6 +79,26 @@ impl<'a> Taps<'a> {
 }
 
 impl<'a> View<'a> {
+    /// That of no image.
+    pub(crate) const EMPTY: Self = Self {
+        header: &Header::EMPTY,
+        kernel: Kernel::Scalar,
+        tensors: &[],
+        steps: &[],
+        passes: &[],
+        phases: &[],
+        feeds: &[],
+        stages: &[],
+        taps: &[],
+        bias: &[],
+        scales: &[],
+        tables: &[],
+        names: &[],
+        attachment: &[],
+        weights: &[],
+        recipe: &[],
+    };
+
     /// Finds the header and the sections; what stands in them is for
     /// [`check`](super::check::check) to prove.
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, ImageError> {
@@ -102,8 +123,8 @@ impl<'a> View<'a> {
         }
         let kernel = Kernel::from_code(header.kernel).ok_or(ImageError::Kernel(header.kernel))?;
         let mut end = size_of::<Header>();
-        for section in Section::ALL {
-            let [start, len] = header.sections[section as usize].map(|n| n as usize);
+        for (section, place) in Section::ALL.into_iter().zip(header.sections) {
+            let [start, len] = place.map(|n| n as usize);
             let placed = start >= end && start.is_multiple_of(ALIGN);
             end = start.saturating_add(len);
             if !placed || end > bytes.len() {
@@ -130,45 +151,42 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The phases of a convolution.
-    pub(crate) fn phases_of(&self, step: &Step) -> &'a [Phase] {
-        let [first, count] = step.phases.map(|n| n as usize);
-        &self.phases[first..first + count]
+    /// The phases of a convolution. `None`, as of all that follow, where the image has no such
+    /// records: validation has excluded it.
+    pub(crate) fn phases_of(&self, step: &Step) -> Option<&'a [Phase]> {
+        range(self.phases, step.phases)
     }
 
     /// The feeds of a phase's tiles.
-    pub(crate) fn feeds_of(&self, phase: &Phase) -> &'a [Feed] {
-        let [first, count] = phase.feeds.map(|n| n as usize);
-        &self.feeds[first..first + count]
+    pub(crate) fn feeds_of(&self, phase: &Phase) -> Option<&'a [Feed]> {
+        range(self.feeds, phase.feeds)
     }
 
     /// A part of the taps, by its first one and their number.
-    pub(crate) fn taps_of(&self, [first, count, ..]: [i32; 4]) -> &'a [i32] {
-        &self.taps[first as usize..][..count as usize]
+    pub(crate) fn taps_of(&self, [first, count, ..]: [i32; 4]) -> Option<&'a [i32]> {
+        range(self.taps, [first as u32, count as u32])
     }
 
     /// The steps of a pass.
-    pub(crate) fn steps_of(&self, pass: &Pass) -> &'a [Step] {
-        let [first, count] = pass.steps.map(|n| n as usize);
-        &self.steps[first..first + count]
+    pub(crate) fn steps_of(&self, pass: &Pass) -> Option<&'a [Step]> {
+        range(self.steps, pass.steps)
     }
 
     /// A phase's biases, in whole blocks.
-    pub(crate) fn bias_of(&self, phase: &Phase) -> &'a [i32] {
-        &self.bias[phase.bias as usize..][..phase.blocks as usize * BLOCK]
+    pub(crate) fn bias_of(&self, phase: &Phase) -> Option<&'a [i32]> {
+        self.bias.get(phase.bias as usize..)?.get(..phase.blocks as usize * BLOCK)
     }
 
     /// A phase's weights, as bytes.
-    pub(crate) fn weights_of(&self, phase: &Phase) -> &'a [u8] {
-        let [start, len] = phase.weights.map(|n| n as usize);
-        &self.weights[start..start + len]
+    pub(crate) fn weights_of(&self, phase: &Phase) -> Option<&'a [u8]> {
+        range(self.weights, phase.weights)
     }
 
     /// The rules and scales of a convolution.
-    pub(crate) fn stage_of(&self, step: &Step, blocks: usize) -> Requantize<'a> {
-        let stage = &self.stages[step.stage as usize];
-        let len = blocks * BLOCK;
-        Requantize { scales: &self.scales[stage.scales as usize..][..len], rules: stage.rules() }
+    pub(crate) fn stage_of(&self, step: &Step, blocks: usize) -> Option<Requantize<'a>> {
+        let stage = self.stages.get(step.stage as usize)?;
+        let scales = self.scales.get(stage.scales as usize..)?.get(..blocks * BLOCK)?;
+        Some(Requantize { scales, rules: stage.rules() })
     }
 
     /// Height and width of the logits.
@@ -193,9 +211,10 @@ impl<'a> View<'a> {
 
     /// A step for people.
     pub(crate) fn info(&self, step: &Step) -> StepInfo<'a> {
-        let [start, len] = step.name.map(|n| n as usize);
-        let name = core::str::from_utf8(&self.names[start..start + len]).unwrap_or_default();
-        let transposed = self.phases_of(step).iter().any(|phase| phase.out_step != [1, 1]);
+        let name = range(self.names, step.name).unwrap_or_default();
+        let name = core::str::from_utf8(name).unwrap_or_default();
+        let mut phases = self.phases_of(step).unwrap_or_default().iter();
+        let transposed = phases.any(|phase| phase.out_step != [1, 1]);
         let kind = match (step.kind, step.result) {
             (kind::QUANTIZE, _) => "quantize",
             (kind::CONVOLVE, result::LOGITS) => "logits",
@@ -229,6 +248,12 @@ fn part<'a, T: Record>(
     header: &Header,
     section: Section,
 ) -> Result<&'a [T], ImageError> {
-    let [start, len] = header.sections[section as usize].map(|n| n as usize);
-    view(&bytes[start..start + len]).ok_or(ImageError::Section(SectionName(section)))
+    let place = header.sections.get(section as usize).copied();
+    let bytes = place.and_then(|place| range(bytes, place));
+    bytes.and_then(view).ok_or(ImageError::Section(SectionName(section)))
+}
+
+/// A part of some records, by its first one and their number.
+fn range<T>(all: &[T], [first, count]: [u32; 2]) -> Option<&[T]> {
+    all.get(first as usize..)?.get(..count as usize)
 }

@@ -89,7 +89,7 @@ fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }

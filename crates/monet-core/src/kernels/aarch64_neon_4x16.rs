@@ -54,7 +54,7 @@ fn spin_registers(rounds: usize) {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     assert!(available());
     let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.

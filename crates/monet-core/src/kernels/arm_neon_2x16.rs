@@ -204,7 +204,7 @@ pub(super) fn spin(rounds: usize) -> u64 {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     assert!(available());
     let constants = Constants::new(row.stage());
     let block_len = row.depth() * GROUP * BLOCK;

@@ -41,7 +41,7 @@ pub(super) fn available() -> bool {
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let numbers = Numbers::new(row.stage());
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     let depth = row.depth();
     let block_len = depth * GROUP * BLOCK;
     let arena = arena.as_mut_ptr();

@@ -38,7 +38,7 @@ pub(super) fn available() -> bool {
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let numbers = Numbers::new(row.stage());
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     let channels = row.channels();
     let arena = arena.as_mut_ptr();
     // SAFETY: the scratch memory, with the panel, lies in the arena.

@@ -108,24 +108,29 @@ macro_rules! kernels {
                 }
             }
 
-            /// Fills one row of the output. The kernel must be available.
+            /// Fills one row of the output. The kernel must be available; `None` where the
+            /// program lacks it.
             #[inline]
-            pub(crate) fn convolve(self, row: CheckedRow) {
+            pub(crate) fn convolve(self, row: CheckedRow) -> Option<()> {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::convolve(row),)+)+
                     #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
-                    _ => unreachable!("a plan exists only for a kernel that this CPU has"),
+                    _ => return None,
                 }
+                Some(())
             }
 
-            /// Fills the output rows of a row of tiles. The kernel must have tiles.
-            pub(crate) fn convolve_strip(self, strip: CheckedStrip) {
+            /// Fills the output rows of a row of tiles; `None` where the kernel has none.
+            pub(crate) fn convolve_strip(self, strip: CheckedStrip) -> Option<()> {
                 match self {
-                    $($(#[cfg($($tiles_cpu)*)] Self::$kernel => super::$tiles::convolve(strip),)?)+
+                    $($(#[cfg($($tiles_cpu)*)] Self::$kernel => {
+                        super::$tiles::convolve(strip);
+                        Some(())
+                    })?)+
                     #[allow(unreachable_patterns, reason = "only some kernels have tiles")]
                     _ => {
                         let _ = strip;
-                        unreachable!("a valid image has tiles only where its kernel has them")
+                        None
                     }
                 }
             }

@@ -75,5 +75,11 @@ pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 /// Output channels of a block, which kernels compute together. Tensors of more than [`GROUP`]
 /// channels are padded to a multiple of it.
 pub(crate) const BLOCK: usize = 16;
+
+/// Channels with those of filling, in whole blocks.
+pub(crate) const fn blocks(channels: usize) -> usize {
+    channels.div_ceil(BLOCK) * BLOCK
+}
+
 /// Input channels of a group, whose products a dot-product instruction adds to one sum.
 pub(crate) const GROUP: usize = 4;

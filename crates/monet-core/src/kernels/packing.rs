@@ -54,14 +54,15 @@ impl Packing {
     /// Chunks of so many groups that are one in this order.
     pub(crate) fn joined(self, groups: usize) -> usize {
         match self {
-            Self::Fours => BLOCK / GROUP / groups,
+            Self::Fours if groups == 1 => BLOCK / GROUP,
             _ => 1,
         }
     }
 
     /// Input channels of so many chunks of an input, those of filling included.
     pub(crate) fn channels(self, chunks: usize, groups: usize) -> usize {
-        chunks.next_multiple_of(self.joined(groups)) * groups * GROUP
+        let whole = chunks.checked_next_multiple_of(self.joined(groups)).unwrap_or(chunks);
+        whole * groups * GROUP
     }
 
     /// Most pixels whose activations a kernel gathers at a time in a panel; 0 where it has none.

@@ -9,35 +9,31 @@
 use core::ops::Range;
 
 use super::super::image::Taps;
+use super::super::image::record::view;
 use super::super::requant::Requantize;
 use super::{BLOCK, GROUP, Packing};
 
-/// Weights in a kernel's order.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Weights<'a> {
+/// Weights in a kernel's order: those of its packing, and none of the other width.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weights<'a> {
     /// For all other packings.
-    Bytes(&'a [i8]),
-    /// See [`Packing::Words`](super::Packing::Words).
-    Words(&'a [i16]),
+    pub(crate) bytes: &'a [i8],
+    /// See [`Packing::Words`].
+    pub(crate) words: &'a [i16],
 }
 
 impl<'a> Weights<'a> {
-    /// The weights, for kernels whose packing is of bytes.
-    #[inline]
-    pub(crate) fn bytes(self) -> &'a [i8] {
-        let Self::Bytes(weights) = self else { unreachable!("a plan packs for its own kernel") };
-        weights
+    /// Sees bytes as weights; `None` where they do not hold whole and aligned ones.
+    pub(crate) fn new(packing: Packing, bytes: &'a [u8]) -> Option<Self> {
+        match packing {
+            Packing::Words => Some(Self { words: view(bytes)?, ..Self::default() }),
+            _ => Some(Self { bytes: view(bytes)?, ..Self::default() }),
+        }
     }
 
-    /// The weights, for kernels whose packing is of words.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "only kernels of x86 take words")
-    )]
-    #[inline]
-    pub(crate) fn words(self) -> &'a [i16] {
-        let Self::Words(weights) = self else { unreachable!("a plan packs for its own kernel") };
-        weights
+    /// How many.
+    fn len(&self) -> usize {
+        self.bytes.len() + self.words.len()
     }
 }
 
@@ -132,7 +128,7 @@ impl<'a> Row<'a> {
     /// The inputs.
     #[inline]
     pub(crate) fn feeds(&self) -> &[Feed<'a>] {
-        &self.feeds[..self.inputs]
+        &self.feeds[..self.inputs.min(self.feeds.len())]
     }
 
     /// The fixed-point rules.
@@ -163,37 +159,32 @@ impl<'a> Row<'a> {
     }
 
     /// Checks the row against an arena: every place that a kernel reads or writes for it must lie
-    /// there, see [`CheckedRow`].
-    ///
-    /// # Panics
-    /// Where a place does not. That never happens: validation of the image has excluded it.
+    /// there, see [`CheckedRow`]. `None` where a place does not: validation of the image has
+    /// excluded it, so that the image was changed since.
     #[inline]
-    pub(crate) fn check(self, arena: &'a mut [u8]) -> CheckedRow<'a> {
-        let (len, last) = (arena.len(), self.width - 1);
+    pub(crate) fn check(self, arena: &'a mut [u8]) -> Option<CheckedRow<'a>> {
+        let (len, last) = (arena.len(), self.width.checked_sub(1)?);
         for feed in self.feeds().iter().filter(|feed| !feed.taps.offsets().is_empty()) {
             let reach = feed.taps.reach();
             let low = feed.start as isize + reach[0] as isize;
             let high = feed.start as isize + (last * feed.step) as isize + reach[1] as isize;
-            assert!(low >= 0 && high as usize + feed.groups * GROUP <= len);
+            ensure(low >= 0 && high as usize + feed.groups * GROUP <= len)?;
         }
         let channels = self.bias.len();
-        assert!(channels.is_multiple_of(BLOCK) && self.scratch.end <= len);
+        ensure(channels.is_multiple_of(BLOCK) && self.scratch.end <= len)?;
         match self.destination {
             Destination::Quantized { stage, start, step, residual } => {
-                assert!(start + last * step + channels <= len);
+                ensure(start + last * step + channels <= len)?;
                 let adds = stage.rules.sum.is_some();
-                assert!(!adds || residual[0] + last * residual[1] + channels <= len);
+                ensure(!adds || residual[0] + last * residual[1] + channels <= len)?;
             }
-            Destination::Float { start, .. } => assert!(start + self.width * channels * 4 <= len),
+            Destination::Float { start, .. } => ensure(start + self.width * channels * 4 <= len)?,
         }
-        assert!(self.stage().scales.len() == channels);
+        ensure(self.stage().scales.len() == channels)?;
         let inputs = self.channels();
-        assert!(self.scratch.len() as u64 >= self.packing.panel(inputs as u64));
-        match self.weights {
-            Weights::Bytes(w) => assert!(w.len() == inputs * channels),
-            Weights::Words(w) => assert!(w.len() == inputs * channels),
-        }
-        CheckedRow { arena, row: self }
+        ensure(self.scratch.len() as u64 >= self.packing.panel(inputs as u64))?;
+        ensure(self.weights.len() == inputs * channels)?;
+        Some(CheckedRow { arena, row: self })
     }
 }
 
@@ -216,4 +207,9 @@ impl<'a> CheckedRow<'a> {
     pub(crate) fn parts(&mut self) -> (&mut [u8], &Row<'a>) {
         (self.arena, &self.row)
     }
+}
+
+/// A condition as something to go on from or not.
+pub(super) fn ensure(holds: bool) -> Option<()> {
+    holds.then_some(())
 }

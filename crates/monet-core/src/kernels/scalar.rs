@@ -18,7 +18,7 @@ pub(super) fn available() -> bool {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     let block_len = row.depth() * GROUP * BLOCK;
     for pixel in 0..row.width {
         for block in 0..row.blocks() {

@@ -63,6 +63,7 @@
 
 use core::ops::Range;
 
+use super::row::ensure;
 use super::{BLOCK, Destination};
 
 /// Points at which a tile's inputs and weights are multiplied: 4 rows of 6.
@@ -175,34 +176,31 @@ impl<'a> CheckedStrip<'a> {
 
 impl<'a> Strip<'a> {
     /// Checks the strip against an arena: every place that a kernel reads or writes for it must lie
-    /// there, see [`CheckedStrip`].
-    ///
-    /// # Panics
-    /// Where a place does not. That never happens: validation of the image has excluded it.
-    pub(crate) fn check(self, memory: &'a mut [u8]) -> CheckedStrip<'a> {
+    /// there, see [`CheckedStrip`]. `None` where a place does not: validation of the image has
+    /// excluded it, so that the image was changed since.
+    pub(crate) fn check(self, memory: &'a mut [u8]) -> Option<CheckedStrip<'a>> {
         let arena = memory.len();
         for feed in self.feeds {
-            assert!(feed.columns > 0 && feed.channels.is_multiple_of(BLOCK));
-            let last = (feed.columns - 1) * feed.step + feed.channels;
-            assert!(feed.rows.iter().all(|row| row + last <= arena));
+            ensure(feed.channels.is_multiple_of(BLOCK))?;
+            let last = feed.columns.checked_sub(1)? * feed.step + feed.channels;
+            ensure(feed.rows.iter().all(|row| row + last <= arena))?;
         }
         let channels = self.bias.len();
-        assert!(channels.is_multiple_of(BLOCK) && self.width > 0 && self.dilation > 0);
-        assert!(matches!(self.taps, 2 | 3));
-        assert!((1..=tile(self.taps)[0]).contains(&self.targets.len()));
-        assert!(self.weights.len() == POINTS * self.chunks() * BLOCK * channels);
-        assert!(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()));
+        ensure(channels.is_multiple_of(BLOCK) && self.dilation > 0)?;
+        ensure(matches!(self.taps, 2 | 3))?;
+        ensure((1..=tile(self.taps)[0]).contains(&self.targets.len()))?;
+        ensure(self.weights.len() == POINTS * self.chunks() * BLOCK * channels)?;
+        ensure(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()))?;
+        let last = self.width.checked_sub(1)?;
         for destination in self.targets {
             let Destination::Quantized { stage, start, step, residual } = destination else {
-                panic!("a strip makes counts")
+                return None;
             };
-            let last = self.width - 1;
-            assert!(start + last * step + channels <= arena && stage.scales.len() == channels);
-            assert!(
-                stage.rules.sum.is_none() || residual[0] + last * residual[1] + channels <= arena
-            );
+            ensure(start + last * step + channels <= arena && stage.scales.len() == channels)?;
+            let adds = stage.rules.sum.is_some();
+            ensure(!adds || residual[0] + last * residual[1] + channels <= arena)?;
         }
-        CheckedStrip { arena: memory, strip: self }
+        Some(CheckedStrip { arena: memory, strip: self })
     }
 }
 

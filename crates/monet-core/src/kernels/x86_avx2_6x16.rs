@@ -52,7 +52,7 @@ fn spin_registers(rounds: usize) {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.words();
+    let weights = row.weights.words;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
     unsafe { tiles(arena.as_mut_ptr(), weights.as_ptr(), row) }

@@ -73,7 +73,7 @@ fn spin_registers(rounds: usize) {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let weights = row.weights.bytes();
+    let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the features; arena, weights and row are a `CheckedRow`'s.
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }

@@ -1,12 +1,14 @@
 //! Runs a convolution: hands its rows, or rows of tiles, to the kernel, phase by phase.
+//!
+//! `None` tells that a place lies outside the arena, or that a record is missing.
 
 use core::ops::Range;
 
 use super::super::grid::Grid;
 use super::super::image::Taps;
-use super::super::image::record::{NONE, Phase, Step, result, view};
+use super::super::image::record::{Phase, Step, result, view};
 use super::super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
-use super::super::kernels::{BLOCK, Destination, Feed, GROUP, Packing, Row, Weights};
+use super::super::kernels::{BLOCK, Destination, Feed, GROUP, Row, Weights};
 use super::super::requant::Requantize;
 use super::plain::{gaps, squash};
 use super::{Run, Work, range};
@@ -45,113 +47,121 @@ impl Layer<'_> {
 
 impl Run<'_> {
     /// Computes some rows of all phases of a convolution.
-    pub(super) fn convolve(&self, work: &mut Work, step: &Step, rows: Range<usize>) {
-        let phases = self.view.phases_of(step);
-        let first = self.grid(step.inputs[0]);
-        let some = |tensor: u32| (tensor != NONE).then(|| self.grid(tensor));
-        let second = some(step.inputs[1]);
+    pub(super) fn convolve(&self, work: &mut Work, step: &Step, rows: Range<usize>) -> Option<()> {
+        let phases = self.view.phases_of(step)?;
+        let first = self.grid(step.inputs[0])?;
+        let second = self.grid(step.inputs[1]);
         let mut layer = Layer {
             step,
-            stage: self.view.stage_of(step, phases[0].blocks as usize),
+            stage: self.view.stage_of(step, phases.first()?.blocks as usize)?,
             inputs: [first, second.unwrap_or(first)],
             count: 1 + usize::from(second.is_some()),
-            output: some(step.output),
-            residual: some(step.residual),
+            output: self.grid(step.output),
+            residual: self.grid(step.residual),
             scratch: range(step.scratch),
             row: range(step.row),
         };
         if step.borders(phases, first.size[0], &rows) {
             let border = range(step.border);
             layer.inputs.iter_mut().for_each(|grid| grid.border = Some(border.start));
-            work.memory[border].fill(first.quant.zero_point);
+            work.memory.get_mut(border)?.fill(first.quant.zero_point);
         }
-        let span = step.span as usize;
+        let span = step.span.max(1) as usize;
         // All phases of a few rows come before the next rows. The planner counts on this where the
         // result overlays an input, and all phases but the first find their input in the cache.
         for top in rows.clone().step_by(span) {
             for phase in phases {
                 let rows = top..(top + span).min(rows.end).min(phase.size[0] as usize);
-                self.rows(work, &layer, phase, rows);
+                self.rows(work, &layer, phase, rows)?;
             }
         }
-        if let Some(output) = &layer.output {
-            let made = |rows: usize| step.made(phases, rows, output.size[0]);
-            gaps(work.memory, output, made(rows.start)..made(rows.end));
-        }
+        let Some(output) = &layer.output else { return Some(()) };
+        let made = |rows: usize| step.made(phases, rows, output.size[0]);
+        gaps(work.memory, output, made(rows.start)..made(rows.end))
     }
 
     /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
-    fn rows(&self, work: &mut Work, layer: &Layer, phase: &Phase, range: Range<usize>) {
+    fn rows(
+        &self,
+        work: &mut Work,
+        layer: &Layer,
+        phase: &Phase,
+        range: Range<usize>,
+    ) -> Option<()> {
         if cfg!(target_arch = "x86_64") && phase.tile_taps > 0 {
             let down = phase.dilation[0] as usize;
             for span in range.clone().step_by(phase.granularity()) {
                 for y in span..(span + down).min(range.end) {
-                    self.strip(work.memory, layer, phase, y);
+                    self.strip(work.memory, layer, phase, y)?;
                 }
             }
-            return;
+            return Some(());
         }
         for y in range {
-            self.row(work.memory, work.lists, layer, phase, y);
-            let row = || layer.row.clone();
+            self.row(work.memory, work.lists, layer, phase, y)?;
             match (layer.step.result, &layer.output) {
-                (result::LOGITS, _) => self.head.decide(&work.memory[row()], y, &mut work.sink),
-                (result::SIGMOIDS, Some(output)) => squash(work.memory, &row(), output, y),
+                (result::LOGITS, _) => {
+                    let logits = work.memory.get(layer.row.clone())?;
+                    self.head.decide(logits, y, &mut work.sink)?;
+                }
+                (result::SIGMOIDS, Some(output)) => squash(work.memory, &layer.row, output, y)?,
                 _ => {}
             }
         }
+        Some(())
     }
 
     /// Computes row `y` of a phase.
-    fn row(&self, arena: &mut [u8], lists: &mut [i32], layer: &Layer, phase: &Phase, y: usize) {
+    fn row(
+        &self,
+        arena: &mut [u8],
+        lists: &mut [i32],
+        layer: &Layer,
+        phase: &Phase,
+        y: usize,
+    ) -> Option<()> {
         let top = y as isize * phase.in_step[0] as isize;
         let mut lists = lists;
         let mut feeds = [Feed { start: 0, step: 0, taps: Taps::NONE, groups: 0, chunks: 0 }; 2];
-        for (i, grid) in layer.inputs.iter().enumerate() {
-            let feed = &mut feeds[i];
+        let inputs = layer.inputs.iter().zip(phase.across);
+        for (i, (feed, (grid, across))) in feeds.iter_mut().zip(inputs).enumerate() {
             (feed.groups, feed.chunks) = (grid.step.min(BLOCK) / GROUP, grid.step.div_ceil(BLOCK));
             if i == layer.count {
                 break;
             }
             // A row may lie anywhere in a ring, or be the one of zero points: taps are listed anew.
-            let down = self.view.taps_of(phase.down).iter();
+            let down = self.view.taps_of(phase.down)?.iter();
             let start = grid.at(0, 0);
             let rows = down.map(|&dy| grid.row(top + dy as isize) as i32 - start as i32);
-            let across = self.view.taps_of(phase.across[i]);
-            (feed.taps, lists) = Taps::list(rows, across, lists);
+            (feed.taps, lists) = Taps::list(rows, self.view.taps_of(across)?, lists)?;
             // Without taps nothing is read.
             if !feed.taps.offsets().is_empty() {
                 (feed.start, feed.step) = (start, phase.in_step[1] as usize * grid.step);
             }
         }
-        let bytes = self.view.weights_of(phase);
         let packing = self.view.kernel.packing();
-        let weights = match packing {
-            Packing::Words => view(bytes).map(Weights::Words),
-            _ => view(bytes).map(Weights::Bytes),
-        };
         let row = Row {
             width: phase.size[1] as usize,
             feeds,
             inputs: layer.count,
-            weights: weights.expect("a valid image aligns its weights and holds all of them"),
+            weights: Weights::new(packing, self.view.weights_of(phase)?)?,
             packing,
             lowest: phase.lowest != 0,
-            bias: self.view.bias_of(phase),
+            bias: self.view.bias_of(phase)?,
             destination: layer.destination(phase, y),
             scratch: &layer.scratch,
         };
-        self.view.kernel.convolve(row.check(arena));
+        self.view.kernel.convolve(row.check(arena)?)
     }
 
     /// Computes the row of tiles whose first output row is `y`.
-    fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) {
+    fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) -> Option<()> {
         let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
         let taps = phase.tile_taps as usize;
-        let inputs = self.view.feeds_of(phase);
+        let inputs = self.view.feeds_of(phase)?;
         let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
         for (feed, input) in feeds.iter_mut().zip(inputs) {
-            let grid = &layer.inputs[input.input as usize];
+            let grid = layer.inputs.get(input.input as usize)?;
             let [top, left] = input.first;
             let left = left as usize;
             // A tile at the lower edge also computes rows past the tensor. Their input rows may be
@@ -172,14 +182,13 @@ impl Run<'_> {
             width: phase.size[1] as usize,
             taps,
             dilation: across,
-            feeds: &feeds[..inputs.len()],
-            weights: view(self.view.weights_of(phase))
-                .expect("a valid image aligns its weights and holds all of them"),
-            bias: self.view.bias_of(phase),
-            targets: &targets[..rows],
+            feeds: feeds.get(..inputs.len())?,
+            weights: view(self.view.weights_of(phase)?)?,
+            bias: self.view.bias_of(phase)?,
+            targets: targets.get(..rows)?,
             scratch: &layer.scratch,
         };
-        self.view.kernel.convolve_strip(strip.check(arena));
+        self.view.kernel.convolve_strip(strip.check(arena)?)
     }
 }
 

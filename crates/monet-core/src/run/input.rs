@@ -21,7 +21,7 @@ pub(super) struct Planes<'a> {
 
 impl<'a> Planes<'a> {
     pub(super) fn new(parts: &'a [&'a [f32]], planes: usize, size: Size) -> Result<Self, RunError> {
-        let (plane, expected) = (size.area(), planes * size.area());
+        let (plane, expected) = (size.area().max(1), planes * size.area());
         let whole: usize = parts.iter().map(|part| part.len() / plane * plane).sum();
         expect("input", parts.iter().map(|part| part.len()).sum(), expected)?;
         expect("input in whole planes", whole, expected)?;
@@ -38,7 +38,7 @@ impl Input for Planes<'_> {
         let (mut start, mut row) = (plane * self.size.area() + y * self.size.width, &[][..]);
         for part in self.parts {
             if start < part.len() {
-                row = &part[start..start + self.size.width];
+                row = part.get(start..start + self.size.width).unwrap_or_default();
                 break;
             }
             start -= part.len();

@@ -3,7 +3,7 @@
 //! Logits are f32 in native byte order, each pixel padded to whole blocks of channels.
 
 use super::super::image::View;
-use super::super::kernels::BLOCK;
+use super::super::kernels::blocks;
 use super::super::requant::{exp, sigmoid};
 use super::super::types::Output;
 
@@ -34,55 +34,68 @@ impl Head {
     }
 
     /// Turns the logits of row `y` into labels or probabilities.
-    pub(super) fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) {
-        let width = self.width;
-        let pixels = logits.chunks_exact(self.classes.next_multiple_of(BLOCK) * 4);
+    pub(super) fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) -> Option<()> {
+        let pixel = |x: usize| logits.get(x * blocks(self.classes) * 4..);
+        let row = y * self.width;
         match sink {
             Sink::Labels(labels) => {
-                let labels = &mut labels[y * width..(y + 1) * width];
-                for (label, pixel) in labels.iter_mut().zip(pixels) {
+                for (x, label) in labels.get_mut(row..row + self.width)?.iter_mut().enumerate() {
                     *label = match self.output {
-                        Output::Sigmoid { .. } => u8::from(real(pixel, 0) > self.logit),
-                        Output::Softmax | Output::Identity => largest(pixel, self.classes),
+                        Output::Sigmoid { .. } => u8::from(real(pixel(x)?, 0)? > self.logit),
+                        Output::Softmax | Output::Identity => largest(pixel(x)?, self.classes)?,
                     };
                 }
             }
             Sink::Probabilities(out) => {
-                let plane = out.len() / self.classes;
-                for (x, pixel) in pixels.enumerate() {
-                    self.probabilities(pixel, |class, p| out[class * plane + y * width + x] = p);
+                let plane = out.len().checked_div(self.classes)?;
+                for x in 0..self.width {
+                    self.probabilities(pixel(x)?, |class, p| {
+                        *out.get_mut(class * plane + row + x)? = p;
+                        Some(())
+                    })?;
                 }
             }
         }
+        Some(())
     }
 
     /// Calls `put` with each class and its probability at one pixel.
-    fn probabilities(&self, pixel: &[u8], mut put: impl FnMut(usize, f32)) {
+    fn probabilities(
+        &self,
+        pixel: &[u8],
+        mut put: impl FnMut(usize, f32) -> Option<()>,
+    ) -> Option<()> {
         match self.output {
-            Output::Sigmoid { .. } => put(0, sigmoid(real(pixel, 0))),
+            Output::Sigmoid { .. } => put(0, sigmoid(real(pixel, 0)?)),
             Output::Softmax => {
-                let top = real(pixel, usize::from(largest(pixel, self.classes)));
-                let total: f32 = (0..self.classes).map(|class| exp(real(pixel, class) - top)).sum();
-                (0..self.classes)
-                    .for_each(|class| put(class, exp(real(pixel, class) - top) / total));
+                let top = real(pixel, usize::from(largest(pixel, self.classes)?))?;
+                let power = |class: usize| Some(exp(real(pixel, class)? - top));
+                let mut total = 0.0;
+                for class in 0..self.classes {
+                    total += power(class)?;
+                }
+                (0..self.classes).try_for_each(|class| put(class, power(class)? / total))
             }
-            Output::Identity => (0..self.classes).for_each(|class| put(class, real(pixel, class))),
+            Output::Identity => {
+                (0..self.classes).try_for_each(|class| put(class, real(pixel, class)?))
+            }
         }
     }
 }
 
-/// The i-th f32, in native byte order.
-pub(super) fn real(bytes: &[u8], i: usize) -> f32 {
-    f32::from_ne_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+/// The i-th f32, in native byte order; `None` where there are fewer.
+pub(super) fn real(bytes: &[u8], i: usize) -> Option<f32> {
+    bytes.get(4 * i..)?.first_chunk().map(|bytes| f32::from_ne_bytes(*bytes))
 }
 
 /// Index of the largest logit, the first among equals.
-fn largest(pixel: &[u8], classes: usize) -> u8 {
-    let mut best = 0;
+fn largest(pixel: &[u8], classes: usize) -> Option<u8> {
+    let (mut best, mut most) = (0, real(pixel, 0)?);
     for class in 1..classes {
-        if real(pixel, class) > real(pixel, best) {
-            best = class;
+        let logit = real(pixel, class)?;
+        if logit > most {
+            (best, most) = (class, logit);
         }
     }
-    best as u8
+    Some(best as u8)
 }

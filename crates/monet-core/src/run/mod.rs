@@ -21,7 +21,7 @@ mod plain;
 use core::ops::Range;
 
 use super::grid::Grid;
-use super::image::record::{Pass, Step, kind, numbers};
+use super::image::record::{Pass, Step, Tensor, kind, numbers};
 use super::image::{Image, View};
 use super::kernels::KernelError;
 pub use input::Input;
@@ -43,6 +43,10 @@ pub enum RunError {
         /// The length that the plan needs.
         expected: usize,
     },
+    /// The plan reaches outside its memory. Its image was valid when it was made: its bytes have
+    /// changed since.
+    #[error("the plan's image was changed after it was validated: load it again")]
+    Damaged,
 }
 
 /// An image that this CPU can run.
@@ -157,7 +161,7 @@ fn range([start, len]: [u32; 2]) -> Range<usize> {
 }
 
 /// Fills a row of the input tensor.
-type Fill<'a> = &'a dyn Fn(&mut [u8], &Grid, usize);
+type Fill<'a> = &'a dyn Fn(&mut [u8], &Grid, usize) -> Option<()>;
 
 /// What running a plan needs to know of it.
 struct Run<'a> {
@@ -170,8 +174,8 @@ impl<'a> Run<'a> {
         Self { head: Head::new(&view), view }
     }
 
-    fn grid(&self, tensor: u32) -> Grid {
-        self.view.tensors[tensor as usize].grid()
+    fn grid(&self, tensor: u32) -> Option<Grid> {
+        self.view.tensors.get(tensor as usize).map(Tensor::grid)
     }
 
     fn execute(
@@ -194,59 +198,60 @@ impl<'a> Run<'a> {
         let Some(arena) = arena.get_mut(..arena_len) else {
             return Err(RunError::Length { what: "arena", found, expected: arena_len });
         };
-        let (memory, lists) = arena.split_at_mut(arena_len - self.view.header.lists as usize);
+        let lists = self.view.header.lists as usize;
+        let (memory, lists) =
+            arena.split_at_mut_checked(arena_len - lists).ok_or(RunError::Damaged)?;
         let mut work = Work { memory, lists: numbers(lists), input: &quantize, sink };
-        for pass in self.view.passes {
-            self.pass(&mut work, pass, &mut done);
-        }
-        Ok(())
+        let mut passes = self.view.passes.iter();
+        passes.try_for_each(|pass| self.pass(&mut work, pass, &mut done)).ok_or(RunError::Damaged)
     }
 
-    fn pass(&self, work: &mut Work, pass: &Pass, done: &mut impl FnMut(usize)) {
-        let steps = self.view.steps_of(pass);
+    /// Lets the steps of a pass take their turns. `None`, as of all that follows, where the plan
+    /// reaches outside its memory.
+    fn pass(&self, work: &mut Work, pass: &Pass, done: &mut impl FnMut(usize)) -> Option<()> {
+        let steps = self.view.steps_of(pass)?;
         for wave in 0..pass.waves as usize {
             for (i, step) in (pass.steps[0] as usize..).zip(steps) {
                 let rows = step.turn(wave);
                 if !rows.is_empty() {
-                    self.step(work, step, rows);
+                    self.step(work, step, rows)?;
                     done(i);
                 }
             }
         }
+        Some(())
     }
 
     /// Computes some rows of a step.
-    fn step(&self, work: &mut Work, step: &Step, rows: Range<usize>) {
-        let inputs = |i: usize| self.grid(step.inputs[i]);
+    fn step(&self, work: &mut Work, step: &Step, rows: Range<usize>) -> Option<()> {
         if step.kind == kind::CONVOLVE {
             return self.convolve(work, step, rows);
         }
         let arena = &mut *work.memory;
         if step.kind == kind::DEQUANTIZE {
-            let (grid, row) = (inputs(0), range(step.row));
+            let (grid, row) = (self.grid(step.inputs[0])?, range(step.row));
             for y in rows {
-                dequantize(arena, &grid, y, &row);
-                self.head.decide(&arena[row.clone()], y, &mut work.sink);
+                dequantize(arena, &grid, y, &row)?;
+                self.head.decide(arena.get(row.clone())?, y, &mut work.sink)?;
             }
-            return;
+            return Some(());
         }
-        let output = self.grid(step.output);
+        let [first, second] = step.inputs.map(|tensor| self.grid(tensor));
+        let output = self.grid(step.output)?;
         for y in rows.clone() {
             match step.kind {
                 kind::QUANTIZE => (work.input)(arena, &output, y),
-                kind::ADD => add(arena, [&inputs(0), &inputs(1)], &output, y, &step.sum()),
-                kind::SCALE => {
-                    scale(arena, [&inputs(0), &inputs(1)], &output, y, &step.product());
-                }
+                kind::ADD => add(arena, [&first?, &second?], &output, y, &step.sum()),
+                kind::SCALE => scale(arena, [&first?, &second?], &output, y, &step.product()),
                 kind::LOOKUP => {
-                    let table = &self.view.tables[step.words[0] as u32 as usize];
-                    lookup(arena, &inputs(0), &output, y, table);
+                    let table = self.view.tables.get(step.words[0] as u32 as usize)?;
+                    lookup(arena, &first?, &output, y, table)
                 }
-                kind::MAX_POOL => max_pool(arena, &inputs(0), &output, y, &step.pool()),
-                _ => unreachable!("a valid image has only known kinds of steps"),
-            }
+                kind::MAX_POOL => max_pool(arena, &first?, &output, y, &step.pool()),
+                _ => None,
+            }?;
         }
-        gaps(arena, &output, rows);
+        gaps(arena, &output, rows)
     }
 }
 

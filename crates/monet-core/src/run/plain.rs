@@ -1,47 +1,66 @@
 //! The steps that are no convolutions: plain loops over tensors in the arena.
+//!
+//! Each gives `None` where a place lies outside the arena: see [`RunError::Damaged`].
+//!
+//! [`RunError::Damaged`]: super::RunError::Damaged
 
 use core::ops::Range;
 
 use super::super::grid::Grid;
-use super::super::kernels::BLOCK;
+use super::super::kernels::{BLOCK, blocks};
 use super::super::requant::{Product, Sum, quantize, sigmoid};
 use super::super::types::Pool;
 use super::input::Input;
 use super::logits::real;
 
 /// Fills row `y` of the input tensor with the counts of the input's real values.
-pub(super) fn quantize_input(arena: &mut [u8], grid: &Grid, y: usize, input: &impl Input) {
-    let start = grid.at(y, 0);
-    let row = &mut arena[start..start + grid.size[1] * grid.step];
+pub(super) fn quantize_input(
+    arena: &mut [u8],
+    grid: &Grid,
+    y: usize,
+    input: &impl Input,
+) -> Option<()> {
+    let row = arena.get_mut(grid.at(y, 0)..)?;
     for c in 0..grid.channels {
-        for (pixel, value) in row.chunks_exact_mut(grid.step).zip(input.row(c, y)) {
-            pixel[c] = quantize(value, grid.quant);
+        for (x, value) in (0..grid.size[1]).zip(input.row(c, y)) {
+            *row.get_mut(x * grid.step + c)? = quantize(value, grid.quant);
         }
     }
+    Some(())
 }
 
 /// Fills the gaps on both sides of some rows with the zero point.
-pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>) {
+pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>) -> Option<()> {
     let (gap, width) = (grid.gap * grid.step, grid.size[1] * grid.step);
     if gap > 0 {
         for y in rows {
             let start = grid.at(y, 0);
-            arena[start - gap..start].fill(grid.quant.zero_point);
-            arena[start + width..start + width + gap].fill(grid.quant.zero_point);
+            for gap in [start - gap..start, start + width..start + width + gap] {
+                arena.get_mut(gap)?.fill(grid.quant.zero_point);
+            }
         }
     }
+    Some(())
 }
 
 /// Row `y` of the sum of two tensors.
-pub(super) fn add(arena: &mut [u8], inputs: [&Grid; 2], output: &Grid, y: usize, sum: &Sum) {
+pub(super) fn add(
+    arena: &mut [u8],
+    inputs: [&Grid; 2],
+    output: &Grid,
+    y: usize,
+    sum: &Sum,
+) -> Option<()> {
     let zero_point = i16::from(inputs[0].quant.zero_point);
     let [a, b, o] = [inputs[0], inputs[1], output].map(|grid| (grid.at(y, 0), grid.step));
     for x in 0..output.size[1] {
         let [a, b, o] = [a, b, o].map(|(start, step)| start + x * step);
         for c in 0..output.channels {
-            arena[o + c] = sum.apply(i16::from(arena[a + c]) - zero_point, arena[b + c]);
+            let [a, b] = [*arena.get(a + c)?, *arena.get(b + c)?];
+            *arena.get_mut(o + c)? = sum.apply(i16::from(a) - zero_point, b);
         }
     }
+    Some(())
 }
 
 /// Row `y` of the product of all channels of the first tensor with the only channel of the second,
@@ -52,48 +71,69 @@ pub(super) fn scale(
     output: &Grid,
     y: usize,
     product: &Product,
-) {
+) -> Option<()> {
     let [i, mask, o] = [inputs[0], inputs[1], output].map(|grid| (grid.at(y, 0), grid.step));
     for x in 0..output.size[1] {
         let [i, mask, o] = [i, mask, o].map(|(start, step)| start + x * step);
-        let mask = arena[mask];
+        let mask = *arena.get(mask)?;
         // Through a block of its own: the compiler then knows that source and result do not
-        // overlap.
+        // overlap. A tensor of fewer channels has blocks of a group.
         for c in (0..output.channels).step_by(BLOCK) {
             let len = (output.channels - c).min(BLOCK);
             let mut counts = [0; BLOCK];
-            counts[..len].copy_from_slice(&arena[i + c..][..len]);
+            for (count, from) in counts.iter_mut().zip(arena.get(i + c..)?.get(..len)?) {
+                *count = *from;
+            }
             counts = counts.map(|count| product.apply(count, mask));
-            arena[o + c..][..len].copy_from_slice(&counts[..len]);
+            for (to, count) in arena.get_mut(o + c..)?.get_mut(..len)?.iter_mut().zip(counts) {
+                *to = count;
+            }
         }
     }
+    Some(())
 }
 
 /// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
 /// pixel of these is padded to whole blocks.
-pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) {
-    let pixel = output.channels.next_multiple_of(BLOCK) * 4;
+pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) -> Option<()> {
+    let pixel = blocks(output.channels) * 4;
     for x in 0..output.size[1] {
         let (from, to) = (row.start + x * pixel, output.at(y, x));
         for c in 0..output.channels {
-            arena[to + c] = quantize(sigmoid(real(&arena[from..], c)), output.quant);
+            let value = sigmoid(real(arena.get(from..)?, c)?);
+            *arena.get_mut(to + c)? = quantize(value, output.quant);
         }
     }
+    Some(())
 }
 
 /// The table's count for each count in row `y` of a tensor.
-pub(super) fn lookup(arena: &mut [u8], input: &Grid, output: &Grid, y: usize, table: &[u8; 256]) {
+pub(super) fn lookup(
+    arena: &mut [u8],
+    input: &Grid,
+    output: &Grid,
+    y: usize,
+    table: &[u8; 256],
+) -> Option<()> {
     let (i, o) = (input.at(y, 0), output.at(y, 0));
     for x in 0..output.size[1] {
         let (i, o) = (i + x * input.step, o + x * output.step);
         for c in 0..output.channels {
-            arena[o + c] = table[usize::from(arena[i + c])];
+            let count = *arena.get(i + c)?;
+            *arena.get_mut(o + c)? = table[usize::from(count)];
         }
     }
+    Some(())
 }
 
 /// Row `y` of the largest counts of each window of a tensor.
-pub(super) fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, y: usize, pool: &Pool) {
+pub(super) fn max_pool(
+    arena: &mut [u8],
+    input: &Grid,
+    output: &Grid,
+    y: usize,
+    pool: &Pool,
+) -> Option<()> {
     // The rows or columns of a window, without those in the border.
     let clip = |o: usize, axis: usize| {
         let start = o * pool.stride[axis];
@@ -102,29 +142,69 @@ pub(super) fn max_pool(arena: &mut [u8], input: &Grid, output: &Grid, y: usize, 
     };
     for x in 0..output.size[1] {
         let o = output.at(y, x);
-        arena[o..o + output.channels].fill(0);
+        arena.get_mut(o..o + output.channels)?.fill(0);
         for iy in clip(y, 0) {
             for ix in clip(x, 1) {
                 let i = input.at(iy, ix);
                 for c in 0..output.channels {
-                    arena[o + c] = arena[o + c].max(arena[i + c]);
+                    let count = *arena.get(i + c)?;
+                    let most = arena.get_mut(o + c)?;
+                    *most = count.max(*most);
                 }
             }
         }
     }
+    Some(())
 }
 
 /// Writes the real values of row `y` of a tensor to `scratch` as logits, each pixel padded to whole
 /// blocks.
-pub(super) fn dequantize(arena: &mut [u8], input: &Grid, y: usize, scratch: &Range<usize>) {
+pub(super) fn dequantize(
+    arena: &mut [u8],
+    input: &Grid,
+    y: usize,
+    scratch: &Range<usize>,
+) -> Option<()> {
     let quant = input.quant;
-    let pixel = input.channels.next_multiple_of(BLOCK) * 4;
+    let pixel = blocks(input.channels) * 4;
     for x in 0..input.size[1] {
         for c in 0..input.channels {
-            let count = arena[input.at(y, x) + c];
+            let count = *arena.get(input.at(y, x) + c)?;
             let value = (f32::from(count) - f32::from(quant.zero_point)) * quant.scale;
             let at = scratch.start + x * pixel + c * 4;
-            arena[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+            *arena.get_mut(at..)?.first_chunk_mut()? = value.to_ne_bytes();
         }
+    }
+    Some(())
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use std::vec;
+
+    use super::super::super::types::Quant;
+    use super::*;
+
+    /// Two rows of three pixels of four channels, with a gap of one pixel.
+    fn grid(offset: usize) -> Grid {
+        let quant = Quant { scale: 0.5, zero_point: 7 };
+        Grid { size: [2, 3], channels: 3, step: 4, gap: 1, slots: 2, offset, border: None, quant }
+    }
+
+    #[test]
+    fn a_row_outside_the_arena_is_none_and_no_panic() {
+        let (a, b) = (grid(0), grid(192));
+        let whole = b.offset + b.len();
+        for (len, fits) in [(whole, true), (whole - a.step, false), (a.len(), false), (3, false)] {
+            let mut arena = vec![1; len];
+            let done = gaps(&mut arena, &b, 0..2)
+                .and_then(|()| lookup(&mut arena, &a, &b, 1, &[9; 256]))
+                .and_then(|()| dequantize(&mut arena, &a, 0, &(0..192)));
+            assert_eq!(done.is_some(), fits, "{len}");
+        }
+        let mut arena = vec![1; whole];
+        lookup(&mut arena, &a, &b, 1, &[9; 256]).unwrap();
+        let row = &arena[b.at(1, 0)..b.at(1, 2) + b.step];
+        assert_eq!(row, [[9, 9, 9, 1]; 3].as_flattened());
     }
 }
