@@ -90,6 +90,8 @@ def main():
     parser.add_argument("--axes", help="where the axes grow to, e.g. ASR, if the header is wrong")
     parser.add_argument("--zoom", type=int, default=1, help="pixels in a row for one of the volume")
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder} is there already: name a folder that is not")
     volume = nibabel.load(options.volume)
     axes, spacing, origin = geometry(volume, options.axes)
     voxels = volume.get_fdata()

@@ -20,6 +20,22 @@
 //!
 //! Files and volumes are not known here.
 //!
+//! # On a board
+//!
+//! - Memory is the arena, whose length the image tells ([`arena_len`] tells it to the compiler), the
+//!   buffers for a slice and its labels, and less than 3 kB of stack.
+//! - Validation and a run do not panic, and a linked program need not hold the machinery for it.
+//!   [`RunError`] tells a wrong buffer, and an image that was changed after it was validated.
+//! - A run keeps nothing between slices: it may be interrupted, and run again with another arena
+//!   meanwhile.
+//!
+//! MoNet with 404,000 weights, slices of 48 × 48, measured on linked programs (bytes):
+//!
+//! | core | kernel | code | weights | tables | arena | stack |
+//! |---|---|---|---|---|---|---|
+//! | Cortex-M7 | `cortex-m-dsp` | 20,541 | 400,448 | 23,388 | 121,435 | 2,820 |
+//! | Cortex-M55 | `cortex-m-mve` | 21,869 | 400,640 | 23,388 | 119,707 | 2,820 |
+//!
 //! # Example
 //!
 //! ```
@@ -90,7 +106,7 @@ pub use aligned::{Aligned, arena_len};
 pub use buffer::Buffer;
 #[cfg(feature = "alloc")]
 pub use graph::{Convolution, Node, Operation, QuantGraph, Tensor, TensorId};
-pub use image::{ALIGN, Image, ImageError, StepInfo};
+pub use image::{ALIGN, Image, ImageError, Reason, StepInfo};
 pub use kernels::{Kernel, KernelError};
 #[cfg(feature = "alloc")]
 pub use planner::{PlanError, Schedule};

@@ -14,6 +14,7 @@ use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, GROUP, winograd};
 use super::super::requant::MIN_SQUARINGS;
 use super::order;
+use super::reason::Reason;
 use super::record::{NONE, Phase, Stage, Step, Tensor, ends, kind, result};
 use super::{ImageError, View};
 
@@ -25,17 +26,17 @@ pub(crate) const ARENA_LIMIT: usize = 1 << 30;
 /// Most steps.
 const STEPS: usize = 1 << 12;
 
-pub(super) type Proof = Result<(), &'static str>;
+pub(super) type Proof = Result<(), Reason>;
 
 /// Proves a whole image.
 pub(super) fn check(view: &View) -> Result<(), ImageError> {
     header(view).map_err(|reason| ImageError::Invalid { what: "header", index: 0, reason })?;
     each("tensor", view.tensors, |t| tensor(t, memory(view)))?;
     each("stage", view.stages, stage)?;
-    each("scale", view.scales, |s| ensure(s.is_finite(), "the scale is not finite"))?;
+    each("scale", view.scales, |s| ensure(s.is_finite(), Reason::ScaleIsNotFinite))?;
     each("step", view.steps, |s| step(view, s))?;
     each("step", view.steps, |s| head(view, s))?;
-    ensure(view.recipe.len() <= 1, "there are several").map_err(|reason| ImageError::Invalid {
+    ensure(view.recipe.len() <= 1, Reason::Several).map_err(|reason| ImageError::Invalid {
         what: "recipe",
         index: 0,
         reason,
@@ -60,7 +61,7 @@ fn each<T>(
     Ok(())
 }
 
-pub(super) fn ensure(holds: bool, reason: &'static str) -> Proof {
+pub(super) fn ensure(holds: bool, reason: Reason) -> Proof {
     if holds { Ok(()) } else { Err(reason) }
 }
 
@@ -72,10 +73,10 @@ fn wide(n: usize) -> u64 {
 fn header(view: &View) -> Proof {
     let header = view.header;
     let sides = header.input.iter().chain(&header.output);
-    ensure(sides.clone().all(|&n| (1..=LIMIT as u32).contains(&n)), "a side is out of range")?;
-    ensure(header.arena as usize <= ARENA_LIMIT, "the arena is too large")?;
-    ensure(header.lists <= header.arena, "the lists of taps are longer than the arena")?;
-    ensure(view.steps.len() <= STEPS, "there are too many steps")?;
+    ensure(sides.clone().all(|&n| (1..=LIMIT as u32).contains(&n)), Reason::SideIsOutOfRange)?;
+    ensure(header.arena as usize <= ARENA_LIMIT, Reason::ArenaIsTooLarge)?;
+    ensure(header.lists <= header.arena, Reason::ListsOfTapsAreLongerThanTheArena)?;
+    ensure(view.steps.len() <= STEPS, Reason::TooManySteps)?;
     let [threshold, logit] = header.threshold;
     let classes = header.output[0];
     ensure(
@@ -85,15 +86,15 @@ fn header(view: &View) -> Proof {
             2 => true,
             _ => false,
         },
-        "the output is not one of the known kinds",
+        Reason::OutputIsNotOneOfTheKnownKinds,
     )?;
-    let input = view.tensors.first().ok_or("there is no input tensor")?;
+    let input = view.tensors.first().ok_or(Reason::NoInputTensor)?;
     ensure(
         [input.channels, input.size[0], input.size[1]] == header.input,
-        "the input tensor has another size",
+        Reason::InputTensorHasAnotherSize,
     )?;
-    let first = view.steps.first().ok_or("there are no steps")?;
-    ensure(first.kind == kind::QUANTIZE && first.output == 0, "the first step is not the input's")
+    let first = view.steps.first().ok_or(Reason::NoSteps)?;
+    ensure(first.kind == kind::QUANTIZE && first.output == 0, Reason::FirstStepIsNotTheInput)
 }
 
 fn few(n: u32) -> bool {
@@ -101,34 +102,34 @@ fn few(n: u32) -> bool {
 }
 
 fn tensor(tensor: &Tensor, memory: usize) -> Proof {
-    ensure(tensor.scale.is_finite() && tensor.scale > 0.0, "the scale is not a positive number")?;
-    ensure(tensor.zero_point <= 255, "the zero point is above 255")?;
+    ensure(tensor.scale.is_finite() && tensor.scale > 0.0, Reason::ScaleIsNotAPositiveNumber)?;
+    ensure(tensor.zero_point <= 255, Reason::ZeroPointIsAbove255)?;
     if tensor.size == [0, 0] {
         return Ok(());
     }
-    ensure(tensor.size.iter().all(|&n| n > 0 && few(n)), "a side is out of range")?;
-    ensure(tensor.channels > 0 && few(tensor.channels), "the channels are out of range")?;
+    ensure(tensor.size.iter().all(|&n| n > 0 && few(n)), Reason::SideIsOutOfRange)?;
+    ensure(tensor.channels > 0 && few(tensor.channels), Reason::ChannelsAreOutOfRange)?;
     let step = tensor.step as usize;
     let whole = step.is_multiple_of(BLOCK) && few(tensor.step);
     ensure(
         tensor.channels as usize <= step && (step == GROUP || whole),
-        "a pixel has not the bytes that its channels need",
+        Reason::PixelHasNotTheBytesThatItsChannelsNeed,
     )?;
-    ensure(tensor.gap as usize <= 1 << 20, "the border is too large")?;
-    ensure((1..=tensor.size[0]).contains(&tensor.slots), "it has more slots than rows, or none")?;
+    ensure(tensor.gap as usize <= 1 << 20, Reason::BorderIsTooLarge)?;
+    ensure((1..=tensor.size[0]).contains(&tensor.slots), Reason::HasMoreSlotsThanRowsOrNone)?;
     let [gap, width, step] = [tensor.gap, tensor.size[1], tensor.step].map(u64::from);
     // At most 2^21 columns, 2^14 rows and 2^14 bytes a pixel: 2^49.
     let len = (gap + u64::from(tensor.slots) * (width + gap)) * step;
-    ensure(u64::from(tensor.offset) + len <= wide(memory), "it ends outside the arena")
+    ensure(u64::from(tensor.offset) + len <= wide(memory), Reason::EndsOutsideTheArena)
 }
 
 fn stage(stage: &Stage) -> Proof {
     let word = |n: i32| i16::try_from(n).is_ok();
-    ensure(stage.curve <= 2 && stage.has_sum <= 1, "it is not of a known kind")?;
-    ensure(stage.elu.iter().chain(&stage.sum).all(|&n| word(n)), "a number has more than 16 bits")?;
+    ensure(stage.curve <= 2 && stage.has_sum <= 1, Reason::IsOfNoKnownKind)?;
+    ensure(stage.elu.iter().chain(&stage.sum).all(|&n| word(n)), Reason::NumberHasMoreThan16Bits)?;
     let squarings = stage.elu[3] as u32;
     let enough = stage.curve < 2 || (MIN_SQUARINGS..=20).contains(&squarings);
-    ensure(enough, "the squarings are out of range")?;
+    ensure(enough, Reason::SquaringsAreOutOfRange)?;
     let [_, _, _, round, zero_point] = stage.sum;
     rounding(stage.round, stage.zero_point)?;
     if stage.has_sum == 1 { rounding(round, zero_point) } else { Ok(()) }
@@ -136,80 +137,80 @@ fn stage(stage: &Stage) -> Proof {
 
 /// What removes fraction bits, and a zero point: their sum then fits in 16 bits.
 fn rounding(round: i32, zero_point: i32) -> Proof {
-    ensure((1..=1 << 14).contains(&round), "the rounding factor is out of range")?;
-    ensure((0..=255).contains(&zero_point), "the zero point is out of range")
+    ensure((1..=1 << 14).contains(&round), Reason::RoundingFactorIsOutOfRange)?;
+    ensure((0..=255).contains(&zero_point), Reason::ZeroPointIsOutOfRange)
 }
 
 /// A stored tensor by its number.
-pub(super) fn grid(view: &View, index: u32) -> Result<Grid, &'static str> {
-    let tensor = view.tensors.get(index as usize).ok_or("it names a tensor that does not exist")?;
-    ensure(tensor.size != [0, 0], "it names a tensor that is not stored")?;
+pub(super) fn grid(view: &View, index: u32) -> Result<Grid, Reason> {
+    let tensor = view.tensors.get(index as usize).ok_or(Reason::NamesATensorThatDoesNotExist)?;
+    ensure(tensor.size != [0, 0], Reason::NamesATensorThatIsNotStored)?;
     Ok(tensor.grid())
 }
 
 /// A part of a section or of the arena.
-fn within([start, len]: [u32; 2], whole: usize, reason: &'static str) -> Proof {
+fn within([start, len]: [u32; 2], whole: usize, reason: Reason) -> Proof {
     ensure(u64::from(start) + u64::from(len) <= wide(whole), reason)
 }
 
 fn step(view: &View, step: &Step) -> Proof {
     let memory = memory(view);
-    within(step.name, view.names.len(), "its name lies outside the names")?;
-    within(step.scratch, memory, "its scratch memory lies outside the arena")?;
-    within(step.row, memory, "its row lies outside the arena")?;
-    within(step.border, memory, "its border lies outside the arena")?;
-    ensure(step.span > 0 && few(step.span) && few(step.rows), "it has too many rows at a time")?;
-    ensure(few(step.pace) && few(step.parts) && step.parts > 0, "it goes on too fast")?;
+    within(step.name, view.names.len(), Reason::NameLiesOutsideTheNames)?;
+    within(step.scratch, memory, Reason::ScratchMemoryLiesOutsideTheArena)?;
+    within(step.row, memory, Reason::RowLiesOutsideTheArena)?;
+    within(step.border, memory, Reason::BorderLiesOutsideTheArena)?;
+    ensure(step.span > 0 && few(step.span) && few(step.rows), Reason::HasTooManyRowsAtATime)?;
+    ensure(few(step.pace) && few(step.parts) && step.parts > 0, Reason::GoesOnTooFast)?;
     if step.kind != kind::CONVOLVE {
-        ensure(step.phases == [0, 0], "it has phases and is no convolution")?;
+        ensure(step.phases == [0, 0], Reason::HasPhasesAndIsNoConvolution)?;
         let rows = if step.kind == kind::DEQUANTIZE { step.inputs[0] } else { step.output };
-        ensure(step.rows as usize == grid(view, rows)?.size[0], "it has other rows than it makes")?;
+        ensure(step.rows as usize == grid(view, rows)?.size[0], Reason::HasOtherRowsThanItMakes)?;
     }
     let input = |i: usize| grid(view, step.inputs[i]);
     let output = || grid(view, step.output);
     match step.kind {
-        kind::QUANTIZE => ensure(step.output == 0, "the input is not the first tensor"),
+        kind::QUANTIZE => ensure(step.output == 0, Reason::InputIsNotTheFirstTensor),
         kind::CONVOLVE => convolution(view, step),
         kind::ADD => {
             let sum = step.words;
-            ensure(sum.iter().all(|&n| i16::try_from(n).is_ok()), "a number has over 16 bits")?;
+            ensure(sum.iter().all(|&n| i16::try_from(n).is_ok()), Reason::NumberHasMoreThan16Bits)?;
             rounding(sum[3], sum[4])?;
             let (a, b, sum) = (input(0)?, input(1)?, output()?);
             let same = a.size == sum.size && b.size == sum.size;
             let channels = a.channels == sum.channels && b.channels == sum.channels;
-            ensure(same && channels, "the tensors are of different sizes")
+            ensure(same && channels, Reason::TensorsAreOfDifferentSizes)
         }
         kind::SCALE => {
             let product = step.product();
             let points = product.zero_points.iter().all(|n| (0..=255).contains(n));
             let finite = product.factor.is_finite() && product.zero_point.is_finite();
-            ensure(points && finite, "its numbers are out of range")?;
+            ensure(points && finite, Reason::NumbersAreOutOfRange)?;
             let (a, b, out) = (input(0)?, input(1)?, output()?);
             let same = a.size == out.size && b.size == out.size && a.channels == out.channels;
-            ensure(same, "the tensors are of different sizes")
+            ensure(same, Reason::TensorsAreOfDifferentSizes)
         }
         kind::LOOKUP => {
             let table = view.tables.len() > step.words[0] as u32 as usize;
-            ensure(table, "it names a table that does not exist")?;
+            ensure(table, Reason::NamesATableThatDoesNotExist)?;
             let (a, out) = (input(0)?, output()?);
             let same = a.size == out.size && a.channels == out.channels;
-            ensure(same, "the tensors are of different sizes")
+            ensure(same, Reason::TensorsAreOfDifferentSizes)
         }
         kind::MAX_POOL => {
             let pool = step.pool();
             let few = |n: &usize| *n <= 4096;
             let windows = pool.kernel.iter().chain(&pool.stride).all(|n| *n > 0 && few(n));
-            ensure(windows && pool.pads.iter().all(few), "its windows are out of range")?;
+            ensure(windows && pool.pads.iter().all(few), Reason::WindowsAreOutOfRange)?;
             let (a, out) = (input(0)?, output()?);
-            ensure(a.channels == out.channels, "the tensors have different channels")
+            ensure(a.channels == out.channels, Reason::TensorsHaveDifferentChannels)
         }
         kind::DEQUANTIZE => {
             let a = input(0)?;
-            ensure(shape(&a) == logits(view), "its tensor is not of the logits' size")?;
+            ensure(shape(&a) == logits(view), Reason::TensorIsNotOfTheLogitsSize)?;
             let row = a.size[1] * a.channels.next_multiple_of(BLOCK) * 4;
-            ensure(step.row[1] as usize == row, "its row has another length")
+            ensure(step.row[1] as usize == row, Reason::RowHasAnotherLength)
         }
-        _ => Err("it is of no known kind"),
+        _ => Err(Reason::IsOfNoKnownKind),
     }
 }
 
@@ -226,48 +227,48 @@ fn head(view: &View, step: &Step) -> Proof {
     let head = step.kind == kind::DEQUANTIZE
         || step.kind == kind::CONVOLVE && step.result == result::LOGITS;
     let last = view.steps.last().is_some_and(|last| core::ptr::eq(last, step));
-    ensure(head == last, "the last step alone gives the logits")
+    ensure(head == last, Reason::LastStepAloneGivesTheLogits)
 }
 
 fn convolution(view: &View, step: &Step) -> Proof {
     let first = grid(view, step.inputs[0])?;
     let second = if step.inputs[1] == NONE { None } else { Some(grid(view, step.inputs[1])?) };
-    let phases = view.phases_of(step).ok_or("its phases do not exist")?;
-    let blocks = phases.first().ok_or("it has no phases")?.blocks as usize;
-    ensure(blocks > 0 && blocks * BLOCK <= 2 * LIMIT, "its channels are out of range")?;
-    ensure(phases.iter().all(|p| p.blocks as usize == blocks), "its phases differ in channels")?;
-    ensure(first.size == second.as_ref().unwrap_or(&first).size, "its inputs differ in size")?;
-    let stage = view.stages.get(step.stage as usize).ok_or("its stage does not exist")?;
+    let phases = view.phases_of(step).ok_or(Reason::PhasesDoNotExist)?;
+    let blocks = phases.first().ok_or(Reason::HasNoPhases)?.blocks as usize;
+    ensure(blocks > 0 && blocks * BLOCK <= 2 * LIMIT, Reason::ChannelsAreOutOfRange)?;
+    ensure(phases.iter().all(|p| p.blocks as usize == blocks), Reason::PhasesDifferInChannels)?;
+    ensure(first.size == second.as_ref().unwrap_or(&first).size, Reason::InputsDifferInSize)?;
+    let stage = view.stages.get(step.stage as usize).ok_or(Reason::StageDoesNotExist)?;
     let scales = [stage.scales, (blocks * BLOCK) as u32];
-    within(scales, view.scales.len(), "its scales do not exist")?;
+    within(scales, view.scales.len(), Reason::ScalesDoNotExist)?;
     let adds = step.result == result::COUNTS && step.residual != NONE;
-    ensure((stage.has_sum == 1) == adds, "its stage adds what the step does not")?;
+    ensure((stage.has_sum == 1) == adds, Reason::StageAddsWhatTheStepDoesNot)?;
     let inputs = [Some(first), second];
     for p in phases {
         phase(view, step, p, &inputs)?;
     }
     let rows = phases.iter().map(|p| p.size[0]).max();
-    ensure(rows == Some(step.rows), "it has other rows than its phases")?;
+    ensure(rows == Some(step.rows), Reason::HasOtherRowsThanItsPhases)?;
     let whole =
         |p: &&Phase| p.tile_taps > 0 && !(step.span as usize).is_multiple_of(p.granularity());
-    ensure(!phases.iter().any(|p| whole(&p)), "it stops within a tile")?;
+    ensure(!phases.iter().any(|p| whole(&p)), Reason::StopsWithinATile)?;
     destination(view, step, phases)?;
     let line = second.map_or(first.line(), |second| second.line().max(first.line()));
     let alike = second.is_none_or(|second| second.quant.zero_point == first.quant.zero_point);
     let bordered = alike && line <= step.border[1] as usize;
     let borders = step.borders(phases, first.size[0], &(0..step.rows as usize));
-    ensure(bordered || !borders, "it lacks the border that it reads")
+    ensure(bordered || !borders, Reason::LacksTheBorderThatItReads)
 }
 
 /// The numbers of a phase, and all that it reads.
 fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) -> Proof {
     let few = |numbers: [u32; 2]| numbers.iter().all(|&n| (1..=LIMIT as u32).contains(&n));
-    ensure(few(phase.size) && few(phase.out_step) && few(phase.in_step), "a phase is too large")?;
-    ensure(phase.origin.iter().all(|&n| n as usize <= LIMIT), "a phase begins too far out")?;
+    ensure(few(phase.size) && few(phase.out_step) && few(phase.in_step), Reason::PhaseIsTooLarge)?;
+    ensure(phase.origin.iter().all(|&n| n as usize <= LIMIT), Reason::PhaseBeginsTooFarOut)?;
     let channels = phase.blocks as usize * BLOCK;
-    within([phase.bias, channels as u32], view.bias.len(), "a phase has biases that do not exist")?;
-    let packed = view.weights_of(phase).ok_or("a phase has weights that do not exist")?;
-    ensure(phase.weights[0].is_multiple_of(super::ALIGN as u32), "weights are not aligned")?;
+    within([phase.bias, channels as u32], view.bias.len(), Reason::PhaseHasBiasesThatDoNotExist)?;
+    let packed = view.weights_of(phase).ok_or(Reason::PhaseHasWeightsThatDoNotExist)?;
+    ensure(phase.weights[0].is_multiple_of(super::ALIGN as u32), Reason::WeightsAreNotAligned)?;
     let inputs = inputs.iter().flatten();
     let (weights, bytes, scratch) = match phase.tile_taps {
         0 => {
@@ -279,7 +280,7 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
                 // Three bytes to spare, as the arena may begin anywhere.
                 listed += wide(down) * wide(across) * 4;
                 let room = listed + 3 <= u64::from(view.header.lists);
-                ensure(room, "the lists of taps are too short")?;
+                ensure(room, Reason::ListsOfTapsAreTooShort)?;
                 depth += wide(packing.channels(down * across, grid.step.min(BLOCK) / GROUP));
             }
             (depth * wide(channels), packing.bytes(), packing.panel(depth))
@@ -288,25 +289,25 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
             let inputs = inputs.count();
             let chunks = tiles(view, step, phase, inputs)?;
             let points = wide(winograd::POINTS * chunks * BLOCK) * wide(channels);
-            ensure(view.kernel.has_tiles(), "the kernel has no tiles")?;
-            ensure(step.result == result::COUNTS, "tiles make counts alone")?;
+            ensure(view.kernel.has_tiles(), Reason::KernelHasNoTiles)?;
+            ensure(step.result == result::COUNTS, Reason::TilesMakeCountsAlone)?;
             (points, 2, wide(winograd::scratch_len(chunks)))
         }
-        _ => return Err("a phase is computed in no known way"),
+        _ => return Err(Reason::PhaseIsComputedInNoKnownWay),
     };
-    ensure(weights * bytes == u64::from(phase.weights[1]), "a phase has another count of weights")?;
-    ensure(scratch <= u64::from(step.scratch[1]), "its scratch memory is too short")?;
+    ensure(weights * bytes == u64::from(phase.weights[1]), Reason::PhaseHasAnotherCountOfWeights)?;
+    ensure(scratch <= u64::from(step.scratch[1]), Reason::ScratchMemoryIsTooShort)?;
     let lowest = bytes == 1 && packed.contains(&(i8::MIN as u8));
-    ensure(phase.lowest == u32::from(lowest), "a phase is wrong about its lowest weight")
+    ensure(phase.lowest == u32::from(lowest), Reason::PhaseIsWrongAboutItsLowestWeight)
 }
 
 /// A part of the taps, whose smallest and largest are what is said.
-fn span<'a>(view: &View<'a>, place: [i32; 4]) -> Result<&'a [i32], &'static str> {
+fn span<'a>(view: &View<'a>, place: [i32; 4]) -> Result<&'a [i32], Reason> {
     let [first, count, low, high] = place;
-    ensure(first >= 0 && count >= 0, "an input has fewer than no taps")?;
-    let taps = view.taps_of(place).ok_or("a phase has taps that do not exist")?;
-    ensure(ends(taps.iter().copied()) == [low, high], "taps reach farther than is said")?;
-    ensure(low >= -(1 << 30) && high <= 1 << 30, "taps reach too far")?;
+    ensure(first >= 0 && count >= 0, Reason::InputHasFewerThanNoTaps)?;
+    let taps = view.taps_of(place).ok_or(Reason::PhaseHasTapsThatDoNotExist)?;
+    ensure(ends(taps.iter().copied()) == [low, high], Reason::TapsReachFartherThanIsSaid)?;
+    ensure(low >= -(1 << 30) && high <= 1 << 30, Reason::TapsReachTooFar)?;
     Ok(taps)
 }
 
@@ -316,10 +317,10 @@ fn rows<'a>(
     phase: &Phase,
     across: [i32; 4],
     grid: &Grid,
-) -> Result<&'a [i32], &'static str> {
+) -> Result<&'a [i32], Reason> {
     let taps = span(view, across)?;
     let chunks = grid.step.div_ceil(BLOCK);
-    ensure(taps.len().is_multiple_of(chunks), "an input has taps of part of its channels")?;
+    ensure(taps.len().is_multiple_of(chunks), Reason::InputHasTapsOfPartOfItsChannels)?;
     if taps.is_empty() {
         // A transposed convolution whose stride is wider than its window: nothing is read.
         return Ok(taps);
@@ -330,56 +331,56 @@ fn rows<'a>(
     let (step, gap) = (grid.step as i64, (grid.gap * grid.step) as i64);
     let last = (width - 1) * stride * step + high + grid.step.min(BLOCK) as i64;
     let inside = low >= -gap && last <= gap + grid.size[1] as i64 * step;
-    ensure(inside, "a phase reads outside its input")?;
+    ensure(inside, Reason::PhaseReadsOutsideItsInput)?;
     Ok(taps)
 }
 
 /// The feeds of a phase's tiles; chunks of 16 channels.
-fn tiles(view: &View, step: &Step, phase: &Phase, inputs: usize) -> Result<usize, &'static str> {
-    let feeds = view.feeds_of(phase).ok_or("a phase has feeds that do not exist")?;
-    ensure((1..=winograd::FEEDS).contains(&feeds.len()), "a phase has too many feeds, or none")?;
+fn tiles(view: &View, step: &Step, phase: &Phase, inputs: usize) -> Result<usize, Reason> {
+    let feeds = view.feeds_of(phase).ok_or(Reason::PhaseHasFeedsThatDoNotExist)?;
+    ensure((1..=winograd::FEEDS).contains(&feeds.len()), Reason::PhaseHasTooManyFeedsOrNone)?;
     let dilation = phase.dilation.iter().all(|&n| (1..=LIMIT as u32).contains(&n));
-    ensure(dilation, "a phase has taps too far apart")?;
+    ensure(dilation, Reason::PhaseHasTapsTooFarApart)?;
     let mut chunks = 0;
     for feed in feeds {
         let input = step.inputs.iter().take(inputs).nth(feed.input as usize);
-        let grid = grid(view, *input.ok_or("a feed has no input")?)?;
-        ensure(grid.step.is_multiple_of(BLOCK), "a feed has part of a block of channels")?;
+        let grid = grid(view, *input.ok_or(Reason::FeedHasNoInput)?)?;
+        ensure(grid.step.is_multiple_of(BLOCK), Reason::FeedHasPartOfABlockOfChannels)?;
         let columns = (grid.gap + grid.size[1] + grid.gap) as i32;
         let [top, left] = feed.first;
-        ensure((0..columns).contains(&left), "a feed begins outside its input")?;
-        ensure(top.unsigned_abs() <= 1 << 20, "a feed begins outside its input")?;
+        ensure((0..columns).contains(&left), Reason::FeedBeginsOutsideItsInput)?;
+        ensure(top.unsigned_abs() <= 1 << 20, Reason::FeedBeginsOutsideItsInput)?;
         chunks += grid.step / BLOCK;
     }
     let [low, high] = phase.tile_rows(feeds);
-    ensure(phase.down == [0, 0, low, high], "feeds reach farther than is said")?;
+    ensure(phase.down == [0, 0, low, high], Reason::FeedsReachFartherThanIsSaid)?;
     Ok(chunks)
 }
 
 /// Where the sums go: each pixel of the output gets those of one phase.
 fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
-    let first = phases.first().ok_or("it has no phases")?;
+    let first = phases.first().ok_or(Reason::HasNoPhases)?;
     let channels = first.blocks as usize * BLOCK;
     if step.result != result::COUNTS {
         let [height, width] = first.size.map(|n| n as usize);
         let whole = first.origin == [0, 0] && first.out_step == [1, 1] && phases.len() == 1;
-        ensure(whole && step.residual == NONE, "real values are made in more than one phase")?;
-        ensure(step.row[1] as usize == width * channels * 4, "its row has another length")?;
+        ensure(whole && step.residual == NONE, Reason::RealValuesAreMadeInMoreThanOnePhase)?;
+        ensure(step.row[1] as usize == width * channels * 4, Reason::RowHasAnotherLength)?;
         let made = match step.result {
             result::LOGITS => logits(view),
             result::SIGMOIDS => shape(&grid(view, step.output)?),
-            _ => return Err("its sums become nothing known"),
+            _ => return Err(Reason::SumsBecomeNothingKnown),
         };
         let blocks = super::super::kernels::blocks(made[0]) == channels;
         let same = blocks && made[1..] == [height, width];
-        return ensure(same, "it makes another size than its output has");
+        return ensure(same, Reason::MakesAnotherSizeThanItsOutputHas);
     }
     let output = grid(view, step.output)?;
-    ensure(channels <= output.step, "a phase has more channels than its output")?;
+    ensure(channels <= output.step, Reason::PhaseHasMoreChannelsThanItsOutput)?;
     if step.residual != NONE {
         let residual = grid(view, step.residual)?;
-        ensure(residual.size == output.size, "it adds a tensor of another size")?;
-        ensure(channels <= residual.step, "a phase has more channels than its residual")?;
+        ensure(residual.size == output.size, Reason::AddsATensorOfAnotherSize)?;
+        ensure(channels <= residual.step, Reason::PhaseHasMoreChannelsThanItsResidual)?;
     }
     let [[height, width], [down, across]] = [output.size, first.out_step.map(|n| n as usize)];
     let wide = width.min(across);
@@ -396,5 +397,5 @@ fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
                 found[0] == origin && covers(0) && covers(1)
             })
     });
-    ensure(whole && origins.next().is_none(), "its phases are not all pixels of its output")
+    ensure(whole && origins.next().is_none(), Reason::PhasesAreNotAllPixelsOfItsOutput)
 }

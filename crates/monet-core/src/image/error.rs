@@ -1,6 +1,7 @@
 //! Why bytes are no image.
 
 use super::VERSION;
+use super::reason::Reason;
 use super::record::Section;
 use core::fmt;
 
@@ -44,7 +45,7 @@ pub enum ImageError {
         /// Its index.
         index: usize,
         /// What is wrong.
-        reason: &'static str,
+        reason: Reason,
     },
 }
 

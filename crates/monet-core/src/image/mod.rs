@@ -11,6 +11,7 @@
 mod check;
 mod error;
 mod order;
+mod reason;
 mod recipe;
 pub(crate) mod record;
 pub(crate) mod turns;
@@ -30,6 +31,7 @@ pub(crate) use check::{ARENA_LIMIT, LIMIT};
 pub use error::ImageError;
 #[cfg(feature = "alloc")]
 pub(crate) use order::WAVES;
+pub use reason::Reason;
 use recipe::RecipeRecord;
 pub(crate) use view::{Taps, View};
 

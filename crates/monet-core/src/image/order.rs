@@ -5,6 +5,7 @@
 //! Tensors that lie over one another are not looked for.
 
 use super::check::{Proof, ensure, grid};
+use super::reason::Reason;
 use super::record::{NONE, Pass, Step};
 use super::turns::{Source, clip};
 use super::{ImageError, View};
@@ -21,7 +22,7 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
         next += pass.steps[1] as usize;
     }
     if next != view.steps.len() {
-        let reason = "the passes are not all steps";
+        let reason = Reason::PassesAreNotAllSteps;
         return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
     }
     for pass in view.passes {
@@ -38,12 +39,12 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
 fn range(view: &View, pass: &Pass, next: usize) -> Proof {
     let [first, count] = pass.steps.map(|n| n as usize);
     let behind = first == next && count > 0 && count <= view.steps.len() - next;
-    ensure(behind, "it does not follow the pass before it")?;
-    ensure((1..=WAVES).contains(&pass.waves), "it has too many waves, or none")?;
+    ensure(behind, Reason::DoesNotFollowThePassBeforeIt)?;
+    ensure((1..=WAVES).contains(&pass.waves), Reason::HasTooManyWavesOrNone)?;
     let waves = pass.waves as usize;
     let done = |step: &Step| step.done(waves) == step.rows as usize;
-    let steps = view.steps_of(pass).ok_or("its steps do not exist")?;
-    ensure(steps.iter().all(done), "it leaves rows undone")
+    let steps = view.steps_of(pass).ok_or(Reason::StepsDoNotExist)?;
+    ensure(steps.iter().all(done), Reason::LeavesRowsUndone)
 }
 
 /// Follows all that a step of a pass reads.
@@ -53,7 +54,7 @@ fn inputs(view: &View, pass: &Pass, reader: (usize, &Step)) -> Proof {
         reads(view, pass, reader, tensor, source)?;
     }
     let own = |other: &&Step| other.output != NONE && other.output == step.output;
-    ensure(view.steps.iter().filter(own).count() <= 1, "another step fills its output too")
+    ensure(view.steps.iter().filter(own).count() <= 1, Reason::AnotherStepFillsItsOutputToo)
 }
 
 /// Follows what a step of a pass reads of one tensor, wave by wave.
@@ -66,8 +67,8 @@ fn reads(
 ) -> Proof {
     let grid = grid(view, tensor)?;
     let writer = view.steps.iter().enumerate().find(|(_, other)| other.output == tensor);
-    let (first, writer) = writer.ok_or("nobody fills its input")?;
-    ensure(first < index, "it reads what a later step fills")?;
+    let (first, writer) = writer.ok_or(Reason::NobodyFillsItsInput)?;
+    ensure(first < index, Reason::ReadsWhatALaterStepFills)?;
     let together = first >= pass.steps[0] as usize;
     let height = grid.size[0];
     let [phases, writes] = [step, writer].map(|step| view.phases_of(step).unwrap_or_default());
@@ -78,9 +79,9 @@ fn reads(
             true => writer.made(writes, writer.done(wave + 1), height),
             false => height,
         };
-        ensure(rows.end <= written, "it reads rows that are not filled yet")?;
+        ensure(rows.end <= written, Reason::ReadsRowsThatAreNotFilledYet)?;
         let kept = rows.is_empty() || rows.start + grid.slots >= written;
-        ensure(kept, "it reads rows that others have replaced")?;
+        ensure(kept, Reason::ReadsRowsThatOthersHaveReplaced)?;
     }
     Ok(())
 }

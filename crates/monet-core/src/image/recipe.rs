@@ -2,6 +2,7 @@
 
 use super::super::prepare::{FitRule, Normalise, Recipe};
 use super::super::size::Size;
+use super::reason::Reason;
 #[cfg(feature = "alloc")]
 use super::record::halves;
 use super::record::{Record, whole};
@@ -58,28 +59,28 @@ impl RecipeRecord {
     }
 
     /// Proves that it is a recipe for a net with this input: channels, height, width.
-    pub(super) fn check(&self, input: [u32; 3]) -> Result<(), &'static str> {
-        let recipe = self.recipe().ok_or("it names no known kind")?;
+    pub(super) fn check(&self, input: [u32; 3]) -> Result<(), Reason> {
+        let recipe = self.recipe().ok_or(Reason::NamesNoKnownKind)?;
         let limits = [Recipe::MAX_SIDE, Recipe::MAX_CHANNELS, Recipe::MAX_NEIGHBOURS];
         let [sides, channels, neighbours] = limits.map(|n| n as u32);
         let within = |number: u32, limit: u32| (1..=limit).contains(&number);
         if !within(self.channels, channels) || self.neighbours > neighbours {
-            return Err("its channels or neighbours are out of range");
+            return Err(Reason::ChannelsOrNeighboursAreOutOfRange);
         }
         if self.channels * (2 * self.neighbours + 1) != input[0] {
-            return Err("its slices have other channels than the net's input");
+            return Err(Reason::SlicesHaveOtherChannelsThanTheNetInput);
         }
         let sized =
             [self.size[0], self.size[1], self.step].iter().all(|&n| within(n, self.ceiling));
         if !sized || self.ceiling > sides {
-            return Err("its sizes are out of range");
+            return Err(Reason::SizesAreOutOfRange);
         }
         if !self.range.iter().all(|number| number.is_finite()) {
-            return Err("its normalisation is not finite");
+            return Err(Reason::NormalisationIsNotFinite);
         }
         match recipe.fit {
             FitRule::Pad { spacing } if !spacing.iter().all(|s| *s > 0.0 && s.is_finite()) => {
-                Err("its spacing is not positive")
+                Err(Reason::SpacingIsNotPositive)
             }
             _ => Ok(()),
         }

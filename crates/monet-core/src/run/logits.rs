@@ -35,21 +35,23 @@ impl Head {
 
     /// Turns the logits of row `y` into labels or probabilities.
     pub(super) fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) -> Option<()> {
-        let pixel = |x: usize| logits.get(x * blocks(self.classes) * 4..);
+        let first = |x: usize| x * blocks(self.classes);
         let row = y * self.width;
         match sink {
             Sink::Labels(labels) => {
                 for (x, label) in labels.get_mut(row..row + self.width)?.iter_mut().enumerate() {
                     *label = match self.output {
-                        Output::Sigmoid { .. } => u8::from(real(pixel(x)?, 0)? > self.logit),
-                        Output::Softmax | Output::Identity => largest(pixel(x)?, self.classes)?,
+                        Output::Sigmoid { .. } => u8::from(real(logits, first(x))? > self.logit),
+                        Output::Softmax | Output::Identity => {
+                            largest(logits, first(x), self.classes)?
+                        }
                     };
                 }
             }
             Sink::Probabilities(out) => {
                 let plane = out.len().checked_div(self.classes)?;
                 for x in 0..self.width {
-                    self.probabilities(pixel(x)?, |class, p| {
+                    self.probabilities(logits, first(x), |class, p| {
                         *out.get_mut(class * plane + row + x)? = p;
                         Some(())
                     })?;
@@ -59,26 +61,26 @@ impl Head {
         Some(())
     }
 
-    /// Calls `put` with each class and its probability at one pixel.
+    /// Calls `put` with each class and its probability at the pixel whose logits begin there.
     fn probabilities(
         &self,
-        pixel: &[u8],
+        logits: &[u8],
+        first: usize,
         mut put: impl FnMut(usize, f32) -> Option<()>,
     ) -> Option<()> {
+        let logit = |class: usize| real(logits, first + class);
         match self.output {
-            Output::Sigmoid { .. } => put(0, sigmoid(real(pixel, 0)?)),
+            Output::Sigmoid { .. } => put(0, sigmoid(logit(0)?)),
             Output::Softmax => {
-                let top = real(pixel, usize::from(largest(pixel, self.classes)?))?;
-                let power = |class: usize| Some(exp(real(pixel, class)? - top));
+                let top = logit(largest(logits, first, self.classes)?.into())?;
+                let power = |class: usize| Some(exp(logit(class)? - top));
                 let mut total = 0.0;
                 for class in 0..self.classes {
                     total += power(class)?;
                 }
                 (0..self.classes).try_for_each(|class| put(class, power(class)? / total))
             }
-            Output::Identity => {
-                (0..self.classes).try_for_each(|class| put(class, real(pixel, class)?))
-            }
+            Output::Identity => (0..self.classes).try_for_each(|class| put(class, logit(class)?)),
         }
     }
 }
@@ -88,11 +90,11 @@ pub(super) fn real(bytes: &[u8], i: usize) -> Option<f32> {
     bytes.get(4 * i..)?.first_chunk().map(|bytes| f32::from_ne_bytes(*bytes))
 }
 
-/// Index of the largest logit, the first among equals.
-fn largest(pixel: &[u8], classes: usize) -> Option<u8> {
-    let (mut best, mut most) = (0, real(pixel, 0)?);
+/// Class of the largest of the logits that begin there, the first among equals.
+fn largest(logits: &[u8], first: usize, classes: usize) -> Option<u8> {
+    let (mut best, mut most) = (0, real(logits, first)?);
     for class in 1..classes {
-        let logit = real(pixel, class)?;
+        let logit = real(logits, first + class)?;
         if logit > most {
             (best, most) = (class, logit);
         }
