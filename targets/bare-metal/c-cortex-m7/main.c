@@ -64,10 +64,10 @@ int main(void) {
   monet_net net;
   monet_shape shape;
   const size_t len = (size_t)(plan_end - plan);
-  if (monet_net_open(&net, plan + 1, len - 1) != MONET_UNALIGNED) return 2;
-  if (monet_net_open(&net, plan, len - 1) != MONET_IMAGE_LENGTH) return 3;
-  if (monet_net_open(&net, plan, len) != MONET_OK) return 4;
-  if (monet_net_shape(&net, &shape) != MONET_OK || shape.arena > sizeof arena) return 5;
+  if (monet_net_open(MONET_ABI, &net, plan + 1, len - 1) != MONET_STATUS_UNALIGNED) return 2;
+  if (monet_net_open(MONET_ABI, &net, plan, len - 1) != MONET_STATUS_IMAGE_LENGTH) return 3;
+  if (monet_net_open(MONET_ABI, &net, plan, len) != MONET_STATUS_OK) return 4;
+  if (monet_net_shape(&net, &shape) != MONET_STATUS_OK || shape.arena > sizeof arena) return 5;
   const uint32_t count = slices[0], per_slice = slices[1], values = slices[2];
   if (per_slice != shape.planes || per_slice > MONET_MAX_PLANES) return 6;
   const uint32_t *numbers = slices + 4;
@@ -77,7 +77,7 @@ int main(void) {
     const float *planes[MONET_MAX_PLANES];
     for (uint32_t i = 0; i < per_slice; i++) planes[i] = all + *numbers++ * values;
     if (slice == 0 && monet_net_run(&net, arena, shape.arena - 1, planes, per_slice, labels,
-                                    sizeof labels) != MONET_BUFFER) return 7;
+                                    sizeof labels) != MONET_STATUS_BUFFER) return 7;
     if (monet_net_run(&net, arena, shape.arena, planes, per_slice, labels, sizeof labels)) return 8;
     for (size_t i = 0; i < sizeof labels; i++) hash = (hash ^ labels[i]) * 0x100000001b3u;
   }
