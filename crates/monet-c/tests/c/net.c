@@ -36,7 +36,8 @@ static void runs(void) {
   const size_t all = shape.classes * out, n = shape.planes;
   /* Each in a block of its own and of its exact length, for a watcher of memory. */
   unsigned char *arena = malloc(shape.arena);
-  float *values = malloc(area * sizeof *values), *chances = malloc(all * sizeof *chances);
+  float *values = malloc(area * sizeof *values);
+  float *chances = malloc(all * sizeof *chances), *others = malloc(all * sizeof *others);
   const float *planes[MONET_MAX_PLANES + 1];
   uint8_t *labels = malloc(out);
   for (size_t i = 0; i < area; i++) values[i] = (float)(i % 97) / 48 - 1;
@@ -67,8 +68,13 @@ static void runs(void) {
   EXPECT(CHANCES(chances, all - 1) == MONET_STATUS_BUFFER);
 
   memset(labels, 0xee, out);
+  memset(arena, 0x5a, shape.arena);
   EXPECT(RUN(planes, n, labels, out) == MONET_STATUS_OK);
   EXPECT(CHANCES(chances, all) == MONET_STATUS_OK);
+  /* Whatever the arena held: where channels are padded, weights of 0 meet it. */
+  memset(arena, 0xa5, shape.arena);
+  EXPECT(CHANCES(others, all) == MONET_STATUS_OK);
+  EXPECT(memcmp(chances, others, all * sizeof *chances) == 0);
   /* A pixel's label is its likeliest class. */
   for (size_t i = 0; i < out; i++) {
     float sum = 0, most = 0;
@@ -83,6 +89,7 @@ static void runs(void) {
   free(arena);
   free(values);
   free(chances);
+  free(others);
   free(labels);
 }
 
