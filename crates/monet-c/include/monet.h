@@ -314,7 +314,8 @@ enum monet_status monet_session_new(const struct monet_model *model,
 // Returns MONET_STATUS_HANDLE for one that was freed before.
 enum monet_status monet_session_free(struct monet_session *session);
 
-// How many labels the last volume's figures have; 0 before the first.
+// How many labels the last volume's figures have; 0 before the first, of a session that is NULL or
+// freed, and while it is at work.
 size_t monet_session_labels(const struct monet_session *session);
 
 // A label of the last volume, counted from 0; MONET_STATUS_ARGUMENT where there is none.
@@ -326,7 +327,7 @@ enum monet_status monet_session_label(const struct monet_session *session,
                                       struct monet_label *label);
 
 // The last volume's report as JSON, as the command's --stats has it: returns its bytes with the
-// zero, and writes as many as there is room for. 0 before the first volume.
+// zero, and writes as many as there is room for. 0 where monet_session_labels is 0.
 //
 // The caller's part:
 // `buffer` is NULL or has room for `len` bytes.

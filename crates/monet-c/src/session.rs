@@ -123,7 +123,8 @@ pub extern "C" fn monet_session_free(session: *mut Session) -> Status {
     crate::contained(|| SESSIONS.free(session))
 }
 
-/// How many labels the last volume's figures have; 0 before the first.
+/// How many labels the last volume's figures have; 0 before the first, of a session that is NULL or
+/// freed, and while it is at work.
 #[unsafe(no_mangle)]
 pub extern "C" fn monet_session_labels(session: *const Session) -> usize {
     let count = || Ok::<_, Failure>(SESSIONS.get(session)?.state()?.labels.len());
@@ -157,7 +158,7 @@ pub unsafe extern "C" fn monet_session_label(
 }
 
 /// The last volume's report as JSON, as the command's --stats has it: returns its bytes with the
-/// zero, and writes as many as there is room for. 0 before the first volume.
+/// zero, and writes as many as there is room for. 0 where monet_session_labels is 0.
 ///
 /// # Safety
 /// `buffer` is NULL or has room for `len` bytes.
