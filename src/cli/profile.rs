@@ -243,6 +243,27 @@ fn table(p: &Profile) -> String {
             s.arena[1]
         );
     }
+    out + &counted(p)
+}
+
+/// What the processor counted in each step; empty where it counted nothing.
+fn counted(p: &Profile) -> String {
+    let mut out = String::new();
+    for (step, counts) in p.steps.iter().filter_map(|step| Some((step, step.counts?))) {
+        if out.is_empty() {
+            out += &format!(
+                "\n{:<18} {:>14} {:>14} {:>8} {:>14} {:>14}\n",
+                "step", "cycles", "instructions", "a cycle", "cache misses", "branch misses"
+            );
+        }
+        let [cycles, instructions, cache, branches] =
+            counts.named().map(|(_, n)| n.map_or("-".to_owned(), |n| format!("{n:.0}")));
+        let per_cycle = counts.per_cycle().map_or("-".to_owned(), |n| format!("{n:.2}"));
+        out += &format!(
+            "{:<18} {cycles:>14} {instructions:>14} {per_cycle:>8} {cache:>14} {branches:>14}\n",
+            plain(&step.name)
+        );
+    }
     out
 }
 
@@ -339,6 +360,22 @@ fn summary(p: &Profile) -> String {
     if let Some([before, after]) = p.frequency_mhz {
         let note = if after < 0.95 * before { ": it throttles" } else { "" };
         line("clock", format!("{before:.0} MHz before, {after:.0} after{note}"));
+    }
+    if let Some(energy) = &p.energy {
+        line(
+            "energy",
+            format!(
+                "{:.4} J a slice, {:.1} W, by {}",
+                energy.joules_per_slice,
+                energy.watts,
+                plain(&energy.meters.join(", "))
+            ),
+        );
+    } else if p.kind == Kind::Measured {
+        line("energy", "not told: the system has no meter, or keeps it from this user".into());
+    }
+    if let Some(why) = &p.uncounted {
+        line("counters", plain(why).to_string());
     }
     if let Some(o) = p.overhead {
         line("timing", format!("of the steps costs {:+.2} % of a slice", o.percent));

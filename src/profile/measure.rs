@@ -4,20 +4,26 @@
 //! 2. Every thread runs slices one by one. Their latency is reported.
 //! 3. One thread runs more slices with the int8 engine's hook, which times the steps. Every other
 //!    slice goes without the hook, so that the cost of the hook is known and reported.
+//! 4. The same thread runs a few slices more, in which the processor counts, where it does.
 
+use std::path::Path;
 use std::time::Instant;
 
 use monet_core::{Kernel, Plan, Size, StepInfo};
 
+use super::energy::Meters;
 use super::{
-    FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume, system,
-    unix_s,
+    Counts, FORMAT, Histogram, Kind, Latency, Overhead, Profile, ProfileError, StepProfile, Volume,
+    counters, system, unix_s,
 };
 use crate::engine::{Engine, EngineError, EngineFactory};
 use crate::package::Package;
 
 /// Slices run before anything is measured.
 const WARM_UP: usize = 3;
+
+/// Most slices in which the processor counts.
+const COUNTED: usize = 20;
 
 /// Most bins of a histogram.
 const BINS: usize = 32;
@@ -79,6 +85,7 @@ pub fn measure(
     let mut workers = engines.make(package, size, threads)?;
     let input = slice(package.manifest.input.planes(), size);
     let before = system::frequency_mhz();
+    let meters = Meters::start(Path::new("/sys"));
     let clock = Instant::now();
     let all = std::thread::scope(|scope| {
         let handles: Vec<_> = workers
@@ -98,6 +105,7 @@ pub fn measure(
             .collect::<Result<Vec<_>, EngineError>>()
     })?;
     let wall = clock.elapsed().as_secs_f64();
+    let energy = meters.stop(threads * (runs + WARM_UP), wall);
     let frequency_mhz = before.zip(system::frequency_mhz()).map(|(a, b)| [a, b]);
     let pinned = all.iter().all(|thread| thread.0);
     let mut seconds: Vec<f64> = all.into_iter().flat_map(|thread| thread.1).collect();
@@ -106,21 +114,30 @@ pub fn measure(
     let plan = workers[0].plan();
     let (macs, arena_bytes) = plan.map_or((0, 0), |plan| (plan.macs(), plan.arena_len()));
     // On a thread of its own, so that the caller's is not bound to a core.
-    let (inside, peak_memory_bytes, peak_gmac_per_s, bandwidth) = std::thread::scope(|scope| {
-        let measuring = scope.spawn(|| {
-            system::pin(0);
-            let inside = plan.map(|plan| steps(plan, &input, runs)).transpose()?;
-            // Taken before `bandwidth` allocates its buffers, which are no part of the work.
-            let memory = crate::measure::peak_memory();
-            let peak = plan.map_or(0.0, |plan| peak(plan.kernel()));
-            Ok::<_, EngineError>((inside, memory, peak, system::bandwidth()))
-        });
-        measuring.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })?;
+    let (inside, counts, peak_memory_bytes, peak_gmac_per_s, bandwidth) =
+        std::thread::scope(|scope| {
+            let measuring = scope.spawn(|| {
+                system::pin(0);
+                let inside = plan.map(|plan| steps(plan, &input, runs)).transpose()?;
+                let counts = plan.map(|plan| counts(plan, &input, runs));
+                // Taken before `bandwidth` allocates its buffers, which are no part of the work.
+                let memory = crate::measure::peak_memory();
+                let peak = plan.map_or(0.0, |plan| peak(plan.kernel()));
+                Ok::<_, EngineError>((inside, counts, memory, peak, system::bandwidth()))
+            });
+            measuring.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
     let (overhead, mut steps) = inside.map_or((None, Vec::new()), |(o, s)| (Some(o), s));
     if peak_gmac_per_s > 0.0 {
         steps.iter_mut().for_each(|s| s.percent_of_peak = 100.0 * s.gmac_per_s / peak_gmac_per_s);
     }
+    let uncounted = counts.and_then(|counts| match counts {
+        Ok(counts) => {
+            steps.iter_mut().zip(counts).for_each(|(step, counts)| step.counts = Some(counts));
+            None
+        }
+        Err(reason) => Some(reason),
+    });
     let slices_per_s = (threads * (runs + WARM_UP)) as f64 / wall;
     let infer_s = slices as f64 / slices_per_s;
     Ok(Profile {
@@ -149,6 +166,8 @@ pub fn measure(
         peak_memory_bytes,
         overhead,
         steps,
+        uncounted,
+        energy,
         volume: Volume { slices, infer_s, other_s: None, total_s: infer_s },
         prediction: None,
         verdict: None,
@@ -246,9 +265,20 @@ fn steps(
             bytes: step.bytes,
             gb_per_s: step.bytes as f64 / times.median / 1e6,
             arena: [step.arena.start, step.arena.end],
+            counts: None,
         }
     };
     Ok((overhead, plan.steps().zip(&mut seconds).map(profile).collect()))
+}
+
+/// What the processor counts in each step.
+fn counts(plan: &Plan, input: &[f32], runs: usize) -> Result<Vec<Counts>, String> {
+    let Size { height, width } = plan.output_size();
+    let (mut arena, mut labels) = (vec![0; plan.arena_len()], vec![0; height * width]);
+    counters::count(plan.steps().len(), runs.min(COUNTED), |done| {
+        let run = plan.run_observed(&mut arena, &[input], &mut labels, done);
+        run.map_err(|error| error.to_string())
+    })
 }
 
 /// The best of a few timings of the kernel's instruction on registers alone, in GMAC/s.

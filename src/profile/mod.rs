@@ -12,7 +12,9 @@
 //! | [`diff_page`], [`history_page`] | show two, many |
 
 mod compared;
+mod counters;
 mod diff;
+mod energy;
 mod measure;
 mod page;
 mod plot;
@@ -26,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use compared::{diff_page, history_page};
+pub use counters::Counts;
 pub use diff::{Change, Difference, diff};
+pub use energy::Energy;
 pub use measure::{Settings, first_slice, measure};
 pub use page::page;
 pub use predict::{Question, predict};
@@ -114,6 +118,13 @@ pub struct Profile {
     pub overhead: Option<Overhead>,
     /// The int8 engine's steps, on one thread; empty where tract ran the net.
     pub steps: Vec<StepProfile>,
+    /// Why the steps have no counts of the processor; `None` where they have some, and of a
+    /// prediction.
+    #[serde(default)]
+    pub uncounted: Option<String>,
+    /// What the slices of `latency_ms` took of energy, where the system tells.
+    #[serde(default)]
+    pub energy: Option<Energy>,
     /// A whole volume.
     pub volume: Volume,
     /// How a prediction was made; none of a measurement.
@@ -202,6 +213,9 @@ pub struct StepProfile {
     pub gb_per_s: f64,
     /// First and last byte (exclusive) of its result in the arena.
     pub arena: [usize; 2],
+    /// What the processor counted, where it counts.
+    #[serde(default)]
+    pub counts: Option<Counts>,
 }
 
 impl StepProfile {
@@ -366,12 +380,16 @@ fn has_control(value: &serde_json::Value) -> bool {
 #[must_use]
 pub fn csv(p: &Profile) -> String {
     let mut out = "step,kind,channels,height,width,min_ms,median_ms,memory_ms,macs,\
-                   gmac_per_s,percent_of_peak,bytes,gb_per_s\n"
+                   gmac_per_s,percent_of_peak,bytes,gb_per_s,cycles,instructions,cache_misses,\
+                   branch_misses\n"
         .to_owned();
     for s in &p.steps {
         let [channels, height, width] = s.shape;
+        let counts = s.counts.unwrap_or_default().named();
+        let counts = counts.map(|(_, n)| n.map_or(String::from(","), |n| format!(",{n:.0}")));
+        let counts = counts.concat();
         out += &format!(
-            "{},{},{channels},{height},{width},{:.6},{:.6},{:.6},{},{:.3},{:.2},{},{:.3}\n",
+            "{},{},{channels},{height},{width},{:.6},{:.6},{:.6},{},{:.3},{:.2},{},{:.3}{counts}\n",
             crate::text::cell(&s.name),
             s.kind,
             s.min_ms,
@@ -425,6 +443,12 @@ pub(crate) mod tests {
             bytes: 131_072,
             gb_per_s: 131_072.0 / ms / 1e6,
             arena: [0, 65_536],
+            counts: Some(Counts {
+                cycles: Some(1000.0 * ms),
+                instructions: Some(2500.0 * ms),
+                cache_misses: None,
+                branch_misses: Some(3.0),
+            }),
         };
         Profile {
             format: FORMAT,
@@ -462,6 +486,12 @@ pub(crate) mod tests {
             peak_memory_bytes: Some(8 << 20),
             overhead: Some(Overhead { plain_ms: 1.625, observed_ms: 1.63, percent: 0.31 }),
             steps: vec![step("one", 0.5, 9_437_184), step("two", 1.125, 5_562_816)],
+            uncounted: None,
+            energy: Some(Energy {
+                meters: vec!["package-0".into()],
+                joules_per_slice: 0.125,
+                watts: 12.5,
+            }),
             volume: Volume { slices: 150, infer_s: 0.25, other_s: None, total_s: 0.25 },
             prediction: None,
             verdict: None,
@@ -510,5 +540,6 @@ pub(crate) mod tests {
                 .expect("a step")
                 .starts_with("\"one\",convolve,16,64,64,0.450000,0.500000,")
         );
+        assert!(text.lines().nth(1).expect("a step").ends_with(",500,1250,,3"));
     }
 }

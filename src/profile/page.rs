@@ -28,7 +28,12 @@ pub fn page(p: &Profile) -> String {
         body += &section("Latency of a slice", &note, &latency(p));
     }
     if !p.steps.is_empty() {
-        body += &section("All steps", "", &table(p));
+        let note = p.uncounted.as_ref().map(|why| format!("Counters of the processor: {why}."));
+        body += &section("All steps", &note.unwrap_or_default(), &table(p));
+    }
+    if p.steps.iter().any(|step| step.counts.is_some()) {
+        let note = "A slice on average, one thread, in user mode.";
+        body += &section("What the processor counted", note, &counted(p));
     }
     document(&title, &body)
 }
@@ -152,6 +157,12 @@ fn cards(p: &Profile) -> String {
     }
     if let Some([before, after]) = p.frequency_mhz {
         card(format!("{after:.0} MHz"), &format!("after, {before:.0} before"));
+    }
+    if let Some(energy) = &p.energy {
+        card(
+            format!("{} J", number(energy.joules_per_slice)),
+            &format!("a slice, {} W: {}", number(energy.watts), energy.meters.join(", ")),
+        );
     }
     if let Some(overhead) = p.overhead {
         card(format!("{:.2} %", overhead.percent), "cost of timing the steps");
@@ -439,6 +450,25 @@ fn table(p: &Profile) -> String {
     out + "</table></div>\n"
 }
 
+/// Counts of each step that has some.
+fn counted(p: &Profile) -> String {
+    let mut out = String::from(
+        "<div class=\"wide\"><table><tr><th>step</th><th>cycles</th><th>instructions</th>\
+         <th>a cycle</th><th>cache misses</th><th>branch misses</th></tr>\n",
+    );
+    for (step, counts) in p.steps.iter().filter_map(|step| Some((step, step.counts?))) {
+        let [cycles, instructions, cache, branches] =
+            counts.named().map(|(_, n)| n.map_or("-".to_owned(), |n| format!("{n:.0}")));
+        out += &format!(
+            "<tr><td>{}</td><td>{cycles}</td><td>{instructions}</td><td>{}</td><td>{cache}</td>\
+             <td>{branches}</td></tr>\n",
+            escape(&step.name),
+            counts.per_cycle().map_or("-".into(), |n| format!("{n:.2}")),
+        );
+    }
+    out + "</table></div>\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::sample;
@@ -458,6 +488,19 @@ mod tests {
         assert!(html.contains("a&lt;b&gt;&amp;&quot;c") && !html.contains("a<b>"));
         assert!(!html.contains("http"), "the page needs no network");
         assert!(!html.contains("NaN") && !html.contains("inf\""));
+    }
+
+    #[test]
+    fn counts_and_energy_are_shown_where_there_are_some() {
+        let mut profile = sample();
+        let text = page(&profile);
+        for shown in ["<td>1250</td><td>2.50</td><td>-</td><td>3</td>", "0.125 J", "package-0"] {
+            assert!(text.contains(shown), "{shown}");
+        }
+        profile.steps.iter_mut().for_each(|step| step.counts = None);
+        profile.uncounted = Some("the processor has <none>".into());
+        let text = page(&profile);
+        assert!(text.contains("the processor has &lt;none&gt;") && !text.contains("a cycle"));
     }
 
     #[test]

@@ -286,6 +286,8 @@ pub fn predict(
         frequency_mhz: None,
         peak_memory_bytes: None,
         overhead: None,
+        uncounted: None,
+        energy: None,
         steps,
         volume: volume(&target.core, question, threads, shared_ms),
         prediction: Some(Prediction {
@@ -332,6 +334,7 @@ fn steps(
             bytes: step.bytes,
             gb_per_s: step.bytes as f64 / ms / 1e6,
             arena: [step.arena.start, step.arena.end],
+            counts: None,
         };
         if !known {
             unknown.push(profile.class());
