@@ -174,8 +174,8 @@ free_mib = 10
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        # Where `inject` started the service, the service may end after it.
-        with open(self.data / "lock", "a") as lock:
+        # Where `inject` started the service, the service may end after it. It may not have begun, either.
+        with contextlib.suppress(FileNotFoundError), open(self.data / "lock", "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
 
     def ended(self, seconds):
