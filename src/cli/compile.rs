@@ -7,16 +7,18 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::core::{Kernel, Schedule, Size};
 use monet::engine;
-use monet::package::{Net, SelfTest, plan_file};
+use monet::package::{Net, Package, SelfTest, plan_file};
+use monet::targets::{self, Target};
 use monet::text::shown;
 
-use super::{Outcome, nets, reports, terminal};
+use super::{Outcome, nets, reports, room, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   monet compile -o hippocampus.plan
   monet compile models/bench/monet-256.int8.toml -o bench.plan
   monet compile --for neon-dotprod --size 48x48 -o hippocampus.image
+  monet compile --for cortex-m7 --size 96x96 -o hippocampus.image      # refused if it does not fit
   monet compile --for scalar --size 64x64 --lines -o hippocampus.image  # little memory
   monet compile models/sarcoma.int8.toml --self-test -o sarcoma.plan   # for a box";
 
@@ -34,16 +36,19 @@ pub(super) struct CompileArgs {
     /// File to write
     #[arg(short, long, value_name = "FILE.plan")]
     output: PathBuf,
-    /// Plan now, for this kernel, which need not be this machine's
-    #[arg(long = "for", value_name = "KERNEL")]
-    kernel: Option<Kernel>,
+    /// Plan now, for this kernel, which need not be this machine's, or for a board: a name that
+    /// `monet targets` lists, or a TOML file of your own. A plan for which a board without an
+    /// operating system has no room is refused; where whole planes do not fit, steps take turns as
+    /// with --lines
+    #[arg(long = "for", value_name = "KERNEL|TARGET", value_parser = parse_purpose)]
+    purpose: Option<Purpose>,
     /// Height and width of the net's slices to plan for; those that the net was trained on when not
     /// given. A volume that needs others is refused with the size that it needs
-    #[arg(long, value_name = "HxW", requires = "kernel")]
+    #[arg(long, value_name = "HxW", requires = "purpose")]
     size: Option<Size>,
     /// Let steps take turns of a few rows where that makes the working memory smaller. The labels
     /// are the same
-    #[arg(long, requires = "kernel")]
+    #[arg(long, requires = "purpose")]
     lines: bool,
     /// Record in the manifest what labels the net gives for a built-in slice: `monet model install`
     /// compares before it trusts the package. Programs that do not know this option refuse such a
@@ -53,6 +58,22 @@ pub(super) struct CompileArgs {
     /// Replace an existing file
     #[arg(long)]
     force: bool,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone)]
+enum Purpose {
+    Kernel(Kernel),
+    Board(Box<Target>),
+}
+
+fn parse_purpose(text: &str) -> Result<Purpose> {
+    if let Ok(kernel) = text.parse() {
+        return Ok(Purpose::Kernel(kernel));
+    }
+    let kernels = Kernel::ALL.map(Kernel::name).join(", ");
+    let target = Target::find(text).with_context(|| format!("no kernel; kernels are {kernels}"))?;
+    Ok(Purpose::Board(Box::new(target)))
 }
 
 /// Runs the command.
@@ -66,7 +87,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
     let planned = matches!(package.net, Net::Image(_));
     ensure!(!planned, "{}: is planned already, for one kernel and one size", package.origin);
     let is_plan = matches!(package.net, Net::Plan(_));
-    let again = is_plan && model.is_some() && args.kernel.is_none();
+    let again = is_plan && model.is_some() && args.purpose.is_none();
     ensure!(!again, "{}: is a plan already; --for plans it for a kernel", package.origin);
     ensure!(
         !reports::is_stdout(&args.output),
@@ -82,18 +103,41 @@ pub(super) fn run(args: &CompileArgs) -> Result<Outcome> {
         // What it says holds for the package's own size.
         package.manifest.selftest = None;
     }
-    let file = match args.kernel {
-        None => plan_file::seal(&package.manifest, package.net.bytes()),
-        Some(kernel) => {
-            let order = if args.lines { Schedule::Lines } else { Schedule::Planes };
-            engine::compile(&package, size, kernel, order)?.bytes().to_vec()
-        }
-    };
+    let Made { file, what, needs } = make(args, &package, size)?;
     let output = shown(&args.output);
     plan_file::write(&args.output, &file, args.force)
         .with_context(|| format!("{output}: cannot be written"))?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
-    let what = args.kernel.map_or(String::new(), |kernel| format!(" for {kernel} at {size}"));
-    terminal::print(&format!("{output}: {name} {version}{what}, {} bytes\n", file.len()))?;
+    terminal::print(&format!("{output}: {name} {version}{what}, {} bytes\n{needs}", file.len()))?;
     Ok(Outcome::Done)
+}
+
+/// A file, and what there is to say about it.
+struct Made {
+    file: Vec<u8>,
+    what: String,
+    needs: String,
+}
+
+fn make(args: &CompileArgs, package: &Package, size: Size) -> Result<Made> {
+    match &args.purpose {
+        None => {
+            let file = plan_file::seal(&package.manifest, package.net.bytes());
+            Ok(Made { file, what: String::new(), needs: String::new() })
+        }
+        Some(Purpose::Kernel(kernel)) => {
+            let order = if args.lines { Schedule::Lines } else { Schedule::Planes };
+            let file = engine::compile(package, size, *kernel, order)?.bytes().to_vec();
+            Ok(Made { file, what: format!(" for {kernel} at {size}"), needs: String::new() })
+        }
+        Some(Purpose::Board(target)) => {
+            let planned = targets::plan(package, size, target, args.lines)?;
+            room::check(package, size, target, &planned)?;
+            let turns =
+                if planned.order == Some(Schedule::Lines) { ", in turns of rows" } else { "" };
+            let what = format!(" for {} ({}) at {size}{turns}", target.name, target.kernel);
+            let file = planned.image.bytes().to_vec();
+            Ok(Made { file, what, needs: room::text(&planned, target) })
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod nets;
 mod profile;
 mod region;
 mod reports;
+mod room;
 mod segment;
 #[cfg(feature = "dicom")]
 mod series;

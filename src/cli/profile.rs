@@ -15,7 +15,7 @@ use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
 use monet::text::plain;
 
-use super::{Outcome, nets, reports, terminal};
+use super::{Outcome, nets, reports, room, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,6 +106,10 @@ pub(super) fn run(args: &ProfileArgs) -> Result<Outcome> {
     }
     args.trial.bind()?;
     let target = args.target.as_deref().map(Target::find).transpose()?;
+    ensure!(
+        target.as_ref().is_none_or(|target| target.firmware.is_none()) || is_predicted(args),
+        "this board has no operating system, and monet does not run on it: --predict"
+    );
     let package = super::package_or_net(args.model.as_deref(), args.size)?;
     if args.first_slice {
         profile::first_slice(&package, &mut args.engine.choose(&package)?, size(args, &package))?;
@@ -140,10 +144,21 @@ fn size(args: &ProfileArgs, package: &Package) -> Size {
     args.size.unwrap_or(package.size())
 }
 
+/// Whether a prediction is asked for.
+fn is_predicted(args: &ProfileArgs) -> bool {
+    #[cfg(feature = "desk")]
+    return args.desk.predicts();
+    #[cfg(not(feature = "desk"))]
+    return {
+        let _ = args;
+        false
+    };
+}
+
 /// Measured; predicted where that is asked for.
 fn profile(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Result<Profile> {
     #[cfg(feature = "desk")]
-    if let Some(target) = target.filter(|_| args.desk.predicts()) {
+    if let Some(target) = target.filter(|_| is_predicted(args)) {
         return args.desk.predict(package, target, args.threads, args.engine.kernel());
     }
     measure(args, package, target)
@@ -287,8 +302,15 @@ fn summary(p: &Profile) -> String {
         let ([low, high], [first, last]) = (ends(l.median), ends(v.total_s));
         line("PREDICTED", format!("not measured; error bar {} %: {}", q.error_percent, q.basis));
         line("slice", format!("{:.2} ms on one core, between {low:.2} and {high:.2}", l.median));
-        let other = v.other_s.unwrap_or(0.0);
-        let nets = format!("nets {:.1} s, other stages {other:.1} s beside them", v.infer_s);
+        if let Some(count) = q.instructions {
+            line("executes", format!("{:.1} million instructions a slice", count / 1e6));
+        }
+        let nets = match v.other_s {
+            Some(other) => {
+                format!("nets {:.1} s, other stages {other:.1} s beside them", v.infer_s)
+            }
+            None => "the nets alone".into(),
+        };
         line(
             "volume",
             format!(
@@ -356,6 +378,9 @@ fn summary(p: &Profile) -> String {
                 p.arena_bytes
             ),
         );
+    }
+    for (name, text) in p.room.iter().flat_map(|room| room::lines(room, None)) {
+        line(name, text);
     }
     if let Some([before, after]) = p.frequency_mhz {
         let note = if after < 0.95 * before { ": it throttles" } else { "" };

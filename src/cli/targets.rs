@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::Args;
-use monet::targets::{Lack, Machine, Target, nearest};
+use monet::targets::{Firmware, Lack, Machine, Memory, Target, nearest};
 use serde::Serialize;
 
 use super::{Outcome, terminal};
@@ -66,7 +66,7 @@ pub(super) fn run(args: &TargetsArgs) -> Result<Outcome> {
 fn list(targets: &[Target]) -> String {
     let mut out = format!(
         "{:<17} {:<13} {:>5} {:>6}  {:<13} {:>8} {:>10} {:>10} {:>10}\n",
-        "name", "core", "cores", "GHz", "kernel", "GMAC/s", "ceiling MB", "budget ms", "budget s"
+        "name", "core", "cores", "GHz", "kernel", "GMAC/s", "ceiling", "budget ms", "budget s"
     );
     for t in targets {
         out += &format!(
@@ -77,14 +77,23 @@ fn list(targets: &[Target]) -> String {
             t.core.clock_mhz / 1e3,
             t.kernel,
             t.peak_gmac_per_s(&t.kernel).unwrap_or(0.0),
-            t.memory.ceiling_mb,
+            ceiling(t),
             t.budget.slice_ms,
             t.budget.volume_s
         );
     }
     out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the \
-           memory that an\nintegrator grants to monet. Budgets: the most that may be taken by \
-           a 256x256 slice of the\nfull-size MoNet on one core, and by 150 of them on all cores.\n"
+           memory that an\nintegrator grants to monet, or the RAM of a board without an operating \
+           system. Budgets: the\nmost that may be taken by a 256x256 slice of the full-size MoNet \
+           on one core, and by 150 of\nthem on all cores; of boards without an operating system, by \
+           slices of the embedded package.\n"
+}
+
+/// Most memory that may be taken.
+fn ceiling(t: &Target) -> String {
+    let ram = t.firmware.as_ref().map(|board| format!("{} kB", board.ram_kb));
+    let memory = t.memory.as_ref().map(|memory| format!("{} MB", memory.ceiling_mb));
+    memory.or(ram).unwrap_or_default()
 }
 
 fn one(t: &Target) -> String {
@@ -107,20 +116,18 @@ fn one(t: &Target) -> String {
         "caches",
         format!("{} kB L1, {} kB L2, {} kB L3", t.caches.l1d_kb, t.caches.l2_kb, t.caches.l3_kb),
     );
-    line(
-        "memory",
-        format!(
-            "{} MB at {} GB/s ({})",
-            t.memory.size_mb, t.memory.bandwidth_gb_s, t.memory.source
-        ),
-    );
-    line(
-        "budget",
-        format!(
-            "{} ms a slice, {} s a volume, {} MB",
-            t.budget.slice_ms, t.budget.volume_s, t.memory.ceiling_mb
-        ),
-    );
+    if let Some(Memory { size_mb, bandwidth_gb_s, source, .. }) = &t.memory {
+        line("memory", format!("{size_mb} MB at {bandwidth_gb_s} GB/s ({source})"));
+    }
+    if let Some(Firmware { flash_kb, ram_kb, code_kb, stack_kb, bandwidth_gb_s, source }) =
+        &t.firmware
+    {
+        line("flash", format!("{flash_kb} kB, of which the program takes {code_kb}"));
+        let bus = format!("at {bandwidth_gb_s} GB/s ({source})");
+        line("RAM", format!("{ram_kb} kB, of which the stack takes {stack_kb}, {bus}"));
+    }
+    let budget = format!("{} ms a slice, {} s a volume", t.budget.slice_ms, t.budget.volume_s);
+    line("budget", format!("{budget}, {}", ceiling(t)));
     line("models", format!("qemu -cpu {}, llvm-mca -mcpu={}", t.qemu_cpu, t.core.model));
     for peak in &t.peak {
         let rate = t.peak_gmac_per_s(&peak.kernel).unwrap_or(0.0);

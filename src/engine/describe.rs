@@ -1,11 +1,11 @@
 //! What a net consists of: layers with shapes, parameters and multiply-accumulates, and what runs
 //! them.
 
-use monet_core::{Kernel, Plan, StepInfo};
+use monet_core::{Image, Kernel, StepInfo};
 use serde::Serialize;
 
+use super::EngineError;
 use super::quantized::QuantizedEngine;
-use super::{Engine, EngineError};
 use crate::Size;
 use crate::package::Package;
 
@@ -47,11 +47,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// A net that one plan runs.
-    pub(crate) fn of_plan(engine: &QuantizedEngine) -> Self {
-        let (name, plan) = (engine.name(), engine.planned());
-        let layers = plan.steps().map(|info| step(&info, &name)).collect();
-        Self::new(engine.size(), format!("{name}: {}", outline(plan)), layers)
+    /// A net that one plan runs, on this machine or on another.
+    #[must_use]
+    pub fn of_image(image: &Image) -> Self {
+        let name = format!("int8 {}", image.kernel());
+        let layers = image.steps().map(|info| step(&info, &name)).collect();
+        Self::new(image.size(), format!("{name}: {}", outline(image)), layers)
     }
 
     /// A summary whose totals are those of the layers.
@@ -73,12 +74,11 @@ impl Summary {
 /// # Errors
 /// [`EngineError`] but [`EngineError::Run`]
 pub fn describe(package: &Package, size: Size, kernel: Kernel) -> Result<Summary, EngineError> {
-    let engine = QuantizedEngine::new(package, size, kernel)?;
-    Ok(Summary::of_plan(&engine))
+    Ok(Summary::of_image(QuantizedEngine::new(package, size, kernel)?.planned()))
 }
 
 /// A plan in a few words.
-pub(crate) fn outline(plan: &Plan) -> String {
+pub(crate) fn outline(plan: &Image) -> String {
     format!("{} fused steps over an arena of {} bytes", plan.steps().len(), plan.arena_len())
 }
 

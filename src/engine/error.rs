@@ -94,6 +94,19 @@ pub enum EngineError {
         /// Why not.
         source: PlanError,
     },
+    /// The package is an image, which is planned for a kernel that a board does not take.
+    #[error(
+        "{origin}: is planned for the kernel {found}, and the board takes {expected}: compile its \
+         package with `--for {expected}`"
+    )]
+    OtherKernel {
+        /// Where the package came from.
+        origin: String,
+        /// The image's kernel.
+        found: Kernel,
+        /// The board's.
+        expected: Kernel,
+    },
     /// The package is an image, which is planned for slices of another size.
     #[error(
         "{origin}: is planned for slices of {found}, and these need {expected}: compile it with \

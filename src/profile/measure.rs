@@ -161,6 +161,7 @@ pub fn measure(
         peak_gmac_per_s,
         bandwidth,
         arena_bytes,
+        room: None,
         start: None,
         frequency_mhz,
         peak_memory_bytes,

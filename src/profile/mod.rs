@@ -12,6 +12,7 @@
 //! | [`diff_page`], [`history_page`] | show two, many |
 
 mod compared;
+mod costs;
 mod counters;
 mod diff;
 mod energy;
@@ -38,6 +39,7 @@ pub use verdict::{Check, Verdict};
 
 use crate::Size;
 use crate::engine::EngineError;
+use crate::targets::Room;
 
 /// Version of the JSON that a [`Profile`] becomes.
 pub const FORMAT: u32 = 2;
@@ -108,6 +110,9 @@ pub struct Profile {
     pub bandwidth: Vec<Bandwidth>,
     /// Bytes of one worker's arena; 0 where tract ran the net.
     pub arena_bytes: usize,
+    /// What the plan takes of a board without an operating system; none of other boards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// Time to the first slice.
     pub start: Option<Start>,
     /// Megahertz before and after the measurement, where the system tells.
@@ -253,6 +258,9 @@ pub struct Prediction {
     pub basis: String,
     /// Classes of steps that the table lacks. The nearest class's cost stands for theirs.
     pub nearest_classes: Vec<String>,
+    /// Instructions of a slice, where the table has counts: for boards without an operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<f64>,
     /// Percent of a slice's time in steps of these classes, which the error bar does not cover.
     #[serde(default)]
     pub nearest_percent: f64,
@@ -481,6 +489,7 @@ pub(crate) mod tests {
                 Bandwidth { level: "memory".into(), gb_per_s: 10.0 },
             ],
             arena_bytes: 200_000,
+            room: None,
             start: Some(Start { cold_ms: 4.0, warm_ms: 2.0 }),
             frequency_mhz: Some([3000.0, 2900.0]),
             peak_memory_bytes: Some(8 << 20),

@@ -9,13 +9,17 @@
 //! out of order : time = max(compute, memory), since loads overlap with work
 //! ```
 //!
+//! The class also tells instructions, where the table has counts of them: for boards without an
+//! operating system. Of these the plan is the one that [`targets::plan`] makes, and a volume's time
+//! is that of the nets alone.
+//!
 //! The cycles come from `targets/predictions.toml`: `tools/predict` runs the executed instructions
 //! through llvm-mca's model of the core. Every prediction is labelled as one and carries its error
 //! bar.
 
-use monet_core::{Kernel, Plan, StepInfo};
-use serde::Deserialize;
+use monet_core::{Image, Kernel};
 
+use super::costs::Costs;
 use super::{
     Bandwidth, FORMAT, Histogram, Kind, Latency, Prediction, Profile, ProfileError, StepProfile,
     Volume, unix_s,
@@ -23,10 +27,7 @@ use super::{
 use crate::Size;
 use crate::engine::quantized::QuantizedEngine;
 use crate::package::{Fit, FitRule, Package};
-use crate::targets::{Core, Target};
-
-/// Cycles by class of step, kernel and core, as `tools/predict` found them.
-const TABLE: &str = include_str!("../../targets/predictions.toml");
+use crate::targets::{self, Room, Target};
 
 /// A machine on which somebody compared the method with a clock.
 #[derive(Debug)]
@@ -97,84 +98,14 @@ pub struct Question {
     pub threads: Option<usize>,
 }
 
-/// The file's form.
-#[derive(Debug, Deserialize)]
-struct Table {
-    cost: Vec<Cost>,
-}
-
-/// Cost of a class of steps.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Cost {
-    kernel: String,
-    core: String,
-    kind: String,
-    outputs: u64,
-    depth: u64,
-    #[serde(default)]
-    cycles_per_mac: f64,
-    #[serde(default)]
-    cycles_per_byte: f64,
-}
-
-/// The costs of one kernel on one core.
-#[derive(Debug)]
-struct Costs(Vec<Cost>);
-
-impl Costs {
-    fn find(target: &Target) -> Result<Self, ProfileError> {
-        let table: Table =
-            toml::from_str(TABLE).expect("the embedded table is valid, as a test shows");
-        let (own, other): (Vec<Cost>, Vec<Cost>) = table
-            .cost
-            .into_iter()
-            .partition(|c| c.kernel == target.kernel && c.core == target.core.model);
-        if own.is_empty() {
-            let mut known: Vec<String> =
-                other.iter().map(|c| format!("{} on {}", c.kernel, c.core)).collect();
-            known.dedup();
-            return Err(ProfileError::NoCosts {
-                target: target.name.clone(),
-                kernel: target.kernel.clone(),
-                core: target.core.model.clone(),
-                known: known.join(", "),
-            });
-        }
-        Ok(Self(own))
-    }
-
-    /// Cycles of a step, and whether the table has the step's own class; otherwise those of the
-    /// nearest class.
-    fn cycles(&self, step: &StepInfo) -> (f64, bool) {
-        let [outputs, height, width] = step.shape.map(|n| n as u64);
-        let depth = step.macs / (outputs * height * width).max(1);
-        let far = |a: u64, b: u64| (a.max(1) as f64 / b.max(1) as f64).log2().abs();
-        let distance = |c: &&Cost| {
-            let kind = if c.kind == step.kind { 0.0 } else { 8.0 };
-            let sort = if (c.cycles_per_mac > 0.0) == (step.macs > 0) { 0.0 } else { 1e3 };
-            kind + sort + far(c.outputs, outputs) + far(c.depth, depth)
-        };
-        let nearest = self.0.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        let Some(cost) = nearest else { return (0.0, false) };
-        let cycles = if step.macs > 0 && cost.cycles_per_mac > 0.0 {
-            cost.cycles_per_mac * step.macs as f64
-        } else {
-            cost.cycles_per_byte * step.bytes as f64
-        };
-        (cycles, distance(&cost) == 0.0)
-    }
-}
-
 /// Speed of each level of a target's memory in GB/s, for one core while `threads` are busy.
 fn bandwidth(target: &Target, threads: usize) -> Vec<Bandwidth> {
     let core = &target.core;
     let per_cycle = if core.in_order { IN_ORDER_CACHE_BYTES } else { CACHE_BYTES };
-    let one = (ONE_CORE.0 * target.memory.bandwidth_gb_s).min(if core.in_order {
-        IN_ORDER_GB_S
-    } else {
-        ONE_CORE.1
-    });
-    let share = ALL_CORES * target.memory.bandwidth_gb_s / threads as f64;
+    let (bus_gb_per_s, _) = target.bandwidth();
+    let one =
+        (ONE_CORE.0 * bus_gb_per_s).min(if core.in_order { IN_ORDER_GB_S } else { ONE_CORE.1 });
+    let share = ALL_CORES * bus_gb_per_s / threads as f64;
     let cache = |i: usize| per_cycle[i] * core.clock_mhz / 1e3;
     let caches = target.cache_bytes();
     let mut all = Vec::new();
@@ -238,19 +169,19 @@ pub fn predict(
     };
     let channels = package.manifest.input.channels;
     let size = Fit::new(&package.manifest, channels, question.size, spacing)?.net_size();
-    // All kernels have the same steps, and every machine has this kernel.
-    let engine = QuantizedEngine::new(package, size, Kernel::Scalar)?;
-    let plan = engine.planned();
     let costs = Costs::find(target)?;
+    let (plan, room) = planned(package, size, target)?;
+    let plan = &plan;
     let threads = question.threads.unwrap_or(target.core.count).clamp(1, target.core.count);
-    let (steps, mut nearest_classes) = self::steps(plan, target, &costs, 1);
+    let Steps { steps, unknown: mut nearest_classes, instructions } =
+        self::steps(plan, target, &costs, 1);
     nearest_classes.sort();
     nearest_classes.dedup();
     let slice_ms: f64 = steps.iter().map(|s| s.median_ms).sum();
     let nearest = steps.iter().filter(|s| nearest_classes.contains(&s.class()));
     let nearest_percent = 100.0 * nearest.fold(0.0, |sum, s| sum + s.median_ms) / slice_ms;
     let shared_ms: f64 =
-        self::steps(plan, target, &costs, threads).0.iter().map(|s| s.median_ms).sum();
+        self::steps(plan, target, &costs, threads).steps.iter().map(|s| s.median_ms).sum();
     let (error_percent, basis) = error_bar(target);
     let peak_gmac_per_s = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
     let latency = Latency {
@@ -282,6 +213,7 @@ pub fn predict(
         peak_gmac_per_s,
         bandwidth: bandwidth(target, 1),
         arena_bytes: plan.arena_len(),
+        room,
         start: None,
         frequency_mhz: None,
         peak_memory_bytes: None,
@@ -289,32 +221,53 @@ pub fn predict(
         uncounted: None,
         energy: None,
         steps,
-        volume: volume(&target.core, question, threads, shared_ms),
+        volume: volume(target, question, threads, shared_ms),
         prediction: Some(Prediction {
             core: target.core.model.clone(),
             error_percent,
             basis,
             nearest_classes,
+            instructions: (instructions > 0.0).then_some(instructions),
             nearest_percent,
         }),
         verdict: None,
     })
 }
 
-/// The steps while `threads` cores are busy, and the classes that the table lacks.
-fn steps(
-    plan: &Plan,
+/// The plan that a target runs, and the room that it takes of a board without operating system.
+fn planned(
+    package: &Package,
+    size: Size,
     target: &Target,
-    costs: &Costs,
-    threads: usize,
-) -> (Vec<StepProfile>, Vec<String>) {
+) -> Result<(Image<'static>, Option<Room>), ProfileError> {
+    if target.firmware.is_some() {
+        let planned = targets::plan(package, size, target, false)?;
+        return Ok((planned.image, planned.room));
+    }
+    // All kernels have the same steps, and every machine has this kernel.
+    let engine = QuantizedEngine::new(package, size, Kernel::Scalar)?;
+    Ok((Image::clone(engine.planned()), None))
+}
+
+/// What is predicted of a slice.
+struct Steps {
+    steps: Vec<StepProfile>,
+    /// The classes that the table lacks.
+    unknown: Vec<String>,
+    /// Of all steps; 0 where the table has no counts.
+    instructions: f64,
+}
+
+/// The steps while `threads` cores are busy.
+fn steps(plan: &Image, target: &Target, costs: &Costs, threads: usize) -> Steps {
     let level = level(target, (plan.arena_len() * threads) as u64);
     let speeds = bandwidth(target, threads);
     let gb_per_s = speeds.iter().find(|b| b.level == level).map_or(f64::INFINITY, |b| b.gb_per_s);
     let peak = target.peak_gmac_per_s(&target.kernel).unwrap_or(0.0);
-    let mut unknown = Vec::new();
+    let (mut unknown, mut instructions) = (Vec::new(), 0.0);
     let steps = plan.steps().map(|step| {
-        let (cycles, known) = costs.cycles(&step);
+        let ([cycles, executed], known) = costs.of(&step);
+        instructions += executed;
         let (core_ms, moving_ms) =
             (cycles / target.core.clock_mhz / 1e3, step.bytes as f64 / gb_per_s / 1e6);
         let memory_ms =
@@ -341,13 +294,18 @@ fn steps(
         }
         profile
     });
-    (steps.collect(), unknown)
+    Steps { steps: steps.collect(), unknown, instructions }
 }
 
 /// The time of a volume: one thread reads, one writes, `threads` prepare, infer and restore. The
-/// slowest of them sets the pace, unless the work of all exceeds what the cores can do.
-fn volume(core: &Core, question: &Question, threads: usize, slice_ms: f64) -> Volume {
-    let slices = question.slices;
+/// slowest of them sets the pace, unless the work of all exceeds what the cores can do. Of a board
+/// without an operating system only the nets are known.
+fn volume(target: &Target, question: &Question, threads: usize, slice_ms: f64) -> Volume {
+    let (core, slices) = (&target.core, question.slices);
+    if target.firmware.is_some() {
+        let infer_s = slices as f64 * slice_ms / 1e3;
+        return Volume { slices, infer_s, other_s: None, total_s: infer_s };
+    }
     let voxels = (question.size.area() * slices) as f64;
     let more = match (core.in_order, core.model.starts_with("znver")) {
         (true, _) => SMALLER[1],
@@ -376,24 +334,6 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_valid_and_every_target_has_its_costs() {
-        let table: Table = toml::from_str(TABLE).expect("valid");
-        assert!(table.cost.iter().all(|c| c.cycles_per_mac > 0.0 || c.cycles_per_byte > 0.0));
-        for target in Target::all() {
-            let costs = Costs::find(&target).expect("every embedded target has its costs");
-            assert!(
-                costs.0.iter().any(|c| c.kind == "convolve+add" && c.cycles_per_mac > 0.0),
-                "{}",
-                target.name
-            );
-        }
-        let mut unknown = target("x86-64-v3");
-        unknown.core.model = "abacus".into();
-        let error = Costs::find(&unknown).expect_err("no costs of this core").to_string();
-        assert!(error.contains("abacus") && error.contains("avx2 on znver3"), "{error}");
-    }
-
-    #[test]
     fn more_slices_larger_slices_and_a_slower_clock_take_longer() {
         let package = Package::embedded();
         let mut board = target("x86-64-v3");
@@ -407,30 +347,5 @@ mod tests {
         assert!(larger > 3.5, "{larger}");
         board.core.clock_mhz /= 2.0;
         assert!(total(&board, 64, 100) > base * 1.9);
-    }
-
-    #[test]
-    fn a_step_of_no_known_class_is_named() {
-        let costs = Costs(vec![Cost {
-            kernel: "k".into(),
-            core: "c".into(),
-            kind: "convolve".into(),
-            outputs: 16,
-            depth: 144,
-            cycles_per_mac: 0.5,
-            cycles_per_byte: 0.0,
-        }]);
-        let mut step = StepInfo {
-            name: "s",
-            kind: "convolve",
-            shape: [16, 8, 8],
-            parameters: 0,
-            macs: 16 * 144 * 64,
-            bytes: 100,
-            arena: 0..0,
-        };
-        assert_eq!(costs.cycles(&step), (step.macs as f64 * 0.5, true));
-        step.macs *= 2;
-        assert_eq!(costs.cycles(&step), (step.macs as f64 * 0.5, false));
     }
 }

@@ -53,12 +53,14 @@ impl Verdict {
             volume * bar,
             target.budget.volume_s,
         );
-        if let Some(bytes) = profile.peak_memory_bytes {
-            check(
-                "memory.ceiling_mb",
-                bytes as f64 / f64::from(1 << 20),
-                target.memory.ceiling_mb as f64,
-            );
+        if let (Some(bytes), Some(memory)) = (profile.peak_memory_bytes, &target.memory) {
+            let found = bytes as f64 / f64::from(1 << 20);
+            check("memory.ceiling_mb", found, memory.ceiling_mb as f64);
+        }
+        if let (Some(room), Some(board)) = (&profile.room, &target.firmware) {
+            let kb = |bytes: u64| bytes as f64 / 1024.0;
+            check("firmware.flash_kb", kb(room.flash()), board.flash_kb as f64);
+            check("firmware.ram_kb", kb(room.ram()), board.ram_kb as f64);
         }
         let passed = checks.iter().all(|c| c.passed);
         Self { target: target.name.clone(), checks, passed }
@@ -79,7 +81,7 @@ mod tests {
         let verdict = Verdict::new(&profile, &target);
         assert!(!verdict.passed && !verdict.checks[0].passed && verdict.checks[1].passed);
         target.budget.slice_ms = 3.0;
-        target.memory.ceiling_mb = 7;
+        target.memory.as_mut().expect("a board with an operating system").ceiling_mb = 7;
         let verdict = Verdict::new(&profile, &target);
         assert_eq!(
             verdict.checks.iter().map(|c| c.passed).collect::<Vec<_>>(),

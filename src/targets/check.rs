@@ -7,6 +7,9 @@ use monet_core::Kernel;
 use super::{FORMAT, Target, TargetError};
 use crate::text::is_plain;
 
+/// Architectures, as triples begin.
+const ARCHITECTURES: [&str; 5] = ["x86_64", "aarch64", "armv7", "thumbv7em", "thumbv8m.main"];
+
 /// What a kernel needs of a CPU of this architecture; none where the architecture lacks the kernel.
 fn needs(kernel: Kernel, arch: &str) -> Option<&'static [&'static str]> {
     kernel.cpus().iter().find(|cpu| cpu.0 == arch).map(|cpu| cpu.1)
@@ -63,10 +66,17 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
         ("qemu_cpu", &t.qemu_cpu),
         ("core.name", &t.core.name),
     ];
-    let more = [("core.model", &t.core.model), ("memory.source", &t.memory.source)];
+    let model = [("core.model", &t.core.model)];
+    let memory = t.memory.iter().map(|memory| ("memory.source", &memory.source));
+    let firmware = t.firmware.iter().map(|board| ("firmware.source", &board.source));
     let peaks = t.peak.iter().map(|peak| ("peak.source", &peak.source));
-    if let Some((field, text)) =
-        texts.into_iter().chain(more).chain(peaks).find(|(_, text)| !is_plain(text))
+    if let Some((field, text)) = texts
+        .into_iter()
+        .chain(model)
+        .chain(memory)
+        .chain(firmware)
+        .chain(peaks)
+        .find(|(_, text)| !is_plain(text))
     {
         return fault(
             field,
@@ -74,9 +84,10 @@ pub(super) fn check(t: &Target, origin: &str) -> Result<(), TargetError> {
             "text on one line, without control characters".into(),
         );
     }
-    if !matches!(t.arch(), "x86_64" | "aarch64" | "armv7") {
+    if !ARCHITECTURES.contains(&t.arch()) {
         let found = format!("\"{}\"", t.triple);
-        return fault("triple", &found, "one that begins with x86_64-, aarch64- or armv7-".into());
+        let expected = format!("one that begins with {}-", ARCHITECTURES.join("-, "));
+        return fault("triple", &found, expected);
     }
     if let Some(unknown) = t.features.iter().find(|f| !features().contains(&f.as_str())) {
         let expected = format!("only features that kernels look for: {}", features().join(", "));
@@ -123,7 +134,7 @@ fn kernel(t: &Target, name: &str) -> Result<(), String> {
 
 /// Ranges of all numbers, and their order.
 fn numbers(t: &Target) -> Result<(), (&'static str, String, String)> {
-    let (c, m, b) = (&t.caches, &t.memory, &t.budget);
+    let (c, b) = (&t.caches, &t.budget);
     let within = |field, value: f64, low: f64, high: f64| {
         if value >= low && value <= high {
             Ok(())
@@ -132,11 +143,28 @@ fn numbers(t: &Target) -> Result<(), (&'static str, String, String)> {
         }
     };
     within("core.count", t.core.count as f64, 1.0, 4096.0)?;
-    within("core.clock_mhz", t.core.clock_mhz, 50.0, 10_000.0)?;
+    within("core.clock_mhz", t.core.clock_mhz, 8.0, 10_000.0)?;
     within("caches.l1d_kb", c.l1d_kb as f64, 1.0, 4096.0)?;
-    within("memory.size_mb", m.size_mb as f64, 16.0, 1e8)?;
-    within("memory.ceiling_mb", m.ceiling_mb as f64, 1.0, m.size_mb as f64)?;
-    within("memory.bandwidth_gb_s", m.bandwidth_gb_s, 0.1, 1e5)?;
+    match (&t.memory, &t.firmware) {
+        (Some(m), None) => {
+            within("memory.size_mb", m.size_mb as f64, 16.0, 1e8)?;
+            within("memory.ceiling_mb", m.ceiling_mb as f64, 1.0, m.size_mb as f64)?;
+            within("memory.bandwidth_gb_s", m.bandwidth_gb_s, 0.1, 1e5)?;
+        }
+        (None, Some(f)) => {
+            within("firmware.flash_kb", f.flash_kb as f64, 1.0, 1e8)?;
+            within("firmware.ram_kb", f.ram_kb as f64, 1.0, 1e8)?;
+            within("firmware.code_kb", f.code_kb as f64, 1.0, f.flash_kb as f64)?;
+            within("firmware.stack_kb", f.stack_kb as f64, 1.0, f.ram_kb as f64)?;
+            within("firmware.bandwidth_gb_s", f.bandwidth_gb_s, 0.001, 1e5)?;
+        }
+        (memory, _) => {
+            let found = if memory.is_some() { "beside `firmware`" } else { "missing" };
+            let expected = "the memory of a board with an operating system, or in its place \
+                            `firmware`, that of a board without";
+            return Err(("memory", found.into(), expected.into()));
+        }
+    }
     within("budget.slice_ms", b.slice_ms, 1e-3, 1e7)?;
     within("budget.volume_s", b.volume_s, 1e-3, 1e7)?;
     let larger = |field, value: u64, than: &str, least: u64| {
@@ -152,8 +180,9 @@ fn numbers(t: &Target) -> Result<(), (&'static str, String, String)> {
     };
     larger("caches.l2_kb", c.l2_kb, "caches.l1d_kb", c.l1d_kb)?;
     larger("caches.l3_kb", c.l3_kb, "the caches before it", c.l2_kb.max(c.l1d_kb))?;
-    if m.source.trim().is_empty() {
-        return Err(("memory.source", "empty".into(), "where the bandwidth comes from".into()));
+    if t.bandwidth().1.trim().is_empty() {
+        let field = if t.memory.is_some() { "memory.source" } else { "firmware.source" };
+        return Err((field, "empty".into(), "where the bandwidth comes from".into()));
     }
     if b.volume_s * 1e3 < b.slice_ms {
         let expected = format!("no less than one slice's {} ms", b.slice_ms);
@@ -223,6 +252,15 @@ mod tests {
                 "field `peak` is without the kernel",
             ),
             (&[("\"asimd\"", "\"magic\"")], "field `features` is \"magic\""),
+            (&[("[memory]", "[firmware]")], "unknown field `ceiling_mb`"),
+            (
+                &[(
+                    "[budget]",
+                    "[firmware]\nflash_kb = 1\nram_kb = 1\ncode_kb = 1\nstack_kb = 1\n\
+                   bandwidth_gb_s = 1\nsource = \"s\"\n[budget]",
+                )],
+                "field `memory` is beside `firmware`",
+            ),
         ] {
             let error = error(changes);
             assert!(

@@ -143,8 +143,10 @@ impl Machine {
                 .for_each(|(what, wanted, found)| lack(what, &wanted, &found));
         }
         // Firmware keeps some memory for itself; that is no lack.
-        if let Some(mb) = self.memory_mb.filter(|&mb| mb * 10 < t.memory.size_mb * 8) {
-            lack("memory.size_mb", &t.memory.size_mb, &mb);
+        if let (Some(memory), Some(mb)) = (&t.memory, self.memory_mb)
+            && mb * 10 < memory.size_mb * 8
+        {
+            lack("memory.size_mb", &memory.size_mb, &mb);
         }
         all
     }
@@ -160,7 +162,9 @@ impl Machine {
         let mut sum = FEATURE * differ as f64 + ratio(self.cores as f64, t.core.count as f64);
         sum += if core.is_some_and(|core| core != t.core.name) { CORE } else { 0.0 };
         sum += self.clock_mhz.map_or(0.0, |mhz| ratio(mhz, t.core.clock_mhz));
-        sum += self.memory_mb.map_or(0.0, |mb| 0.25 * ratio(mb as f64, t.memory.size_mb as f64));
+        if let (Some(memory), Some(mb)) = (&t.memory, self.memory_mb) {
+            sum += 0.25 * ratio(mb as f64, memory.size_mb as f64);
+        }
         sum + self.caches.map_or(0.0, |c| ratio(c.l2_kb as f64, t.caches.l2_kb as f64))
     }
 }
@@ -255,7 +259,7 @@ mod tests {
                 cores: t.core.count,
                 clock_mhz: Some(t.core.clock_mhz),
                 caches: Some(t.caches),
-                memory_mb: Some(t.memory.size_mb),
+                memory_mb: t.memory.as_ref().map(|memory| memory.size_mb),
             };
             assert_eq!(nearest(&machine, &all).map(|n| &n.name), Some(&t.name));
             assert_eq!(machine.lacks(t), []);

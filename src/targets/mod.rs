@@ -6,6 +6,7 @@
 
 mod check;
 mod machine;
+mod room;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use machine::{Lack, Machine, nearest};
+pub use room::{Planned, Room, largest, plan};
 
 use crate::text::shown;
 
@@ -49,8 +51,12 @@ pub struct Target {
     pub core: Core,
     /// What one core reaches.
     pub caches: Caches,
-    /// Its memory.
-    pub memory: Memory,
+    /// Its memory, where it has an operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Its memory, where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
     /// What is asked of it.
     pub budget: Budget,
     /// What the kernels' multiplying instructions could do at most.
@@ -86,7 +92,7 @@ pub struct Caches {
     pub l3_kb: u64,
 }
 
-/// Memory of a board.
+/// Memory of a board with an operating system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
@@ -95,6 +101,25 @@ pub struct Memory {
     /// Most memory that the process may have resident, megabytes.
     pub ceiling_mb: u64,
     /// Bandwidth of the bus, gigabytes a second.
+    pub bandwidth_gb_s: f64,
+    /// Where the bandwidth comes from.
+    pub source: String,
+}
+
+/// Memory of a board without an operating system, and what its program takes of it beside the plan
+/// and the plan's arena. A kB has 1024 bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// kB of flash memory, for code and plan.
+    pub flash_kb: u64,
+    /// kB of the memory that holds arena, stack, slices and labels.
+    pub ram_kb: u64,
+    /// kB of code.
+    pub code_kb: u64,
+    /// kB of stack.
+    pub stack_kb: u64,
+    /// Bandwidth of the bus to that memory, gigabytes a second.
     pub bandwidth_gb_s: f64,
     /// Where the bandwidth comes from.
     pub source: String,
@@ -237,6 +262,15 @@ impl Target {
     pub fn peak_gmac_per_s(&self, kernel: &str) -> Option<f64> {
         let peak = self.peak.iter().find(|peak| peak.kernel == kernel)?;
         Some(peak.macs_per_cycle * self.core.clock_mhz / 1e3)
+    }
+
+    /// Bandwidth of the bus to its memory in gigabytes a second, and where the figure comes from.
+    #[must_use]
+    pub fn bandwidth(&self) -> (f64, &str) {
+        let memory = self.memory.as_ref().map(|memory| (memory.bandwidth_gb_s, &memory.source));
+        let firmware = self.firmware.as_ref().map(|board| (board.bandwidth_gb_s, &board.source));
+        // Reading the profile has made sure that it has one of the two.
+        memory.or(firmware).map_or((0.0, ""), |(gb_per_s, source)| (gb_per_s, source))
     }
 
     /// The caches by level, bytes.

@@ -45,6 +45,7 @@ mod terminal;
 mod serve;
 
 // The other commands.
+mod boards;
 #[cfg(feature = "tract")]
 mod evaluate;
 #[cfg(feature = "tract")]

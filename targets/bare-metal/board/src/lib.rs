@@ -3,6 +3,7 @@
 //! - `start`: from reset to `main`, for Cortex-M and for a 64-bit core; how deep the stack went.
 //! - `semihosting`: words to the debugger, files from it, and the end of the program.
 //! - `sample`: runs a plan over the embedded slices, and says what came out.
+//! - `steps`: runs one slice with a marker after each step, for `tools/predict`.
 //! - `cases`: runs the conformance cases of a file, and says which failed.
 //!
 //! A program names its `main` by [`program!`] and its counter of instructions by a function.
@@ -13,6 +14,7 @@ pub mod cases;
 pub mod sample;
 pub mod semihosting;
 mod start;
+mod steps;
 
 pub use start::{Memory, stack_used};
 

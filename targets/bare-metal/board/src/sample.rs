@@ -8,7 +8,7 @@ use super::semihosting::Line;
 use super::{FNV, fnv, stack_used};
 
 /// Most planes of a slice.
-const PLANES: usize = 8;
+pub(crate) const PLANES: usize = 8;
 
 /// What a program brings.
 pub struct Program {
@@ -31,10 +31,9 @@ impl Program {
     /// `false` where something does not fit.
     pub fn run(self) -> bool {
         let before = (self.instructions)();
-        let plan = match Image::parse(self.image).map(Plan::try_from) {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(_)) => return refuse("this core lacks the plan's kernel"),
-            Err(_) => return refuse("the plan is not valid"),
+        let plan = match prove(self.image) {
+            Ok(plan) => plan,
+            Err(why) => return refuse(why),
         };
         let parsed = (self.instructions)();
         let Some(slices) = Slices::new(self.sample) else { return refuse("no sample") };
@@ -67,13 +66,23 @@ impl Program {
     }
 }
 
-fn refuse(why: &str) -> bool {
+/// The plan of an image, or why there is none.
+pub fn prove(image: &[u8]) -> Result<Plan<'_>, &'static str> {
+    match Image::parse(image).map(Plan::try_from) {
+        Ok(Ok(plan)) => Ok(plan),
+        Ok(Err(_)) => Err("this core lacks the plan's kernel"),
+        Err(_) => Err("the plan is not valid"),
+    }
+}
+
+/// Says why the program ends.
+pub fn refuse(why: &str) -> bool {
     Line::new("refused: ").text(why).end();
     false
 }
 
 /// The slices of a file.
-struct Slices {
+pub(crate) struct Slices {
     count: usize,
     /// Planes of a slice, and values of a plane.
     planes: usize,
@@ -84,7 +93,7 @@ struct Slices {
 }
 
 impl Slices {
-    fn new(file: &'static [u8]) -> Option<Self> {
+    pub(crate) fn new(file: &'static [u8]) -> Option<Self> {
         // SAFETY: any bytes are numbers.
         let (before, numbers, _) = unsafe { file.align_to::<u32>() };
         let &[count, planes, values, all, ..] = numbers else { return None };
@@ -104,7 +113,7 @@ impl Slices {
     }
 
     /// The planes of a slice.
-    fn planes<'a>(
+    pub(crate) fn planes<'a>(
         &self,
         slice: usize,
         planes: &'a mut [&'static [f32]; PLANES],

@@ -12,7 +12,7 @@ const EXIT_EXTENDED: usize = 0x20;
 /// Application Exit.
 const EXITED: usize = 0x20026;
 /// Bytes of a number as text, with the word before it and the zero behind.
-const LINE: usize = 96;
+const LINE: usize = 192;
 
 /// One operation.
 ///

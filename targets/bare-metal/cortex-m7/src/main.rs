@@ -25,7 +25,8 @@ fn main() -> bool {
     let (Some(arena), Some(labels)) = (ARENA.take(), LABELS.take()) else { return false };
     let most = if cfg!(feature = "few") { 4 } else { usize::MAX };
     let (image, sample, arena) = (&FLASH.0, &SLICES.0, &mut arena.0);
-    Program { image, sample, arena, labels, most, instructions }.run()
+    let program = Program { image, sample, arena, labels, most, instructions };
+    if cfg!(feature = "steps") { program.steps() } else { program.run() }
 }
 
 /// Instructions so far: the board's counter, at 40 ns a tick of the emulator's clock.
