@@ -34,6 +34,7 @@
 //! | `dicom` | module `dicom`: series as volumes, labels as DICOM objects |
 //! | `models` | module `models`: signed packages in slots, with a way back |
 //! | `serve` | the command's service, which needs nothing more of the library |
+//! | `board` | module `board`, and `monet board`: volumes through a board at a serial line |
 //! | `desk` | what a device has no use for: predictions and comparisons by the command |
 //!
 //! ```
@@ -57,6 +58,8 @@
 //! ```
 
 pub mod atomic;
+#[cfg(feature = "board")]
+pub mod board;
 #[cfg(feature = "dicom")]
 pub mod dicom;
 pub mod engine;

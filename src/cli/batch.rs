@@ -77,7 +77,7 @@ impl Batch {
             match self.segment(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
-                        printed = printed.and(tell(&report, job, args));
+                        printed = printed.and(tell(&report, job, args.stats.as_deref()));
                     }
                     self.tally().reports.push(report);
                 }

@@ -2,6 +2,8 @@
 
 mod archive;
 mod batch;
+#[cfg(feature = "board")]
+mod board;
 #[cfg(any(feature = "dicom", feature = "tract"))]
 mod child;
 mod compile;
@@ -58,6 +60,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Profile(Box<profile::ProfileArgs>),
     Compile(compile::CompileArgs),
+    #[cfg(feature = "board")]
+    Board(board::BoardArgs),
     Doctor(doctor::DoctorArgs),
     Targets(targets::TargetsArgs),
     #[cfg(feature = "models")]
@@ -117,6 +121,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Compile(args) => compile::run(&args),
+        #[cfg(feature = "board")]
+        Command::Board(args) => board::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Targets(args) => targets::run(&args),
         #[cfg(feature = "models")]

@@ -274,12 +274,12 @@ fn beside(path: &Path, name: &OsStr) -> PathBuf {
 }
 
 /// Warnings as messages, figures as results, but where these go there as JSON.
-pub(super) fn tell(report: &Report, job: &FileJob, args: &SegmentArgs) -> Result<()> {
+pub(super) fn tell(report: &Report, job: &FileJob, stats: Option<&Path>) -> Result<()> {
     report
         .warnings
         .iter()
         .for_each(|warning| terminal::warn(format_args!("{}: {warning}", shown(&job.input))));
-    if args.stats.as_deref().is_some_and(is_stdout) {
+    if stats.is_some_and(is_stdout) {
         return Ok(());
     }
     terminal::print(&summary(report, job))

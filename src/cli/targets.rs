@@ -85,8 +85,8 @@ fn list(targets: &[Target]) -> String {
     out + "\nGMAC/s: what the kernel's instruction could do at most on one core. Ceiling: the \
            memory that an\nintegrator grants to monet, or the RAM of a board without an operating \
            system. Budgets: the\nmost that may be taken by a 256x256 slice of the full-size MoNet \
-           on one core, and by 150 of\nthem on all cores; of boards without an operating system, by \
-           slices of the embedded package.\n"
+           on one core, and by 150 of\nthem on all cores; of boards without an operating system, \
+           by slices of the embedded package.\n"
 }
 
 /// Most memory that may be taken.

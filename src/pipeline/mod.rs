@@ -7,6 +7,7 @@
 //! callback.
 
 mod deferred;
+mod device;
 mod doubtful;
 mod intensities;
 mod job;
@@ -20,10 +21,11 @@ mod window;
 
 use thiserror::Error;
 
+pub use device::Device;
 pub use job::{Document, Extra, FileJob, Job, Make};
 pub use model::Model;
 pub use report::{Instance, ModelReport, Origin, Report};
-pub use segment::{segment, segment_file};
+pub use segment::{segment, segment_file, segment_file_on};
 
 use crate::engine::EngineError;
 use crate::package::{Beyond, FitError};
@@ -76,6 +78,16 @@ pub enum PipelineError {
         slice: usize,
         /// Why.
         source: EngineError,
+    },
+    /// A device that segments in the place of this machine's engines failed.
+    #[error("{device}: slice {slice} could not be segmented")]
+    Device {
+        /// Which device.
+        device: String,
+        /// Of the slices, counted from 0 along the third axis of the model's orientation.
+        slice: usize,
+        /// Why.
+        source: crate::engine::Cause,
     },
     /// An output that is an input or another output, exists, or cannot be written.
     #[error(transparent)]

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::doubtful::{self, Doubts};
 use super::outputs::{Outputs, Places};
 use super::stream::{self, Labelled, Preparation};
-use super::{FileJob, Job, Model, ModelReport, PipelineError, Report};
-use crate::engine::Engine;
+use super::{Device, FileJob, Job, Model, ModelReport, PipelineError, Report};
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{Fit, Intensity, IntensityStats, IntensityWarning, Manifest};
-use crate::volume::{SliceSource, SourceOptions};
+use crate::volume::{OutputError, SliceSource, SourceOptions};
 
 /// Segments a volume in a file. All outputs are written or none ([`crate::atomic`] says how); the
 /// label volume is the last to appear.
@@ -29,6 +28,24 @@ pub fn segment_file(
     segment(model, job, interrupted, progress)
 }
 
+/// As [`segment_file`], by a device that takes raw slices: it has the model's package, and runs in
+/// the place of the model's engines. There is no preview.
+///
+/// # Errors
+/// As [`segment_file`]
+pub fn segment_file_on(
+    device: &mut dyn Device,
+    model: &mut Model,
+    job: &FileJob,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, PipelineError> {
+    model.check(job)?;
+    let manifest = model.package.manifest.clone();
+    let job = job.open(&manifest, interrupted)?;
+    segment_by(&mut Runner::Device(device), &manifest, job, interrupted, progress)
+}
+
 /// Segments one volume. `progress` is told how many slices of how many are written. Files appear
 /// together or not at all, and buffers are filled after them.
 ///
@@ -40,10 +57,26 @@ pub fn segment(
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
+    let manifest = model.package.manifest.clone();
+    segment_by(&mut Runner::Model(model), &manifest, job, interrupted, progress)
+}
+
+/// Who makes labels of slices.
+enum Runner<'a> {
+    Model(&'a mut Model),
+    Device(&'a mut dyn Device),
+}
+
+fn segment_by(
+    runner: &mut Runner,
+    manifest: &Manifest,
+    job: Job,
+    interrupted: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, PipelineError> {
     let Job { volume, labels, preview, stats, extras, origin, title, notice, .. } = job;
     let Job { measure, overwrite, region, accept_any, beyond, .. } = job;
     let Job { spool_dir, clock, mut warnings, .. } = job;
-    let manifest = model.package.manifest.clone();
     let options = SourceOptions {
         orientation: manifest.orientation,
         spool_dir,
@@ -52,32 +85,23 @@ pub fn segment(
     };
     let geometry = options.geometry(volume.grid())?;
     let name = volume.grid().name();
-    let beyond = doubtful::accept(name, accept_any, &manifest, beyond, &geometry)?;
+    let beyond = doubtful::accept(name, accept_any, manifest, beyond, &geometry)?;
     let mut source = SliceSource::new(volume, &options)?;
-    let fit = fit(&manifest, &source)?;
+    let fit = fit(manifest, &source)?;
     let places = Places { labels, preview, stats, measure, extras, title, notice, overwrite };
-    let mut outputs = Outputs::create(places, &source, &manifest, options.spool_dir.as_deref())?;
-    let (intensity, doubtful) = intensity(&manifest, &mut source, interrupted)?;
-    let doubts = Doubts { beyond, intensity: doubtful };
-    let mut engines = model.take_engines(fit.net_size())?;
-    let before_s = clock.elapsed().as_secs_f64();
-
-    let preparation = Preparation {
-        intensity: &intensity,
-        fit: &fit,
-        neighbours: manifest.input.neighbours,
-        subsampling: outputs.subsampling(),
+    let mut outputs = Outputs::create(places, &source, manifest, options.spool_dir.as_deref())?;
+    let mut volume = Volume { source: &mut source, fit: &fit, outputs: &mut outputs, interrupted };
+    let (ran, doubtful) = match runner {
+        Runner::Model(model) => by_engines(model, &mut volume, clock, progress)?,
+        Runner::Device(device) => (by_device(*device, &mut volume, clock, progress)?, Vec::new()),
     };
-    let (threads, engine) = (engines.len(), engines[0].name());
-    let stages = run(&mut source, preparation, &mut engines, &mut outputs, interrupted, progress)?;
-    model.engines = engines;
-
-    let labels = outputs.labels(&mut source, &manifest, interrupted)?;
+    let doubts = Doubts { beyond, intensity: doubtful };
+    let labels = outputs.labels(&mut source, manifest, interrupted)?;
     outputs.draw(&labels);
     let wall_s = clock.elapsed().as_secs_f64();
-    let ran = Ran { threads, engine, wall_s, before_s, stages };
     let read = Read { source: &source, is_part: region.is_some() };
-    let mut report = report(&manifest, read, outputs.name(), ran, labels, doubts);
+    let ran = Ran { wall_s, ..ran };
+    let mut report = report(manifest, read, outputs.name(), ran, labels, doubts);
     warnings.append(&mut report.warnings);
     let report = Report { dicom: origin, warnings, ..report };
     source.verify()?;
@@ -117,28 +141,78 @@ fn intensity(
     Ok((stats.finish(), warnings))
 }
 
-/// Sends all slices through the net to the outputs.
+/// A volume on its way.
+struct Volume<'a, 'v> {
+    source: &'a mut SliceSource<'v>,
+    fit: &'a Fit,
+    outputs: &'a mut Outputs<'v>,
+    interrupted: &'a AtomicBool,
+}
+
+/// Runs what makes labels, and hands these to the outputs.
 fn run(
-    source: &mut SliceSource,
-    preparation: Preparation<'_>,
-    engines: &mut [Box<dyn Engine>],
-    outputs: &mut Outputs,
-    interrupted: &AtomicBool,
+    volume: &mut Volume,
     progress: &mut dyn FnMut(usize, usize),
+    make: impl FnOnce(
+        &mut SliceSource,
+        &mut dyn FnMut(Labelled) -> Result<(), OutputError>,
+    ) -> Result<StageTimes, PipelineError>,
 ) -> Result<StageTimes, PipelineError> {
+    let Volume { source, outputs, interrupted, .. } = volume;
     let slices = source.geometry().size[2];
     let mut done = 0;
-    let write = |slice: Labelled| {
+    let mut write = |slice: Labelled| {
         outputs.push(slice)?;
         done += 1;
         progress(done, slices);
         Ok(())
     };
-    let mut stages = stream::stream(source, preparation, engines, interrupted, write)?;
+    let mut stages = make(source, &mut write)?;
     let released = Clock::start();
     outputs.release(interrupted)?;
     stages.add(Stage::Write, released);
     Ok(stages)
+}
+
+/// Sends all slices through the net.
+fn by_engines(
+    model: &mut Model,
+    volume: &mut Volume,
+    clock: Clock,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Ran, Vec<IntensityWarning>), PipelineError> {
+    let (fit, interrupted, subsampling) =
+        (volume.fit, volume.interrupted, volume.outputs.subsampling());
+    let manifest = &model.package.manifest;
+    let neighbours = manifest.input.neighbours;
+    let (intensity, doubtful) = intensity(manifest, volume.source, interrupted)?;
+    let mut engines = model.take_engines(fit.net_size())?;
+    let before_s = clock.elapsed().as_secs_f64();
+    let preparation = Preparation { intensity: &intensity, fit, neighbours, subsampling };
+    let (threads, engine) = (engines.len(), engines[0].name());
+    let stages = run(volume, progress, |source, write| {
+        stream::stream(source, preparation, &mut engines, interrupted, write)
+    })?;
+    model.engines = engines;
+    Ok((Ran { threads, engine, wall_s: 0.0, before_s, stages }, doubtful))
+}
+
+/// Sends all slices to a device. Its time counts as the net's.
+fn by_device(
+    device: &mut dyn Device,
+    volume: &mut Volume,
+    clock: Clock,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Ran, PipelineError> {
+    let (fit, interrupted, engine) = (volume.fit, volume.interrupted, device.name());
+    let before_s = clock.elapsed().as_secs_f64();
+    let stages = run(volume, progress, |source, write| {
+        let (mut stages, started) = (StageTimes::default(), Clock::start());
+        device.segment(source, fit, interrupted, write)?;
+        stages.add(Stage::Infer, started);
+        Ok(stages)
+    })?;
+    Ok(Ran { threads: 1, engine, wall_s: 0.0, before_s, stages })
 }
 
 /// What ran the net, and how long it took.
@@ -196,7 +270,7 @@ mod tests {
     use crate::Size;
     use monet_core::Kernel;
 
-    use crate::engine::EngineError;
+    use crate::engine::{Engine, EngineError};
     use crate::package::Package;
 
     /// Panics, and tells whoever holds `alive` when it is dropped.

@@ -62,6 +62,14 @@ impl<C: Count> Bins for &mut [C] {
     }
 }
 
+impl<C: Count, const N: usize> Bins for [C; N] {
+    type Count = C;
+
+    fn room(&mut self, wanted: usize) -> &mut [C] {
+        &mut self[..N.min(wanted)]
+    }
+}
+
 #[cfg(feature = "alloc")]
 impl Bins for alloc::vec::Vec<u64> {
     type Count = u64;

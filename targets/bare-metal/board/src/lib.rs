@@ -4,6 +4,7 @@
 //! - `semihosting`: words to the debugger, files from it, and the end of the program.
 //! - `sample`: runs a plan over the embedded slices, and says what came out.
 //! - `steps`: runs one slice with a marker after each step, for `tools/predict`.
+//! - `uart`: the serial port of Arm's boards.
 //! - `cases`: runs the conformance cases of a file, and says which failed.
 //!
 //! A program names its `main` by [`program!`] and its counter of instructions by a function.
@@ -15,8 +16,12 @@ pub mod sample;
 pub mod semihosting;
 mod start;
 mod steps;
+#[cfg(target_arch = "arm")]
+mod uart;
 
 pub use start::{Memory, stack_used};
+#[cfg(target_arch = "arm")]
+pub use uart::Uart;
 
 /// FNV-1a, 64 bits, of bytes that follow those of `hash`;
 /// see <http://isthe.com/chongo/tech/comp/fnv>.
