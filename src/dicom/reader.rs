@@ -218,7 +218,7 @@ fn fill_padding(
 
 impl Series {
     /// The files that its slices are in, each once: an archive in place of its entries.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let mut seen = std::collections::BTreeSet::new();
         let file = |slice| match self.slice(slice).2 {
             Place::File(path) => path.clone(),

@@ -1,0 +1,325 @@
+//! A package that is ready for volumes.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use monet::core::Kernel;
+use monet::dicom::format::series::{self, Scan};
+use monet::dicom::{self, Choice, DicomJob, Form, Series};
+use monet::measure;
+use monet::onnx::EngineChoice;
+use monet::package::Package;
+use monet::pipeline::{self, Document, FileJob, Job, PipelineError};
+use monet::profile;
+use monet::targets::VOLUME_SLICES;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use crate::array::{ArrayReader, Description};
+use crate::errors;
+use crate::labels::LabelArray;
+
+/// A package and its engines. Volumes go through it one after another, from whatever thread.
+#[pyclass(frozen)]
+pub(crate) struct Model {
+    package: Package,
+    kernel: Kernel,
+    ready: Mutex<pipeline::Model>,
+}
+
+/// What a volume is segmented with, beside the model.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Options {
+    accept_any: bool,
+    measure: bool,
+    preview: bool,
+    series: Option<String>,
+    allow_gaps: bool,
+    progress: Option<Py<PyAny>>,
+}
+
+/// Where a file's results go.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Files {
+    output: PathBuf,
+    stats: Option<PathBuf>,
+    preview: Option<PathBuf>,
+    format: Option<String>,
+    overwrite: bool,
+}
+
+/// A volume in memory: the labels, the grid that they have, figures as JSON, the preview as PNG.
+type InMemory = (Py<PyByteArray>, [usize; 3], [[f64; 4]; 3], String, Option<Py<PyBytes>>);
+
+/// A DICOM series: its selector, the folder of its files, a stem, obstacles.
+type Listed = (String, PathBuf, String, Vec<String>);
+
+#[pymethods]
+impl Model {
+    /// Loads a package; the embedded one without a path.
+    #[new]
+    fn new(
+        py: Python<'_>,
+        path: Option<PathBuf>,
+        threads: usize,
+        kernel: Option<&str>,
+    ) -> PyResult<Self> {
+        let kernel = Kernel::choose(kernel).map_err(|error| errors::model(&error))?;
+        let load = || path.as_deref().map_or_else(|| Ok(Package::embedded()), Package::load);
+        let package = py.detach(load).map_err(|error| errors::model(&error))?;
+        if !(1..=256).contains(&threads) {
+            return Err(PyValueError::new_err(format!("{threads} threads: expected 1 to 256")));
+        }
+        let ready = pipeline::Model::new(package.clone(), threads, EngineChoice::Int8(kernel));
+        Ok(Self { package, kernel, ready: Mutex::new(ready) })
+    }
+
+    /// The package's name.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.package.manifest.name
+    }
+
+    /// The package's version.
+    #[getter]
+    fn version(&self) -> &str {
+        &self.package.manifest.version
+    }
+
+    /// The kernel of the int8 engine.
+    #[getter]
+    fn kernel(&self) -> &str {
+        self.kernel.name()
+    }
+
+    /// To which sides the axes of the net's slices run, for example `LPS`.
+    #[getter]
+    fn orientation(&self) -> String {
+        self.package.manifest.orientation.to_string()
+    }
+
+    /// Values and names of the labels.
+    #[getter]
+    fn labels(&self) -> Vec<(u8, &str)> {
+        self.package.manifest.labels.iter().map(|l| (l.value, l.name.as_str())).collect()
+    }
+
+    /// Segments an array.
+    fn array(
+        &self,
+        voxels: &Bound<'_, PyMemoryView>,
+        about: Description,
+        options: Options,
+    ) -> PyResult<InMemory> {
+        let reader = ArrayReader::new(voxels, &about)?;
+        self.in_memory(voxels.py(), options, |labels, _| Ok(Job::new(reader, labels)))
+    }
+
+    /// Segments a volume in files, its labels into memory.
+    fn read(&self, py: Python<'_>, input: PathBuf, options: Options) -> PyResult<InMemory> {
+        // The labels that the job begins there go again with it.
+        let folder = tempfile::tempdir().map_err(|error| errors::other(&error))?;
+        let files = Files {
+            output: folder.path().join("labels.nii.gz"),
+            stats: None,
+            preview: None,
+            format: Some("nifti".to_owned()),
+            overwrite: false,
+        };
+        let job = self.job(py, input, files, &options)?;
+        self.in_memory(py, options, |labels, interrupted| {
+            let mut opened = job.open(&self.package.manifest, interrupted)?;
+            opened.labels = Box::new(labels);
+            Ok(opened)
+        })
+    }
+
+    /// Segments a volume in files into files, as the command does. Returns figures as JSON.
+    fn write(
+        &self,
+        py: Python<'_>,
+        input: PathBuf,
+        files: Files,
+        options: Options,
+    ) -> PyResult<String> {
+        let job = self.job(py, input, files, &options)?;
+        self.run(py, options.progress, |model, interrupted, progress| {
+            pipeline::segment_file(model, &job, interrupted, progress)
+        })
+    }
+
+    /// The series at a path: what names each, the folder of its files, a name for files made of
+    /// it, and what speaks against the package's taking it.
+    fn list_series(&self, py: Python<'_>, input: PathBuf) -> PyResult<Vec<Listed>> {
+        py.detach(|| {
+            let scan = Arc::new(scan(&input)?);
+            let all = Series::all(&input, &scan);
+            let list = all.iter().map(|series| {
+                let first = series.files().next();
+                let folder = first.as_deref().and_then(Path::parent).map(Path::to_owned);
+                let against =
+                    dicom::obstacles(series, &self.package.manifest, &Choice::default());
+                let folder = folder.filter(|_| input.is_dir());
+                let folder = folder.unwrap_or_else(|| input.clone());
+                (series.selector(), folder, series.file_stem(), against)
+            });
+            Ok(list.collect())
+        })
+    }
+
+    /// Measures the net on this machine: a profile as JSON.
+    fn profile(
+        &self,
+        py: Python<'_>,
+        size: Option<&str>,
+        threads: usize,
+        runs: usize,
+    ) -> PyResult<String> {
+        let size = match size {
+            None => self.package.size(),
+            Some(text) => text.parse().map_err(|error| errors::other(&error))?,
+        };
+        let settings = profile::Settings { size, threads, runs, slices: VOLUME_SLICES };
+        let mut engines = EngineChoice::Int8(self.kernel);
+        let measured = py.detach(|| profile::measure(&self.package, &mut engines, &settings));
+        measured.map(|profile| measure::json(&profile)).map_err(|error| errors::model(&error))
+    }
+}
+
+impl Model {
+    /// The job of a volume in files: of DICOM the one series that fits.
+    fn job(
+        &self,
+        py: Python<'_>,
+        input: PathBuf,
+        files: Files,
+        options: &Options,
+    ) -> PyResult<FileJob> {
+        let Files { output, stats, preview, format, overwrite } = files;
+        let Options { accept_any, measure, .. } = *options;
+        let job = FileJob {
+            output,
+            preview,
+            stats,
+            measure,
+            overwrite,
+            accept_any,
+            ..FileJob::default()
+        };
+        if !series::is_dicom(&input) {
+            return Ok(FileJob { input, ..job });
+        }
+        let form = form(format.as_deref(), &job.output)?;
+        let series = py.detach(|| self.series(&input, options))?;
+        let dicom = Some(DicomJob { form, ..DicomJob::new(series) });
+        Ok(FileJob { input, dicom, ..job })
+    }
+
+    /// The one series of DICOM that the package takes.
+    fn series(&self, input: &Path, options: &Options) -> PyResult<Series> {
+        let scan = scan(input)?;
+        let choice = Choice {
+            series: options.series.clone(),
+            allow_gaps: options.allow_gaps,
+            accept_any: options.accept_any,
+            part: false,
+        };
+        let scan = Arc::new(scan);
+        let all = Series::all(input, &scan);
+        let chosen = dicom::choose(input, &scan, &all, &self.package.manifest, &choice)
+            .map_err(|error| errors::volume(&error))?;
+        match &chosen[..] {
+            [one] => Ok(one.clone()),
+            several => Err(errors::VolumeError::new_err(format!(
+                "{}: {} series fit the model: name one by series=:\n{}",
+                input.display(),
+                several.len(),
+                dicom::list(several.iter(), |_| Vec::new())
+            ))),
+        }
+    }
+
+    /// Segments the volume of a job that is made of the writer of its labels.
+    fn in_memory<'a>(
+        &self,
+        py: Python<'_>,
+        options: Options,
+        open: impl Send + FnOnce(LabelArray, &Arc<AtomicBool>) -> Result<Job<'a>, PipelineError>,
+    ) -> PyResult<InMemory> {
+        let Options { accept_any, measure, preview, progress, .. } = options;
+        let labels = PyByteArray::new(py, &[]).unbind();
+        let writer = LabelArray::new(labels.clone_ref(py));
+        let (mut picture, mut grid) = (Vec::new(), ([0; 3], [[0.0; 4]; 3]));
+        let figures = self.run(py, progress, |model, interrupted, progress| {
+            let mut job = open(writer, interrupted)?;
+            let geometry = job.volume.grid().geometry();
+            grid = (geometry.size, geometry.affine.0);
+            job.preview = preview.then_some(Document::Buffer(&mut picture));
+            (job.accept_any, job.measure) = (accept_any, measure);
+            pipeline::segment(model, job, interrupted, progress)
+        })?;
+        let preview = preview.then(|| PyBytes::new(py, &picture).unbind());
+        Ok((labels, grid.0, grid.1, figures, preview))
+    }
+
+    /// Runs the pipeline without the interpreter, which is asked for signals and told of progress
+    /// slice by slice.
+    fn run(
+        &self,
+        py: Python<'_>,
+        progress: Option<Py<PyAny>>,
+        segment: impl Send
+        + FnOnce(
+            &mut pipeline::Model,
+            &Arc<AtomicBool>,
+            &mut dyn FnMut(usize, usize),
+        ) -> Result<pipeline::Report, PipelineError>,
+    ) -> PyResult<String> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let mut raised = None;
+        let ended = py.detach(|| {
+            let mut model = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tell = |done: usize, slices: usize| {
+                let told = Python::attach(|py| {
+                    py.check_signals()?;
+                    progress.as_ref().map(|call| call.call1(py, (done, slices))).transpose()
+                });
+                if let Err(error) = told {
+                    interrupted.store(true, Ordering::Relaxed);
+                    raised.get_or_insert(error);
+                }
+            };
+            segment(&mut model, &interrupted, &mut tell)
+        });
+        match (raised, ended) {
+            (Some(error), _) => Err(error),
+            (None, ended) => {
+                ended.map(|report| measure::json(&report)).map_err(|e| errors::pipeline(&e))
+            }
+        }
+    }
+}
+
+fn scan(input: &Path) -> PyResult<Scan> {
+    Scan::of(input, &|| false).map_err(|error| errors::volume(&error))
+}
+
+/// What labels of a DICOM series become.
+fn form(format: Option<&str>, output: &Path) -> PyResult<Option<Form>> {
+    let name = output.as_os_str().as_encoded_bytes().to_ascii_lowercase();
+    let nifti = name.ends_with(b".nii") || name.ends_with(b".nii.gz");
+    match format {
+        None if nifti => Ok(None),
+        None | Some("seg") => Ok(Some(Form::Seg)),
+        Some("labelmap") => Ok(Some(Form::Labelmap)),
+        Some("rtstruct") => Ok(Some(Form::Rtstruct)),
+        Some("nifti") => Ok(None),
+        Some(other) => Err(PyValueError::new_err(format!(
+            "format {other:?}: expected seg, labelmap, rtstruct or nifti"
+        ))),
+    }
+}

@@ -1,0 +1,214 @@
+"""The package as its users have it: paths, images and arrays give the command's labels."""
+
+import itertools
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import nibabel
+import numpy
+import pytest
+import SimpleITK
+
+import monet
+
+ROOT = Path(__file__).parents[3]
+SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """Labels of the sample, as `segment_file` writes them."""
+    return monet.segment(SAMPLE)
+
+
+def voxels_of(image):
+    return numpy.asanyarray(image.dataobj)
+
+
+def test_files_are_the_command_s(tmp_path, expected):
+    mask, stats = tmp_path / "mask.nii.gz", tmp_path / "stats.json"
+    figures = monet.Model().segment_file(SAMPLE, mask, stats=stats, preview=tmp_path / "p.png")
+    written = nibabel.load(mask)
+    assert numpy.array_equal(voxels_of(written), expected.labels)
+    assert numpy.allclose(written.affine, expected.affine)
+    assert json.loads(stats.read_text())["labels"] == figures["labels"]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(monet.OutputError, match="exists already"):
+        monet.Model().segment_file(SAMPLE, mask)
+    score = monet.evaluate(mask, mask, labels=[1, 2])
+    assert [label["dice"] for label in score["labels"]] == [1.0, 1.0]
+
+
+def test_arrays_of_either_order_and_any_type_are_the_file(expected):
+    image = nibabel.load(SAMPLE)
+    voxels = voxels_of(image)
+    strided = numpy.zeros((*voxels.shape[:2], 2 * voxels.shape[2]), voxels.dtype)[:, :, ::2]
+    strided[...] = voxels
+    forms = {
+        "fortran": numpy.asfortranarray(voxels),
+        "c": numpy.ascontiguousarray(voxels),
+        "strided": strided,
+        "big-endian": voxels.astype(voxels.dtype.newbyteorder(">")),
+        "float64": voxels.astype(float),
+        "uint32": voxels.astype(numpy.uint32),
+    }
+    forms["read-only"] = numpy.array(voxels)
+    forms["read-only"].flags.writeable = False
+    for name, form in forms.items():
+        found = monet.segment(form, affine=image.affine)
+        assert numpy.array_equal(found.labels, expected.labels), name
+        assert numpy.allclose(found.affine, expected.affine), name
+        assert found.volumes == expected.volumes, name
+
+
+def test_images_of_other_libraries_are_the_file(expected):
+    found = monet.segment(nibabel.load(SAMPLE))
+    assert numpy.array_equal(found.labels, expected.labels)
+    image = SimpleITK.ReadImage(str(SAMPLE))
+    found = monet.segment(image)
+    assert numpy.array_equal(found.labels, expected.labels)
+    assert numpy.allclose(found.affine, expected.affine)
+    back = found.to_simpleitk()
+    assert numpy.allclose(back.GetOrigin(), image.GetOrigin())
+    assert numpy.allclose(back.GetDirection(), image.GetDirection())
+    assert numpy.array_equal(SimpleITK.GetArrayFromImage(back).T, expected.labels)
+    assert numpy.array_equal(voxels_of(found.to_nibabel()), expected.labels)
+
+
+def orders():
+    """The 48 ways to store a grid: permutations of the axes, each in either direction."""
+    signs = itertools.product([1, -1], repeat=3)
+    return list(itertools.product(itertools.permutations(range(3)), signs))
+
+
+@pytest.mark.parametrize("order", orders(), ids=str)
+def test_all_orientations(order, expected):
+    axes, signs = order
+    ornt = numpy.array(list(zip(axes, signs)))
+    turned = nibabel.load(SAMPLE).as_reoriented(ornt)
+    labels = nibabel.Nifti1Image(expected.labels, expected.affine).as_reoriented(ornt)
+    found = monet.segment(turned, preview=False)
+    assert numpy.array_equal(found.labels, voxels_of(labels))
+    itk = SimpleITK.GetImageFromArray(numpy.ascontiguousarray(voxels_of(turned).T))
+    affine = numpy.diag([-1, -1, 1, 1]) @ turned.affine
+    spacing = numpy.linalg.norm(affine[:3, :3], axis=0)
+    itk.SetSpacing(spacing.tolist())
+    itk.SetDirection((affine[:3, :3] / spacing).flatten().tolist())
+    itk.SetOrigin(affine[:3, 3].tolist())
+    assert numpy.array_equal(monet.segment(itk, preview=False).labels, voxels_of(labels))
+
+
+def test_what_is_no_volume_is_told(tmp_path):
+    noise = numpy.zeros((8, 8, 4), numpy.int16)
+    with pytest.raises(TypeError, match="expected a path"):
+        monet.segment(noise)
+    with pytest.raises(ValueError, match="three, or four"):
+        monet.segment(noise[0], affine=numpy.eye(4))
+    with pytest.raises(ValueError, match="4 x 4"):
+        monet.segment(noise, affine=numpy.eye(3))
+    with pytest.raises(TypeError, match="complex|expected whole"):
+        monet.segment(noise.astype(complex), affine=numpy.eye(4))
+    with pytest.raises(TypeError, match="masked"):
+        monet.segment(numpy.ma.masked_array(noise), affine=numpy.eye(4))
+    with pytest.raises(monet.VolumeError, match="affine"):
+        monet.segment(noise, affine=numpy.zeros((4, 4)), accept_any=True)
+    with pytest.raises(monet.NotAcceptedError, match="was not made|not a volume"):
+        monet.segment(noise, affine=numpy.eye(4))
+    with pytest.raises(monet.VolumeError):
+        monet.segment(tmp_path / "missing.nii")
+    with pytest.raises(monet.ModelError):
+        monet.Model(tmp_path / "missing.toml")
+    with pytest.raises(monet.ModelError, match="kernel"):
+        monet.Model(kernel="none")
+    with pytest.raises(ValueError, match="threads"):
+        monet.Model(threads=0)
+
+
+def test_kernels_agree(expected):
+    for kernel in monet.kernels():
+        found = monet.segment(SAMPLE, model=monet.Model(kernel=kernel), preview=False)
+        assert numpy.array_equal(found.labels, expected.labels), kernel
+
+
+def test_progress_is_told_and_ends_it():
+    told = []
+    monet.segment(SAMPLE, progress=lambda done, slices: told.append((done, slices)))
+    assert told[-1][0] == told[-1][1] == len(told)
+
+    def stop(done, _):
+        if done == 3:
+            raise RuntimeError("enough")
+
+    model = monet.Model()
+    with pytest.raises(RuntimeError, match="enough"):
+        model.segment(SAMPLE, progress=stop)
+    # The model serves the next volume.
+    assert model.segment(SAMPLE).volumes
+
+
+def test_other_threads_run_meanwhile(expected):
+    model, found = monet.Model(threads=2), []
+    workers = [
+        threading.Thread(target=lambda: found.append(model.segment(SAMPLE, preview=False)))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 4
+    assert all(numpy.array_equal(result.labels, expected.labels) for result in found)
+
+
+def test_labels_may_be_changed(expected):
+    labels = expected.labels.copy()
+    found = monet.segment(SAMPLE)
+    found.labels[...] = 0
+    assert numpy.array_equal(monet.segment(SAMPLE).labels, labels)
+
+
+def test_previews_are_shown_in_notebooks(expected):
+    assert expected._repr_png_().startswith(b"\x89PNG")
+    assert monet.segment(SAMPLE, preview=False)._repr_png_() is None
+
+
+def test_memory_does_not_grow():
+    """A thousand volumes of one model, small ones: what is resident stays."""
+    model = monet.Model()
+    noise = numpy.random.default_rng(1).integers(0, 500, (40, 40, 8), dtype=numpy.int16)
+
+    def resident():
+        text = Path("/proc/self/statm").read_text()
+        return int(text.split()[1]) * 4096
+
+    def some(count):
+        for _ in range(count):
+            model.segment(noise, affine=numpy.eye(4), accept_any=True)
+
+    some(50)
+    before = resident()
+    some(1000)
+    assert resident() - before < 2 << 20
+
+
+def test_nothing_is_printed(capfd):
+    monet.segment(SAMPLE)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_process_is_left_alone():
+    """No signal handler, no exit: Ctrl-C is Python's, and ends a segmentation."""
+    script = (
+        "import os, signal, monet\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "try:\n"
+        "    while True: monet.segment(" + repr(str(SAMPLE)) + ")\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    import sys
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "interrupted\n", ran.stderr
