@@ -48,8 +48,10 @@ impl ArrayReader {
     }
 
     fn copy(&self, py: Python<'_>, plane: &mut [u8]) -> PyResult<()> {
-        let [first, after] = [self.next, self.next + 1].map(|n| (n * plane.len()) as isize);
-        let part = self.voxels.bind(py).get_item(PySlice::new(py, first, after, 1))?;
+        let [first, after] = [self.next, self.next + 1].map(|n| n * plane.len());
+        // `PySlice::new` of PyO3 0.30 never gives its numbers back.
+        let range = py.get_type::<PySlice>().call1((first, after))?;
+        let part = self.voxels.bind(py).get_item(range)?;
         let bytes = part.call_method0("tobytes")?.cast_into::<PyBytes>()?;
         plane.copy_from_slice(bytes.as_bytes());
         Ok(())
