@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -126,6 +128,31 @@ def test_what_is_no_volume_is_told(tmp_path):
         monet.Model(threads=0)
 
 
+@pytest.mark.skipif("MONET_BIN" not in os.environ, reason="MONET_BIN names no command")
+def test_errors_have_the_command_s_texts(tmp_path):
+    no_nifti, refused, there = (tmp_path / name for name in ("a.nii", "b.nii", "there.nii"))
+    no_nifti.write_bytes(b"no volume")
+    there.touch()
+    noise = numpy.zeros((8, 8, 4), numpy.int16)
+    nibabel.save(nibabel.Nifti1Image(noise, numpy.eye(4)), refused)
+    new = tmp_path / "new.nii"
+    cases = [
+        (monet.VolumeError, tmp_path / "missing.nii", new, None),
+        (monet.VolumeError, no_nifti, new, None),
+        (monet.NotAcceptedError, refused, new, None),
+        (monet.OutputError, SAMPLE, there, None),
+        (monet.OutputError, SAMPLE, SAMPLE, None),
+        (monet.ModelError, SAMPLE, new, tmp_path / "missing.toml"),
+    ]
+    for kind, volume, output, model in cases:
+        command = [os.environ["MONET_BIN"], "segment", volume, "-o", output]
+        command += [] if model is None else ["--model", model]
+        said = subprocess.run(command, capture_output=True, text=True).stderr
+        with pytest.raises(kind) as raised:
+            monet.Model(model).segment_file(volume, output)
+        assert said == f"monet: error: {raised.value}\n"
+
+
 def test_kernels_agree(expected):
     for kernel in monet.kernels():
         found = monet.segment(SAMPLE, model=monet.Model(kernel=kernel), preview=False)
@@ -208,7 +235,5 @@ def test_the_process_is_left_alone():
         "    while True: monet.segment(" + repr(str(SAMPLE)) + ")\n"
         "except KeyboardInterrupt: print('interrupted')\n"
     )
-    import sys
-
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ran.stdout == "interrupted\n", ran.stderr

@@ -1,19 +1,23 @@
 """Archives larger than a machine, by Ray Data: exactly one result a volume, resumed after kills.
 
 >>> import monet.ray
->>> table = monet.ray.segment_archive(paths, "results/", model="heart.int8.toml")   # doctest: +SKIP
+>>> table = monet.ray.segment_archive(paths, "results/", model="heart.int8.plan")   # doctest: +SKIP
 
-A volume's labels and its figures appear together, complete or not at all. So what is there is
-done: a task that Ray runs again, and a driver that is started again, pass over it. The table is
-made of the figures of all volumes at the end.
+A volume's labels and its figures appear together, complete or not at all. So what is on disk is
+done, and nothing else is: what Ray's rows say may be lost with a worker, and is not relied upon.
+
+1. The driver tidies up what killed processes have left, and finds the volumes that are not done.
+2. Ray maps them over workers, which write results. Where Ray gives up, 1 follows again.
+3. The driver makes the table of the figures on disk, once no volume is left to do.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +25,7 @@ import pyarrow
 import pyarrow.parquet
 import ray
 import ray.data
+import ray.exceptions
 
 import monet
 from monet._monet import recover
@@ -28,6 +33,15 @@ from monet._monet import recover
 __all__ = ["Volume", "segment_archive", "volumes_in"]
 
 Path_ = str | os.PathLike[str]
+
+_RETRIES = 2
+"""How often Ray gives a worker's volumes to the next one before it gives up."""
+
+_IDLE_ROUNDS = 3
+"""After so many rounds in a row that finish no volume, those that are left have failed."""
+
+_NAMING_S = 30.0
+"""How long another process may take to name its files."""
 
 
 class Volume(NamedTuple):
@@ -84,31 +98,25 @@ def segment_archive(
     :param accept_any: segments volumes that the package was not made for.
     :returns: the table's path.
     :raises ValueError: two volumes have one output, or an output lies elsewhere.
+    :raises monet.ModelError: the model cannot be loaded.
     """
     results = Path(results).absolute()
     jobs = [_job(volume, results) for volume in volumes]
     _check(jobs)
-    for folder in {Path(job[kind]).parent for job in jobs for kind in ("labels", "figures")}:
-        folder.mkdir(parents=True, exist_ok=True)
-    names = monet.Model(model).labels.values()
-    rows = []
+    for folder in _folders(jobs):
+        os.makedirs(folder, exist_ok=True)
+    names = list(monet.Model(model).labels.values())
+    failed: dict[str, str] = {}
     if jobs:
         ray.init(ignore_reinit_error=True)
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        workers = workers or max(1, min(len(jobs), cpus // threads))
-        made = ray.data.from_items(jobs, override_num_blocks=_blocks(len(jobs), workers)).map(
-            _Worker,  # type: ignore[arg-type]  # Ray takes classes, too
-            fn_constructor_args=(model and os.path.abspath(model), threads, accept_any),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=threads,
-        )
-        rows = [json.loads(row["row"]) for row in made.iter_rows()]
-    rows.sort(key=lambda row: row["input"] + "\0" + row["output"])
-    _write(rows, list(names), results / table)
+        fleet = _Fleet(model and str(Path(model).absolute()), threads, accept_any, workers)
+        failed = _segment_all(jobs, fleet)
+    jobs.sort(key=lambda job: (job["input"], job["output"]))
+    _write([_row(job, failed.get(job["output"])) for job in jobs], names, results / table)
     return results / table
 
 
-def _job(volume: Volume | Path_, results: Path) -> dict[str, Any]:
+def _job(volume: Volume | Path_, results: Path) -> dict[str, str]:
     """A volume as Ray sends it to a worker."""
     if not isinstance(volume, Volume):
         name = Path(volume).name
@@ -126,7 +134,7 @@ def _job(volume: Volume | Path_, results: Path) -> dict[str, Any]:
     }
 
 
-def _check(jobs: list[dict[str, Any]]) -> None:
+def _check(jobs: list[dict[str, str]]) -> None:
     """Refuses what would make one result of two volumes."""
     for kind in ("labels", "figures"):
         for path, count in Counter(job[kind] for job in jobs).items():
@@ -140,9 +148,65 @@ def _check(jobs: list[dict[str, Any]]) -> None:
             raise ValueError(f"{job['output']}: expected an output below the folder of results")
 
 
-def _blocks(jobs: int, workers: int) -> int:
-    """So many that a lost block costs little, and few enough for Ray's own work."""
-    return max(1, min(jobs, max(workers * 4, jobs // 16)))
+def _segment_all(jobs: list[dict[str, str]], fleet: _Fleet) -> dict[str, str]:
+    """Segments what is not done, in as many rounds as it takes; returns errors by outputs.
+
+    A round ends early where Ray gives up: a volume that ends each worker it meets, results of
+    lost nodes that Ray cannot make again. A later round has only what is not done then, and each
+    volume apart once a round has finished none, so that such a volume costs no other.
+    """
+    failed: dict[str, str] = {}
+    left, idle = _left(jobs, failed), 0
+    while left:
+        reason = "its worker said nothing"
+        try:
+            for output, error in fleet.segment(left, apart=idle > 0):
+                if error:
+                    failed[output] = error
+        except ray.exceptions.RayError as error:
+            reason = str(error)
+        before, left = len(left), _left(left, failed)
+        idle = 0 if len(left) < before else idle + 1
+        if idle == _IDLE_ROUNDS:
+            return failed | {job["output"]: f"not segmented by Ray: {reason}" for job in left}
+    return failed
+
+
+def _left(jobs: list[dict[str, str]], failed: dict[str, str]) -> list[dict[str, str]]:
+    """The jobs that are neither done nor have failed."""
+    _settle(_folders(jobs))
+    return [
+        job for job in jobs if job["output"] not in failed and not os.path.isfile(job["labels"])
+    ]
+
+
+class _Fleet(NamedTuple):
+    """Workers of Ray's, as many as a round needs."""
+
+    model: str | None
+    threads: int
+    accept_any: bool
+    workers: int | None
+
+    def segment(self, jobs: list[dict[str, str]], apart: bool) -> Iterator[tuple[str, str]]:
+        """Gives the output of each volume that has ended, and an error or "".
+
+        :raises ray.exceptions.RayError: Ray has given up.
+        """
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        workers = min(len(jobs), self.workers or max(1, cpus // self.threads))
+        # So many blocks that a lost one costs little, and few enough for Ray's own work.
+        blocks = len(jobs) if apart else min(len(jobs), max(workers * 4, len(jobs) // 16))
+        ended = ray.data.from_items(jobs, override_num_blocks=blocks).map(
+            _Worker,  # type: ignore[arg-type]  # Ray takes classes, too
+            fn_constructor_args=(self.model, self.threads, self.accept_any),
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=self.threads,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+        )
+        for row in ended.iter_rows():
+            yield row["output"], row["error"]
 
 
 class _Worker:
@@ -152,19 +216,17 @@ class _Worker:
         self.model = monet.Model(model, threads=threads)
         self.accept_any = accept_any
 
-    def __call__(self, job: dict[str, Any]) -> dict[str, str]:
-        """One row, as JSON: what is done already, is done now, or fails."""
-        row = {"input": job["input"], "output": job["output"], "status": "done", "error": None}
+    def __call__(self, job: dict[str, str]) -> dict[str, str]:
+        """Makes a result where none is; says where, and what speaks against it or ""."""
+        error = ""
         try:
             if not _is_done(job):
                 self.segment(job)
-            with open(job["figures"], encoding="utf-8") as file:
-                row["figures"] = json.load(file)
-        except (monet.MonetError, OSError, ValueError) as error:
-            row |= {"status": "failed", "error": str(error)}
-        return {"row": json.dumps(row)}
+        except (monet.MonetError, OSError, ValueError) as raised:
+            error = str(raised)
+        return {"output": job["output"], "error": error}
 
-    def segment(self, job: dict[str, Any]) -> None:
+    def segment(self, job: dict[str, str]) -> None:
         """Labels and figures of a volume. Where another process has made them meanwhile, its own
         are thrown away."""
         try:
@@ -180,12 +242,31 @@ class _Worker:
                 raise
 
 
-def _is_done(job: dict[str, Any]) -> bool:
-    """Whether labels are there to stay: a process that was killed while it named them may have
-    left them half-way."""
-    if os.path.isfile(job["labels"]):
-        recover([os.path.dirname(job[kind]) for kind in ("labels", "figures")])
+def _is_done(job: dict[str, str]) -> bool:
+    """Whether labels are there to stay."""
+    if os.path.exists(job["labels"]) or os.path.exists(job["figures"]):
+        _settle(_folders([job]))
     return os.path.isfile(job["labels"])
+
+
+def _folders(jobs: list[dict[str, str]]) -> list[str]:
+    """Where results go."""
+    return sorted({os.path.dirname(job[kind]) for job in jobs for kind in ("labels", "figures")})
+
+
+def _settle(folders: list[str]) -> None:
+    """Tidies up what killed processes have left, and waits for those that name files just now.
+
+    Files of a process that is killed while it names them go again. So labels which are there
+    while a record of their naming is (``.monet-*.undo``) are not there to stay.
+    """
+    recover(folders)
+    end = time.monotonic() + _NAMING_S
+    while any(any(Path(folder).glob(".monet-*.undo")) for folder in folders):
+        if time.monotonic() > end:
+            raise monet.OutputError(f"{folders[0]}: another process has not named its files yet")
+        time.sleep(0.05)
+        recover(folders)
 
 
 def _write(rows: list[dict[str, Any]], names: list[str], path: Path) -> None:
@@ -196,7 +277,7 @@ def _write(rows: list[dict[str, Any]], names: list[str], path: Path) -> None:
     schema += [("seconds", pyarrow.float64()), ("warnings", pyarrow.list_(pyarrow.string()))]
     for name in names:
         schema += [(f"{name}_ml", pyarrow.float64()), (f"{name}_voxels", pyarrow.int64())]
-    made = pyarrow.Table.from_pylist([_row(row) for row in rows], pyarrow.schema(schema))
+    made = pyarrow.Table.from_pylist(rows, pyarrow.schema(schema))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with open(part, "wb") as file:
         pyarrow.parquet.write_table(made, file)
@@ -205,18 +286,28 @@ def _write(rows: list[dict[str, Any]], names: list[str], path: Path) -> None:
     os.replace(part, path)
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """A volume's columns of the table."""
-    figures = row.pop("figures", None)
-    if figures is None:
-        return row
+def _row(job: dict[str, str], error: str | None) -> dict[str, Any]:
+    """A volume's columns of the table: its figures from disk."""
+    row: dict[str, Any] = {"input": job["input"], "output": job["output"]}
+    try:
+        if error is None:
+            return row | _columns(json.loads(Path(job["figures"]).read_bytes()))
+    except (OSError, ValueError) as unread:
+        error = f"{job['figures']}: {unread}"
+    return row | {"status": "failed", "error": error}
+
+
+def _columns(figures: dict[str, Any]) -> dict[str, Any]:
+    """Columns of a volume that is done."""
     model = figures["model"]
-    row |= {
+    columns = {
+        "status": "done",
         "model": f"{model['name']} {model['version']}",
         "slices": figures["slices"],
         "seconds": figures["wall_s"],
         "warnings": figures.get("warnings", []),
     }
     for label in figures["labels"]:
-        row |= {f"{label['name']}_ml": label["ml"], f"{label['name']}_voxels": label["voxels"]}
-    return row
+        columns[f"{label['name']}_ml"] = label["ml"]
+        columns[f"{label['name']}_voxels"] = label["voxels"]
+    return columns
