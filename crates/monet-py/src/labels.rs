@@ -27,7 +27,8 @@ impl LabelWriter for LabelArray {
     }
 
     fn write(&mut self, plane: &[u8]) -> Result<(), OutputError> {
-        let append = |py: Python<'_>| self.labels.call_method1(py, "extend", (PyBytes::new(py, plane),));
+        let append =
+            |py: Python<'_>| self.labels.call_method1(py, "extend", (PyBytes::new(py, plane),));
         match Python::attach(append) {
             Ok(_) => Ok(()),
             Err(error) => Err(OutputError::Write {

@@ -158,13 +158,13 @@ impl Model {
         py.detach(|| {
             let scan = Arc::new(scan(&input)?);
             let all = Series::all(&input, &scan);
+            let folder_of = |series: &Series| match series.files().next() {
+                Some(file) if input.is_dir() => file.parent().map(Path::to_owned),
+                _ => None,
+            };
             let list = all.iter().map(|series| {
-                let first = series.files().next();
-                let folder = first.as_deref().and_then(Path::parent).map(Path::to_owned);
-                let against =
-                    dicom::obstacles(series, &self.package.manifest, &Choice::default());
-                let folder = folder.filter(|_| input.is_dir());
-                let folder = folder.unwrap_or_else(|| input.clone());
+                let folder = folder_of(series).unwrap_or_else(|| input.clone());
+                let against = dicom::obstacles(series, &self.package.manifest, &Choice::default());
                 (series.selector(), folder, series.file_stem(), against)
             });
             Ok(list.collect())

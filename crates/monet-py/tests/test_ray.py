@@ -34,6 +34,8 @@ volumes = monet.ray.volumes_in(sys.argv[1])
 for path in json.loads(sys.argv[3]):
     volumes.append(monet.ray.Volume(path, "fifo.nii.gz"))
 print(monet.ray.segment_archive(volumes, sys.argv[2], accept_any=True), flush=True)
+ray.shutdown()
+cluster.shutdown()
 """
 
 

@@ -109,7 +109,8 @@ def segment_archive(
     failed: dict[str, str] = {}
     if jobs:
         ray.init(ignore_reinit_error=True)
-        fleet = _Fleet(model and str(Path(model).absolute()), threads, accept_any, workers)
+        path = None if model is None else os.path.abspath(model)
+        fleet = _Fleet(path, threads, accept_any, workers)
         failed = _segment_all(jobs, fleet)
     jobs.sort(key=lambda job: (job["input"], job["output"]))
     _write([_row(job, failed.get(job["output"])) for job in jobs], names, results / table)
@@ -202,8 +203,7 @@ class _Fleet(NamedTuple):
             fn_constructor_args=(self.model, self.threads, self.accept_any),
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=self.threads,
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
         )
         for row in ended.iter_rows():
             yield row["output"], row["error"]
