@@ -1,6 +1,5 @@
 """An archive on a local Ray cluster of two nodes, whose workers and driver are killed."""
 
-import json
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ import nibabel
 import numpy
 import pyarrow.parquet
 import pytest
+import ray.exceptions
 
 import monet
 import monet.ray
@@ -22,7 +22,7 @@ DRIVER_KILLS = int(os.environ.get("MONET_RAY_DRIVER_KILLS", "1"))
 VOLUMES_A_KILL = int(os.environ.get("MONET_RAY_VOLUMES_A_KILL", "6"))
 
 DRIVER = """
-import json, sys
+import sys
 from ray.cluster_utils import Cluster
 import ray
 node = {"num_cpus": 2, "object_store_memory": 80 << 20}
@@ -31,8 +31,6 @@ cluster.add_node(**node)
 ray.init(address=cluster.address, log_to_driver=False)
 import monet.ray
 volumes = monet.ray.volumes_in(sys.argv[1])
-for path in json.loads(sys.argv[3]):
-    volumes.append(monet.ray.Volume(path, "fifo.nii.gz"))
 print(monet.ray.segment_archive(volumes, sys.argv[2], accept_any=True), flush=True)
 ray.shutdown()
 cluster.shutdown()
@@ -42,10 +40,9 @@ cluster.shutdown()
 class Driver:
     """A driver with a cluster of its own: a session of processes, which bears the driver's number."""
 
-    def __init__(self, archive: Path, results: Path, also=()) -> None:
-        arguments = [archive, results, json.dumps([str(path) for path in also])]
+    def __init__(self, archive: Path, results: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, *arguments],
+            [sys.executable, "-c", DRIVER, archive, results],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -153,21 +150,28 @@ def test_each_volume_has_one_result_whatever_is_killed(tmp_path):
 
 
 def test_a_volume_that_ends_its_workers_costs_its_own_row(tmp_path):
-    """The volume is a FIFO, which a worker waits for until it is killed."""
-    inputs, results = tmp_path / "in", tmp_path / "out"
-    archive(inputs, 12)
-    os.mkfifo(tmp_path / "fifo.nii.gz")
-    with Driver(inputs, results, also=[tmp_path / "fifo.nii.gz"]) as driver:
-        while driver.process.poll() is None:
-            if len(files_below(results / "labels")) == 11:
-                for worker in driver.workers():
-                    end(worker)
-            time.sleep(0.5)
-        said = driver.process.communicate()
-    assert driver.process.returncode == 0, said[1].decode()[-4000:]
-    rows = {row["output"]: row for row in table_of(results)}
-    assert len(rows) == 13 and sum(row["status"] == "done" for row in rows.values()) == 11
-    assert "not segmented by Ray" in rows["fifo.nii.gz"]["error"]
+    """Ray gives up on it in each round, which loses the round's rows."""
+    names = ["a.nii", "b.nii", "ends-its-worker.nii", "c.nii"]
+    jobs = [monet.ray._job(monet.ray.Volume(name, name), tmp_path) for name in names]
+    for folder in monet.ray._folders(jobs):
+        os.makedirs(folder)
+    rounds = []
+
+    class Fleet:
+        def segment(self, left, apart):
+            rounds.append((len(left), apart))
+            order = sorted(left, key=lambda job: "ends" in job["output"]) if apart else left
+            for job in order:
+                if job["output"] == "ends-its-worker.nii":
+                    raise ray.exceptions.WorkerCrashedError
+                Path(job["labels"]).touch()
+                yield job["output"], ""
+
+    failed = monet.ray._segment_all(jobs, Fleet())
+    assert list(failed) == ["ends-its-worker.nii"]
+    assert "not segmented by Ray" in failed["ends-its-worker.nii"]
+    # Volumes in one block wait for one another; apart, the others are done.
+    assert rounds == [(4, False), (2, False), (2, True), (1, False), (1, True), (1, True)]
 
 
 def test_outputs_that_are_not_one_each_are_refused(tmp_path):

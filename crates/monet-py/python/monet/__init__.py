@@ -75,6 +75,7 @@ class Model:
         equal to the bit on all of them.
     :raises ModelError: the package cannot be loaded, or the CPU has not the kernel.
 
+    >>> import monet
     >>> monet.Model().labels
     {1: 'anterior', 2: 'posterior'}
     """
@@ -247,7 +248,7 @@ def segment(
 ) -> Segmentation:
     """Segments one volume: :meth:`Model.segment` of a model that is made for it.
 
-    >>> import numpy
+    >>> import monet, numpy
     >>> noise = numpy.random.default_rng(1).integers(0, 500, (40, 40, 20), dtype=numpy.int16)
     >>> monet.segment(noise, affine=numpy.eye(4), accept_any=True).labels.shape
     (40, 40, 20)
@@ -284,6 +285,7 @@ def profile(
 ) -> dict[str, Any]:
     """Measures a model on this machine: :meth:`Model.profile`.
 
+    >>> import monet
     >>> monet.profile(runs=3)["model"]
     'hippocampus'
     """
