@@ -26,7 +26,7 @@ pub fn describe(
     let choice = choice.into();
     let int8 = int8(package, size, choice)?;
     if let (Net::Plan(_) | Net::Image(_), Some(engine)) = (&package.net, &int8) {
-        return Ok(Summary::of_plan(engine));
+        return Ok(Summary::of_image(engine.planned()));
     }
     let (engine, layers) =
         contained(&package.origin, || nodes(package, size, choice, int8.as_ref()))?;
