@@ -39,12 +39,7 @@ impl Deal {
     ///
     /// # Errors
     /// Unreadable subjects; fewer subjects than sites.
-    pub fn deal(
-        self,
-        data: &Path,
-        sites: usize,
-        fold: Option<Fold>,
-    ) -> Result<(Dealt, Vec<f64>)> {
+    pub fn deal(self, data: &Path, sites: usize, fold: Option<Fold>) -> Result<(Dealt, Vec<f64>)> {
         let all = dataset::list(data)?;
         let (mut dealt, mut means) = (Dealt::new(), Vec::new());
         for split in [Split::Train, Split::Validation] {

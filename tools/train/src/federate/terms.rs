@@ -196,10 +196,7 @@ impl Terms {
             quorum: self.quorum(sites),
             timeout: 60.0 * self.wait,
         };
-        checkpoint::write(
-            &run.0.join("federation.json"),
-            serde_json::to_vec_pretty(&federation)?,
-        )
+        checkpoint::write(&run.0.join("federation.json"), serde_json::to_vec_pretty(&federation)?)
     }
 
     /// In words, for a report: `FedAvg, secure aggregation, updates clipped to 2 with noise of 1
