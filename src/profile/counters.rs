@@ -46,7 +46,8 @@ impl Counts {
     }
 }
 
-/// Runs a slice, and calls its argument with each step's number when the step, or its turn, is done.
+/// Runs a slice, and calls its argument with each step's number when the step, or its turn, is
+/// done.
 pub(super) trait Slice: FnMut(&mut dyn FnMut(usize)) -> Result<(), String> {}
 
 impl<F: FnMut(&mut dyn FnMut(usize)) -> Result<(), String>> Slice for F {}

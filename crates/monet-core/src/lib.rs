@@ -22,8 +22,8 @@
 //!
 //! # On a board
 //!
-//! - Memory is the arena, whose length the image tells ([`arena_len`] tells it to the compiler), the
-//!   buffers for a slice and its labels, and less than 3 kB of stack.
+//! - Memory is the arena, whose length the image tells ([`arena_len`] tells it to the compiler),
+//!   the buffers for a slice and its labels, and less than 3 kB of stack.
 //! - Validation and a run do not panic, and a linked program need not hold the machinery for it.
 //!   [`RunError`] tells a wrong buffer, and an image that was changed after it was validated.
 //! - A run keeps nothing between slices: it may be interrupted, and run again with another arena

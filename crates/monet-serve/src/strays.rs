@@ -1,5 +1,5 @@
-//! What lies in the service's folders when it starts: what an earlier process moved is made durable,
-//! what it left unfinished goes, what is none of the service's is left alone and named.
+//! What lies in the service's folders when it starts: what an earlier process moved is made
+//! durable, what it left unfinished goes, what is none of the service's is left alone and named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -68,8 +68,8 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
             }
 
-            /// The order of its weights. Kernels of some orders also need a panel of scratch memory,
-            /// see [`Packing::panel`].
+            /// The order of its weights. Kernels of some orders also need a panel of scratch
+            /// memory, see [`Packing::panel`].
             pub(crate) fn packing(self) -> Packing {
                 match self { $(Self::$kernel => Packing::$packing,)+ }
             }
