@@ -39,12 +39,13 @@ impl Slices {
         package: &Manifest,
         device: Device,
     ) -> Result<Self> {
-        let package = settings.cut(package);
-        Self::new(pairs.iter().map(|pair| dataset::load(pair, &package)), &package, device)
+        let fitted = settings.fitted(package);
+        let subjects = pairs.iter().map(|pair| dataset::load(pair, &fitted));
+        Self::new(subjects, &settings.cut(package), device)
     }
 
-    /// The slices of subjects, at the net's size. Subjects are taken one at a time, so that besides
-    /// these slices no more than one is held.
+    /// The slices of subjects, for batches of the package's size. Subjects are taken one at a time,
+    /// so that besides these slices no more than one is held.
     ///
     /// # Errors
     /// Those of the subjects; where no slice has a label.

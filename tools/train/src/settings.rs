@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use monet::package::{Input, Manifest};
+use monet::package::{FitRule, Input, Manifest};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
@@ -129,7 +129,17 @@ impl Settings {
         Ok((package, fingerprint))
     }
 
-    /// The package that slices are fitted to for training.
+    /// The package that slices are fitted to before they are cut. A fit that resizes would shrink a
+    /// whole slice to the cut: the net would learn at another scale than it sees later.
+    #[must_use]
+    pub fn fitted(&self, package: &Manifest) -> Manifest {
+        match package.fit {
+            FitRule::Resize => package.clone(),
+            FitRule::Pad { .. } => self.cut(package),
+        }
+    }
+
+    /// The package of the size that slices are cut to.
     #[must_use]
     pub fn cut(&self, package: &Manifest) -> Manifest {
         let mut package = package.clone();
@@ -266,6 +276,17 @@ mod tests {
             let error = cut(side).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_cut_keeps_the_scale_at_which_the_net_sees_slices() {
+        let settings = Settings::of(&["--crop", "128"]);
+        let mut package = preset::manifest("pancreas").unwrap();
+        let side = |package: &Manifest| settings.fitted(package).input.width;
+        package.fit = FitRule::Pad { spacing: [1.0; 2] };
+        assert_eq!(side(&package), 128);
+        package.fit = FitRule::Resize;
+        assert_eq!((side(&package), settings.cut(&package).input.width), (256, 128));
     }
 
     #[test]
