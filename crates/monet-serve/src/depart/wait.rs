@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{self, ASKED, CASE, Case, DROPPED, GIVEN_UP, LATE, SENT, Summary};
+use crate::case::{
+    self, ASKED, CASE, Case, DROPPED, GIVEN_UP, LATE, RESULTS, SENT, SUMMARY, Summary,
+};
 use crate::config::Destination;
 use crate::folders::{Folders, Stage};
 use crate::time;
@@ -169,12 +171,47 @@ pub fn tally(
     let mut all: BTreeMap<String, Tally> = destinations.iter().map(known).collect();
     for name in folders.cases(Stage::Outgoing)? {
         let folder = folders.stage(Stage::Outgoing).join(name);
-        let Ok(Case { due, .. }) = case::read(&folder.join(CASE)) else { continue };
-        for to in due.iter().filter(|to| !is_over(&folder, to)) {
-            let tally = all.entry(to.clone()).or_default();
-            tally.waiting += 1;
-            tally.asked += usize::from(case::mark(&folder, ASKED, to).exists());
+        let case = case::read::<Case>(&folder.join(CASE));
+        let summary = case::read::<Summary>(&folder.join(RESULTS).join(SUMMARY));
+        let (Ok(case), Ok(summary)) = (case, summary) else { continue };
+        for to in due(destinations, &case, &summary) {
+            if !is_over(&folder, &to) {
+                let asked = case::mark(&folder, ASKED, &to).exists();
+                let tally = all.entry(to).or_default();
+                tally.waiting += 1;
+                tally.asked += usize::from(asked);
+            }
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_destination_that_was_added_later_has_its_studies_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::take(root.path()).unwrap();
+        let folder = folders.stage(Stage::Outgoing).join("1-000000001-1.2");
+        fs::create_dir_all(folder.join(RESULTS)).unwrap();
+        case::write(&folder.join(CASE), &Case { due: ["gone".into()].into(), ..Case::default() })
+            .unwrap();
+        let made = r#"{"file": "a.dcm", "kind": "seg", "series": "1", "package": "p", "to": [],
+            "seconds": 1, "slice_ms": 1}"#;
+        let summary = format!(r#"{{"results": [{made}], "skipped": []}}"#);
+        fs::write(folder.join(RESULTS).join(SUMMARY), summary).unwrap();
+        let later: Destination =
+            serde_json::from_str(r#"{"name": "later", "address": "a:1", "ae_title": "A"}"#)
+                .unwrap();
+        let waiting = |to: &[Destination]| -> Vec<(String, usize)> {
+            let all = tally(&folders, to).unwrap();
+            all.into_iter().map(|(to, tally)| (to, tally.waiting)).collect()
+        };
+        assert_eq!(waiting(&[]), [("gone".to_owned(), 1)]);
+        assert_eq!(waiting(&[later]), [("gone".to_owned(), 1), ("later".to_owned(), 1)]);
+    }
 }
