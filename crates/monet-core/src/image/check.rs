@@ -11,7 +11,7 @@
 //! 5. passes compute all rows of all steps, and each row before it is read: the module `order`.
 
 use super::super::grid::Grid;
-use super::super::kernels::{BLOCK, GROUP, winograd};
+use super::super::kernels::{BLOCK, GROUP, padded, winograd};
 use super::super::requant::MIN_SQUARINGS;
 use super::order;
 use super::reason::Reason;
@@ -207,7 +207,7 @@ fn step(view: &View, step: &Step) -> Proof {
         kind::DEQUANTIZE => {
             let a = input(0)?;
             ensure(shape(&a) == logits(view), Reason::TensorIsNotOfTheLogitsSize)?;
-            let row = a.size[1] * a.channels.next_multiple_of(BLOCK) * 4;
+            let row = a.size[1] * padded(a.channels) * 4;
             ensure(step.row[1] as usize == row, Reason::RowHasAnotherLength)
         }
         _ => Err(Reason::IsOfNoKnownKind),
@@ -266,7 +266,7 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<Grid>; 2]) ->
     ensure(few(phase.size) && few(phase.out_step) && few(phase.in_step), Reason::PhaseIsTooLarge)?;
     ensure(phase.origin.iter().all(|&n| n as usize <= LIMIT), Reason::PhaseBeginsTooFarOut)?;
     let channels = phase.blocks as usize * BLOCK;
-    within([phase.bias, channels as u32], view.bias.len(), Reason::PhaseHasBiasesThatDoNotExist)?;
+    view.bias_of(phase).ok_or(Reason::PhaseHasBiasesThatDoNotExist)?;
     let packed = view.weights_of(phase).ok_or(Reason::PhaseHasWeightsThatDoNotExist)?;
     ensure(phase.weights[0].is_multiple_of(super::ALIGN as u32), Reason::WeightsAreNotAligned)?;
     let inputs = inputs.iter().flatten();
@@ -371,7 +371,7 @@ fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
             result::SIGMOIDS => shape(&grid(view, step.output)?),
             _ => return Err(Reason::SumsBecomeNothingKnown),
         };
-        let blocks = super::super::kernels::blocks(made[0]) == channels;
+        let blocks = padded(made[0]) == channels;
         let same = blocks && made[1..] == [height, width];
         return ensure(same, Reason::MakesAnotherSizeThanItsOutputHas);
     }

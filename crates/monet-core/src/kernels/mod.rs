@@ -6,7 +6,7 @@
 //! - A kernel is one file here, named `arch_feature_tile`, and one entry in [`list`].
 //!
 //! ```text
-//! run.rs ── Row ──> row.rs checks its bounds ── CheckedRow ──> a kernel's `convolve`
+//! run/convolve.rs ── Row ──> row.rs checks its bounds ── CheckedRow ──> a kernel's `convolve`
 //!           its memory, taps, weights
 //! ```
 
@@ -77,7 +77,7 @@ pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 pub(crate) const BLOCK: usize = 16;
 
 /// Channels with those of filling, in whole blocks.
-pub(crate) const fn blocks(channels: usize) -> usize {
+pub(crate) const fn padded(channels: usize) -> usize {
     channels.div_ceil(BLOCK) * BLOCK
 }
 

@@ -16,9 +16,9 @@ use super::{BLOCK, GROUP, Packing};
 /// Weights in a kernel's order: those of its packing, and none of the other width.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Weights<'a> {
-    /// For all other packings.
+    /// Of all packings but [`Packing::Words`].
     pub(crate) bytes: &'a [i8],
-    /// See [`Packing::Words`].
+    /// Of [`Packing::Words`].
     pub(crate) words: &'a [i16],
 }
 
@@ -55,6 +55,18 @@ pub(crate) struct Feed<'a> {
 }
 
 impl Feed<'_> {
+    /// Checks that all that a kernel reads for so many pixels and one lies in an arena of `len`.
+    fn check(&self, last: usize, len: usize) -> Option<()> {
+        if self.taps.offsets().is_empty() {
+            return Some(());
+        }
+        ensure(matches!(self.groups, 1 | 4) && self.chunks > 0 && self.step > 0)?;
+        let [low, high] = self.taps.reach().map(|reach| reach as isize);
+        self.start.checked_add_signed(low)?;
+        let end = end(self.start, last, self.step, self.groups * GROUP);
+        ensure(end.saturating_add_signed(high) <= len)
+    }
+
     /// Distance between neighbouring taps of a window three taps wide, in output pixels. `None`
     /// unless each row of the window has three taps, evenly spaced, from left to right.
     #[cfg(target_arch = "x86_64")]
@@ -92,6 +104,28 @@ pub(crate) enum Destination<'a> {
         /// Arena offset of output pixel 0.
         start: usize,
     },
+}
+
+impl Destination<'_> {
+    /// Checks that all that a kernel writes for so many pixels and one, and the residual that it
+    /// reads, lies in an arena of `len`.
+    pub(super) fn check(&self, last: usize, channels: usize, len: usize) -> Option<()> {
+        let inside = |start, step, bytes| ensure(end(start, last, step, bytes) <= len);
+        let stage = match *self {
+            Self::Quantized { stage, start, step, residual: [other, other_step] } => {
+                inside(start, step, channels)?;
+                if stage.rules.sum.is_some() {
+                    inside(other, other_step, channels)?;
+                }
+                stage
+            }
+            Self::Float { stage, start } => {
+                inside(start, channels * 4, channels * 4)?;
+                stage
+            }
+        };
+        ensure(stage.scales.len() == channels)
+    }
 }
 
 /// One row of output pixels.
@@ -164,26 +198,15 @@ impl<'a> Row<'a> {
     #[inline]
     pub(crate) fn check(self, arena: &'a mut [u8]) -> Option<CheckedRow<'a>> {
         let (len, last) = (arena.len(), self.width.checked_sub(1)?);
-        for feed in self.feeds().iter().filter(|feed| !feed.taps.offsets().is_empty()) {
-            let reach = feed.taps.reach();
-            let low = feed.start as isize + reach[0] as isize;
-            let high = feed.start as isize + (last * feed.step) as isize + reach[1] as isize;
-            ensure(low >= 0 && high as usize + feed.groups * GROUP <= len)?;
+        for feed in self.feeds() {
+            feed.check(last, len)?;
         }
         let channels = self.bias.len();
         ensure(channels.is_multiple_of(BLOCK) && self.scratch.end <= len)?;
-        match self.destination {
-            Destination::Quantized { stage, start, step, residual } => {
-                ensure(start + last * step + channels <= len)?;
-                let adds = stage.rules.sum.is_some();
-                ensure(!adds || residual[0] + last * residual[1] + channels <= len)?;
-            }
-            Destination::Float { start, .. } => ensure(start + self.width * channels * 4 <= len)?,
-        }
-        ensure(self.stage().scales.len() == channels)?;
+        self.destination.check(last, channels, len)?;
         let inputs = self.channels();
         ensure(self.scratch.len() as u64 >= self.packing.panel(inputs as u64))?;
-        ensure(self.weights.len() == inputs * channels)?;
+        ensure(inputs.saturating_mul(channels) == self.weights.len())?;
         Some(CheckedRow { arena, row: self })
     }
 }
@@ -191,7 +214,8 @@ impl<'a> Row<'a> {
 /// A row whose every read and write lies in its arena. Kernels take no other, and only
 /// [`Row::check`] makes one. For such a row:
 ///
-/// - Each tap of each pixel of each input, a whole chunk of channels, lies in the arena.
+/// - Each tap of each pixel of each input, a whole chunk of channels, lies in the arena. A chunk
+///   has 1 or 4 groups of channels.
 /// - Each output pixel, all its blocks, lies in the arena. So does each pixel of the residual,
 ///   where the stage adds one.
 /// - Weights cover all taps and all blocks of output channels; biases and scales cover all blocks.
@@ -209,7 +233,26 @@ impl<'a> CheckedRow<'a> {
     }
 }
 
+/// Where the last of some places ends: they begin at `start`, `step` apart, and have `len` bytes.
+/// Beyond all numbers it is the largest of them, which no arena has.
+pub(super) fn end(start: usize, last: usize, step: usize, len: usize) -> usize {
+    last.saturating_mul(step).saturating_add(start).saturating_add(len)
+}
+
 /// A condition as something to go on from or not.
 pub(super) fn ensure(holds: bool) -> Option<()> {
     holds.then_some(())
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_beyond_all_numbers_is_in_no_arena() {
+        assert_eq!(end(8, 3, 16, 4), 60);
+        // Modulo the largest number these would be small.
+        assert_eq!(end(8, usize::MAX / 16 + 1, 16, 4), usize::MAX);
+        assert_eq!(end(usize::MAX, 0, 16, 1), usize::MAX);
+    }
 }

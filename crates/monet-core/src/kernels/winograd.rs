@@ -63,7 +63,7 @@
 
 use core::ops::Range;
 
-use super::row::ensure;
+use super::row::{end, ensure};
 use super::{BLOCK, Destination};
 
 /// Points at which a tile's inputs and weights are multiplied: 4 rows of 6.
@@ -182,23 +182,21 @@ impl<'a> Strip<'a> {
         let arena = memory.len();
         for feed in self.feeds {
             ensure(feed.channels.is_multiple_of(BLOCK))?;
-            let last = feed.columns.checked_sub(1)? * feed.step + feed.channels;
-            ensure(feed.rows.iter().all(|row| row + last <= arena))?;
+            let last = feed.columns.checked_sub(1)?;
+            let inside = |&row: &usize| end(row, last, feed.step, feed.channels) <= arena;
+            ensure(feed.rows.iter().all(inside))?;
         }
         let channels = self.bias.len();
         ensure(channels.is_multiple_of(BLOCK) && self.dilation > 0)?;
         ensure(matches!(self.taps, 2 | 3))?;
         ensure((1..=tile(self.taps)[0]).contains(&self.targets.len()))?;
-        ensure(self.weights.len() == POINTS * self.chunks() * BLOCK * channels)?;
+        let weights = (POINTS * self.chunks() * BLOCK).saturating_mul(channels);
+        ensure(self.weights.len() == weights)?;
         ensure(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()))?;
         let last = self.width.checked_sub(1)?;
         for destination in self.targets {
-            let Destination::Quantized { stage, start, step, residual } = destination else {
-                return None;
-            };
-            ensure(start + last * step + channels <= arena && stage.scales.len() == channels)?;
-            let adds = stage.rules.sum.is_some();
-            ensure(!adds || residual[0] + last * residual[1] + channels <= arena)?;
+            ensure(matches!(destination, Destination::Quantized { .. }))?;
+            destination.check(last, channels, arena)?;
         }
         Some(CheckedStrip { arena: memory, strip: self })
     }

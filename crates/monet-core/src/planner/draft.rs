@@ -19,7 +19,7 @@ use super::super::image::record::{
     self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, Tensor, ends, halves, kind, result,
 };
 use super::super::image::{ALIGN, MAGIC, VERSION};
-use super::super::kernels::{BLOCK, GROUP, Kernel};
+use super::super::kernels::{BLOCK, GROUP, Kernel, padded};
 use super::super::requant::{Product, Rules, Sum, logit};
 use super::super::size::Size;
 use super::super::types::{Activation, Output, Quant};
@@ -159,7 +159,7 @@ impl<'a> Draft<'a> {
         }
         step.output = f.output().map_or(NONE, |id| id.0 as u32);
         let [channels, height, width] = shape;
-        let reals = width * channels.next_multiple_of(BLOCK) * 4;
+        let reals = width * padded(channels) * 4;
         step.row[1] = if makes_reals(&f.node.operation) { reals as u32 } else { 0 };
         if step.kind != kind::CONVOLVE {
             step.rows = height as u32;
@@ -247,7 +247,7 @@ impl<'a> Draft<'a> {
             }
             (Some(_), None) => return Err(fault(f.node, "has no output")),
         };
-        let scales = self.scales.len() - conv.cout.next_multiple_of(BLOCK);
+        let scales = self.scales.len() - padded(conv.cout);
         self.stages.push(Stage::new(&rules, scales as u32));
         step.stage = (self.stages.len() - 1) as u32;
         let first = self.phases.len();
@@ -282,7 +282,7 @@ impl<'a> Draft<'a> {
         let bound = |(sum, &bias): (u64, &i32)| sum as f64 * 510.0 + f64::from(bias).abs();
         let bounds = conv.magnitudes().zip(&conv.bias).map(bound);
         let first = self.scales.len();
-        self.scales.resize(first + conv.cout.next_multiple_of(BLOCK), 0.0);
+        self.scales.resize(first + padded(conv.cout), 0.0);
         let scales = &mut self.scales[first..];
         Rules::new(input.scale, &conv.scales, bounds, activation, out, scales)
             .map_err(|source| PlanError::Requant { node: f.node.name.clone(), source })
@@ -344,7 +344,7 @@ impl<'a> Draft<'a> {
     fn add_bias(&mut self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) {
         let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
         let window = conv.kernel[0] * conv.kernel[1];
-        let padding = conv.cout.next_multiple_of(BLOCK) - conv.cout;
+        let padding = padded(conv.cout) - conv.cout;
         let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
         let biases = conv.bias.iter().zip(weights).map(|(&own, weights)| {
             let taps =

@@ -3,7 +3,7 @@
 
 use super::super::graph::{Convolution, Node, Operation, QuantGraph, TensorId};
 use super::super::grid::Grid;
-use super::super::kernels::{BLOCK, GROUP};
+use super::super::kernels::{GROUP, padded};
 use super::super::types::{Activation, Output};
 use super::fuse::Fused;
 use super::taps::output_phases;
@@ -95,7 +95,7 @@ impl Shapes {
                 step: if i == 0 && tensor.channels <= GROUP {
                     GROUP
                 } else {
-                    tensor.channels.next_multiple_of(BLOCK)
+                    padded(tensor.channels)
                 },
                 gap: 0,
                 slots: size[0],

@@ -123,12 +123,9 @@ impl Run<'_> {
         let top = y as isize * phase.in_step[0] as isize;
         let mut lists = lists;
         let mut feeds = [Feed { start: 0, step: 0, taps: Taps::NONE, groups: 0, chunks: 0 }; 2];
-        let inputs = layer.inputs.iter().zip(phase.across);
-        for (i, (feed, (grid, across))) in feeds.iter_mut().zip(inputs).enumerate() {
+        let inputs = layer.inputs.iter().zip(phase.across).take(layer.count);
+        for (feed, (grid, across)) in feeds.iter_mut().zip(inputs) {
             (feed.groups, feed.chunks) = (grid.step.min(BLOCK) / GROUP, grid.step.div_ceil(BLOCK));
-            if i == layer.count {
-                break;
-            }
             // A row may lie anywhere in a ring, or be the one of zero points: taps are listed anew.
             let down = self.view.taps_of(phase.down)?.iter();
             let start = grid.at(0, 0);

@@ -3,7 +3,7 @@
 //! Logits are f32 in native byte order, each pixel padded to whole blocks of channels.
 
 use super::super::image::View;
-use super::super::kernels::blocks;
+use super::super::kernels::padded;
 use super::super::requant::{exp, sigmoid};
 use super::super::types::Output;
 
@@ -35,7 +35,7 @@ impl Head {
 
     /// Turns the logits of row `y` into labels or probabilities.
     pub(super) fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) -> Option<()> {
-        let first = |x: usize| x * blocks(self.classes);
+        let first = |x: usize| x * padded(self.classes);
         let row = y * self.width;
         match sink {
             Sink::Labels(labels) => {

@@ -29,7 +29,7 @@ use input::Planes;
 use logits::{Head, Sink};
 use plain::{add, dequantize, gaps, lookup, max_pool, quantize_input, scale};
 
-/// A buffer that does not fit the plan.
+/// Why a plan did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -43,8 +43,8 @@ pub enum RunError {
         /// The length that the plan needs.
         expected: usize,
     },
-    /// The plan reaches outside its memory. Its image was valid when it was made: its bytes have
-    /// changed since.
+    /// The plan reaches outside its memory, or names what is not there. Its image was valid when it
+    /// was made: its bytes have changed since.
     #[error("the plan's image was changed after it was validated: load it again")]
     Damaged,
 }
@@ -106,8 +106,9 @@ impl Plan<'_> {
         labels: &mut [u8],
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        let planes = Planes::new(input, self.channels(), self.size())?;
-        self.label(arena, &planes, labels, done)
+        let view = self.valid()?;
+        let planes = Planes::new(input, view.header.input)?;
+        Self::label(view, arena, &planes, labels, done)
     }
 
     /// As [`Plan::run`], of an input that gives rows when it is asked for them, such as
@@ -121,17 +122,21 @@ impl Plan<'_> {
         input: &impl Input,
         labels: &mut [u8],
     ) -> Result<(), RunError> {
-        self.label(arena, input, labels, |_| ())
+        Self::label(self.valid()?, arena, input, labels, |_| ())
+    }
+
+    /// The image's sections, which it had when the plan was made.
+    fn valid(&self) -> Result<View<'_>, RunError> {
+        View::new(self.bytes()).map_err(|_| RunError::Damaged)
     }
 
     fn label(
-        &self,
+        view: View,
         arena: &mut [u8],
         input: &impl Input,
         labels: &mut [u8],
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        let view = self.view();
         expect("labels", labels.len(), view.output_size().area())?;
         Run::new(view).execute(arena, input, Sink::Labels(labels), done)
     }
@@ -147,10 +152,10 @@ impl Plan<'_> {
         input: &[&[f32]],
         probabilities: &mut [f32],
     ) -> Result<(), RunError> {
-        let view = self.view();
+        let view = self.valid()?;
         let expected = view.classes() * view.output_size().area();
         expect("probabilities", probabilities.len(), expected)?;
-        let planes = Planes::new(input, self.channels(), self.size())?;
+        let planes = Planes::new(input, view.header.input)?;
         Run::new(view).execute(arena, &planes, Sink::Probabilities(probabilities), |_| ())
     }
 }

@@ -7,7 +7,7 @@
 use core::ops::Range;
 
 use super::super::grid::Grid;
-use super::super::kernels::{BLOCK, blocks};
+use super::super::kernels::{BLOCK, padded};
 use super::super::requant::{Product, Sum, quantize, sigmoid};
 use super::super::types::Pool;
 use super::input::Input;
@@ -96,7 +96,7 @@ pub(super) fn scale(
 /// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
 /// pixel of these is padded to whole blocks.
 pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) -> Option<()> {
-    let pixel = blocks(output.channels) * 4;
+    let pixel = padded(output.channels) * 4;
     for x in 0..output.size[1] {
         let (from, to) = (row.start + x * pixel, output.at(y, x));
         for c in 0..output.channels {
@@ -166,7 +166,7 @@ pub(super) fn dequantize(
     scratch: &Range<usize>,
 ) -> Option<()> {
     let quant = input.quant;
-    let pixel = blocks(input.channels) * 4;
+    let pixel = padded(input.channels) * 4;
     for x in 0..input.size[1] {
         for c in 0..input.channels {
             let count = *arena.get(input.at(y, x) + c)?;
