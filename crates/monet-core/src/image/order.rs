@@ -17,34 +17,32 @@ pub(crate) const WAVES: u32 = 1 << 15;
 pub(super) fn check(view: &View) -> Result<(), ImageError> {
     let mut next = 0;
     for (index, pass) in view.passes.iter().enumerate() {
-        let whole = range(view, pass, next);
-        whole.map_err(|reason| ImageError::Invalid { what: "pass", index, reason })?;
-        next += pass.steps[1] as usize;
+        let steps = range(view, pass, next);
+        let steps = steps.map_err(|reason| ImageError::Invalid { what: "pass", index, reason })?;
+        for (index, step) in (next..).zip(steps) {
+            let filled = inputs(view, pass, (index, step));
+            filled.map_err(|reason| ImageError::Invalid { what: "step", index, reason })?;
+        }
+        next += steps.len();
     }
     if next != view.steps.len() {
         let reason = Reason::PassesAreNotAllSteps;
         return Err(ImageError::Invalid { what: "pass", index: view.passes.len(), reason });
     }
-    for pass in view.passes {
-        for (index, step) in (pass.steps[0] as usize..).zip(view.steps_of(pass).unwrap_or_default())
-        {
-            let filled = inputs(view, pass, (index, step));
-            filled.map_err(|reason| ImageError::Invalid { what: "step", index, reason })?;
-        }
-    }
     Ok(())
 }
 
-/// A pass is one or more steps behind those of the passes before it, and ends with all rows done.
-fn range(view: &View, pass: &Pass, next: usize) -> Proof {
+/// The steps of a pass: one or more behind those of the passes before it, which end with all rows
+/// done.
+fn range<'a>(view: &View<'a>, pass: &Pass, next: usize) -> Result<&'a [Step], Reason> {
     let [first, count] = pass.steps.map(|n| n as usize);
-    let behind = first == next && count > 0 && count <= view.steps.len() - next;
-    ensure(behind, Reason::DoesNotFollowThePassBeforeIt)?;
+    ensure(first == next && count > 0, Reason::DoesNotFollowThePassBeforeIt)?;
+    let steps = view.steps_of(pass).ok_or(Reason::StepsDoNotExist)?;
     ensure((1..=WAVES).contains(&pass.waves), Reason::HasTooManyWavesOrNone)?;
     let waves = pass.waves as usize;
     let done = |step: &Step| step.done(waves) == step.rows as usize;
-    let steps = view.steps_of(pass).ok_or(Reason::StepsDoNotExist)?;
-    ensure(steps.iter().all(done), Reason::LeavesRowsUndone)
+    ensure(steps.iter().all(done), Reason::LeavesRowsUndone)?;
+    Ok(steps)
 }
 
 /// Follows all that a step of a pass reads.
