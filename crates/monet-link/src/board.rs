@@ -107,7 +107,7 @@ impl<'m> Board<'m> {
             return Err(Unfit::Channels(recipe.channels));
         }
         let pixels = plan.output_size().area();
-        let least = pixels * recipe.channels * (2 * recipe.neighbours + 1);
+        let least = pixels * recipe.channels * recipe.slices();
         for (what, found, expected) in [
             ("the arena", memory.arena.len(), plan.arena_len()),
             ("slices", memory.slices.len(), least),
@@ -201,14 +201,9 @@ impl<'m> Board<'m> {
         Answer::State { pass: self.pass, next: self.next, wanted: self.wanted() }
     }
 
-    /// Slices that the net sees at once.
-    fn seen(&self) -> usize {
-        2 * self.recipe.neighbours + 1
-    }
-
     /// Voxels of the largest slice.
     fn room(&self) -> usize {
-        let kept = self.memory.slices.len() / self.seen();
+        let kept = self.memory.slices.len() / self.recipe.slices();
         kept.min(self.memory.labels.len() * self.recipe.channels).min(PARTS * VOXELS)
     }
 
@@ -241,7 +236,7 @@ impl<'m> Board<'m> {
     }
 
     fn place(&self, slice: u16) -> usize {
-        usize::from(slice) % self.seen()
+        usize::from(slice) % self.recipe.slices()
     }
 
     /// Whether all of a slice is there.
@@ -294,7 +289,7 @@ impl<'m> Board<'m> {
         if self.wanted() {
             return Err((Fault::Early, slice));
         }
-        let (pixels, seen, last) = (fit.size().area(), self.seen(), self.slices - 1);
+        let (pixels, seen, last) = (fit.size().area(), self.recipe.slices(), self.slices - 1);
         let len = pixels * self.recipe.channels;
         let first = i32::from(slice) - self.recipe.neighbours as i32;
         let around = (first..).take(seen).map(|near| near.clamp(0, last.into()) as u16);

@@ -67,7 +67,7 @@ impl RecipeRecord {
         if !within(self.channels, channels) || self.neighbours > neighbours {
             return Err(Reason::ChannelsOrNeighboursAreOutOfRange);
         }
-        if self.channels * (2 * self.neighbours + 1) != input[0] {
+        if self.channels * recipe.slices() as u32 != input[0] {
             return Err(Reason::SlicesHaveOtherChannelsThanTheNetInput);
         }
         let sized =

@@ -109,7 +109,7 @@ impl Fit {
             }
         };
         let channels = channels.max(1);
-        let fit = Self { channels, slices: 2 * recipe.neighbours + 1, x, y };
+        let fit = Self { channels, slices: recipe.slices(), x, y };
         let Size { height, width } = fit.net_size();
         if width.max(height) > ceiling {
             return Err(FitError::TooLarge { size: fit.net_size(), ceiling });

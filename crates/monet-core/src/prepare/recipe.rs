@@ -122,4 +122,10 @@ impl Recipe {
     pub const MAX_CHANNELS: usize = 16;
     /// Most neighbours on either side of a slice.
     pub const MAX_NEIGHBOURS: usize = 4;
+
+    /// Slices that the net sees at once: one between its neighbours.
+    #[must_use]
+    pub fn slices(&self) -> usize {
+        2 * self.neighbours + 1
+    }
 }
