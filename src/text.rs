@@ -17,6 +17,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -68,6 +69,18 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| acts(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// An error with its causes, one after another.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A file name as a person reads it: bytes that are no UTF-8 as `\xff`, control characters escaped.

@@ -1,8 +1,6 @@
 //! One quantized net in the forms in which tools write it: all of them load, give the same labels
 //! by the int8 engine, by tract and as a plan, and what cannot be computed is refused by name.
 
-use std::error::Error;
-
 use monet::Size;
 use monet::core::Kernel;
 use monet::engine::{EngineError, EngineFactory};
@@ -349,17 +347,6 @@ fn chains_and_heaps_without_a_quantizer_are_left_at_once() {
     assert!(heap.unfused.iter().any(|node| node.reason.contains("side by side")));
 }
 
-/// All that an error says.
-fn message(error: &EngineError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[test]
 fn what_would_be_computed_wrongly_is_refused_by_name() {
     let attribute = |name: &str, value: i64| pb::AttributeProto {
@@ -439,7 +426,7 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
     ];
     for (model, expected) in cases {
         let error = bare(&model).map(|_| ()).unwrap_err();
-        let text = message(&error);
+        let text = monet::text::causes(&error);
         for part in expected {
             assert!(text.contains(part), "no {part:?} in {text}");
         }

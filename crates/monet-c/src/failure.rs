@@ -30,13 +30,7 @@ impl Failure {
 
     /// An error with its causes.
     pub(crate) fn of(status: Status, error: &dyn Error) -> Self {
-        let mut told = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            told += &format!(": {error}");
-            cause = error.source();
-        }
-        Self::new(status, text::lines(&told))
+        Self::new(status, text::lines(&text::causes(error)))
     }
 }
 

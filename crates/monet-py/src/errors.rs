@@ -31,13 +31,7 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// An error with its causes, as the command tells it.
 fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text::lines(&text).into_owned()
+    text::lines(&text::causes(error)).into_owned()
 }
 
 /// The exception of a volume that was not segmented.
