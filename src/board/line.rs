@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use super::BoardError;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 4096;
+/// Most chunks that wait to be taken. A line that goes on meanwhile waits in the system, or loses
+/// bytes, which the protocol repairs.
+const CHUNKS: usize = 16;
 
 /// An open line. A thread reads it, so that waiting can end.
 pub struct Line {
@@ -57,7 +60,7 @@ impl Line {
         mut input: impl Read + Send + 'static,
         out: impl Write + Send + 'static,
     ) -> Self {
-        let (send, arrived) = channel();
+        let (send, arrived) = sync_channel(CHUNKS);
         thread::spawn(move || {
             let mut chunk = [0; CHUNK];
             loop {

@@ -12,7 +12,7 @@ use monet::package::table;
 use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
 
-use super::segment::{self, Jobs, SegmentArgs, progress_bar, tell};
+use super::segment::{self, Jobs, SegmentArgs, advance, progress_bar, tell};
 use super::{Outcome, interrupt, nets, reports, terminal};
 
 /// Segments all volumes; a signal ends it within a second.
@@ -105,10 +105,7 @@ impl Batch {
     ) -> Result<Report, PipelineError> {
         let bar = if self.args.quiet { ProgressBar::hidden() } else { progress_bar(&job.input) };
         self.tally().bar = Some(bar.clone());
-        let report = pipeline::segment_file(model, job, interrupted, &mut |done, slices| {
-            bar.set_length(slices as u64);
-            bar.set_position(done as u64);
-        });
+        let report = pipeline::segment_file(model, job, interrupted, &mut advance(&bar));
         bar.finish_and_clear();
         report
     }

@@ -9,10 +9,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use monet::board::{Line, Remote};
-use monet::core::Kernel;
-use monet::pipeline::{self, FileJob, Model};
+use monet::pipeline::{self, FileJob};
 
-use super::segment::{progress_bar, tell};
+use super::segment::{advance, progress_bar, tell};
 use super::{Outcome, interrupt, reports};
 
 const EXAMPLES: &str = "\
@@ -77,16 +76,6 @@ pub(super) fn run(args: BoardArgs) -> Result<Outcome> {
 }
 
 fn segment(args: &BoardArgs, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
-    let printed = [Some(&args.output), args.stats.as_ref()].into_iter().flatten();
-    ensure!(!printed.into_iter().any(|path| reports::is_stdout(path)), "results go to files");
-    let path = args.model.as_deref();
-    let package = super::package(path)?;
-    let outputs = [Some(&args.output), args.stats.as_ref()].into_iter().flatten();
-    let inputs = reports::files_of(path, &package).into_iter().chain([args.input.clone()]);
-    reports::guard(inputs, outputs.map(PathBuf::as_path), args.force)?;
-    let line = Line::open(&args.port, args.baud)?;
-    let wait = Duration::from_secs(args.wait);
-    let mut board = Remote::connect(line, &package.manifest, wait, interrupted)?;
     let job = FileJob {
         input: args.input.clone(),
         output: args.output.clone(),
@@ -95,15 +84,19 @@ fn segment(args: &BoardArgs, interrupted: &Arc<AtomicBool>) -> Result<Outcome> {
         accept_any: args.accept_any,
         ..FileJob::default()
     };
-    let mut model = Model::new(package, 1, Kernel::best());
+    let outputs: Vec<_> = job.outputs().into_iter().chain(&job.stats).collect();
+    ensure!(!outputs.iter().any(|path| reports::is_stdout(path)), "results go to files");
+    let path = args.model.as_deref();
+    let package = super::package(path)?;
+    let inputs = reports::files_of(path, &package).into_iter().chain(job.inputs());
+    reports::guard(inputs, outputs.into_iter().map(PathBuf::as_path), args.force)?;
+    let (line, wait) = (Line::open(&args.port, args.baud)?, Duration::from_secs(args.wait));
+    let mut board = Remote::connect(line, &package.manifest, wait, interrupted)?;
     let bar = if args.quiet { ProgressBar::hidden() } else { progress_bar(&args.input) };
-    let mut progress = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    };
-    let report =
-        pipeline::segment_file_on(&mut board, &mut model, &job, interrupted, &mut progress)?;
+    let (manifest, progress) = (&package.manifest, &mut advance(&bar));
+    let report = pipeline::segment_file_on(&mut board, manifest, &job, interrupted, progress);
     bar.finish_and_clear();
+    let report = report?;
     if !args.quiet {
         tell(&report, &job, None)?;
     }

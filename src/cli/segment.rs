@@ -294,6 +294,14 @@ pub(super) fn progress_bar(input: &Path) -> ProgressBar {
     ProgressBar::new(0).with_style(style).with_message(name)
 }
 
+/// Shows on a bar how many slices of how many are done.
+pub(super) fn advance(bar: &ProgressBar) -> impl FnMut(usize, usize) {
+    move |done, slices| {
+        bar.set_length(slices as u64);
+        bar.set_position(done as u64);
+    }
+}
+
 /// What a person wants to see at once.
 fn summary(report: &Report, job: &FileJob) -> String {
     let mut text = format!(

@@ -8,6 +8,7 @@ use super::doubtful::{self, Doubts};
 use super::outputs::{Outputs, Places};
 use super::stream::{self, Labelled, Preparation};
 use super::{Device, FileJob, Job, Model, ModelReport, PipelineError, Report};
+use crate::atomic;
 use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
 use crate::package::{Fit, Intensity, IntensityStats, IntensityWarning, Manifest};
 use crate::volume::{OutputError, SliceSource, SourceOptions};
@@ -28,22 +29,25 @@ pub fn segment_file(
     segment(model, job, interrupted, progress)
 }
 
-/// As [`segment_file`], by a device that takes raw slices: it has the model's package, and runs in
-/// the place of the model's engines. There is no preview.
+/// As [`segment_file`], by a device that takes raw slices and has the package of that manifest. No
+/// picture is drawn: a device's slices are not seen here.
 ///
 /// # Errors
 /// As [`segment_file`]
 pub fn segment_file_on(
     device: &mut dyn Device,
-    model: &mut Model,
+    manifest: &Manifest,
     job: &FileJob,
     interrupted: &Arc<AtomicBool>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, PipelineError> {
-    model.check(job)?;
-    let manifest = model.package.manifest.clone();
-    let job = job.open(&manifest, interrupted)?;
-    segment_by(&mut Runner::Device(device), &manifest, job, interrupted, progress)
+    let paths = job.paths();
+    atomic::recover(&paths.folders());
+    paths.check(job.overwrite)?;
+    let mut job = job.open(manifest, interrupted)?;
+    job.preview = None;
+    job.extras.retain(|extra| !extra.picture);
+    segment_by(&mut Runner::Device(device), manifest, job, interrupted, progress)
 }
 
 /// Segments one volume. `progress` is told how many slices of how many are written. Files appear
@@ -99,8 +103,7 @@ fn segment_by(
     let labels = outputs.labels(&mut source, manifest, interrupted)?;
     outputs.draw(&labels);
     let wall_s = clock.elapsed().as_secs_f64();
-    let read = Read { source: &source, is_part: region.is_some() };
-    let ran = Ran { wall_s, ..ran };
+    let read = Read { source: &source, is_part: region.is_some(), wall_s };
     let mut report = report(manifest, read, outputs.name(), ran, labels, doubts);
     warnings.append(&mut report.warnings);
     let report = Report { dicom: origin, warnings, ..report };
@@ -194,7 +197,7 @@ fn by_engines(
         stream::stream(source, preparation, &mut engines, interrupted, write)
     })?;
     model.engines = engines;
-    Ok((Ran { threads, engine, wall_s: 0.0, before_s, stages }, doubtful))
+    Ok((Ran { threads, engine, before_s, stages }, doubtful))
 }
 
 /// Sends all slices to a device. Its time counts as the net's.
@@ -212,34 +215,34 @@ fn by_device(
         stages.add(Stage::Infer, started);
         Ok(stages)
     })?;
-    Ok(Ran { threads: 1, engine, wall_s: 0.0, before_s, stages })
+    Ok(Ran { threads: 1, engine, before_s, stages })
 }
 
 /// What ran the net, and how long it took.
 struct Ran {
     threads: usize,
     engine: String,
-    wall_s: f64,
     before_s: f64,
     stages: StageTimes,
 }
 
-/// What was read to its end.
+/// What was read to its end, and how long all of it took.
 struct Read<'a> {
     source: &'a SliceSource<'a>,
     /// Whether a part of the volume was asked for.
     is_part: bool,
+    wall_s: f64,
 }
 
 fn report(
     manifest: &Manifest,
-    Read { source, is_part }: Read,
+    Read { source, is_part, wall_s }: Read,
     output: &Path,
     ran: Ran,
     labels: Vec<LabelReport>,
     doubts: Doubts,
 ) -> Report {
-    let Ran { threads, engine, wall_s, before_s, stages } = ran;
+    let Ran { threads, engine, before_s, stages } = ran;
     let (whole, slices) = (source.whole(), source.geometry().size[2]);
     Report {
         input: source.grid().name().to_owned(),
