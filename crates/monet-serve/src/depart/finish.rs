@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::{put, wait};
-use crate::case::{self, CASE, Case, DROPPED, GIVEN_UP, RESULTS, SUMMARY, Summary};
+use crate::case::{self, DROPPED, GIVEN_UP};
 use crate::config::Destination;
 use crate::folders::{self, Folders, Stage};
 use crate::log::Log;
@@ -21,10 +21,8 @@ pub(crate) fn finish(
     name: &str,
 ) -> io::Result<Option<Stage>> {
     let folder = folders.stage(Stage::Outgoing).join(name);
-    let case: Case = case::read(&folder.join(CASE))?;
-    let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
     let mut refused = Vec::new();
-    for to in wait::due(destinations, &case, &summary) {
+    for to in wait::due_of(&folder, destinations)? {
         if !wait::is_over(&folder, &to) {
             return Ok(None);
         }
@@ -76,10 +74,8 @@ pub(crate) fn drop_all(
     for name in folders.cases(Stage::Outgoing)? {
         let folder = folders.stage(Stage::Outgoing).join(&name);
         let dropped = || -> io::Result<bool> {
-            let case: Case = case::read(&folder.join(CASE))?;
-            let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
-            let due = wait::due(destinations, &case, &summary).contains(to);
-            if !due || wait::is_over(&folder, to) {
+            let due = wait::due_of(&folder, destinations)?;
+            if !due.contains(to) || wait::is_over(&folder, to) {
                 return Ok(false);
             }
             put(&case::mark(&folder, DROPPED, to), b"")?;

@@ -126,6 +126,16 @@ pub(crate) fn due(
     now.chain(then.filter(unknown).cloned()).collect()
 }
 
+/// As [`due`], of a study as its folder says.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn due_of(folder: &Path, destinations: &[Destination]) -> io::Result<BTreeSet<String>> {
+    let case: Case = case::read(&folder.join(CASE))?;
+    let summary: Summary = case::read(&folder.join(RESULTS).join(SUMMARY))?;
+    Ok(due(destinations, &case, &summary))
+}
+
 /// Whether nothing is left to do for a destination.
 pub(super) fn is_over(folder: &Path, to: &str) -> bool {
     [SENT, GIVEN_UP, DROPPED].iter().any(|kind| case::mark(folder, kind, to).exists())
@@ -171,10 +181,8 @@ pub fn tally(
     let mut all: BTreeMap<String, Tally> = destinations.iter().map(known).collect();
     for name in folders.cases(Stage::Outgoing)? {
         let folder = folders.stage(Stage::Outgoing).join(name);
-        let case = case::read::<Case>(&folder.join(CASE));
-        let summary = case::read::<Summary>(&folder.join(RESULTS).join(SUMMARY));
-        let (Ok(case), Ok(summary)) = (case, summary) else { continue };
-        for to in due(destinations, &case, &summary) {
+        let Ok(due) = due_of(&folder, destinations) else { continue };
+        for to in due {
             if !is_over(&folder, &to) {
                 let asked = case::mark(&folder, ASKED, &to).exists();
                 let tally = all.entry(to).or_default();
