@@ -271,9 +271,7 @@ fn counted(p: &Profile) -> String {
                 "step", "cycles", "instructions", "a cycle", "cache misses", "branch misses"
             );
         }
-        let [cycles, instructions, cache, branches] =
-            counts.named().map(|(_, n)| n.map_or("-".to_owned(), |n| format!("{n:.0}")));
-        let per_cycle = counts.per_cycle().map_or("-".to_owned(), |n| format!("{n:.2}"));
+        let ([cycles, instructions, cache, branches], per_cycle) = counts.told();
         out += &format!(
             "{:<18} {cycles:>14} {instructions:>14} {per_cycle:>8} {cache:>14} {branches:>14}\n",
             plain(&step.name)

@@ -21,15 +21,17 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The counts with their names, in a fixed order.
+    /// The counts in the order of the fields.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, Option<f64>); 4] {
-        [
-            ("cycles", self.cycles),
-            ("instructions", self.instructions),
-            ("cache misses", self.cache_misses),
-            ("branch misses", self.branch_misses),
-        ]
+    pub fn all(&self) -> [Option<f64>; 4] {
+        [self.cycles, self.instructions, self.cache_misses, self.branch_misses]
+    }
+
+    /// As tables tell them: the counts in the order of the fields, and instructions a cycle.
+    #[must_use]
+    pub fn told(&self) -> ([String; 4], String) {
+        let told = |n: Option<f64>, digits| n.map_or("-".to_owned(), |n| format!("{n:.digits$}"));
+        (self.all().map(|n| told(n, 0)), told(self.per_cycle(), 2))
     }
 
     /// Instructions a cycle.
@@ -39,7 +41,7 @@ impl Counts {
         Some(self.instructions? / cycles)
     }
 
-    /// The counts in the order of [`Counts::named`].
+    /// Of counts in the order of [`Counts::all`].
     #[cfg(all(feature = "counters", target_os = "linux"))]
     fn of([cycles, instructions, cache_misses, branch_misses]: [Option<f64>; 4]) -> Self {
         Self { cycles, instructions, cache_misses, branch_misses }

@@ -1,8 +1,10 @@
 //! What a measurement takes of energy, where Linux tells.
 //!
 //! - `powercap`: Intel's and AMD's RAPL, a counter a package of cores
-//!   (`/sys/class/powercap/intel-rapl:N/energy_uj`, see the kernel's `power/powercap`).
-//! - `hwmon`: a board's own meter (`/sys/class/hwmon/hwmonN/energyN_input`, microjoules).
+//!   (`/sys/class/powercap/intel-rapl:N/energy_uj`, see the kernel's `power/powercap`). A zone
+//!   `psys`, the whole platform, has the packages in it.
+//! - `hwmon`: a board's own meter (`/sys/class/hwmon/hwmonN/energyN_input`, microjoules). Where
+//!   labels tell cores from sockets, as `amd_energy`'s do, sockets have the cores in them.
 //!
 //! Both count all that the machine does meanwhile. Many systems let root alone read RAPL.
 
@@ -43,10 +45,17 @@ impl Meters {
         let packages = powercap.iter().map(|zone| (zone.join("name"), zone.join("energy_uj")));
         let mut meters: Vec<_> =
             packages.filter_map(|(name, uj)| Meter::start(&name, uj)).collect();
+        if meters.iter().any(|meter| meter.name.starts_with("package")) {
+            meters.retain(|meter| meter.name != "psys");
+        }
         if meters.is_empty() {
             for chip in below(&sys.join("class/hwmon"), |_| true) {
-                let counters =
-                    below(&chip, |name| name.starts_with("energy") && name.ends_with("_input"));
+                let counters = below(&chip, |name| {
+                    let label = name.replace("_input", "_label");
+                    let label = fs::read_to_string(chip.join(label)).unwrap_or_default();
+                    let is_counter = name.starts_with("energy") && name.ends_with("_input");
+                    is_counter && !label.starts_with("Ecore")
+                });
                 let name = chip.join("name");
                 meters.extend(counters.into_iter().filter_map(|uj| Meter::start(&name, uj)));
             }
@@ -112,7 +121,8 @@ mod tests {
     fn packages_count_and_their_parts_do_not() {
         let sys = tempfile::tempdir().unwrap();
         let sys = sys.path();
-        for (zone, name) in [("0", "package-0"), ("0:0", "core"), ("1", "package-1")] {
+        for (zone, name) in [("0", "package-0"), ("0:0", "core"), ("1", "package-1"), ("2", "psys")]
+        {
             write(sys, &format!("class/powercap/intel-rapl:{zone}/name"), name);
             write(sys, &format!("class/powercap/intel-rapl:{zone}/energy_uj"), "1000000\n");
         }
@@ -122,6 +132,7 @@ mod tests {
         let meters = Meters::start(sys);
         write(sys, "class/powercap/intel-rapl:0/energy_uj", "7000000\n");
         write(sys, "class/powercap/intel-rapl:1/energy_uj", "500000\n");
+        write(sys, "class/powercap/intel-rapl:2/energy_uj", "90000000\n");
         let energy = meters.stop(10, 4.0).unwrap();
         assert_eq!(energy.meters, ["package-0", "package-1"]);
         assert!((energy.joules_per_slice - 0.85).abs() < 1e-9, "{energy:?}");
@@ -135,6 +146,8 @@ mod tests {
         assert_eq!(Meters::start(sys).stop(1, 1.0), None);
         write(sys, "class/hwmon/hwmon0/name", "ina226\n");
         write(sys, "class/hwmon/hwmon0/energy1_input", "100\n");
+        write(sys, "class/hwmon/hwmon1/energy1_input", "100\n");
+        write(sys, "class/hwmon/hwmon1/energy1_label", "Ecore000\n");
         let meters = Meters::start(sys);
         write(sys, "class/hwmon/hwmon0/energy1_input", "1000100\n");
         let energy = meters.stop(2, 0.5).unwrap();

@@ -127,7 +127,8 @@ pub struct Profile {
     /// prediction.
     #[serde(default)]
     pub uncounted: Option<String>,
-    /// What the slices of `latency_ms` took of energy, where the system tells.
+    /// What the slices of `latency_ms`, and those to warm up before, took of energy, where the
+    /// system tells.
     #[serde(default)]
     pub energy: Option<Energy>,
     /// A whole volume.
@@ -393,9 +394,8 @@ pub fn csv(p: &Profile) -> String {
         .to_owned();
     for s in &p.steps {
         let [channels, height, width] = s.shape;
-        let counts = s.counts.unwrap_or_default().named();
-        let counts = counts.map(|(_, n)| n.map_or(String::from(","), |n| format!(",{n:.0}")));
-        let counts = counts.concat();
+        let counts = s.counts.unwrap_or_default().all();
+        let counts = counts.map(|n| n.map_or(String::from(","), |n| format!(",{n:.0}"))).concat();
         out += &format!(
             "{},{},{channels},{height},{width},{:.6},{:.6},{:.6},{},{:.3},{:.2},{},{:.3}{counts}\n",
             crate::text::cell(&s.name),

@@ -457,13 +457,11 @@ fn counted(p: &Profile) -> String {
          <th>a cycle</th><th>cache misses</th><th>branch misses</th></tr>\n",
     );
     for (step, counts) in p.steps.iter().filter_map(|step| Some((step, step.counts?))) {
-        let [cycles, instructions, cache, branches] =
-            counts.named().map(|(_, n)| n.map_or("-".to_owned(), |n| format!("{n:.0}")));
+        let ([cycles, instructions, cache, branches], per_cycle) = counts.told();
         out += &format!(
-            "<tr><td>{}</td><td>{cycles}</td><td>{instructions}</td><td>{}</td><td>{cache}</td>\
-             <td>{branches}</td></tr>\n",
+            "<tr><td>{}</td><td>{cycles}</td><td>{instructions}</td><td>{per_cycle}</td>\
+             <td>{cache}</td><td>{branches}</td></tr>\n",
             escape(&step.name),
-            counts.per_cycle().map_or("-".into(), |n| format!("{n:.2}")),
         );
     }
     out + "</table></div>\n"
