@@ -69,7 +69,7 @@ pub struct Reader {
     left: u8,
     /// Whether a 0 follows these, unless the frame ends there.
     zero: bool,
-    /// Bytes since the last 0, up to one.
+    /// Whether a byte came since the last 0.
     begun: bool,
     long: bool,
 }

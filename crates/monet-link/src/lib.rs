@@ -12,7 +12,7 @@
 //! A frame is a message and its check, stuffed so that it has no byte 0, and ended by a 0:
 //!
 //! ```text
-//! content  u8 kind │ u8 tag │ body, at most 512 bytes │ u32 CRC-32 of all before
+//! content  u8 kind │ u8 tag │ body, at most 516 bytes │ u32 CRC-32 of all before
 //! wire     COBS(content) │ 0
 //! ```
 //!

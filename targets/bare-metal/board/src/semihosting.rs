@@ -11,7 +11,8 @@ const READ: usize = 0x06;
 const EXIT_EXTENDED: usize = 0x20;
 /// Application Exit.
 const EXITED: usize = 0x20026;
-/// Bytes of a number as text, with the word before it and the zero behind.
+/// Bytes of a line with the zero behind: a word with a number, or a step as JSON. What is longer is
+/// cut.
 const LINE: usize = 192;
 
 /// One operation.

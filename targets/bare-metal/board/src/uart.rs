@@ -71,7 +71,7 @@ impl Uart {
     }
 
     fn get(&self, register: usize) -> u32 {
-        // SAFETY: one of the four words of the port, which `take` gave to this value alone.
+        // SAFETY: one of the five words of the port, which `take` gave to this value alone.
         unsafe { self.registers.add(register).read_volatile() }
     }
 
