@@ -158,12 +158,9 @@ impl Model {
         py.detach(|| {
             let scan = Arc::new(scan(&input)?);
             let all = Series::all(&input, &scan);
-            let folder_of = |series: &Series| match series.files().next() {
-                Some(file) if input.is_dir() => file.parent().map(Path::to_owned),
-                _ => None,
-            };
             let list = all.iter().map(|series| {
-                let folder = folder_of(series).unwrap_or_else(|| input.clone());
+                let folder = if input.is_dir() { common(series.files()) } else { None };
+                let folder = folder.unwrap_or_else(|| input.clone());
                 let against = dicom::obstacles(series, &self.package.manifest, &Choice::default());
                 (series.selector(), folder, series.file_stem(), against)
             });
@@ -306,6 +303,15 @@ impl Model {
 
 fn scan(input: &Path) -> PyResult<Scan> {
     Scan::of(input, &|| false).map_err(|error| errors::volume(&error))
+}
+
+/// The deepest folder that has all of some files in it; `None` where there are none.
+fn common(mut files: impl Iterator<Item = impl AsRef<Path>>) -> Option<PathBuf> {
+    let mut folder = files.next()?.as_ref().parent()?.to_owned();
+    for file in files {
+        while !file.as_ref().starts_with(&folder) && folder.pop() {}
+    }
+    Some(folder)
 }
 
 /// What labels of a DICOM series become.

@@ -103,7 +103,7 @@ def segment_archive(
     results = Path(results).absolute()
     jobs = [_job(volume, results) for volume in volumes]
     _check(jobs)
-    for folder in _folders(jobs):
+    for folder in (results, *_folders(jobs)):
         os.makedirs(folder, exist_ok=True)
     names = list(monet.Model(model).labels.values())
     failed: dict[str, str] = {}
@@ -262,9 +262,9 @@ def _settle(folders: list[str]) -> None:
     """
     recover(folders)
     end = time.monotonic() + _NAMING_S
-    while any(any(Path(folder).glob(".monet-*.undo")) for folder in folders):
+    while busy := [folder for folder in folders if any(Path(folder).glob(".monet-*.undo"))]:
         if time.monotonic() > end:
-            raise monet.OutputError(f"{folders[0]}: another process has not named its files yet")
+            raise monet.OutputError(f"{busy[0]}: another process has not named its files yet")
         time.sleep(0.05)
         recover(folders)
 
@@ -279,11 +279,14 @@ def _write(rows: list[dict[str, Any]], names: list[str], path: Path) -> None:
         schema += [(f"{name}_ml", pyarrow.float64()), (f"{name}_voxels", pyarrow.int64())]
     made = pyarrow.Table.from_pylist(rows, pyarrow.schema(schema))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        pyarrow.parquet.write_table(made, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            pyarrow.parquet.write_table(made, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _row(job: dict[str, str], error: str | None) -> dict[str, Any]:
