@@ -32,8 +32,8 @@ pub struct Link {
     reader: Reader,
     writer: Writer,
     tag: u8,
-    /// Bytes that were sent since the board last answered the question at hand: they may still be on
-    /// their way.
+    /// Bytes that were sent since the board last answered the question at hand: they may still be
+    /// on their way.
     sent: usize,
     /// How long the labels of a slice may take.
     wait: Duration,
