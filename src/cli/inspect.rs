@@ -59,7 +59,8 @@ struct Inspection<'a> {
 #[derive(Debug, Serialize)]
 struct Board {
     target: String,
-    fits: bool,
+    /// None of a board with an operating system, whose memory is not counted.
+    fits: Option<bool>,
     room: Option<targets::Room>,
     /// None where it is not known.
     predicted: Option<Predicted>,
@@ -116,6 +117,7 @@ fn on_board(package: &Package, size: Size, target: &Target) -> Result<(Summary, 
     let (predicted, told) = predict(&package, size, target);
     let text = room::text(&planned, target) + &format!("{:<8} {told}\n", "slice");
     let Planned { image, room, fits, .. } = planned;
+    let fits = room.is_some().then_some(fits);
     let board = Board { target: target.name.clone(), fits, room, predicted, text };
     Ok((Summary::of_image(&image), Some(board)))
 }
@@ -203,8 +205,12 @@ fn text(package: &Package, net: &Summary, board: Option<&Board>) -> String {
     );
     out += &format!("engine   {}\n", plain(&net.engine));
     if let Some(board) = board {
-        let word = if board.fits { "fits" } else { "DOES NOT FIT" };
-        out += &format!("board    {word}: {}\n{}", board.target, board.text);
+        let word = match board.fits {
+            Some(true) => "fits: ",
+            Some(false) => "DOES NOT FIT: ",
+            None => "",
+        };
+        out += &format!("board    {word}{}\n{}", board.target, board.text);
     }
     net.unfused.iter().for_each(|node| out += &format!("  not int8: {}\n", plain(node)));
     net.rounded.iter().for_each(|what| out += &format!("  rounded: {}\n", plain(what)));

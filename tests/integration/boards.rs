@@ -64,6 +64,13 @@ fn a_board_is_inspected_without_being_there() {
     let ran = monet(&["inspect", "--target", "cortex-m7", "--size", "256x256"]);
     let told = String::from_utf8(ran.stdout).unwrap();
     assert!(ran.status.success() && told.contains("DOES NOT FIT: cortex-m7"), "{told}");
+    // Of a board with an operating system nobody counts the memory, so that nothing is claimed.
+    let ran = monet(&["inspect", "--target", "raspberry-pi-4"]);
+    let told = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success() && told.contains("board    raspberry-pi-4"), "{told}");
+    let ran = monet(&["inspect", "--target", "raspberry-pi-4", "--json"]);
+    let told = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success() && told.contains("\"fits\": null"), "{told}");
 }
 
 #[test]
