@@ -39,8 +39,8 @@ pub struct Image {
     pub common: Arc<Common>,
     /// SOP Instance UID.
     pub instance: String,
-    /// The image's slices: one, or one for each frame.
-    pub slices: Vec<Slice>,
+    /// The image's slices: one, or one for each frame. A `Vec` of one would keep room for four.
+    pub slices: Box<[Slice]>,
     /// Why the pixels cannot be read and what to do, where the header shows it.
     pub undecodable: Option<Box<str>>,
 }
