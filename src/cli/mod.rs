@@ -109,6 +109,7 @@ impl Outcome {
 /// Reads the command line and runs the command; errors go to standard error.
 pub(crate) fn run() -> ExitCode {
     reports::make_limits_errors();
+    nets::give_tensors_back();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return terminal::usage(&error).into(),
