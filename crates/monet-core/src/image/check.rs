@@ -390,11 +390,18 @@ fn destination(view: &View, step: &Step, phases: &[Phase]) -> Proof {
     }
     let ([height, width], [down, across]) = (output.size(), pair(first.out_step));
     let wide = width.min(across);
-    let whole = phases.iter().enumerate().all(|(i, phase)| {
-        let origin = [i / wide, i % wide];
-        let rest = [height.saturating_sub(origin[0]), width - origin[1]];
-        let size = [rest[0].div_ceil(down), rest[1].div_ceil(across)];
-        phase.out_step == first.out_step && pair(phase.origin) == origin && pair(phase.size) == size
+    let mut origin = [0, 0];
+    let whole = phases.iter().all(|phase| {
+        let [y, x] = origin;
+        origin = if x + 1 == wide { [y + 1, 0] } else { [y, x + 1] };
+        let [rows, columns] = pair(phase.size);
+        let covers = |rest: usize, step: usize, found: usize| {
+            rest.checked_next_multiple_of(step) == Some(found * step)
+        };
+        phase.out_step == first.out_step
+            && pair(phase.origin) == [y, x]
+            && covers(height.saturating_sub(y), down, rows)
+            && covers(width - x, across, columns)
     });
     let all = phases.len() == height.min(down) * wide;
     ensure(whole && all, Reason::PhasesAreNotAllPixelsOfItsOutput)

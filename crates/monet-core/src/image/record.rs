@@ -77,7 +77,7 @@ fn counted(bytes: &[u8], [start, len]: [u32; 2], size: usize, align: usize) -> (
 #[inline(never)]
 fn count(bytes: &[u8], size: usize, align: usize) -> Option<usize> {
     let whole = bytes.len().is_multiple_of(size) && bytes.as_ptr().addr().is_multiple_of(align);
-    whole.then(|| bytes.len() / size)
+    bytes.len().checked_div(size).filter(|_| whole)
 }
 
 /// The whole numbers for which bytes have room, from the first aligned byte on.

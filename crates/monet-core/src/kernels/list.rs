@@ -238,6 +238,7 @@ const _: () = {
 
 impl Kernel {
     /// The number that stands for the kernel in images. It never changes.
+    #[cfg(feature = "alloc")]
     pub(crate) fn code(self) -> u32 {
         self as u32
     }
