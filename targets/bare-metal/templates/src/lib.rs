@@ -1,9 +1,9 @@
 //! What the templates do: prove the plan, then segment volume after volume of raw slices.
 //!
-//! Slices come as the scanner stores them, 16-bit whole numbers, and labels leave at the slices' own
-//! size: the recipe in the plan says how both are brought to the net's. No line here was ever run on
-//! the boards that it is meant for. A program adds its clocks and caches, sets up external flash
-//! memory before the plan in it is touched, and says where slices come from.
+//! Slices come as the scanner stores them, 16-bit whole numbers, and labels leave at the slices'
+//! own size: the recipe in the plan says how both are brought to the net's. No line here was ever
+//! run on the boards that it is meant for. A program adds its clocks and caches, sets up external
+//! flash memory before the plan in it is touched, and says where slices come from.
 
 #![no_std]
 
