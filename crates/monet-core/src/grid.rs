@@ -19,55 +19,104 @@ use super::types::Quant;
 ///  slot 1       │ row 1, 5, 9, …    │         each channel, then padding
 ///         └─────┴───────────────────┴─────┘
 /// ```
+///
+/// An image holds it as it is here: `docs/plan-format.md` has the fields.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Grid {
-    /// Rows and columns without the border.
-    pub(crate) size: [usize; 2],
+    /// Rows and columns without the border; 0 of a tensor that is never stored.
+    pub(crate) size: [u16; 2],
     /// Channels of a pixel.
-    pub(crate) channels: usize,
+    pub(crate) channels: u16,
     /// Bytes from one pixel to the next.
-    pub(crate) step: usize,
-    /// Pixels of a gap.
-    pub(crate) gap: usize,
+    pub(crate) step: u16,
     /// Rows that the memory has room for.
-    pub(crate) slots: usize,
+    pub(crate) slots: u16,
+    /// The count that stands for 0.0.
+    pub(crate) zero_point: u16,
+    /// Pixels of a gap.
+    pub(crate) gap: u32,
     /// Where the gap before slot 0 lies in the arena.
-    pub(crate) offset: usize,
-    /// Where the line of zero points lies in the arena, while a step reads rows of the border.
-    pub(crate) border: Option<usize>,
-    /// What the counts stand for.
-    pub(crate) quant: Quant,
+    pub(crate) offset: u32,
+    /// The real value of one count.
+    pub(crate) scale: f32,
 }
 
 impl Grid {
+    /// Rows and columns without the border.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        pair(self.size)
+    }
+
+    /// Rows without the border.
+    pub(crate) fn height(&self) -> usize {
+        self.size[0].into()
+    }
+
+    /// Columns without the border.
+    pub(crate) fn width(&self) -> usize {
+        self.size[1].into()
+    }
+
+    /// Channels of a pixel.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.into()
+    }
+
+    /// Bytes from one pixel to the next.
+    pub(crate) fn step(&self) -> usize {
+        self.step.into()
+    }
+
+    /// Bytes of a gap.
+    pub(crate) fn gap(&self) -> usize {
+        self.gap as usize * self.step()
+    }
+
+    /// What the counts stand for.
+    pub(crate) fn quant(&self) -> Quant {
+        Quant { scale: self.scale, zero_point: self.zero_point as u8 }
+    }
+
+    /// Bytes of the pixels of a row.
+    pub(crate) fn row_len(&self) -> usize {
+        self.width() * self.step()
+    }
+
     /// Bytes of a row with its two gaps.
     pub(crate) fn line(&self) -> usize {
-        (self.gap + self.size[1] + self.gap) * self.step
+        self.gap() + self.pitch()
     }
 
     /// Bytes from one slot to the next.
     pub(crate) fn pitch(&self) -> usize {
-        (self.size[1] + self.gap) * self.step
+        self.row_len() + self.gap()
     }
 
     /// Bytes of all slots and gaps.
     pub(crate) fn len(&self) -> usize {
-        self.gap * self.step + self.slots * self.pitch()
+        self.gap() + usize::from(self.slots) * self.pitch()
     }
 
     /// Arena offset of pixel (y, x) of the tensor.
     pub(crate) fn at(&self, y: usize, x: usize) -> usize {
-        let slot = y.checked_rem(self.slots).unwrap_or(0);
-        self.offset + self.gap * self.step + slot * self.pitch() + x * self.step
+        let slot = y.checked_rem(self.slots.into()).unwrap_or(0);
+        self.offset as usize + self.gap() + slot * self.pitch() + x * self.step()
     }
 
-    /// Arena offset of column 0 of a row that may be one of the border. Without a line of zero
-    /// points it is some row's.
-    pub(crate) fn row(&self, y: isize) -> usize {
-        match (usize::try_from(y), self.border) {
-            (Ok(y), _) if y < self.size[0] => self.at(y, 0),
-            (_, Some(border)) => border + self.gap * self.step,
+    /// Arena offset of column 0 of a row that may be one of the border, for which the line of zero
+    /// points at `border` stands. Without such a line it is some row's.
+    pub(crate) fn row(&self, y: isize, border: Option<usize>) -> usize {
+        match (usize::try_from(y), border) {
+            (Ok(y), _) if y < self.height() => self.at(y, 0),
+            (_, Some(border)) => border + self.gap(),
             (_, None) => self.at(0, 0),
         }
     }
+}
+
+/// A pair of 16-bit numbers as `usize`. An array's own `map` is a loop over memory in programs that
+/// are built for size.
+pub(crate) fn pair([first, second]: [u16; 2]) -> [usize; 2] {
+    [first.into(), second.into()]
 }

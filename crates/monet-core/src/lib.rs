@@ -23,7 +23,7 @@
 //! # On a board
 //!
 //! - Memory is the arena, whose length the image tells ([`arena_len`] tells it to the compiler),
-//!   the buffers for a slice and its labels, and less than 3 kB of stack.
+//!   the buffers for a slice and its labels, and less than 2.5 kB of stack.
 //! - Validation and a run do not panic, and a linked program need not hold the machinery for it.
 //!   [`RunError`] tells a wrong buffer, and an image that was changed after it was validated.
 //! - A run keeps nothing between slices: it may be interrupted, and run again with another arena
@@ -33,8 +33,8 @@
 //!
 //! | core | kernel | code | weights | tables | arena | stack |
 //! |---|---|---|---|---|---|---|
-//! | Cortex-M7 | `cortex-m-dsp` | 20,941 | 400,448 | 23,388 | 121,435 | 2,900 |
-//! | Cortex-M55 | `cortex-m-mve` | 22,261 | 400,640 | 23,388 | 119,707 | 2,900 |
+//! | Cortex-M7 | `cortex-m-dsp` | 16,276 | 400,448 | 19,612 | 121,435 | 2,180 |
+//! | Cortex-M55 | `cortex-m-mve` | 17,564 | 400,640 | 19,612 | 119,707 | 2,236 |
 //!
 //! # Example
 //!

@@ -179,7 +179,8 @@ impl<'m> Board<'m> {
 
     fn send_labels(&mut self, slice: u16, pixels: usize, tag: u8, send: Send) {
         let Self { memory, writer, .. } = self;
-        for (part, labels) in (0..).zip(memory.labels[..pixels].chunks(LABELS)) {
+        let labels = memory.labels.get(..pixels).unwrap_or_default();
+        for (part, labels) in (0..).zip(labels.chunks(LABELS)) {
             let answer = Answer::Labels { slice, part, labels };
             send(writer.frame(answer.encode(tag, &mut [0; CONTENT])));
         }
@@ -203,14 +204,15 @@ impl<'m> Board<'m> {
 
     /// Voxels of the largest slice.
     fn room(&self) -> usize {
-        let kept = self.memory.slices.len() / self.recipe.slices();
+        let kept = self.memory.slices.len().checked_div(self.recipe.slices()).unwrap_or(0);
         kept.min(self.memory.labels.len() * self.recipe.channels).min(PARTS * VOXELS)
     }
 
     /// Whether a pass over the volume is wanted.
     fn wanted(&self) -> bool {
         let each_slice = matches!(self.recipe.normalise, Normalise::SlicePercentiles { .. });
-        !each_slice && self.stats[..self.recipe.channels].iter().any(ChannelStats::wants_pass)
+        let mut channels = self.stats.iter().take(self.recipe.channels);
+        !each_slice && channels.any(ChannelStats::wants_pass)
     }
 
     fn begin(&mut self, size: [u16; 2], slices: u16, spacing: [f64; 2]) -> Result<(), Fault> {
@@ -236,12 +238,13 @@ impl<'m> Board<'m> {
     }
 
     fn place(&self, slice: u16) -> usize {
-        usize::from(slice) % self.recipe.slices()
+        usize::from(slice).checked_rem(self.recipe.slices()).unwrap_or(0)
     }
 
     /// Whether all of a slice is there.
     fn has(&self, slice: u16, voxels: usize) -> bool {
-        self.slots[self.place(slice)].has(slice, voxels.div_ceil(VOXELS))
+        let slot = self.slots.get(self.place(slice));
+        slot.is_some_and(|slot| slot.has(slice, voxels.div_ceil(VOXELS)))
     }
 
     fn keep(&mut self, slice: u16, part: usize, voxels: Voxels) -> Result<(), Fault> {
@@ -250,9 +253,10 @@ impl<'m> Board<'m> {
         if first >= len || voxels.len() != VOXELS.min(len - first) {
             return Err(Fault::Range);
         }
-        let to = &mut self.memory.slices[place * len..][first..][..voxels.len()];
+        let start = place * len + first;
+        let to = self.memory.slices.get_mut(start..start + voxels.len()).ok_or(Fault::Range)?;
         to.iter_mut().zip(voxels.iter()).for_each(|(to, voxel)| *to = voxel);
-        self.slots[place].mark(slice, part);
+        self.slots.get_mut(place).ok_or(Fault::Range)?.mark(slice, part);
         Ok(())
     }
 
@@ -266,16 +270,17 @@ impl<'m> Board<'m> {
         if !self.has(slice, len) {
             return Err(Fault::Missing);
         }
-        let voxels = &self.memory.slices[self.place(slice) * len..][..len];
-        for (stats, channel) in self.stats.iter_mut().zip(voxels.chunks_exact(pixels)) {
+        let start = self.place(slice) * len;
+        let voxels = self.memory.slices.get(start..start + len).ok_or(Fault::Range)?;
+        for (stats, channel) in self.stats.iter_mut().zip(voxels.chunks_exact(pixels.max(1))) {
             if stats.wants_pass() {
                 stats.add(Scaling::NONE.values(channel));
             }
         }
         self.next += 1;
         if self.next == self.slices {
-            let channels = &mut self.stats[..self.recipe.channels];
-            channels.iter_mut().filter(|stats| stats.wants_pass()).for_each(ChannelStats::end_pass);
+            let channels = self.stats.iter_mut().take(self.recipe.channels);
+            channels.filter(|stats| stats.wants_pass()).for_each(ChannelStats::end_pass);
             (self.pass, self.next) = (self.pass.saturating_add(1), 0);
             // The next pass may give the slices other numbers.
             self.slots = [Slot::EMPTY; SLICES];
@@ -298,16 +303,19 @@ impl<'m> Board<'m> {
         }
         let Self { memory: Memory { arena, slices: kept, net, labels }, .. } = self;
         let mut slices: [&[i16]; SLICES] = [&[]; SLICES];
-        for (near, voxels) in around.zip(&mut slices) {
-            *voxels = &kept[usize::from(near) % seen * len..][..len];
-        }
-        let (slices, mut maps) = (&slices[..seen], [Map::unit(0.0, 0.0); CHANNELS * SLICES]);
-        let maps = self::maps(self.recipe, &self.stats, slices, &mut maps);
         let fault = (Fault::Size, slice);
+        for (near, voxels) in around.zip(&mut slices) {
+            let start = usize::from(near).checked_rem(seen).unwrap_or(0) * len;
+            *voxels = kept.get(start..start + len).ok_or(fault)?;
+        }
+        let slices = slices.get(..seen).ok_or(fault)?;
+        let mut maps = [Map::unit(0.0, 0.0); CHANNELS * SLICES];
+        let maps = self::maps(self.recipe, &self.stats, slices, &mut maps);
         let input = RawSlices::new(fit, slices, Scaling::NONE, maps).map_err(|_| fault)?;
-        let net = &mut net[..fit.net_size().area()];
+        let net = net.get_mut(..fit.net_size().area()).ok_or(fault)?;
+        let labels = labels.get_mut(..pixels).ok_or(fault)?;
         self.plan.run_input(arena, &input, net).map_err(|_| (Fault::Plan, slice))?;
-        fit.restore(net, &mut labels[..pixels]);
+        fit.restore(net, labels);
         Ok(pixels)
     }
 }
@@ -320,11 +328,14 @@ fn maps<'a>(
     maps: &'a mut [Map],
 ) -> &'a [Map] {
     if !matches!(recipe.normalise, Normalise::SlicePercentiles { .. }) {
-        let maps = &mut maps[..recipe.channels];
+        let maps = maps.get_mut(..recipe.channels).unwrap_or_default();
         maps.iter_mut().zip(volume).for_each(|(map, stats)| *map = stats.map());
         return maps;
     }
-    let planes = slices.iter().flat_map(|slice| slice.chunks_exact(slice.len() / recipe.channels));
+    let planes = slices.iter().flat_map(|slice| {
+        let pixels = slice.len().checked_div(recipe.channels).unwrap_or(0);
+        slice.chunks_exact(pixels.max(1))
+    });
     for (map, plane) in maps.iter_mut().zip(planes) {
         let mut stats = stats(recipe);
         while stats.wants_pass() {
@@ -333,7 +344,7 @@ fn maps<'a>(
         }
         *map = stats.map();
     }
-    &maps[..recipe.channels * slices.len()]
+    maps.get(..recipe.channels * slices.len()).unwrap_or_default()
 }
 
 /// Statistics of no voxels.

@@ -255,7 +255,7 @@ impl<'a> Request<'a> {
             Self::Segment { slice } => start(kind::SEGMENT).numbers([slice]),
         };
         let Pen { memory, len } = pen;
-        &memory[..len]
+        memory.get(..len).unwrap_or_default()
     }
 
     /// The request of a message, and its tag.
@@ -315,7 +315,7 @@ impl<'a> Answer<'a> {
             Self::Error { fault, slice } => start(kind::ERROR).put(&[fault as u8]).numbers([slice]),
         };
         let Pen { memory, len } = pen;
-        &memory[..len]
+        memory.get(..len).unwrap_or_default()
     }
 
     /// The answer of a message, and its tag.

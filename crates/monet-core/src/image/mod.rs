@@ -33,6 +33,7 @@ pub use error::ImageError;
 pub(crate) use order::WAVES;
 pub use reason::Reason;
 use recipe::RecipeRecord;
+use record::Header;
 pub(crate) use view::{Taps, View};
 
 /// Images, and their sections, begin at multiples of this.
@@ -40,7 +41,7 @@ pub const ALIGN: usize = 64;
 /// First bytes of an image.
 pub(crate) const MAGIC: [u8; 8] = *b"MONETPLN";
 /// The version that this library makes and runs.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 /// Where the bytes begin that the SHA-256 covers.
 const DIGESTED: usize = 48;
 
@@ -113,6 +114,12 @@ impl<'a> Image<'a> {
         }
     }
 
+    /// The header.
+    fn header(&self) -> Option<&Header> {
+        let header = self.bytes().get(..size_of::<Header>());
+        header.and_then(record::view).and_then(|headers| headers.first())
+    }
+
     /// The sections. The same bytes were seen through when the image was made; should their memory
     /// have changed since, the image is empty.
     pub(crate) fn view(&self) -> View<'_> {
@@ -121,7 +128,7 @@ impl<'a> Image<'a> {
 
     /// SHA-256 as the header gives it: all 0 in an image that was never written to a file.
     pub fn sha256(&self) -> &[u8; 32] {
-        &self.view().header.sha256
+        self.header().map_or(&[0; 32], |header| &header.sha256)
     }
 
     /// The bytes that the SHA-256 covers: all but the first 48, which hold the mark, the version,
@@ -157,23 +164,23 @@ impl<'a> Image<'a> {
 
     /// The kernel whose order the weights have.
     pub fn kernel(&self) -> Kernel {
-        self.view().kernel
+        let kernel = self.header().and_then(|header| Kernel::from_code(header.kernel));
+        kernel.unwrap_or(Kernel::Scalar)
     }
 
     /// Bytes of working memory that a run needs.
     pub fn arena_len(&self) -> usize {
-        self.view().header.arena as usize
+        self.header().map_or(0, |header| header.arena as usize)
     }
 
     /// Channels of the input.
     pub fn channels(&self) -> usize {
-        self.view().header.input[0] as usize
+        self.header().map_or(0, |header| header.input[0] as usize)
     }
 
     /// Height and width of the input.
     pub fn size(&self) -> Size {
-        let [_, height, width] = self.view().header.input;
-        Size::new(height as usize, width as usize)
+        self.header().map_or(Size::new(0, 0), |header| size(header.input))
     }
 
     /// Values of an input slice: channels × height × width.
@@ -183,12 +190,12 @@ impl<'a> Image<'a> {
 
     /// Height and width of the labels.
     pub fn output_size(&self) -> Size {
-        self.view().output_size()
+        self.header().map_or(Size::new(0, 0), |header| size(header.output))
     }
 
     /// Channels of the probabilities.
     pub fn classes(&self) -> usize {
-        self.view().classes()
+        self.header().map_or(0, |header| header.output[0] as usize)
     }
 
     /// How logits become labels.
@@ -219,4 +226,9 @@ impl<'a> Image<'a> {
     pub fn macs(&self) -> u64 {
         self.steps().map(|step| step.macs).fold(0, u64::saturating_add)
     }
+}
+
+/// Height and width of channels, height and width.
+fn size([_, height, width]: [u32; 3]) -> Size {
+    Size::new(height as usize, width as usize)
 }

@@ -4,7 +4,7 @@
 //! reads must have been written, and must not have been overwritten in a ring of fewer slots.
 //! Tensors that lie over one another are not looked for.
 
-use super::check::{Proof, ensure, grid};
+use super::check::{Proof, ensure, stored};
 use super::reason::Reason;
 use super::record::{NONE, Pass, Step};
 use super::turns::{Source, clip};
@@ -35,12 +35,12 @@ pub(super) fn check(view: &View) -> Result<(), ImageError> {
 /// The steps of a pass: one or more behind those of the passes before it, which end with all rows
 /// done.
 fn range<'a>(view: &View<'a>, pass: &Pass, next: usize) -> Result<&'a [Step], Reason> {
-    let [first, count] = pass.steps.map(|n| n as usize);
+    let (first, count) = (pass.steps[0] as usize, pass.steps[1]);
     ensure(first == next && count > 0, Reason::DoesNotFollowThePassBeforeIt)?;
     let steps = view.steps_of(pass).ok_or(Reason::StepsDoNotExist)?;
     ensure((1..=WAVES).contains(&pass.waves), Reason::HasTooManyWavesOrNone)?;
     let waves = pass.waves as usize;
-    let done = |step: &Step| step.done(waves) == step.rows as usize;
+    let done = |step: &Step| step.done(waves) == usize::from(step.rows);
     ensure(steps.iter().all(done), Reason::LeavesRowsUndone)?;
     Ok(steps)
 }
@@ -63,13 +63,14 @@ fn reads(
     tensor: u32,
     source: Source,
 ) -> Proof {
-    let grid = grid(view, tensor)?;
+    let grid = stored(view, tensor)?;
     let writer = view.steps.iter().enumerate().find(|(_, other)| other.output == tensor);
     let (first, writer) = writer.ok_or(Reason::NobodyFillsItsInput)?;
     ensure(first < index, Reason::ReadsWhatALaterStepFills)?;
     let together = first >= pass.steps[0] as usize;
-    let height = grid.size[0];
-    let [phases, writes] = [step, writer].map(|step| view.phases_of(step).unwrap_or_default());
+    let height = grid.height();
+    let phases = |step| view.phases_of(step).unwrap_or_default();
+    let (phases, writes) = (phases(step), phases(writer));
     for wave in 0..pass.waves as usize {
         let Some(rows) = step.reads(phases, source, &step.turn(wave)) else { continue };
         let rows = clip(&rows, height);
@@ -78,7 +79,7 @@ fn reads(
             false => height,
         };
         ensure(rows.end <= written, Reason::ReadsRowsThatAreNotFilledYet)?;
-        let kept = rows.is_empty() || rows.start + grid.slots >= written;
+        let kept = rows.is_empty() || rows.start + usize::from(grid.slots) >= written;
         ensure(kept, Reason::ReadsRowsThatOthersHaveReplaced)?;
     }
     Ok(())

@@ -45,26 +45,32 @@ impl RecipeRecord {
             4 => Normalise::ZScore { clip: low },
             _ => return None,
         };
-        let spacing = self.spacing.map(|halves| f64::from_bits(whole(halves)));
+        let [across, down] = self.spacing;
+        let spacing = [f64::from_bits(whole(across)), f64::from_bits(whole(down))];
         let fit = match self.fit {
             0 => FitRule::Resize,
             1 => FitRule::Pad { spacing },
             _ => return None,
         };
-        let [channels, neighbours, height, width, ceiling, step] =
-            [self.channels, self.neighbours, self.size[0], self.size[1], self.ceiling, self.step]
-                .map(|n| n as usize);
-        let size = Size { height, width };
-        Some(Recipe { channels, neighbours, size, ceiling, step, normalise, fit })
+        Some(Recipe {
+            channels: self.channels as usize,
+            neighbours: self.neighbours as usize,
+            size: Size { height: self.size[0] as usize, width: self.size[1] as usize },
+            ceiling: self.ceiling as usize,
+            step: self.step as usize,
+            normalise,
+            fit,
+        })
     }
 
     /// Proves that it is a recipe for a net with this input: channels, height, width.
     pub(super) fn check(&self, input: [u32; 3]) -> Result<(), Reason> {
         let recipe = self.recipe().ok_or(Reason::NamesNoKnownKind)?;
-        let limits = [Recipe::MAX_SIDE, Recipe::MAX_CHANNELS, Recipe::MAX_NEIGHBOURS];
-        let [sides, channels, neighbours] = limits.map(|n| n as u32);
         let within = |number: u32, limit: u32| (1..=limit).contains(&number);
-        if !within(self.channels, channels) || self.neighbours > neighbours {
+        let neighbours = self.neighbours as usize;
+        if !within(self.channels, Recipe::MAX_CHANNELS as u32)
+            || neighbours > Recipe::MAX_NEIGHBOURS
+        {
             return Err(Reason::ChannelsOrNeighboursAreOutOfRange);
         }
         if self.channels * recipe.slices() as u32 != input[0] {
@@ -72,7 +78,7 @@ impl RecipeRecord {
         }
         let sized =
             [self.size[0], self.size[1], self.step].iter().all(|&n| within(n, self.ceiling));
-        if !sized || self.ceiling > sides {
+        if !sized || self.ceiling as usize > Recipe::MAX_SIDE {
             return Err(Reason::SizesAreOutOfRange);
         }
         if !self.range.iter().all(|number| number.is_finite()) {

@@ -33,18 +33,18 @@ impl Step {
             kind::CONVOLVE => ([first, second], self.residual),
             _ => ([first, NONE], NONE),
         };
-        let inputs = inputs.map(|tensor| (tensor, Source::Input));
-        let all = inputs.into_iter().chain([(residual, Source::Residual)]);
-        all.filter(|&(tensor, _)| tensor != NONE)
+        let [first, second] = inputs;
+        let all = [(first, Source::Input), (second, Source::Input), (residual, Source::Residual)];
+        all.into_iter().filter(|&(tensor, _)| tensor != NONE)
     }
 
     /// Rows that are done after so many waves, in the unit of [`Step::rows`].
     pub(crate) fn done(&self, waves: usize) -> usize {
-        let ahead = (waves * self.pace as usize).saturating_sub(self.delay as usize);
-        let rows = self.rows as usize;
+        let ahead = (waves * usize::from(self.pace)).saturating_sub(self.delay as usize);
+        let rows = self.rows.into();
         // A valid image has no 0 here: see `image::check`.
-        let ahead = ahead.checked_div(self.parts as usize).map_or(rows, |ahead| ahead.min(rows));
-        ahead.checked_next_multiple_of(self.span as usize).map_or(rows, |ahead| ahead.min(rows))
+        let ahead = ahead.checked_div(self.parts.into()).map_or(rows, |ahead| ahead.min(rows));
+        ahead.checked_next_multiple_of(self.span.into()).map_or(rows, |ahead| ahead.min(rows))
     }
 
     /// Rows that it computes in a wave.
@@ -85,7 +85,7 @@ impl Step {
                 let ranges = phases.iter().filter_map(|phase| {
                     let last = last.min(phase.size[0] as isize - 1);
                     let step = phase.in_step[0] as isize;
-                    let [_, _, low, high] = phase.down.map(|n| n as isize);
+                    let (low, high) = (phase.down[2] as isize, phase.down[3] as isize);
                     let any = phase.reads() && first <= last;
                     any.then(|| first * step + low..last * step + high + 1)
                 });
@@ -93,8 +93,8 @@ impl Step {
             }
             (kind::MAX_POOL, _) => {
                 let pool = self.pool();
-                let [size, step, pad] =
-                    [pool.kernel[0], pool.stride[0], pool.pads[0]].map(|n| n as isize);
+                let (size, step) = (pool.kernel[0] as isize, pool.stride[0] as isize);
+                let pad = pool.pads[0] as isize;
                 Some((first * step - pad)..(last * step - pad + size))
             }
             _ => Some(first..last + 1),
@@ -127,7 +127,7 @@ impl Phase {
 
 /// Rows of output from one row of a phase to the next.
 pub(crate) fn out_step(phases: &[Phase]) -> usize {
-    phases.first().map_or(1, |phase| phase.out_step[0] as usize)
+    phases.first().map_or(1, |phase| phase.out_step[0].into())
 }
 
 /// The part of a range that lies in a tensor with so many rows.

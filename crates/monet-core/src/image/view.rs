@@ -1,12 +1,13 @@
 //! An image seen as the records that it holds.
 
+use super::super::grid::Grid;
 use super::super::kernels::{BLOCK, Kernel};
 use super::super::requant::Requantize;
 use super::super::size::Size;
 use super::super::types::Output;
 use super::error::SectionName;
 use super::recipe::RecipeRecord;
-use super::record::{Feed, Header, NONE, Pass, Phase, Record, Section, Stage, Step, Tensor, view};
+use super::record::{Feed, Header, NONE, Pass, Phase, Section, Stage, Step, part, view};
 use super::record::{kind, result, whole};
 use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
 
@@ -15,7 +16,7 @@ use super::{ALIGN, ImageError, MAGIC, StepInfo, VERSION};
 pub(crate) struct View<'a> {
     pub(crate) header: &'a Header,
     pub(crate) kernel: Kernel,
-    pub(crate) tensors: &'a [Tensor],
+    pub(crate) tensors: &'a [Grid],
     pub(crate) steps: &'a [Step],
     pub(crate) passes: &'a [Pass],
     pub(crate) phases: &'a [Phase],
@@ -121,38 +122,48 @@ impl<'a> View<'a> {
             let expected = header.length.into();
             return Err(ImageError::Length { found: bytes.len(), expected });
         }
-        let kernel = Kernel::from_code(header.kernel).ok_or(ImageError::Kernel(header.kernel))?;
+        let kernel = Kernel::from_code(header.kernel).filter(|kernel| kernel.is_known());
+        let kernel = kernel.ok_or(ImageError::Kernel(header.kernel))?;
         let mut end = size_of::<Header>();
-        for (section, place) in Section::ALL.into_iter().zip(header.sections) {
-            let [start, len] = place.map(|n| n as usize);
-            let placed = start >= end && start.is_multiple_of(ALIGN);
+        for (&section, place) in Section::ALL.iter().zip(&header.sections) {
+            let (start, len) = (place[0] as usize, place[1] as usize);
+            let placed = start >= end
+                && start.is_multiple_of(ALIGN)
+                && len.is_multiple_of(section.record_len());
             end = start.saturating_add(len);
             if !placed || end > bytes.len() {
                 return Err(ImageError::Section(SectionName(section)));
             }
         }
+        let place = |section: Section| header.sections[section as usize];
         Ok(Self {
             header,
             kernel,
-            tensors: part(bytes, header, Section::Tensors)?,
-            steps: part(bytes, header, Section::Steps)?,
-            passes: part(bytes, header, Section::Passes)?,
-            phases: part(bytes, header, Section::Phases)?,
-            feeds: part(bytes, header, Section::Feeds)?,
-            stages: part(bytes, header, Section::Stages)?,
-            taps: part(bytes, header, Section::Taps)?,
-            bias: part(bytes, header, Section::Bias)?,
-            scales: part(bytes, header, Section::Scales)?,
-            tables: part(bytes, header, Section::Tables)?,
-            names: part(bytes, header, Section::Names)?,
-            attachment: part(bytes, header, Section::Attachment)?,
-            weights: part(bytes, header, Section::Weights)?,
-            recipe: part(bytes, header, Section::Recipe)?,
+            tensors: part(bytes, place(Section::Tensors)),
+            steps: part(bytes, place(Section::Steps)),
+            passes: part(bytes, place(Section::Passes)),
+            phases: part(bytes, place(Section::Phases)),
+            feeds: part(bytes, place(Section::Feeds)),
+            stages: part(bytes, place(Section::Stages)),
+            taps: part(bytes, place(Section::Taps)),
+            bias: part(bytes, place(Section::Bias)),
+            scales: part(bytes, place(Section::Scales)),
+            tables: part(bytes, place(Section::Tables)),
+            names: part(bytes, place(Section::Names)),
+            attachment: part(bytes, place(Section::Attachment)),
+            weights: part(bytes, place(Section::Weights)),
+            recipe: part(bytes, place(Section::Recipe)),
         })
     }
 
-    /// The phases of a convolution. `None`, as of all that follow, where the image has no such
+    /// A stored tensor by its number. `None`, as of all that follow, where the image has no such
     /// records: validation has excluded it.
+    #[inline(never)]
+    pub(crate) fn grid(&self, index: u32) -> Option<&'a Grid> {
+        self.tensors.get(index as usize).filter(|grid| grid.size != [0, 0])
+    }
+
+    /// The phases of a convolution.
     pub(crate) fn phases_of(&self, step: &Step) -> Option<&'a [Phase]> {
         range(self.phases, step.phases)
     }
@@ -163,8 +174,8 @@ impl<'a> View<'a> {
     }
 
     /// A part of the taps, by its first one and their number.
-    pub(crate) fn taps_of(&self, [first, count, ..]: [i32; 4]) -> Option<&'a [i32]> {
-        range(self.taps, [first as u32, count as u32])
+    pub(crate) fn taps_of(&self, place: [u32; 2]) -> Option<&'a [i32]> {
+        range(self.taps, place)
     }
 
     /// The steps of a pass.
@@ -174,7 +185,7 @@ impl<'a> View<'a> {
 
     /// A phase's biases, in whole blocks.
     pub(crate) fn bias_of(&self, phase: &Phase) -> Option<&'a [i32]> {
-        self.bias.get(phase.bias as usize..)?.get(..phase.blocks as usize * BLOCK)
+        range(self.bias, [phase.bias, phase.blocks * BLOCK as u32])
     }
 
     /// A phase's weights, as bytes.
@@ -185,7 +196,7 @@ impl<'a> View<'a> {
     /// The rules and scales of a convolution.
     pub(crate) fn stage_of(&self, step: &Step, blocks: usize) -> Option<Requantize<'a>> {
         let stage = self.stages.get(step.stage as usize)?;
-        let scales = self.scales.get(stage.scales as usize..)?.get(..blocks * BLOCK)?;
+        let scales = range(self.scales, [stage.scales, (blocks * BLOCK) as u32])?;
         Some(Requantize { scales, rules: stage.rules() })
     }
 
@@ -227,14 +238,14 @@ impl<'a> View<'a> {
             (kind::MAX_POOL, _) => "max-pool",
             _ => "dequantize",
         };
-        let arena = self.tensors.get(step.output as usize).map_or(0..0, |tensor| {
-            let grid = tensor.grid();
-            grid.offset..grid.offset + grid.len()
+        let arena = self.grid(step.output).map_or(0..0, |grid| {
+            let start = grid.offset as usize;
+            start..start + grid.len()
         });
         StepInfo {
             name,
             kind,
-            shape: step.shape.map(|n| n as usize),
+            shape: step.shape.map(usize::from),
             macs: whole(step.macs),
             parameters: step.parameters as usize,
             bytes: whole(step.traffic),
@@ -243,17 +254,9 @@ impl<'a> View<'a> {
     }
 }
 
-fn part<'a, T: Record>(
-    bytes: &'a [u8],
-    header: &Header,
-    section: Section,
-) -> Result<&'a [T], ImageError> {
-    let place = header.sections.get(section as usize).copied();
-    let bytes = place.and_then(|place| range(bytes, place));
-    bytes.and_then(view).ok_or(ImageError::Section(SectionName(section)))
-}
-
 /// A part of some records, by its first one and their number.
+#[inline(never)]
 fn range<T>(all: &[T], [first, count]: [u32; 2]) -> Option<&[T]> {
-    all.get(first as usize..)?.get(..count as usize)
+    // Where the sum wraps around, the end lies before the start, and nothing is there.
+    all.get(first as usize..(first as usize).wrapping_add(count as usize))
 }

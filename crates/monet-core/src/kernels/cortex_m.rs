@@ -89,7 +89,7 @@ impl Numbers {
         let sum = rules.sum.unwrap_or(none);
         Self {
             curve,
-            cubic: elu.cubic.map(i32::from),
+            cubic: [elu.cubic[0].into(), elu.cubic[1].into(), elu.cubic[2].into()],
             one: elu.one.into(),
             depth: elu.depth.into(),
             squarings: elu.squarings as i32 - MIN_SQUARINGS as i32,

@@ -83,10 +83,10 @@ unsafe fn gather(arena: *mut u8, row: &Row, first: usize, mut panel: *mut u32) {
             continue;
         }
         let place = |i: usize| feed.start + (first + i).min(row.width - 1) * feed.step;
-        let start = [place(0), place(1), place(2)];
+        let arena = arena.cast_const();
         // SAFETY: each tap of each pixel lies in the arena, a whole chunk.
         unsafe {
-            let pixels = start.map(|start| arena.cast_const().add(start));
+            let pixels = [arena.add(place(0)), arena.add(place(1)), arena.add(place(2))];
             widen(panel, &raw const pixels, taps.as_ptr(), taps.len(), feed.groups);
             panel = panel.byte_add(taps.len() * feed.groups * ENTRY);
         }

@@ -88,6 +88,11 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
             }
 
+            /// Whether the program can prove plans for it, see [`X86_PLANS`](super::X86_PLANS).
+            pub(crate) fn is_known(self) -> bool {
+                super::X86_PLANS || !self.has_tiles()
+            }
+
             /// Whether this CPU has the instructions.
             pub fn is_available(self) -> bool {
                 match self {
@@ -223,15 +228,24 @@ kernels! {
     }
 }
 
+const _: () = {
+    let mut i = 0;
+    while i < Kernel::ALL.len() {
+        assert!(Kernel::ALL[i] as usize == i, "the list is in the order of the numbers");
+        i += 1;
+    }
+};
+
 impl Kernel {
     /// The number that stands for the kernel in images. It never changes.
+    #[cfg(feature = "alloc")]
     pub(crate) fn code(self) -> u32 {
         self as u32
     }
 
     /// The kernel whose number in images this is.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kernel| kernel.code() == code)
+        Self::ALL.get(code as usize).copied()
     }
 
     /// The kernels that this CPU can run, slowest first.

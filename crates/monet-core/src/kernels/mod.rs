@@ -72,6 +72,10 @@ pub(crate) use packing::Packing;
 pub(crate) use packing::pack;
 pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 
+/// Whether the program may run or prove plans of x86-64: those with tiles, or weights of 16 bits.
+/// One that makes no plans, on another architecture, saves the code for them.
+pub(crate) const X86_PLANS: bool = cfg!(any(feature = "alloc", target_arch = "x86_64"));
+
 /// Output channels of a block, which kernels compute together. Tensors of more than [`GROUP`]
 /// channels are padded to a multiple of it.
 pub(crate) const BLOCK: usize = 16;

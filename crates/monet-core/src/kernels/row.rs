@@ -11,7 +11,7 @@ use core::ops::Range;
 use super::super::image::Taps;
 use super::super::image::record::view;
 use super::super::requant::Requantize;
-use super::{BLOCK, GROUP, Packing};
+use super::{BLOCK, GROUP, Packing, X86_PLANS};
 
 /// Weights in a kernel's order: those of its packing, and none of the other width.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +26,7 @@ impl<'a> Weights<'a> {
     /// Sees bytes as weights; `None` where they do not hold whole and aligned ones.
     pub(crate) fn new(packing: Packing, bytes: &'a [u8]) -> Option<Self> {
         match packing {
-            Packing::Words => Some(Self { words: view(bytes)?, ..Self::default() }),
+            Packing::Words if X86_PLANS => Some(Self { words: view(bytes)?, ..Self::default() }),
             _ => Some(Self { bytes: view(bytes)?, ..Self::default() }),
         }
     }
@@ -61,10 +61,10 @@ impl Feed<'_> {
             return Some(());
         }
         ensure(matches!(self.groups, 1 | 4) && self.chunks > 0 && self.step > 0)?;
-        let [low, high] = self.taps.reach().map(|reach| reach as isize);
-        self.start.checked_add_signed(low)?;
+        let [low, high] = self.taps.reach();
+        self.start.checked_add_signed(low as isize)?;
         let end = end(self.start, last, self.step, self.groups * GROUP);
-        ensure(end.saturating_add_signed(high) <= len)
+        ensure(end.saturating_add_signed(high as isize) <= len)
     }
 
     /// Distance between neighbouring taps of a window three taps wide, in output pixels. `None`
@@ -235,6 +235,7 @@ impl<'a> CheckedRow<'a> {
 
 /// Where the last of some places ends: they begin at `start`, `step` apart, and have `len` bytes.
 /// Beyond all numbers it is the largest of them, which no arena has.
+#[inline(never)]
 pub(super) fn end(start: usize, last: usize, step: usize, len: usize) -> usize {
     last.saturating_mul(step).saturating_add(start).saturating_add(len)
 }

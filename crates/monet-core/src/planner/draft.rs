@@ -16,7 +16,7 @@ use super::super::buffer::Buffer;
 use super::super::graph::{Convolution, Node, Operation, TensorId};
 use super::super::grid::Grid;
 use super::super::image::record::{
-    self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, Tensor, ends, halves, kind, result,
+    self, Feed, Header, NONE, Pass, Phase, Section, Stage, Step, ends, halves, kind, result,
 };
 use super::super::image::{ALIGN, MAGIC, VERSION};
 use super::super::kernels::{BLOCK, GROUP, Kernel, padded};
@@ -74,6 +74,7 @@ const BLANK: Step = Step {
     traffic: [0; 2],
     parameters: 0,
     shape: [0; 3],
+    reserved: 0,
 };
 
 /// A range as its start and its length.
@@ -110,12 +111,12 @@ impl<'a> Draft<'a> {
 
     /// Adds the step that quantizes the input.
     pub(super) fn input(&mut self) {
-        let grid = &self.grids[0];
-        let [height, width] = grid.size;
-        let traffic = (height * width) as u64 * (grid.channels * 4 + grid.step) as u64;
-        let shape = [grid.channels, height, width].map(|n| n as u32);
+        let grid = self.grids[0];
+        let [height, width] = grid.size();
+        let traffic = (height * width) as u64 * (grid.channels() * 4 + grid.step()) as u64;
+        let shape = [grid.channels, grid.size[0], grid.size[1]];
         let name = self.name("input");
-        let (traffic, rows) = (halves(traffic), height as u32);
+        let (traffic, rows) = (halves(traffic), grid.size[0]);
         let step = Step { output: 0, rows, traffic, shape, name, ..BLANK };
         self.steps.push(step);
     }
@@ -128,7 +129,7 @@ impl<'a> Draft<'a> {
         shape: [usize; 3],
     ) -> Result<(), PlanError> {
         let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
-        let quant = |id: TensorId| self.grids[id.0].quant;
+        let quant = |id: TensorId| self.grids[id.0].quant();
         let mut step = match &f.node.operation {
             Operation::Convolve { activation, .. } | Operation::Transpose { activation, .. } => {
                 self.convolution(f, Some(*activation), shapes)?
@@ -146,7 +147,7 @@ impl<'a> Draft<'a> {
             Operation::Lookup { table, .. } => {
                 self.tables.push(**table);
                 let mut words = [0; 8];
-                words[0] = (self.tables.len() - 1) as i32;
+                words[0] = (self.tables.len() - 1) as u16;
                 Step { kind: kind::LOOKUP, words, ..BLANK }
             }
             Operation::MaxPool { pool, .. } => {
@@ -162,12 +163,12 @@ impl<'a> Draft<'a> {
         let reals = width * padded(channels) * 4;
         step.row[1] = if makes_reals(&f.node.operation) { reals as u32 } else { 0 };
         if step.kind != kind::CONVOLVE {
-            step.rows = height as u32;
+            step.rows = height as u16;
         }
         let inputs = || f.node.operation.inputs().iter().map(|id| &self.grids[id.0]);
-        let rows = inputs().next().map_or(0, |grid| grid.size[0]);
+        let rows = inputs().next().map_or(0, |grid| grid.height());
         if step.kind == kind::CONVOLVE
-            && step.borders(self.phases_of(&step), rows, &(0..step.rows as usize))
+            && step.borders(self.phases_of(&step), rows, &(0..step.rows.into()))
         {
             step.border[1] = inputs().map(Grid::line).max().unwrap_or(0) as u32;
         }
@@ -190,7 +191,7 @@ impl<'a> Draft<'a> {
         let mut traffic = 0;
         if let Some((conv, transposed)) = convolution(&f.node.operation) {
             let per_pixel = conv.weights.len() as u64;
-            let input = self.grids[f.node.operation.inputs()[0].0].size;
+            let input = self.grids[f.node.operation.inputs()[0].0].size();
             let places = if transposed { (input[0] * input[1]) as u64 } else { pixels };
             step.macs = halves(per_pixel * places);
             step.parameters = (conv.weights.len() + conv.bias.len()) as u32;
@@ -198,10 +199,10 @@ impl<'a> Draft<'a> {
         }
         for TensorId(t) in f.inputs().chain(f.output()) {
             let grid = &self.grids[t];
-            traffic += (grid.size[0] * grid.size[1] * grid.step) as u64;
+            traffic += (grid.height() * grid.row_len()) as u64;
         }
         step.traffic = halves(traffic);
-        step.shape = shape.map(|n| n as u32);
+        step.shape = shape.map(|n| n as u16);
     }
 
     /// The step of a convolution, with its stage and its phases.
@@ -230,15 +231,16 @@ impl<'a> Draft<'a> {
                 let rules = self.rules(f, conv, Activation::Linear, inputs[0], real)?;
                 let scales = self.scales[first..].iter_mut();
                 for (scale, own) in scales.zip(&conv.scales) {
-                    *scale = self.grids[inputs[0]].quant.scale * own;
+                    *scale = self.grids[inputs[0]].scale * own;
                 }
                 rules
             }
             (Some(activation), Some(own)) => {
-                let own = self.grids[own.0].quant;
+                let own = self.grids[own.0].quant();
                 let mut rules = self.rules(f, conv, activation, inputs[0], own)?;
                 if let Some((other, sum)) = f.residual {
-                    let sum = Sum::new(own, self.grids[other.0].quant, self.grids[sum.0].quant);
+                    let [other_quant, sum] = [other, sum].map(|id| self.grids[id.0].quant());
+                    let sum = Sum::new(own, other_quant, sum);
                     let requant = |source| PlanError::Requant { node: f.node.name.clone(), source };
                     rules.sum = Some(sum.map_err(requant)?);
                     step.residual = other.0 as u32;
@@ -258,7 +260,7 @@ impl<'a> Draft<'a> {
         step.phases = [first as u32, phases.len() as u32];
         step.rows = phases.iter().map(|phase| phase.size[0]).max().unwrap_or(0);
         let span = phases.iter().map(Phase::granularity).fold(1, least_common_multiple);
-        step.span = span as u32;
+        step.span = span as u16;
         let packing = self.kernel.packing();
         let scratch = self.orders[first..].iter().map(|(_, order)| order.scratch(packing));
         let scratch = scratch.max().unwrap_or(0);
@@ -276,7 +278,7 @@ impl<'a> Draft<'a> {
         input: usize,
         out: Quant,
     ) -> Result<Rules, PlanError> {
-        let input = self.grids[input].quant;
+        let input = self.grids[input].quant();
         // A count adds at most 255 times a weight to a sum. The bias contains the zero point times
         // the weights, again at most 255 times.
         let bound = |(sum, &bias): (u64, &i32)| sum as f64 * 510.0 + f64::from(bias).abs();
@@ -303,19 +305,19 @@ impl<'a> Draft<'a> {
             })
             .collect();
         let mut phase = Phase {
-            origin: outputs.origin.map(|n| n as u32),
-            out_step: outputs.out_step.map(|n| n as u32),
-            in_step: outputs.in_step.map(|n| n as u32),
-            size: outputs.size.map(|n| n as u32),
-            tile_taps: 0,
+            origin: outputs.origin.map(|n| n as u16),
+            out_step: outputs.out_step.map(|n| n as u16),
+            in_step: outputs.in_step.map(|n| n as u16),
+            size: outputs.size.map(|n| n as u16),
             dilation: [1, 1],
+            tile_taps: 0,
+            lowest: 0,
             feeds: [0, 0],
             down: [0; 4],
-            across: [[0; 4]; 2],
+            across: [[0; 2]; 2],
             bias: self.bias.len() as u32,
             blocks: conv.cout.div_ceil(BLOCK) as u32,
             weights: [0, 0],
-            lowest: 0,
         };
         let order = match tap_grids(node, outputs, &self.grids, self.kernel) {
             Some(taps) => self.tiles(&mut phase, &taps, conv, inputs),
@@ -342,7 +344,7 @@ impl<'a> Draft<'a> {
     /// zero point adds to the sums through `taps`. The kernel subtracts `offset` from each count
     /// before it multiplies, so the zero point that it meets is smaller by as much.
     fn add_bias(&mut self, conv: &Convolution, input: usize, taps: &[usize], offset: i32) {
-        let zero_point = i32::from(self.grids[input].quant.zero_point) - offset;
+        let zero_point = i32::from(self.grids[input].zero_point) - offset;
         let window = conv.kernel[0] * conv.kernel[1];
         let padding = padded(conv.cout) - conv.cout;
         let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
@@ -375,14 +377,15 @@ impl<'a> Draft<'a> {
                     let tap =
                         |i: usize| Some(rows.get(i / 3)? * conv.kernel[1] + columns.get(i % 3)?);
                     let taps: [Option<usize>; 9] = core::array::from_fn(tap);
-                    let number = |c: usize| (c < grid.channels).then_some(cin + c);
-                    channels.extend((0..grid.step).map(|c| TileChannel { input: number(c), taps }));
+                    let number = |c: usize| (c < grid.channels()).then_some(cin + c);
+                    channels
+                        .extend((0..grid.step()).map(|c| TileChannel { input: number(c), taps }));
                 }
             }
-            cin += grid.channels;
+            cin += grid.channels();
         }
-        phase.tile_taps = down.taps as u32;
-        phase.dilation = [down.dilation as u32, across.dilation as u32];
+        phase.tile_taps = down.taps as u16;
+        phase.dilation = [down.dilation as u16, across.dilation as u16];
         phase.feeds = place(&(first_feed..self.feeds.len()));
         let [low, high] = phase.tile_rows(&self.feeds[first_feed..]);
         phase.down = [0, 0, low, high];
@@ -406,19 +409,19 @@ impl<'a> Draft<'a> {
         let mut first = 0;
         for (i, &t) in inputs.iter().enumerate() {
             let grid = &self.grids[t];
-            let size = grid.step.min(BLOCK);
-            let parts = || (0..grid.step).step_by(size);
+            let size = grid.step().min(BLOCK);
+            let parts = || (0..grid.step()).step_by(size);
             let start = self.taps.len();
             for &(x, _) in across {
-                let tap = x * grid.step as isize;
+                let tap = x * grid.step() as isize;
                 self.taps.extend(parts().map(|at| (tap + at as isize) as i32));
             }
-            phase.across[i] = reach(start, &self.taps[start..]);
+            phase.across[i] = place(&(start..self.taps.len()));
             for (&(_, ky), &(_, kx)) in down.iter().flat_map(|y| across.iter().map(move |x| (y, x)))
             {
                 chunks.extend(parts().map(|at| Chunk {
                     first: first + at,
-                    end: first + grid.channels,
+                    end: first + grid.channels(),
                     tap: ky * conv.kernel[1] + kx,
                     groups: size / GROUP,
                 }));
@@ -427,10 +430,10 @@ impl<'a> Draft<'a> {
             let joined = self.kernel.packing().joined(size / GROUP);
             let own = down.len() * across.len() * parts().count();
             let filling = own.next_multiple_of(joined) - own;
-            let end = first + grid.channels;
+            let end = first + grid.channels();
             let nothing = || Chunk { first: end, end, tap: 0, groups: size / GROUP };
             chunks.extend(core::iter::repeat_with(nothing).take(filling));
-            first += grid.channels;
+            first += grid.channels();
         }
         Order::Rows(chunks)
     }
@@ -470,7 +473,7 @@ impl<'a> Draft<'a> {
             length: 0,
             sha256: [0; 32],
             kernel: self.kernel.code(),
-            input: [self.grids[0].channels, size.height, size.width].map(|n| n as u32),
+            input: [self.grids[0].channels(), size.height, size.width].map(|n| n as u32),
             output: output.map(|n| n as u32),
             meaning,
             threshold,
@@ -486,13 +489,12 @@ impl<'a> Draft<'a> {
         mut header: Header,
         attachment: &[u8],
     ) -> Result<Buffer, PlanError> {
-        let tensors: Vec<Tensor> = self.grids.iter().map(Tensor::new).collect();
         let mut end = size_of::<Header>() as u64;
         for section in Section::ALL {
             let len = match section {
                 Section::Weights => self.weights,
                 Section::Attachment => attachment.len(),
-                _ => self.table(section, &tensors).len(),
+                _ => self.table(section).len(),
             };
             let start = end.next_multiple_of(ALIGN as u64);
             end = start + len as u64;
@@ -512,16 +514,16 @@ impl<'a> Draft<'a> {
         image[place(Section::Attachment)].copy_from_slice(attachment);
         for section in Section::ALL {
             if !matches!(section, Section::Weights | Section::Attachment) {
-                image[place(section)].copy_from_slice(self.table(section, &tensors));
+                image[place(section)].copy_from_slice(self.table(section));
             }
         }
         Ok(image)
     }
 
     /// The bytes of a section that is copied from a table.
-    fn table<'b>(&'b self, section: Section, tensors: &'b [Tensor]) -> &'b [u8] {
+    fn table(&self, section: Section) -> &[u8] {
         match section {
-            Section::Tensors => record::bytes(tensors),
+            Section::Tensors => record::bytes(&self.grids),
             Section::Steps => record::bytes(&self.steps),
             Section::Passes => record::bytes(&self.passes),
             Section::Phases => record::bytes(&self.phases),

@@ -36,7 +36,7 @@ impl Layout {
     pub(super) fn new(draft: &Draft, uses: &Uses, passes: &[Turns], tries: usize) -> Self {
         let of_step: Vec<usize> =
             passes.iter().enumerate().flat_map(|(i, pass)| vec![i; pass.steps.len()]).collect();
-        let mut slots: Vec<usize> = draft.grids.iter().map(|grid| grid.size[0]).collect();
+        let mut slots: Vec<usize> = draft.grids.iter().map(|grid| grid.height()).collect();
         for &(tensor, rows) in passes.iter().flat_map(|pass| &pass.slots) {
             slots[tensor] = slots[tensor].min(rows);
         }
@@ -45,7 +45,7 @@ impl Layout {
             // Nobody fills a summand whose addition was fused: it lives in registers only.
             let ends = uses.writer[tensor].zip(uses.last(tensor));
             let during = ends.map_or(0..0, |(first, last)| of_step[first]..of_step[last] + 1);
-            let len = Grid { slots: slots[tensor], ..*grid }.len() as u64;
+            let len = Grid { slots: slots[tensor] as u16, ..*grid }.len() as u64;
             let len = if during.is_empty() { 0 } else { len };
             blocks.push(Lifetime { len, during });
         }
@@ -55,7 +55,7 @@ impl Layout {
                 Lifetime { len: len.into(), during: i..i + 1 }
             }));
         }
-        let plane = |tensor: usize| slots[tensor] == draft.grids[tensor].size[0];
+        let plane = |tensor: usize| slots[tensor] == draft.grids[tensor].height();
         let overlays = passes.iter().flat_map(|pass| &pass.overlays);
         let overlays: Vec<Overlay> = overlays
             .filter(|overlay| plane(overlay.input) && plane(overlay.output))
@@ -80,7 +80,7 @@ impl Layout {
             if len == 0 {
                 grid.size = [0, 0];
             }
-            (grid.slots, grid.offset) = (self.slots[i], at as usize);
+            (grid.slots, grid.offset) = (self.slots[i] as u16, at as u32);
         }
         for (step, &pass) in draft.steps.iter_mut().zip(&self.passes) {
             let own = [&mut step.scratch, &mut step.row, &mut step.border];

@@ -67,9 +67,9 @@ pub(super) struct Turns {
     /// How often each has its turn.
     pub(super) waves: usize,
     /// For each step: its pace and its delay.
-    pub(super) speed: Vec<(u32, u32)>,
+    pub(super) speed: Vec<(u16, u32)>,
     /// In how many parts of a row these are counted.
-    pub(super) parts: u32,
+    pub(super) parts: u16,
     /// Tensors that only this pass uses, and the rows of them that are needed at the same time.
     pub(super) slots: Vec<(usize, usize)>,
     /// Results that may lie over an input.
@@ -83,29 +83,30 @@ impl Turns {
         // The last of several steps begins later than any pass can last that makes sense; then all
         // begin earlier by the waves in which nothing happens.
         let (paces, parts, late) = if steps.len() == 1 {
-            (vec![last.rows], 1, 0)
+            (vec![last.rows.into()], 1, 0)
         } else {
             let paces = (1..=MOST).find_map(|pace| paces(draft, uses, &steps, pace))?;
-            let parts = paces.iter().copied().max()?;
+            let parts = paces.iter().copied().max().filter(|&parts| parts as usize <= LIMIT)?;
             (paces, parts, WAVES as usize)
         };
-        let waves = (last.rows * parts).div_ceil(paces[steps.len() - 1]) as usize;
+        let paces: Vec<u16> = paces.iter().map(|&pace| pace as u16).collect();
+        let waves = (u32::from(last.rows) * parts).div_ceil(paces[steps.len() - 1].into()) as usize;
         let mut own = draft.steps[steps.clone()].to_vec();
         for i in (0..own.len()).rev() {
-            (own[i].pace, own[i].parts) = (paces[i], parts);
+            (own[i].pace, own[i].parts) = (paces[i], parts as u16);
             own[i].delay = delay(draft, uses, &steps, &own, i, late + waves)?;
         }
-        let idle = own.iter().map(|step| (step.delay / step.pace) as usize).min()?;
+        let idle = own.iter().map(|step| (step.delay / u32::from(step.pace)) as usize).min()?;
         for step in &mut own {
-            step.delay -= idle as u32 * step.pace;
+            step.delay -= idle as u32 * u32::from(step.pace);
         }
         let waves = late + waves - idle;
-        if waves > WAVES as usize || own.iter().any(|step| step.pace as usize > LIMIT) {
+        if waves > WAVES as usize {
             return None;
         }
         let speed = own.iter().map(|step| (step.pace, step.delay)).collect();
         let (slots, overlays) = Follower::new(draft, uses, &steps, &own).follow(waves);
-        Some(Self { steps, waves, speed, parts, slots, overlays })
+        Some(Self { steps, waves, speed, parts: parts as u16, slots, overlays })
     }
 }
 
@@ -130,8 +131,8 @@ fn paces(draft: &Draft, uses: &Uses, steps: &Range<usize>, last: u32) -> Option<
         let mut used = readers(uses, steps, step.output).map(|(reader, source)| {
             let step = &draft.steps[steps.start + reader];
             let rate = match (source, draft.phases_of(step).first()) {
-                (Source::Input, Some(phase)) => phase.in_step[0],
-                (Source::Residual, Some(phase)) => phase.out_step[0],
+                (Source::Input, Some(phase)) => phase.in_step[0].into(),
+                (Source::Residual, Some(phase)) => phase.out_step[0].into(),
                 (_, None) if step.kind == kind::MAX_POOL => step.pool().stride[0] as u32,
                 (_, None) => 1,
             };
@@ -161,14 +162,14 @@ fn delay(
     let step = &own[i];
     // By how much it may be late so that so many rows are done after so many waves.
     let late = |rows: usize, waves: usize| {
-        (waves * step.pace as usize).checked_sub(rows * step.parts as usize)
+        (waves * usize::from(step.pace)).checked_sub(rows * usize::from(step.parts))
     };
     // All rows are done in the end.
-    let mut delay = late(step.rows as usize, waves)?;
+    let mut delay = late(step.rows.into(), waves)?;
     for (reader, source) in readers(uses, steps, step.output) {
-        let height = draft.grids[step.output as usize].size[0];
+        let height = draft.grids[step.output as usize].height();
         let (reader, phases) = (&own[reader], draft.phases_of(&own[reader]));
-        for wave in (reader.delay / reader.pace) as usize..waves {
+        for wave in (reader.delay / u32::from(reader.pace)) as usize..waves {
             if let Some(rows) = reader.reads(phases, source, &reader.turn(wave)) {
                 let rows = step.for_made(draft.phases_of(step), clip(&rows, height).end);
                 delay = delay.min(late(rows, wave + 1)?);
@@ -203,10 +204,10 @@ impl<'a> Follower<'a> {
     /// The first row of a tensor that steps of the pass have still to read; `None` if there is
     /// none.
     fn lowest(&self, tensor: usize) -> Option<usize> {
-        let height = self.draft.grids[tensor].size[0];
+        let height = self.draft.grids[tensor].height();
         let lowest = |(reader, source): (usize, Source)| {
             let (step, next) = (&self.own[reader], self.done[reader]);
-            let left = next..step.rows as usize;
+            let left = next..step.rows.into();
             let rows = step.reads(self.draft.phases_of(step), source, &left)?;
             Some(clip(&rows, height).start)
         };
@@ -220,8 +221,8 @@ impl<'a> Follower<'a> {
         for wave in 0..waves {
             for (i, step) in self.own.iter().enumerate() {
                 let turn = step.turn(wave);
-                for first in turn.clone().step_by(step.span as usize) {
-                    let end = (first + step.span as usize).min(turn.end);
+                for first in turn.clone().step_by(step.span.into()) {
+                    let end = (first + usize::from(step.span)).min(turn.end);
                     if step.output != NONE {
                         self.see(step, end, &mut slots, &mut overlays);
                     }
@@ -246,14 +247,14 @@ impl<'a> Follower<'a> {
     ) {
         let output = step.output as usize;
         let grid: &Grid = &self.draft.grids[output];
-        let made = step.made(self.draft.phases_of(step), end, grid.size[0]);
+        let made = step.made(self.draft.phases_of(step), end, grid.height());
         // A tensor that nobody reads has a slot all the same.
         let kept = (made - self.lowest(output).unwrap_or(made).min(made)).max(1);
         match slots.iter_mut().find(|slots| slots.0 == output) {
             Some(slots) => slots.1 = slots.1.max(kept),
             None => slots.push((output, kept)),
         }
-        let written = grid.gap * grid.step + made * grid.pitch();
+        let written = grid.gap() + made * grid.pitch();
         for &input in &self.dying {
             let Some(lowest) = self.lowest(input) else { continue };
             let lag = written.saturating_sub(lowest * self.draft.grids[input].pitch());

@@ -140,7 +140,7 @@ fn memory(draft: &Draft, uses: &Uses, pass: &Turns) -> (u64, u64) {
             continue;
         }
         let ring = pass.slots.iter().find(|slots| slots.0 == tensor);
-        let slots = ring.map_or(grid.slots, |&(_, slots)| slots);
+        let slots = ring.map_or(grid.slots, |&(_, slots)| slots as u16);
         bytes += Grid { slots, ..*grid }.len() as u64;
     }
     let own = &draft.steps[steps.clone()];

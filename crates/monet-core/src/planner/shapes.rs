@@ -88,20 +88,19 @@ impl Shapes {
             .zip(&self.tensors)
             .enumerate()
             .map(|(i, (tensor, &size))| Grid {
-                size,
-                channels: tensor.channels,
+                size: size.map(|n| n as u16),
+                channels: tensor.channels as u16,
                 // Kernels store whole blocks of channels. Only the input, which no kernel stores,
                 // may have fewer.
-                step: if i == 0 && tensor.channels <= GROUP {
-                    GROUP
-                } else {
-                    padded(tensor.channels)
+                step: match tensor.channels {
+                    channels if i == 0 && channels <= GROUP => GROUP as u16,
+                    channels => padded(channels) as u16,
                 },
+                slots: size[0] as u16,
+                zero_point: tensor.quant.zero_point.into(),
                 gap: 0,
-                slots: size[0],
                 offset: 0,
-                border: None,
-                quant: tensor.quant,
+                scale: tensor.quant.scale,
             })
             .collect();
         for (f, &[_, h, w]) in fused.iter().zip(&self.outputs) {
@@ -110,17 +109,16 @@ impl Shapes {
                 let Some([low, high]) = outputs.columns() else { continue };
                 for &TensorId(t) in f.node.operation.inputs() {
                     let grid = &mut grids[t];
-                    let beyond = high - (grid.size[1] as isize - 1);
-                    grid.gap = grid.gap.max(low.min(0).unsigned_abs());
-                    grid.gap = grid.gap.max(beyond.max(0).unsigned_abs());
+                    let beyond = high - (grid.width() as isize - 1);
+                    grid.gap = grid.gap.max((-low).max(beyond).max(0) as u32);
                 }
             }
         }
         // In 64 bits: each factor is within its limit, but on a 32-bit machine the product could
         // overflow.
         let bytes = |g: &Grid| {
-            let [height, width, gap] = [g.size[0], g.size[1], g.gap].map(|n| n as u64);
-            (height + 2) * (width + 2 * gap) * g.step as u64
+            let ([height, width], gap) = (g.size.map(u64::from), u64::from(g.gap));
+            (height + 2) * (width + 2 * gap) * u64::from(g.step)
         };
         if grids.iter().any(|g| bytes(g) > ARENA_LIMIT as u64) {
             let [height, width] = self.tensors[0];

@@ -159,7 +159,7 @@ pub(super) fn tap_grids(
 ) -> Option<[TapGrid; 2]> {
     let (conv, _) = convolution(&node.operation).filter(|_| !makes_reals(&node.operation))?;
     let inputs = node.operation.inputs();
-    let chunks = inputs.iter().all(|s| grids[s.0].step.is_multiple_of(BLOCK));
+    let chunks = inputs.iter().all(|s| grids[s.0].step().is_multiple_of(BLOCK));
     let exact = conv.magnitudes().all(winograd::fits);
     if !kernel.has_tiles() || !chunks || !exact {
         return None;

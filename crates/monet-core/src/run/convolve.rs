@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use super::super::grid::Grid;
+use super::super::grid::{Grid, pair};
 use super::super::image::Taps;
 use super::super::image::record::{Phase, Step, result, view};
 use super::super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
@@ -17,12 +17,14 @@ use super::{Run, Work, range};
 struct Layer<'a> {
     step: &'a Step,
     stage: Requantize<'a>,
-    inputs: [Grid; 2],
+    inputs: [&'a Grid; 2],
     /// How many of `inputs` are used: 1 or 2.
     count: usize,
+    /// Where the line of zero points begins, if the step reads rows of the border.
+    border: Option<usize>,
     /// The tensor that is filled; `None` for logits.
-    output: Option<Grid>,
-    residual: Option<Grid>,
+    output: Option<&'a Grid>,
+    residual: Option<&'a Grid>,
     /// The step's scratch memory in the arena.
     scratch: Range<usize>,
     /// The step's row of real values in the arena.
@@ -33,11 +35,11 @@ impl Layer<'_> {
     /// Where the sums of row `y` of a phase go.
     fn destination(&self, phase: &Phase, y: usize) -> Destination<'_> {
         let ([top, left], [down, across]) = (pair(phase.origin), pair(phase.out_step));
-        let place = |grid: &Grid| [grid.at(top + y * down, left), across * grid.step];
-        match (self.step.result, &self.output) {
+        let place = |grid: &Grid| [grid.at(top + y * down, left), across * grid.step()];
+        match (self.step.result, self.output) {
             (result::COUNTS, Some(output)) => {
                 let [start, step] = place(output);
-                let residual = self.residual.as_ref().map_or([0, 0], place);
+                let residual = self.residual.map_or([0, 0], place);
                 Destination::Quantized { stage: &self.stage, start, step, residual }
             }
             _ => Destination::Float { stage: &self.stage, start: self.row.start },
@@ -47,36 +49,38 @@ impl Layer<'_> {
 
 impl Run<'_> {
     /// Computes some rows of all phases of a convolution.
+    #[inline(never)]
     pub(super) fn convolve(&self, work: &mut Work, step: &Step, rows: Range<usize>) -> Option<()> {
         let phases = self.view.phases_of(step)?;
-        let first = self.grid(step.inputs[0])?;
-        let second = self.grid(step.inputs[1]);
+        let first = self.view.grid(step.inputs[0])?;
+        let second = self.view.grid(step.inputs[1]);
         let mut layer = Layer {
             step,
             stage: self.view.stage_of(step, phases.first()?.blocks as usize)?,
             inputs: [first, second.unwrap_or(first)],
             count: 1 + usize::from(second.is_some()),
-            output: self.grid(step.output),
-            residual: self.grid(step.residual),
+            border: None,
+            output: self.view.grid(step.output),
+            residual: self.view.grid(step.residual),
             scratch: range(step.scratch),
             row: range(step.row),
         };
-        if step.borders(phases, first.size[0], &rows) {
+        if step.borders(phases, first.height(), &rows) {
             let border = range(step.border);
-            layer.inputs.iter_mut().for_each(|grid| grid.border = Some(border.start));
-            work.memory.get_mut(border)?.fill(first.quant.zero_point);
+            layer.border = Some(border.start);
+            work.memory.get_mut(border)?.fill(first.zero_point as u8);
         }
-        let span = step.span.max(1) as usize;
+        let span = step.span.max(1).into();
         // All phases of a few rows come before the next rows. The planner counts on this where the
         // result overlays an input, and all phases but the first find their input in the cache.
         for top in rows.clone().step_by(span) {
             for phase in phases {
-                let rows = top..(top + span).min(rows.end).min(phase.size[0] as usize);
+                let rows = top..(top + span).min(rows.end).min(phase.size[0].into());
                 self.rows(work, &layer, phase, rows)?;
             }
         }
-        let Some(output) = &layer.output else { return Some(()) };
-        let made = |rows: usize| step.made(phases, rows, output.size[0]);
+        let Some(output) = layer.output else { return Some(()) };
+        let made = |rows: usize| step.made(phases, rows, output.height());
         gaps(work.memory, output, made(rows.start)..made(rows.end))
     }
 
@@ -89,7 +93,7 @@ impl Run<'_> {
         range: Range<usize>,
     ) -> Option<()> {
         if cfg!(target_arch = "x86_64") && phase.tile_taps > 0 {
-            let down = phase.dilation[0] as usize;
+            let down = usize::from(phase.dilation[0]);
             for span in range.clone().step_by(phase.granularity()) {
                 for y in span..(span + down).min(range.end) {
                     self.strip(work.memory, layer, phase, y)?;
@@ -99,10 +103,10 @@ impl Run<'_> {
         }
         for y in range {
             self.row(work.memory, work.lists, layer, phase, y)?;
-            match (layer.step.result, &layer.output) {
+            match (layer.step.result, layer.output) {
                 (result::LOGITS, _) => {
                     let logits = work.memory.get(layer.row.clone())?;
-                    self.head.decide(logits, y, &mut work.sink)?;
+                    work.sink.take(&self.head, logits, y)?;
                 }
                 (result::SIGMOIDS, Some(output)) => squash(work.memory, &layer.row, output, y)?,
                 _ => {}
@@ -112,6 +116,7 @@ impl Run<'_> {
     }
 
     /// Computes row `y` of a phase.
+    #[inline(never)]
     fn row(
         &self,
         arena: &mut [u8],
@@ -125,20 +130,23 @@ impl Run<'_> {
         let mut feeds = [Feed { start: 0, step: 0, taps: Taps::NONE, groups: 0, chunks: 0 }; 2];
         let inputs = layer.inputs.iter().zip(phase.across).take(layer.count);
         for (feed, (grid, across)) in feeds.iter_mut().zip(inputs) {
-            (feed.groups, feed.chunks) = (grid.step.min(BLOCK) / GROUP, grid.step.div_ceil(BLOCK));
+            (feed.groups, feed.chunks) =
+                (grid.step().min(BLOCK) / GROUP, grid.step().div_ceil(BLOCK));
             // A row may lie anywhere in a ring, or be the one of zero points: taps are listed anew.
-            let down = self.view.taps_of(phase.down)?.iter();
+            let [first, count, ..] = phase.down;
+            let down = self.view.taps_of([first as u32, count as u32])?.iter();
             let start = grid.at(0, 0);
-            let rows = down.map(|&dy| grid.row(top + dy as isize) as i32 - start as i32);
+            let row = |dy: i32| grid.row(top + dy as isize, layer.border);
+            let rows = down.map(|&dy| row(dy) as i32 - start as i32);
             (feed.taps, lists) = Taps::list(rows, self.view.taps_of(across)?, lists)?;
             // Without taps nothing is read.
             if !feed.taps.offsets().is_empty() {
-                (feed.start, feed.step) = (start, phase.in_step[1] as usize * grid.step);
+                (feed.start, feed.step) = (start, usize::from(phase.in_step[1]) * grid.step());
             }
         }
         let packing = self.view.kernel.packing();
         let row = Row {
-            width: phase.size[1] as usize,
+            width: phase.size[1].into(),
             feeds,
             inputs: layer.count,
             weights: Weights::new(packing, self.view.weights_of(phase)?)?,
@@ -154,7 +162,7 @@ impl Run<'_> {
     /// Computes the row of tiles whose first output row is `y`.
     fn strip(&self, arena: &mut [u8], layer: &Layer, phase: &Phase, y: usize) -> Option<()> {
         let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
-        let taps = phase.tile_taps as usize;
+        let taps = phase.tile_taps.into();
         let inputs = self.view.feeds_of(phase)?;
         let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
         for (feed, input) in feeds.iter_mut().zip(inputs) {
@@ -163,20 +171,23 @@ impl Run<'_> {
             let left = left as usize;
             // A tile at the lower edge also computes rows past the tensor. Their input rows may be
             // any; those results are discarded.
-            let row = |i: usize| grid.row(top as isize + ((y + i * down) * in_step[0]) as isize);
-            let columns = grid.line() / grid.step - left;
+            let row = |i: usize| {
+                let y = top as isize + ((y + i * down) * in_step[0]) as isize;
+                grid.row(y, layer.border) - grid.gap() + left * grid.step()
+            };
+            let columns = grid.line() / grid.step() - left;
             *feed = StripFeed {
-                rows: [0, 1, 2, 3].map(|i| row(i) - grid.gap * grid.step + left * grid.step),
-                step: in_step[1] * grid.step,
-                channels: grid.step,
+                rows: [0, 1, 2, 3].map(row),
+                step: in_step[1] * grid.step(),
+                channels: grid.step(),
                 columns: columns.div_ceil(in_step[1]),
             };
         }
         let high = tile(taps)[0];
-        let rows = (phase.size[0] as usize - y).div_ceil(down).min(high);
+        let rows = (usize::from(phase.size[0]) - y).div_ceil(down).min(high);
         let targets = [0, 1, 2].map(|i| layer.destination(phase, y + i.min(rows - 1) * down));
         let strip = Strip {
-            width: phase.size[1] as usize,
+            width: phase.size[1].into(),
             taps,
             dilation: across,
             feeds: feeds.get(..inputs.len())?,
@@ -187,9 +198,4 @@ impl Run<'_> {
         };
         self.view.kernel.convolve_strip(strip.check(arena)?)
     }
-}
-
-/// A pair of 32-bit numbers as `usize`.
-fn pair(numbers: [u32; 2]) -> [usize; 2] {
-    numbers.map(|n| n as usize)
 }

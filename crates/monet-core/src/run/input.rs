@@ -22,8 +22,9 @@ pub(super) struct Planes<'a> {
 impl<'a> Planes<'a> {
     /// `shape`: planes, height and width.
     pub(super) fn new(parts: &'a [&'a [f32]], shape: [u32; 3]) -> Result<Self, RunError> {
-        let [planes, height, width] = shape.map(|n| n as usize);
-        let size = Size { height, width };
+        let [planes, height, width] = shape;
+        let planes = planes as usize;
+        let size = Size { height: height as usize, width: width as usize };
         let (plane, expected) = (size.area().max(1), planes * size.area());
         let whole: usize = parts.iter().map(|part| part.len() / plane * plane).sum();
         expect("input", parts.iter().map(|part| part.len()).sum(), expected)?;

@@ -7,10 +7,43 @@ use super::super::kernels::padded;
 use super::super::requant::{exp, sigmoid};
 use super::super::types::Output;
 
-/// Where results go.
-pub(super) enum Sink<'a> {
-    Labels(&'a mut [u8]),
-    Probabilities(&'a mut [f32]),
+/// Where results go. Each kind has code of its own, which a program without it need not hold.
+pub(super) trait Sink {
+    /// Takes what the logits of row `y` become; `None` where there is no room.
+    fn take(&mut self, head: &Head, logits: &[u8], y: usize) -> Option<()>;
+}
+
+/// Labels, row by row.
+pub(super) struct Labels<'a>(pub(super) &'a mut [u8]);
+
+/// Probabilities, class by class, row by row.
+pub(super) struct Probabilities<'a>(pub(super) &'a mut [f32]);
+
+impl Sink for Labels<'_> {
+    fn take(&mut self, head: &Head, logits: &[u8], y: usize) -> Option<()> {
+        let labels = self.0.get_mut(y * head.width..)?.get_mut(..head.width)?;
+        for (x, label) in labels.iter_mut().enumerate() {
+            let first = head.first(x);
+            *label = match head.output {
+                Output::Sigmoid { .. } => u8::from(real(logits, first)? > head.logit),
+                Output::Softmax | Output::Identity => largest(logits, first, head.classes)?,
+            };
+        }
+        Some(())
+    }
+}
+
+impl Sink for Probabilities<'_> {
+    fn take(&mut self, head: &Head, logits: &[u8], y: usize) -> Option<()> {
+        let plane = self.0.len().checked_div(head.classes)?;
+        for x in 0..head.width {
+            head.probabilities(logits, head.first(x), |class, p| {
+                *self.0.get_mut(class * plane + y * head.width + x)? = p;
+                Some(())
+            })?;
+        }
+        Some(())
+    }
 }
 
 /// What logits mean, and how many there are.
@@ -33,32 +66,9 @@ impl Head {
         }
     }
 
-    /// Turns the logits of row `y` into labels or probabilities.
-    pub(super) fn decide(&self, logits: &[u8], y: usize, sink: &mut Sink) -> Option<()> {
-        let first = |x: usize| x * padded(self.classes);
-        let row = y * self.width;
-        match sink {
-            Sink::Labels(labels) => {
-                for (x, label) in labels.get_mut(row..row + self.width)?.iter_mut().enumerate() {
-                    *label = match self.output {
-                        Output::Sigmoid { .. } => u8::from(real(logits, first(x))? > self.logit),
-                        Output::Softmax | Output::Identity => {
-                            largest(logits, first(x), self.classes)?
-                        }
-                    };
-                }
-            }
-            Sink::Probabilities(out) => {
-                let plane = out.len().checked_div(self.classes)?;
-                for x in 0..self.width {
-                    self.probabilities(logits, first(x), |class, p| {
-                        *out.get_mut(class * plane + row + x)? = p;
-                        Some(())
-                    })?;
-                }
-            }
-        }
-        Some(())
+    /// The first logit of a pixel of a row.
+    fn first(&self, x: usize) -> usize {
+        x * padded(self.classes)
     }
 
     /// Calls `put` with each class and its probability at the pixel whose logits begin there.

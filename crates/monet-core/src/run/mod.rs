@@ -21,12 +21,12 @@ mod plain;
 use core::ops::Range;
 
 use super::grid::Grid;
-use super::image::record::{Pass, Step, Tensor, kind, numbers};
+use super::image::record::{Pass, Step, kind, numbers};
 use super::image::{Image, View};
 use super::kernels::KernelError;
 pub use input::Input;
 use input::Planes;
-use logits::{Head, Sink};
+use logits::{Head, Labels, Probabilities, Sink};
 use plain::{add, dequantize, gaps, lookup, max_pool, quantize_input, scale};
 
 /// Why a plan did not run.
@@ -138,7 +138,7 @@ impl Plan<'_> {
         done: impl FnMut(usize),
     ) -> Result<(), RunError> {
         expect("labels", labels.len(), view.output_size().area())?;
-        Run::new(view).execute(arena, input, Sink::Labels(labels), done)
+        Run::new(view).execute(arena, input, &mut Labels(labels), done)
     }
 
     /// Computes the probabilities of one slice, as planes `[class][row][column]`. For
@@ -156,7 +156,7 @@ impl Plan<'_> {
         let expected = view.classes() * view.output_size().area();
         expect("probabilities", probabilities.len(), expected)?;
         let planes = Planes::new(input, view.header.input)?;
-        Run::new(view).execute(arena, &planes, Sink::Probabilities(probabilities), |_| ())
+        Run::new(view).execute(arena, &planes, &mut Probabilities(probabilities), |_| ())
     }
 }
 
@@ -179,22 +179,18 @@ impl<'a> Run<'a> {
         Self { head: Head::new(&view), view }
     }
 
-    fn grid(&self, tensor: u32) -> Option<Grid> {
-        self.view.tensors.get(tensor as usize).map(Tensor::grid)
-    }
-
     fn execute(
         &self,
         arena: &mut [u8],
         input: &impl Input,
-        sink: Sink,
+        sink: &mut dyn Sink,
         mut done: impl FnMut(usize),
     ) -> Result<(), RunError> {
-        let [channels, height, width] = self.view.header.input.map(|n| n as usize);
+        let [channels, height, width] = self.view.header.input;
         let [planes, rows, columns] = input.shape();
-        expect("input planes", planes, channels)?;
-        expect("input rows", rows, height)?;
-        expect("input columns", columns, width)?;
+        expect("input planes", planes, channels as usize)?;
+        expect("input rows", rows, height as usize)?;
+        expect("input columns", columns, width as usize)?;
         // One copy of all that follows, whatever the input.
         let quantize =
             |arena: &mut [u8], grid: &Grid, y: usize| quantize_input(arena, grid, y, input);
@@ -234,40 +230,41 @@ impl<'a> Run<'a> {
         }
         let arena = &mut *work.memory;
         if step.kind == kind::DEQUANTIZE {
-            let (grid, row) = (self.grid(step.inputs[0])?, range(step.row));
+            let (grid, row) = (self.view.grid(step.inputs[0])?, range(step.row));
             for y in rows {
-                dequantize(arena, &grid, y, &row)?;
-                self.head.decide(arena.get(row.clone())?, y, &mut work.sink)?;
+                dequantize(arena, grid, y, &row)?;
+                work.sink.take(&self.head, arena.get(row.clone())?, y)?;
             }
             return Some(());
         }
-        let [first, second] = step.inputs.map(|tensor| self.grid(tensor));
-        let output = self.grid(step.output)?;
+        let first = self.view.grid(step.inputs[0]);
+        let second = self.view.grid(step.inputs[1]);
+        let output = self.view.grid(step.output)?;
         for y in rows.clone() {
             match step.kind {
-                kind::QUANTIZE => (work.input)(arena, &output, y),
-                kind::ADD => add(arena, [&first?, &second?], &output, y, &step.sum()),
-                kind::SCALE => scale(arena, [&first?, &second?], &output, y, &step.product()),
+                kind::QUANTIZE => (work.input)(arena, output, y),
+                kind::ADD => add(arena, [first?, second?], output, y, &step.sum()),
+                kind::SCALE => scale(arena, [first?, second?], output, y, &step.product()),
                 kind::LOOKUP => {
-                    let table = self.view.tables.get(step.words[0] as u32 as usize)?;
-                    lookup(arena, &first?, &output, y, table)
+                    let table = self.view.tables.get(usize::from(step.words[0]))?;
+                    lookup(arena, first?, output, y, table)
                 }
-                kind::MAX_POOL => max_pool(arena, &first?, &output, y, &step.pool()),
+                kind::MAX_POOL => max_pool(arena, first?, output, y, &step.pool()),
                 _ => None,
             }?;
         }
-        gaps(arena, &output, rows)
+        gaps(arena, output, rows)
     }
 }
 
 /// What a run works on.
-struct Work<'a, 's> {
+struct Work<'a> {
     /// The arena without its lists.
     memory: &'a mut [u8],
     /// Where the taps of a row are listed.
     lists: &'a mut [i32],
     input: Fill<'a>,
-    sink: Sink<'s>,
+    sink: &'a mut dyn Sink,
 }
 
 /// Whether a buffer has the length that the plan needs.

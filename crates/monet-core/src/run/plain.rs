@@ -1,6 +1,7 @@
 //! The steps that are no convolutions: plain loops over tensors in the arena.
 //!
-//! Each gives `None` where a place lies outside the arena: see [`RunError::Damaged`].
+//! Each gives `None` where a place lies outside the arena: see [`RunError::Damaged`]. None is
+//! inlined: joined into one function they would take more room on a board.
 //!
 //! [`RunError::Damaged`]: super::RunError::Damaged
 
@@ -21,22 +22,23 @@ pub(super) fn quantize_input(
     input: &impl Input,
 ) -> Option<()> {
     let row = arena.get_mut(grid.at(y, 0)..)?;
-    for c in 0..grid.channels {
-        for (x, value) in (0..grid.size[1]).zip(input.row(c, y)) {
-            *row.get_mut(x * grid.step + c)? = quantize(value, grid.quant);
+    for c in 0..grid.channels() {
+        for (x, value) in (0..grid.width()).zip(input.row(c, y)) {
+            *row.get_mut(x * grid.step() + c)? = quantize(value, grid.quant());
         }
     }
     Some(())
 }
 
 /// Fills the gaps on both sides of some rows with the zero point.
+#[inline(never)]
 pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>) -> Option<()> {
-    let (gap, width) = (grid.gap * grid.step, grid.size[1] * grid.step);
+    let (gap, width) = (grid.gap(), grid.row_len());
     if gap > 0 {
         for y in rows {
             let start = grid.at(y, 0);
             for gap in [start - gap..start, start + width..start + width + gap] {
-                arena.get_mut(gap)?.fill(grid.quant.zero_point);
+                arena.get_mut(gap)?.fill(grid.zero_point as u8);
             }
         }
     }
@@ -44,6 +46,7 @@ pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>) -> Option<
 }
 
 /// Row `y` of the sum of two tensors.
+#[inline(never)]
 pub(super) fn add(
     arena: &mut [u8],
     inputs: [&Grid; 2],
@@ -51,11 +54,12 @@ pub(super) fn add(
     y: usize,
     sum: &Sum,
 ) -> Option<()> {
-    let zero_point = i16::from(inputs[0].quant.zero_point);
-    let [a, b, o] = [inputs[0], inputs[1], output].map(|grid| (grid.at(y, 0), grid.step));
-    for x in 0..output.size[1] {
-        let [a, b, o] = [a, b, o].map(|(start, step)| start + x * step);
-        for c in 0..output.channels {
+    let zero_point = inputs[0].zero_point as i16;
+    let (first, second, to) = (inputs[0].at(y, 0), inputs[1].at(y, 0), output.at(y, 0));
+    for x in 0..output.width() {
+        let (a, b) = (first + x * inputs[0].step(), second + x * inputs[1].step());
+        let o = to + x * output.step();
+        for c in 0..output.channels() {
             let [a, b] = [*arena.get(a + c)?, *arena.get(b + c)?];
             *arena.get_mut(o + c)? = sum.apply(i16::from(a) - zero_point, b);
         }
@@ -65,6 +69,7 @@ pub(super) fn add(
 
 /// Row `y` of the product of all channels of the first tensor with the only channel of the second,
 /// pixel by pixel.
+#[inline(never)]
 pub(super) fn scale(
     arena: &mut [u8],
     inputs: [&Grid; 2],
@@ -72,14 +77,14 @@ pub(super) fn scale(
     y: usize,
     product: &Product,
 ) -> Option<()> {
-    let [i, mask, o] = [inputs[0], inputs[1], output].map(|grid| (grid.at(y, 0), grid.step));
-    for x in 0..output.size[1] {
-        let [i, mask, o] = [i, mask, o].map(|(start, step)| start + x * step);
-        let mask = *arena.get(mask)?;
+    let (from, masks, to) = (inputs[0].at(y, 0), inputs[1].at(y, 0), output.at(y, 0));
+    for x in 0..output.width() {
+        let (i, o) = (from + x * inputs[0].step(), to + x * output.step());
+        let mask = *arena.get(masks + x * inputs[1].step())?;
         // Through a block of its own: the compiler then knows that source and result do not
         // overlap. A tensor of fewer channels has blocks of a group.
-        for c in (0..output.channels).step_by(BLOCK) {
-            let len = (output.channels - c).min(BLOCK);
+        for c in (0..output.channels()).step_by(BLOCK) {
+            let len = (output.channels() - c).min(BLOCK);
             let mut counts = [0; BLOCK];
             for (count, from) in counts.iter_mut().zip(arena.get(i + c..)?.get(..len)?) {
                 *count = *from;
@@ -95,19 +100,21 @@ pub(super) fn scale(
 
 /// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
 /// pixel of these is padded to whole blocks.
+#[inline(never)]
 pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) -> Option<()> {
-    let pixel = padded(output.channels) * 4;
-    for x in 0..output.size[1] {
+    let pixel = padded(output.channels()) * 4;
+    for x in 0..output.width() {
         let (from, to) = (row.start + x * pixel, output.at(y, x));
-        for c in 0..output.channels {
+        for c in 0..output.channels() {
             let value = sigmoid(real(arena.get(from..)?, c)?);
-            *arena.get_mut(to + c)? = quantize(value, output.quant);
+            *arena.get_mut(to + c)? = quantize(value, output.quant());
         }
     }
     Some(())
 }
 
 /// The table's count for each count in row `y` of a tensor.
+#[inline(never)]
 pub(super) fn lookup(
     arena: &mut [u8],
     input: &Grid,
@@ -116,9 +123,9 @@ pub(super) fn lookup(
     table: &[u8; 256],
 ) -> Option<()> {
     let (i, o) = (input.at(y, 0), output.at(y, 0));
-    for x in 0..output.size[1] {
-        let (i, o) = (i + x * input.step, o + x * output.step);
-        for c in 0..output.channels {
+    for x in 0..output.width() {
+        let (i, o) = (i + x * input.step(), o + x * output.step());
+        for c in 0..output.channels() {
             let count = *arena.get(i + c)?;
             *arena.get_mut(o + c)? = table[usize::from(count)];
         }
@@ -127,6 +134,7 @@ pub(super) fn lookup(
 }
 
 /// Row `y` of the largest counts of each window of a tensor.
+#[inline(never)]
 pub(super) fn max_pool(
     arena: &mut [u8],
     input: &Grid,
@@ -138,15 +146,15 @@ pub(super) fn max_pool(
     let clip = |o: usize, axis: usize| {
         let start = o * pool.stride[axis];
         start.saturating_sub(pool.pads[axis])
-            ..(start + pool.kernel[axis]).saturating_sub(pool.pads[axis]).min(input.size[axis])
+            ..(start + pool.kernel[axis]).saturating_sub(pool.pads[axis]).min(input.size()[axis])
     };
-    for x in 0..output.size[1] {
+    for x in 0..output.width() {
         let o = output.at(y, x);
-        arena.get_mut(o..o + output.channels)?.fill(0);
+        arena.get_mut(o..o + output.channels())?.fill(0);
         for iy in clip(y, 0) {
             for ix in clip(x, 1) {
                 let i = input.at(iy, ix);
-                for c in 0..output.channels {
+                for c in 0..output.channels() {
                     let count = *arena.get(i + c)?;
                     let most = arena.get_mut(o + c)?;
                     *most = count.max(*most);
@@ -159,16 +167,17 @@ pub(super) fn max_pool(
 
 /// Writes the real values of row `y` of a tensor to `scratch` as logits, each pixel padded to whole
 /// blocks.
+#[inline(never)]
 pub(super) fn dequantize(
     arena: &mut [u8],
     input: &Grid,
     y: usize,
     scratch: &Range<usize>,
 ) -> Option<()> {
-    let quant = input.quant;
-    let pixel = padded(input.channels) * 4;
-    for x in 0..input.size[1] {
-        for c in 0..input.channels {
+    let quant = input.quant();
+    let pixel = padded(input.channels()) * 4;
+    for x in 0..input.width() {
+        for c in 0..input.channels() {
             let count = *arena.get(input.at(y, x) + c)?;
             let value = (f32::from(count) - f32::from(quant.zero_point)) * quant.scale;
             let at = scratch.start + x * pixel + c * 4;
@@ -182,20 +191,20 @@ pub(super) fn dequantize(
 mod tests {
     use std::vec;
 
-    use super::super::super::types::Quant;
     use super::*;
 
     /// Two rows of three pixels of four channels, with a gap of one pixel.
-    fn grid(offset: usize) -> Grid {
-        let quant = Quant { scale: 0.5, zero_point: 7 };
-        Grid { size: [2, 3], channels: 3, step: 4, gap: 1, slots: 2, offset, border: None, quant }
+    fn grid(offset: u32) -> Grid {
+        let (scale, zero_point) = (0.5, 7);
+        Grid { size: [2, 3], channels: 3, step: 4, slots: 2, zero_point, gap: 1, offset, scale }
     }
 
     #[test]
     fn a_row_outside_the_arena_is_none_and_no_panic() {
         let (a, b) = (grid(0), grid(192));
-        let whole = b.offset + b.len();
-        for (len, fits) in [(whole, true), (whole - a.step, false), (a.len(), false), (3, false)] {
+        let whole = b.offset as usize + b.len();
+        for (len, fits) in [(whole, true), (whole - a.step(), false), (a.len(), false), (3, false)]
+        {
             let mut arena = vec![1; len];
             let done = gaps(&mut arena, &b, 0..2)
                 .and_then(|()| lookup(&mut arena, &a, &b, 1, &[9; 256]))
@@ -204,7 +213,7 @@ mod tests {
         }
         let mut arena = vec![1; whole];
         lookup(&mut arena, &a, &b, 1, &[9; 256]).unwrap();
-        let row = &arena[b.at(1, 0)..b.at(1, 2) + b.step];
+        let row = &arena[b.at(1, 0)..b.at(1, 2) + b.step()];
         assert_eq!(row, [[9, 9, 9, 1]; 3].as_flattened());
     }
 }

@@ -6,7 +6,7 @@
 
 use board::Memory;
 use monet_core::{Aligned, arena_len};
-use templates::{Buffers, run};
+use templates::{Buffers, Scanner, run};
 
 const IMAGE: &[u8] =
     include_bytes!(concat!(env!("BOARD_FILES"), "/hippocampus.cortex-m-dsp.image"));
@@ -20,11 +20,21 @@ static BUFFERS: Memory<Buffers> = Memory::new(Buffers::ZERO);
 board::program!(main);
 
 fn main() -> bool {
-    // Here: clocks, caches, external memory, and the device that slices come from.
+    // Here: clocks, caches, external memory.
     let Some(arena) = ARENA.take() else { return false };
-    // Put in place of both: the next slice, normalised and fitted, and what becomes of the labels.
-    let fill = |_slice: &mut [f32]| core::hint::black_box(false);
-    let done = |_labels: &[u8]| ();
-    run(&PLAN.0, &mut arena.0, &BUFFERS, fill, done);
+    run(&PLAN.0, &mut arena.0, &BUFFERS, &mut Device);
     true
+}
+
+/// Put in place of this the device that slices come from.
+struct Device;
+
+impl Scanner for Device {
+    fn volume(&mut self) -> Option<usize> {
+        core::hint::black_box(None)
+    }
+
+    fn read(&mut self, _slice: usize, _voxels: &mut [i16]) {}
+
+    fn take(&mut self, _slice: usize, _labels: &[u8]) {}
 }
