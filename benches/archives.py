@@ -9,7 +9,8 @@
 started again. Each volume must have the labels that one undisturbed process gives it, to the byte, and be told once.
 
 `ray`: volumes a second of `monet.ray.segment_archive` on a cluster of one node, from its call to its table, beside
-`monet segment` in one process with as many threads, and in as many processes with a thread each: in turns.
+`monet segment` in one process with as many threads, and in as many processes with a thread each: in turns. Ray's workers
+have a low priority: where the machine does something else, give all the same by RAY_worker_niceness=0.
 
 Volumes are parts of the sample with noise, 8 slices each: with so few, what a volume costs beside its slices shows most.
 """
@@ -29,7 +30,6 @@ import numpy
 SAMPLE = Path(__file__).resolve().parents[1] / "models/sample/mni152-hippocampus.nii.gz"
 SHARES = 4
 SLICES = 8
-ROUNDS = 5
 
 
 def arguments():
@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("what", choices=["shares", "ray"])
     parser.add_argument("--volumes", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of `ray`: volumes or slices at a time")
+    parser.add_argument("--rounds", type=int, default=5, help="of `ray`")
     return parser.parse_args()
 
 
@@ -111,7 +112,7 @@ def shares(monet, folder, volumes):
     print(f"{volumes} volumes in {seconds:.1f} s: a result each, the labels of one process, none told twice")
 
 
-def against_ray(monet, folder, paths, threads):
+def against_ray(monet, folder, paths, threads, rounds):
     """Volumes a second of Ray and of the command, in turns."""
     import ray
     from monet.ray import segment_archive
@@ -135,7 +136,7 @@ def against_ray(monet, folder, paths, threads):
         f"`monet segment`, {threads} processes": processes,
     }
     rates = {name: [] for name in ways}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for place, (name, way) in enumerate(ways.items()):
             results = Results(folder / f"{number}-{place}")
             start = time.monotonic()
@@ -143,7 +144,7 @@ def against_ray(monet, folder, paths, threads):
             rates[name].append(len(paths) / (time.monotonic() - start))
             assert results.done() == len(paths), name
     found = {name: statistics.median(each) for name, each in rates.items()}
-    print(f"| {len(paths)} volumes of {SLICES} slices, medians of {ROUNDS} rounds | volumes a second | Ray's share |")
+    print(f"| {len(paths)} volumes of {SLICES} slices, medians of {rounds} rounds | volumes a second | Ray's share |")
     print("|---|---|---|")
     first = next(iter(found.values()))
     for name, rate in found.items():
@@ -158,7 +159,7 @@ def main():
         if given.what == "shares":
             shares(given.monet, folder, given.volumes)
         else:
-            against_ray(given.monet, folder, paths, given.threads)
+            against_ray(given.monet, folder, paths, given.threads, given.rounds)
 
 
 if __name__ == "__main__":
