@@ -1,5 +1,5 @@
-//! Long work of Rust's, for which a thread of Python's waits: the interpreter is free meanwhile, and
-//! its signals are seen.
+//! Long work of Rust's, for which a thread of Python's waits: the interpreter is free meanwhile,
+//! and its signals are seen.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::errors;
 const SIGNALS: Duration = Duration::from_millis(50);
 
 /// Runs `work` on a thread of its own. This thread asks for signals, wherever the work stands, and
-/// calls `progress` with what the work tells of itself; the work goes on when the call is over. What
-/// either raises sets the flag that the work looks at.
+/// calls `progress` with what the work tells of itself; the work goes on when the call is over.
+/// What either raises sets the flag that the work looks at.
 ///
 /// # Errors
 /// What was raised first; no thread can be started.
