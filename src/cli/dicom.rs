@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use monet::dicom::format::series::{self, Scan};
-use monet::dicom::{self, Choice, DicomJob, Form, Series};
+use monet::dicom::{self, Choice, DicomJob, Form, Series, object_name};
 use monet::package::Manifest;
 use monet::pipeline::FileJob;
 use monet::text::shown;
@@ -107,17 +107,21 @@ impl DicomArgs {
     }
 
     fn job(&self, job: &FileJob, series: Series, folder: bool, several: bool) -> Result<FileJob> {
-        let form = self.form(&job.output, folder)?;
-        [&self.report, &self.capture].into_iter().flatten().try_for_each(|p| dicom_name(p))?;
+        let asked = self.format.map(Format::asked);
+        let stem = series.file_stem();
+        let output = if folder {
+            let ending = if asked == Some(dicom::Format::Nifti) { "nii.gz" } else { "dcm" };
+            job.output.join(format!("{stem}.{ending}"))
+        } else {
+            job.output.clone()
+        };
+        let form = Form::of(&output, asked)?;
+        [&self.report, &self.capture].into_iter().flatten().try_for_each(|p| object_name(p))?;
         ensure!(
             self.report.is_none() || matches!(form, Some(Form::Seg | Form::Labelmap)),
             "a measurement report refers to segments: write them too, with --format seg"
         );
-        let stem = series.file_stem();
         let named = |path: &PathBuf| if several { beside(path, &stem) } else { path.clone() };
-        let ending = if form.is_some() { "dcm" } else { "nii.gz" };
-        let output =
-            if folder { job.output.join(format!("{stem}.{ending}")) } else { job.output.clone() };
         Ok(FileJob {
             output,
             preview: job.preview.as_ref().map(named),
@@ -131,44 +135,17 @@ impl DicomArgs {
             ..job.clone()
         })
     }
-
-    /// What labels become that are to be at a path.
-    ///
-    /// # Errors
-    /// A name whose ending says something else.
-    fn form(&self, output: &Path, folder: bool) -> Result<Option<Form>> {
-        let name = output.as_os_str().as_encoded_bytes().to_ascii_lowercase();
-        let is_nifti = !folder && (name.ends_with(b".nii") || name.ends_with(b".nii.gz"));
-        let format = self.format.unwrap_or(if is_nifti { Format::Nifti } else { Format::Seg });
-        let form = match format {
-            Format::Seg => Some(Form::Seg),
-            Format::Labelmap => Some(Form::Labelmap),
-            Format::Rtstruct => Some(Form::Rtstruct),
-            Format::Nifti => None,
-        };
-        match form {
-            _ if folder => {}
-            Some(_) => dicom_name(output)?,
-            None => ensure!(
-                is_nifti,
-                "{}: expected a name that ends in .nii or .nii.gz, as --format nifti was given",
-                shown(output)
-            ),
-        }
-        Ok(form)
-    }
 }
 
-/// Looks at the name of a DICOM file: `.dcm`, no ending, or a UID, whose ending is a number.
-fn dicom_name(path: &Path) -> Result<()> {
-    let ending = path.extension().unwrap_or_default().as_encoded_bytes();
-    ensure!(
-        ending.eq_ignore_ascii_case(b"dcm") || ending.iter().all(u8::is_ascii_digit),
-        "{}: a DICOM object, expected a name that ends in .dcm (labels as NIfTI: .nii or .nii.gz, \
-         and --format nifti or none)",
-        shown(path)
-    );
-    Ok(())
+impl Format {
+    fn asked(self) -> dicom::Format {
+        match self {
+            Self::Seg => dicom::Format::Object(Form::Seg),
+            Self::Labelmap => dicom::Format::Object(Form::Labelmap),
+            Self::Rtstruct => dicom::Format::Object(Form::Rtstruct),
+            Self::Nifti => dicom::Format::Nifti,
+        }
+    }
 }
 
 /// `dir/report.dcm` of the series `ct-3` is `dir/report-ct-3.dcm`.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use monet::Size;
 use monet::engine::Summary;
-use monet::package::{Manifest, Net, Package};
+use monet::package::{Manifest, Net, Package, slice_size};
 use monet::targets::{self, Planned, Target};
 use monet::text::plain;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) struct InspectArgs {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slice that figures are for; the package's own when not given
-    #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
+    #[arg(long, value_name = "HxW", value_parser = slice_size)]
     size: Option<Size>,
     /// Show the plan for a board: a name that `monet targets` lists, or a TOML file of your own. Of
     /// a board without an operating system, say whether it fits, and predict what a slice takes

@@ -35,10 +35,10 @@ mod terminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use monet::Size;
-use monet::package::{Package, Recipe, SIZE_STEP};
+use monet::package::Package;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several \
     failed, 4 a target's budget is exceeded, 130 `segment` was interrupted.";
@@ -165,16 +165,4 @@ fn package(model: Option<&Path>) -> Result<Package> {
 fn package_or_net(model: Option<&Path>, size: Option<Size>) -> Result<Package> {
     let bare = model.map(|path| nets::package_of_onnx(path, size)).transpose()?.flatten();
     bare.map_or_else(|| package(model), Ok)
-}
-
-/// Height and width of a slice, as `256x192`.
-fn parse_size(text: &str) -> Result<Size> {
-    let size: Size = text.parse()?;
-    let most = Recipe::MAX_SIDE;
-    let fits = |side: &usize| (SIZE_STEP..=most).contains(side) && side.is_multiple_of(SIZE_STEP);
-    ensure!(
-        [size.height, size.width].iter().all(fits),
-        "expected two multiples of {SIZE_STEP} up to {most}"
-    );
-    Ok(size)
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::Size;
-use monet::package::Package;
+use monet::package::{Package, slice_size};
 use monet::profile::{self, Kind, Profile, Settings, Start, Verdict};
 use monet::targets::{Target, VOLUME_SLICES};
 use monet::text::plain;
@@ -49,7 +49,7 @@ pub(super) struct ProfileArgs {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Height and width of the slices; the package's own when not given
-    #[arg(long, value_name = "HxW", value_parser = super::parse_size)]
+    #[arg(long, value_name = "HxW", value_parser = slice_size)]
     size: Option<Size>,
     /// Threads, each with slices of its own; without it as many as the target has cores and this
     /// machine can run, 1 without a target

@@ -8,19 +8,9 @@ use std::sync::{Arc, OnceLock};
 use monet_dicom::objects::{Context, LabelmapWriter, ObjectError, RtstructWriter, SegWriter};
 use sha2::{Digest, Sha256};
 
+use super::Form;
 use crate::atomic::{self, Part, Staged};
 use crate::volume::{LabelWriter, OutputError};
-
-/// The kinds of objects that labels become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Segmentation: a bit a voxel for each label.
-    Seg,
-    /// Label map segmentation: a byte a voxel.
-    Labelmap,
-    /// Radiotherapy structure set: contours.
-    Rtstruct,
-}
 
 /// Takes the labels of a series plane by plane and writes them as one object.
 ///

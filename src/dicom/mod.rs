@@ -11,6 +11,7 @@
 
 mod choose;
 mod context;
+mod form;
 mod job;
 mod labels;
 pub(crate) mod masks;
@@ -21,8 +22,9 @@ mod space;
 
 pub use choose::{Choice, ChoiceError, choose, list, obstacles, unread};
 pub use context::Device;
+pub use form::{Form, Format, NameError, object_name};
 pub use job::{Decoders, DicomJob};
-pub use labels::{DicomLabels, Form};
+pub use labels::DicomLabels;
 pub use oddity::Oddity;
 pub use reader::DicomReader;
 pub use series::Series;

@@ -13,6 +13,7 @@ mod load;
 mod manifest;
 pub mod pieces;
 pub mod plan_file;
+mod slice_size;
 pub mod table;
 
 pub use accepts::{Accepts, Beyond, Limits, SeriesRule, SeriesText, SeriesTexts};
@@ -33,3 +34,4 @@ pub use monet_core::prepare::{
     Recipe, Side, SliceIntensity, fit, normalise,
 };
 pub use plan_file::PlanFileError;
+pub use slice_size::{SliceSizeError, slice_size};

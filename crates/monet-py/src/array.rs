@@ -3,9 +3,10 @@
 use monet::volume::{
     Affine, ByteOrder, Geometry, Grid, PlaneReader, Scaling, VolumeError, VoxelType,
 };
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyMemoryView, PySlice};
 
 use crate::errors;
 
@@ -51,10 +52,7 @@ impl ArrayReader {
         let [first, after] = [self.next, self.next + 1].map(|n| n * plane.len());
         // `PySlice::new` of PyO3 0.30 never gives its numbers back.
         let range = py.get_type::<PySlice>().call1((first, after))?;
-        let part = self.voxels.bind(py).get_item(range)?;
-        let bytes = part.call_method0("tobytes")?.cast_into::<PyBytes>()?;
-        plane.copy_from_slice(bytes.as_bytes());
-        Ok(())
+        PyBuffer::get(&self.voxels.bind(py).get_item(range)?)?.copy_to_slice(py, plane)
     }
 }
 

@@ -57,6 +57,11 @@ pub(crate) fn volume(error: &dyn Error) -> PyErr {
     VolumeError::new_err(told(error))
 }
 
+/// The exception of an output.
+pub(crate) fn output(error: &dyn Error) -> PyErr {
+    OutputError::new_err(told(error))
+}
+
 /// The exception of what has no kind of its own.
 pub(crate) fn other(error: &dyn Error) -> PyErr {
     MonetError::new_err(told(error))

@@ -14,6 +14,7 @@ mod errors;
 mod labels;
 mod model;
 mod tools;
+mod waiting;
 
 use pyo3::prelude::*;
 

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use monet::core::Kernel;
 use monet::dicom::format::series::{self, Scan};
-use monet::dicom::{self, Choice, DicomJob, Form, Series};
+use monet::dicom::{self, Choice, DicomJob, Form, Format, Series};
 use monet::measure;
 use monet::onnx::EngineChoice;
-use monet::package::Package;
+use monet::package::{Package, slice_size};
 use monet::pipeline::{self, Document, FileJob, Job, PipelineError};
 use monet::profile;
 use monet::targets::VOLUME_SLICES;
+use monet::text::shown;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -20,6 +21,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use crate::array::{ArrayReader, Description};
 use crate::errors;
 use crate::labels::LabelArray;
+use crate::waiting;
 
 /// A package and its engines. Volumes go through it one after another, from whatever thread.
 #[pyclass(frozen)]
@@ -52,6 +54,22 @@ pub(crate) struct Files {
     overwrite: bool,
 }
 
+impl Options {
+    /// Of a volume that is no DICOM: refuses what would say nothing.
+    ///
+    /// # Errors
+    /// `ValueError`
+    fn refuse_dicom(&self, format: Option<Format>) -> PyResult<()> {
+        if self.series.is_none() && format.is_none() && !self.allow_gaps {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(
+            "series, format and allow_gaps are for DICOM: the volume is no folder, archive or file \
+             of it",
+        ))
+    }
+}
+
 /// A volume in memory: the labels, the grid that they have, figures as JSON, the preview as PNG.
 type InMemory = (Py<PyByteArray>, [usize; 3], [[f64; 4]; 3], String, Option<Py<PyBytes>>);
 
@@ -71,9 +89,7 @@ impl Model {
         let kernel = Kernel::choose(kernel).map_err(|error| errors::model(&error))?;
         let load = || path.as_deref().map_or_else(|| Ok(Package::embedded()), Package::load);
         let package = py.detach(load).map_err(|error| errors::model(&error))?;
-        if !(1..=256).contains(&threads) {
-            return Err(PyValueError::new_err(format!("{threads} threads: expected 1 to 256")));
-        }
+        within("threads", threads, 256)?;
         let ready = pipeline::Model::new(package.clone(), threads, EngineChoice::Int8(kernel));
         Ok(Self { package, kernel, ready: Mutex::new(ready) })
     }
@@ -115,6 +131,7 @@ impl Model {
         about: Description,
         options: Options,
     ) -> PyResult<InMemory> {
+        options.refuse_dicom(None)?;
         let reader = ArrayReader::new(voxels, &about)?;
         self.in_memory(voxels.py(), options, |labels, _| Ok(Job::new(reader, labels)))
     }
@@ -127,7 +144,7 @@ impl Model {
             output: folder.path().join("labels.nii.gz"),
             stats: None,
             preview: None,
-            format: Some("nifti".to_owned()),
+            format: None,
             overwrite: false,
         };
         let job = self.job(py, input, files, &options)?;
@@ -147,7 +164,7 @@ impl Model {
         options: Options,
     ) -> PyResult<String> {
         let job = self.job(py, input, files, &options)?;
-        self.run(py, options.progress, |model, interrupted, progress| {
+        self.run(py, options.progress.as_ref(), |model, interrupted, progress| {
             pipeline::segment_file(model, &job, interrupted, progress)
         })
     }
@@ -155,8 +172,8 @@ impl Model {
     /// The series at a path: what names each, the folder of its files, a name for files made of
     /// it, and what speaks against the package's taking it.
     fn list_series(&self, py: Python<'_>, input: PathBuf) -> PyResult<Vec<Listed>> {
+        let scan = scan(py, &input)?;
         py.detach(|| {
-            let scan = Arc::new(scan(&input)?);
             let all = Series::all(&input, &scan);
             let list = all.iter().map(|series| {
                 let folder = if input.is_dir() { common(series.files()) } else { None };
@@ -178,8 +195,11 @@ impl Model {
     ) -> PyResult<String> {
         let size = match size {
             None => self.package.size(),
-            Some(text) => text.parse().map_err(|error| errors::other(&error))?,
+            Some(text) => slice_size(text)
+                .map_err(|error| PyValueError::new_err(format!("size {text}: {error}")))?,
         };
+        within("threads", threads, 256)?;
+        within("runs", runs, 1_000_000)?;
         let settings = profile::Settings { size, threads, runs, slices: VOLUME_SLICES };
         let mut engines = EngineChoice::Int8(self.kernel);
         let measured = py.detach(|| profile::measure(&self.package, &mut engines, &settings));
@@ -197,6 +217,7 @@ impl Model {
         options: &Options,
     ) -> PyResult<FileJob> {
         let Files { output, stats, preview, format, overwrite } = files;
+        let asked = format.as_deref().map(self::format).transpose()?;
         let Options { accept_any, measure, .. } = *options;
         let job = FileJob {
             output,
@@ -208,24 +229,24 @@ impl Model {
             ..FileJob::default()
         };
         if !series::is_dicom(&input) {
+            options.refuse_dicom(asked)?;
             return Ok(FileJob { input, ..job });
         }
-        let form = form(format.as_deref(), &job.output)?;
-        let series = py.detach(|| self.series(&input, options))?;
+        let form = Form::of(&job.output, asked).map_err(|error| errors::output(&error))?;
+        let series = self.series(py, &input, options)?;
         let dicom = Some(DicomJob { form, ..DicomJob::new(series) });
         Ok(FileJob { input, dicom, ..job })
     }
 
     /// The one series of DICOM that the package takes.
-    fn series(&self, input: &Path, options: &Options) -> PyResult<Series> {
-        let scan = scan(input)?;
+    fn series(&self, py: Python<'_>, input: &Path, options: &Options) -> PyResult<Series> {
+        let scan = scan(py, input)?;
         let choice = Choice {
             series: options.series.clone(),
             allow_gaps: options.allow_gaps,
             accept_any: options.accept_any,
             part: false,
         };
-        let scan = Arc::new(scan);
         let all = Series::all(input, &scan);
         let chosen = dicom::choose(input, &scan, &all, &self.package.manifest, &choice)
             .map_err(|error| errors::volume(&error))?;
@@ -233,7 +254,7 @@ impl Model {
             [one] => Ok(one.clone()),
             several => Err(errors::VolumeError::new_err(format!(
                 "{}: {} series fit the model: name one by series=:\n{}",
-                input.display(),
+                shown(input),
                 several.len(),
                 dicom::list(several.iter(), |_| Vec::new())
             ))),
@@ -251,7 +272,7 @@ impl Model {
         let labels = PyByteArray::new(py, &[]).unbind();
         let writer = LabelArray::new(labels.clone_ref(py));
         let (mut picture, mut grid) = (Vec::new(), ([0; 3], [[0.0; 4]; 3]));
-        let figures = self.run(py, progress, |model, interrupted, progress| {
+        let figures = self.run(py, progress.as_ref(), |model, interrupted, progress| {
             let mut job = open(writer, interrupted)?;
             let geometry = job.volume.grid().geometry();
             grid = (geometry.size, geometry.affine.0);
@@ -263,12 +284,11 @@ impl Model {
         Ok((labels, grid.0, grid.1, figures, preview))
     }
 
-    /// Runs the pipeline without the interpreter, which is asked for signals and told of progress
-    /// slice by slice.
+    /// Runs the pipeline without the interpreter; gives figures as JSON.
     fn run(
         &self,
         py: Python<'_>,
-        progress: Option<Py<PyAny>>,
+        progress: Option<&Py<PyAny>>,
         segment: impl Send
         + FnOnce(
             &mut pipeline::Model,
@@ -276,33 +296,28 @@ impl Model {
             &mut dyn FnMut(usize, usize),
         ) -> Result<pipeline::Report, PipelineError>,
     ) -> PyResult<String> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let mut raised = None;
-        let ended = py.detach(|| {
+        let ended = waiting::wait(py, progress, |interrupted, tell| {
             let mut model = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut tell = |done: usize, slices: usize| {
-                let told = Python::attach(|py| {
-                    py.check_signals()?;
-                    progress.as_ref().map(|call| call.call1(py, (done, slices))).transpose()
-                });
-                if let Err(error) = told {
-                    interrupted.store(true, Ordering::Relaxed);
-                    raised.get_or_insert(error);
-                }
-            };
-            segment(&mut model, &interrupted, &mut tell)
-        });
-        match (raised, ended) {
-            (Some(error), _) => Err(error),
-            (None, ended) => {
-                ended.map(|report| measure::json(&report)).map_err(|e| errors::pipeline(&e))
-            }
-        }
+            segment(&mut model, interrupted, tell)
+        })?;
+        ended.map(|report| measure::json(&report)).map_err(|error| errors::pipeline(&error))
     }
 }
 
-fn scan(input: &Path) -> PyResult<Scan> {
-    Scan::of(input, &|| false).map_err(|error| errors::volume(&error))
+/// Looks through a path for DICOM.
+fn scan(py: Python<'_>, input: &Path) -> PyResult<Arc<Scan>> {
+    let found = waiting::wait(py, None, |interrupted, _| {
+        Scan::of(input, &|| interrupted.load(Ordering::Relaxed))
+    })?;
+    found.map(Arc::new).map_err(|error| errors::volume(&error))
+}
+
+/// Refuses a number that is not from 1 to `most`.
+fn within(name: &str, number: usize, most: usize) -> PyResult<()> {
+    if (1..=most).contains(&number) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("{name} {number}: expected 1 to {most}")))
 }
 
 /// The deepest folder that has all of some files in it; `None` where there are none.
@@ -314,18 +329,17 @@ fn common(mut files: impl Iterator<Item = impl AsRef<Path>>) -> Option<PathBuf> 
     Some(folder)
 }
 
-/// What labels of a DICOM series become.
-fn form(format: Option<&str>, output: &Path) -> PyResult<Option<Form>> {
-    let name = output.as_os_str().as_encoded_bytes().to_ascii_lowercase();
-    let nifti = name.ends_with(b".nii") || name.ends_with(b".nii.gz");
-    match format {
-        None if nifti => Ok(None),
-        None | Some("seg") => Ok(Some(Form::Seg)),
-        Some("labelmap") => Ok(Some(Form::Labelmap)),
-        Some("rtstruct") => Ok(Some(Form::Rtstruct)),
-        Some("nifti") => Ok(None),
-        Some(other) => Err(PyValueError::new_err(format!(
-            "format {other:?}: expected seg, labelmap, rtstruct or nifti"
-        ))),
-    }
+/// The format of labels that a caller names.
+fn format(name: &str) -> PyResult<Format> {
+    Ok(match name {
+        "seg" => Format::Object(Form::Seg),
+        "labelmap" => Format::Object(Form::Labelmap),
+        "rtstruct" => Format::Object(Form::Rtstruct),
+        "nifti" => Format::Nifti,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "format {other:?}: expected seg, labelmap, rtstruct or nifti"
+            )));
+        }
+    })
 }

@@ -1,5 +1,6 @@
 """The package as its users have it: paths, images and arrays give the command's labels."""
 
+import gzip
 import itertools
 import json
 import os
@@ -23,6 +24,38 @@ SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
 def expected():
     """Labels of the sample, as `segment_file` writes them."""
     return monet.segment(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The sample as a DICOM series, a file a slice."""
+    folder = tmp_path_factory.mktemp("study")
+    write_series(folder, "1.2.826.0.1.3680043.2.1125.1")
+    return folder
+
+
+def write_series(folder, uid):
+    image = SimpleITK.Cast(SimpleITK.ReadImage(str(SAMPLE)), SimpleITK.sitkInt16)
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    cosines = numpy.reshape(image.GetDirection(), (3, 3)).T[:2].flatten()
+    for i in range(image.GetDepth()):
+        part = image[:, :, i]
+        place = image.TransformIndexToPhysicalPoint((0, 0, i))
+        for tag, value in {
+            "0008|0060": "MR",
+            "0008|0018": f"{uid}.{i + 1}",
+            "0020|000d": "1.2.826.0.1.3680043.2.1125",
+            "0020|000e": uid,
+            "0020|0013": str(i + 1),
+            "0020|0032": "\\".join(map(str, place)),
+            "0020|0052": f"{uid}.0",
+            "0020|0037": "\\".join(map(str, cosines)),
+            "0018|0050": str(image.GetSpacing()[2]),
+        }.items():
+            part.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{uid}.{i + 1}.dcm"))
+        writer.Execute(part)
 
 
 def voxels_of(image):
@@ -63,6 +96,14 @@ def test_arrays_of_either_order_and_any_type_are_the_file(expected):
         assert numpy.array_equal(found.labels, expected.labels), name
         assert numpy.allclose(found.affine, expected.affine), name
         assert found.volumes == expected.volumes, name
+
+
+def test_channels_are_the_last_axis(expected):
+    image = nibabel.load(SAMPLE)
+    voxels = voxels_of(image)[..., None]
+    for order in "CF":
+        found = monet.segment(numpy.array(voxels, order=order), affine=image.affine)
+        assert numpy.array_equal(found.labels, expected.labels), order
 
 
 def test_images_of_other_libraries_are_the_file(expected):
@@ -128,8 +169,60 @@ def test_what_is_no_volume_is_told(tmp_path):
         monet.Model(threads=0)
 
 
+def test_what_is_for_dicom_is_refused_elsewhere(tmp_path):
+    model, output = monet.Model(), tmp_path / "mask.nii"
+    for option in [{"series": "1.2"}, {"allow_gaps": True}]:
+        for volume in [SAMPLE, nibabel.load(SAMPLE)]:
+            with pytest.raises(ValueError, match="for DICOM"):
+                model.segment(volume, **option)
+        with pytest.raises(ValueError, match="for DICOM"):
+            model.segment_file(SAMPLE, output, **option)
+    with pytest.raises(ValueError, match="for DICOM"):
+        model.segment_file(SAMPLE, output, format="nifti")
+    with pytest.raises(ValueError, match="expected seg, labelmap, rtstruct or nifti"):
+        model.segment_file(SAMPLE, output, format="png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_series_become_what_the_output_s_name_says(study, tmp_path, expected):
+    model, mask = monet.Model(), tmp_path / "mask.nii.gz"
+    assert numpy.array_equal(model.segment(study).labels, expected.labels)
+    model.segment_file(study, mask)
+    assert numpy.array_equal(voxels_of(nibabel.load(mask)), expected.labels)
+    for name, format in [("seg.dcm", None), ("labelmap.dcm", "labelmap")]:
+        model.segment_file(study, tmp_path / name, format=format)
+        score = monet.evaluate(tmp_path / name, mask)
+        assert [label["dice"] for label in score["labels"]] == [1.0, 1.0], name
+    made = sorted(tmp_path.iterdir())
+    for name, format in [("a.png", None), ("a.nii", "seg"), ("a.dcm", "nifti"), ("a.png", "nifti")]:
+        with pytest.raises(monet.OutputError, match="expected a name that ends in"):
+            model.segment_file(study, tmp_path / name, format=format)
+    assert sorted(tmp_path.iterdir()) == made
+
+
+def test_names_of_files_are_escaped_in_messages(tmp_path):
+    folder = tmp_path / "a\x1b[2J"
+    folder.mkdir()
+    for uid in ["1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"]:
+        write_series(folder, uid)
+    with pytest.raises(monet.VolumeError, match="2 series fit") as raised:
+        monet.segment(folder)
+    assert "a\\x1b[2J" in str(raised.value) and "\x1b" not in str(raised.value)
+
+
+def test_profiles_have_the_command_s_bounds():
+    model = monet.Model()
+    assert model.profile(size=(32, 36), runs=1)["size"] == [32, 36]
+    for size in [(30, 32), (32, 0), (-4, 32), (32, 4100), (32, 10**30)]:
+        with pytest.raises(ValueError, match=f"size {size[0]}x{size[1]}: expected"):
+            model.profile(size=size)
+    for bound in [{"threads": 0}, {"threads": 257}, {"runs": 0}, {"runs": 10**6 + 1}]:
+        with pytest.raises(ValueError, match="expected 1 to"):
+            model.profile(**bound)
+
+
 @pytest.mark.skipif("MONET_BIN" not in os.environ, reason="MONET_BIN names no command")
-def test_errors_have_the_command_s_texts(tmp_path):
+def test_errors_have_the_command_s_texts(study, tmp_path):
     no_nifti, refused, there = (tmp_path / name for name in ("a.nii", "b.nii", "there.nii"))
     no_nifti.write_bytes(b"no volume")
     there.touch()
@@ -143,6 +236,8 @@ def test_errors_have_the_command_s_texts(tmp_path):
         (monet.OutputError, SAMPLE, there, None),
         (monet.OutputError, SAMPLE, SAMPLE, None),
         (monet.ModelError, SAMPLE, new, tmp_path / "missing.toml"),
+        (monet.OutputError, study, tmp_path / "new.png", None),
+        (monet.VolumeError, tmp_path, tmp_path / "new.dcm", None),
     ]
     for kind, volume, output, model in cases:
         command = [os.environ["MONET_BIN"], "segment", volume, "-o", output]
@@ -237,3 +332,30 @@ def test_the_process_is_left_alone():
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ran.stdout == "interrupted\n", ran.stderr
+
+
+def test_an_interrupt_is_seen_before_the_first_slice(tmp_path):
+    """While the volume is read for its intensities: the end of the file, which is damaged, is never
+    reached."""
+    path = tmp_path / "large.nii.gz"
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(numpy.int16)
+    header.set_data_shape((512, 512, 600))
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    slice_ = bytes(512 * 512 * 2)
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.binaryblock + bytes(4))
+        for _ in range(599):
+            file.write(slice_)
+    script = (
+        "import signal, sys, monet\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "model = monet.Model()\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05)\n"
+        "try: model.segment(sys.argv[1], accept_any=True)\n"
+        "except KeyboardInterrupt as raised: print('interrupted', raised.__context__)\n"
+    )
+    command = [sys.executable, "-c", script, path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "interrupted None\n", (ran.stdout, ran.stderr)

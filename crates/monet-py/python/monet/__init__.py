@@ -133,8 +133,8 @@ class Model:
 
         :param volume: the path of a NIfTI file, or of DICOM (a folder, a ``.zip``, a file); a
             nibabel image; a SimpleITK image; or an array of three axes, or of four with channels
-            last, with ``affine``. An array is read where it lies if its voxels follow one another
-            in either order, and copied elsewhere.
+            last, with ``affine``. An array whose voxels follow one another is read where it lies,
+            of three axes in either order, of four in Fortran order; others are copied first.
         :param affine: 4×4 or 3×4, from an array's indices to millimetres to the right, anterior
             and superior, as nibabel has it.
         :param accept_any: segments a volume that the package was not made for, with a warning.
@@ -147,6 +147,7 @@ class Model:
         :param progress: is told of each slice.
         :raises VolumeError: the volume cannot be read.
         :raises NotAcceptedError: the package was not made for it.
+        :raises ValueError: the volume is no DICOM, and ``series`` or ``allow_gaps`` is given.
         :raises KeyboardInterrupt: it was interrupted.
         """
         options = {
@@ -189,8 +190,8 @@ class Model:
         :param output: ``.nii`` or ``.nii.gz``; of DICOM ``.dcm``.
         :param stats: figures as JSON.
         :param preview: a picture as PNG.
-        :param format: what labels of DICOM become: ``seg`` (without it), ``labelmap``,
-            ``rtstruct`` or ``nifti``.
+        :param format: what labels of DICOM become: ``seg``, ``labelmap``, ``rtstruct`` or
+            ``nifti``; what the output's name says without it.
         :param overwrite: replaces files that exist.
         :raises OutputError: an output exists, or cannot be written.
 
@@ -226,9 +227,11 @@ class Model:
     ) -> dict[str, Any]:
         """Measures the net on this machine, as ``monet profile --json`` does.
 
-        :param size: height and width of the slices; the package's own without it.
-        :param threads: each with slices of its own.
-        :param runs: slices on each thread.
+        :param size: height and width of the slices, multiples of 4 up to 4096; the package's own
+            without it.
+        :param threads: each with slices of its own, 1 to 256.
+        :param runs: slices on each thread, 1 to 1,000,000.
+        :raises ValueError: one of them is not.
         """
         text = None if size is None else f"{size[0]}x{size[1]}"
         return _figures(self._model.profile(text, threads, runs))

@@ -41,8 +41,8 @@ def array_of(volume: Any, affine: Any) -> Array:
 def _buffer(voxels: numpy.ndarray, affine: numpy.ndarray) -> Array:
     """The axes in the order in which they lie in memory, the fastest first, channels last.
 
-    A volume whose fastest axis is the third is read as the volume of the reversed axes, so that
-    neither order is copied.
+    A volume of three axes whose fastest is the third is read as the volume of the reversed axes, so
+    that neither order is copied. One with channels in C order is copied: its channels lie together.
     """
     channels = voxels.shape[3] if voxels.ndim == 4 else 1
     if voxels.flags.f_contiguous:

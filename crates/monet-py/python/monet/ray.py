@@ -103,7 +103,7 @@ def segment_archive(
     results = Path(results).absolute()
     jobs = [_job(volume, results) for volume in volumes]
     _check(jobs)
-    for folder in (results, *_folders(jobs)):
+    for folder in (str(results), *_folders(jobs)):
         os.makedirs(folder, exist_ok=True)
     names = list(monet.Model(model).labels.values())
     failed: dict[str, str] = {}
