@@ -25,10 +25,10 @@ pub(super) use build::{
 
 /// Has the C library give blocks of a mebibyte and more back to the system when they are freed.
 ///
-/// Otherwise glibc keeps blocks of up to 32 MiB, and before 2.38 it fills no gaps between those that
-/// are aligned, as tract's tensors are: a net with 1 MiB a tensor took 83 or 120 MiB, as
-/// threads met, where 30 are enough. New pages cost a net of 512x512 in f32 30 % more time; the int8
-/// engine asks for nothing while it runs.
+/// Otherwise glibc keeps blocks of up to 32 MiB, and before 2.38 it fills no gaps between those
+/// that are aligned, as tract's tensors are: a net with 1 MiB a tensor took 83 or 120 MiB, as its
+/// threads met, where 30 are enough. New pages cost a net of 512x512 in f32 30 % more time; the
+/// int8 engine asks for nothing while it runs.
 #[cfg(all(feature = "tract", target_os = "linux", target_env = "gnu"))]
 pub(super) fn give_tensors_back() {
     // SAFETY: sets a number of the allocator, before there are other threads. Where it is refused,
