@@ -86,6 +86,24 @@ fn dot(sum: &mut int32x4_t, weights: int8x16_t, inputs: uint8x16_t) {
     }
 }
 
+/// Loads two vectors of weights and goes on to the next. In assembly, since compilers do not see
+/// one load in two that have assembly between them.
+///
+/// # Safety
+/// 32 bytes may be read at `weights`.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn load(weights: &mut *const i8) -> [int8x16_t; 2] {
+    let (first, second);
+    // SAFETY: the caller has the bytes.
+    unsafe {
+        asm!("ldp {first:q}, {second:q}, [{at}], #32", at = inout(reg) *weights,
+            first = out(vreg) first, second = out(vreg) second,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    [first, second]
+}
+
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
@@ -191,13 +209,13 @@ unsafe fn accumulate<const Q: usize, const P: usize>(
                 halves[1][q] = vzip2q_u64(first, second);
             }
             for inputs in halves {
-                for i in 0..8 {
-                    let w = vld1q_s8(weights.add(16 * i));
+                for i in (0..8).step_by(2) {
+                    let [first, second] = load(&mut weights);
                     for (products, &input) in products.iter_mut().zip(&inputs) {
-                        matrix(&mut products[i], vreinterpretq_u8_u64(input), w);
+                        matrix(&mut products[i], vreinterpretq_u8_u64(input), first);
+                        matrix(&mut products[i + 1], vreinterpretq_u8_u64(input), second);
                     }
                 }
-                weights = weights.add(8 * BLOCK);
             }
         }
     }

@@ -20,7 +20,8 @@
 
 use core::arch::aarch64::*;
 
-use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
+use super::aarch64_epilogue::Sums;
+use super::aarch64_tiles_4x16::{accumulate, cover};
 use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
@@ -58,7 +59,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
     assert!(available());
     let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate, None) }
 }
 
 /// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for weights of -127 to 127.
@@ -67,7 +68,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
 /// - The CPU has NEON.
 /// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
 unsafe fn accumulate_both(
-    sums: &mut Tile,
+    sums: *mut Sums,
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -89,7 +90,7 @@ unsafe fn accumulate_both(
 /// - The CPU has NEON.
 /// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
 unsafe fn accumulate_each(
-    sums: &mut Tile,
+    sums: *mut Sums,
     source: *const u8,
     step: usize,
     feed: &Feed,

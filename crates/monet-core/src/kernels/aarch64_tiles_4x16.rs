@@ -1,5 +1,5 @@
-//! What the NEON and the dot-product kernel share: how tiles of 4 pixels × 16 outputs cover a row,
-//! and the loop over taps.
+//! What the NEON and the dot-product kernel share: how tiles of 4 or 6 pixels × 16 outputs cover a
+//! row, and the loop over taps of 4 pixels.
 //!
 //! ```text
 //! pixels   0  1  2  3  4  5  6  7  8  9
@@ -10,61 +10,74 @@
 //!
 //! The last tile computes some pixels a second time. A row of fewer than 4 pixels goes pixel by
 //! pixel instead, each in a tile whose 4 pixels are the same one.
+//!
+//! Where a kernel has tiles of 6 pixels, they come first, and as many of 4 last as leave none over:
+//! a row of 128 has 20 of 6 and 2 of 4.
 
 use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::{Epilogue, Sums};
 use super::{BLOCK, Feed, GROUP, Row};
 
-/// Pixels of a tile.
-const PIXELS: usize = 4;
-/// The sums of a tile.
-pub(super) type Tile = [Sums; PIXELS];
+/// Pixels of a small tile, and of a large one.
+const SMALL: usize = 4;
+const LARGE: usize = 6;
 
-/// Adds the products of one input to the sums of 4 pixels. Its arguments are:
+/// Adds the products of one input to the sums of a tile's pixels. Its arguments are:
 ///
-/// - the sums,
+/// - the sums, one after the other,
 /// - the input's place under the first pixel,
-/// - bytes from there to the next pixel's place, 0 for the same pixel four times,
-/// - the input, of a [`CheckedRow`](super::CheckedRow): each tap of the 4 pixels lies in the arena,
+/// - bytes from there to the next pixel's place, 0 for the same pixel every time,
+/// - the input, of a [`CheckedRow`](super::CheckedRow): each tap of the pixels lies in the arena,
 /// - the weights of all its taps for one block of outputs.
 ///
 /// Returns the weights that follow.
-pub(super) type Accumulate = unsafe fn(&mut Tile, *const u8, usize, &Feed, *const i8) -> *const i8;
+pub(super) type Accumulate =
+    unsafe fn(*mut Sums, *const u8, usize, &Feed, *const i8) -> *const i8;
 
-/// Fills a row.
+/// Fills a row. `large`, where a kernel has it, accumulates tiles of 6 pixels whose inputs all have
+/// chunks of 16 channels, `small` those of 4.
 ///
 /// # Safety
 /// - `arena`, `weights` and `row` are those of one [`CheckedRow`](super::CheckedRow).
-/// - The CPU has NEON and what else `accumulate` needs.
+/// - The CPU has NEON and what else `small` and `large` need.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn cover(arena: *mut u8, weights: *const i8, row: &Row, accumulate: Accumulate) {
+pub(super) unsafe fn cover(
+    arena: *mut u8,
+    weights: *const i8,
+    row: &Row,
+    small: Accumulate,
+    large: Option<Accumulate>,
+) {
     let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.destination));
+    let large = large.filter(|_| row.feeds().iter().all(|feed| feed.groups == BLOCK / GROUP));
     for block in 0..row.blocks() {
         let mut x = 0;
         while x < row.width {
-            // In a row that is shorter than a tile, all 4 pixels of the tile are pixel `x`.
-            let step = if row.width < PIXELS { 0 } else { 1 };
-            x = if step == 0 { x } else { x.min(row.width - PIXELS) };
+            // In a row that is shorter than a tile, all pixels of the tile are pixel `x`.
+            let step = if row.width < SMALL { 0 } else { 1 };
+            let left = row.width - x;
+            let (pixels, accumulate) = match large {
+                Some(large) if left >= LARGE && left != 2 * SMALL => (LARGE, large),
+                _ => (SMALL, small),
+            };
+            x = if step == 0 { x } else { x.min(row.width - pixels) };
             // SAFETY: `CheckedRow` has shown that there are biases and `block_len` weights for each
             // block below `row.blocks()`, and that the places of pixels below `row.width` lie in
-            // the arena. The tile's pixels, and those that are stored, are below `row.width`.
+            // the arena. The tile's pixels, and those that are stored, are below `row.width`. There
+            // are sums for `LARGE` pixels.
             unsafe {
                 let bias = row.bias.as_ptr().add(block * BLOCK);
                 let bias = |i: usize| vld1q_s32(bias.add(4 * i));
-                let mut sums = [[bias(0), bias(1), bias(2), bias(3)]; PIXELS];
+                let mut sums = [[bias(0), bias(1), bias(2), bias(3)]; LARGE];
                 let mut weights = weights.add(block * block_len);
                 for feed in row.feeds() {
-                    let source = arena.add(feed.start + x * feed.step);
-                    weights = accumulate(&mut sums, source, step * feed.step, feed, weights);
+                    let (source, to) = (arena.add(feed.start + x * feed.step), sums.as_mut_ptr());
+                    weights = accumulate(to, source, step * feed.step, feed, weights);
                 }
-                if step == 0 {
-                    epilogue.store(arena, &row.destination, row.blocks(), block, x, &[sums[0]]);
-                    x += 1;
-                } else {
-                    epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums);
-                    x += PIXELS;
-                }
+                let pixels = if step == 0 { 1 } else { pixels };
+                epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums[..pixels]);
+                x += pixels;
             }
         }
     }
@@ -83,7 +96,7 @@ macro_rules! accumulate {
         /// - The conditions of [`Accumulate`] hold, for chunks of the size that this is made for.
         #[target_feature(enable = $feature)]
         unsafe fn $name(
-            sums: &mut Tile,
+            sums: *mut Sums,
             source: *const u8,
             step: usize,
             feed: &Feed,
@@ -93,7 +106,7 @@ macro_rules! accumulate {
                 return weights;
             }
             // SAFETY: the code reads each tap of the 4 pixels, the offsets and the taps' weights,
-            // all of which the caller has, and writes the sums. Loads of weights ahead stay within
+            // all of which the caller has, and writes the 4 pixels' sums. Loads of weights ahead stay within
             // the tap's. All registers that change are named.
             unsafe {
                 core::arch::asm!(
@@ -123,7 +136,7 @@ macro_rules! accumulate {
                     "stp q20, q21, [{sums}, #64]", "stp q22, q23, [{sums}, #96]",
                     "stp q24, q25, [{sums}, #128]", "stp q26, q27, [{sums}, #160]",
                     "stp q28, q29, [{sums}, #192]", "stp q30, q31, [{sums}, #224]",
-                    sums = in(reg) sums.as_mut_ptr(),
+                    sums = in(reg) sums,
                     source = in(reg) source,
                     step = in(reg) step,
                     taps = inout(reg) feed.taps.offsets().as_ptr() => _,
