@@ -147,7 +147,8 @@ impl<'a> Epilogue<'a> {
         // SAFETY: the caller has the factors.
         let scale = |i: usize| unsafe { vld1q_f32(scales.add(4 * i)) };
         let scales = [scale(0), scale(1), scale(2), scale(3)];
-        let (round, zero_point) = (self.rounds[usize::from(SUM)], self.zero_points[usize::from(SUM)]);
+        let (round, zero_point) =
+            (self.rounds[usize::from(SUM)], self.zero_points[usize::from(SUM)]);
         for sums in sums {
             let mut low = self.curve::<ELU>(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
             let mut high = self.curve::<ELU>(fixed([scales[2], scales[3]], [sums[2], sums[3]]));

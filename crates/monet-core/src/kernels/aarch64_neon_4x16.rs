@@ -21,7 +21,7 @@
 use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::Sums;
-use super::aarch64_tiles_4x16::{accumulate, cover};
+use super::aarch64_tiles::{accumulate, cover};
 use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
@@ -62,11 +62,11 @@ pub(super) fn convolve(mut row: CheckedRow) {
     unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate, None) }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for weights of -127 to 127.
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate) for weights of -127 to 127.
 ///
 /// # Safety
 /// - The CPU has NEON.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_both(
     sums: *mut Sums,
     source: *const u8,
@@ -84,11 +84,11 @@ unsafe fn accumulate_both(
     }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for all weights.
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate) for all weights.
 ///
 /// # Safety
 /// - The CPU has NEON.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_each(
     sums: *mut Sums,
     source: *const u8,

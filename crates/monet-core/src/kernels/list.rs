@@ -195,7 +195,7 @@ kernels! {
         packing: Bytes,
         offset: 128,
         cpus: ["aarch64": ["asimddp"]],
-        code: [target_arch = "aarch64"] => aarch64_dotprod_4x16,
+        code: [target_arch = "aarch64"] => aarch64_dotprod_6x16,
     }
     /// 64-bit ARM with 8-bit matrix products.
     NeonI8mm = 7 {

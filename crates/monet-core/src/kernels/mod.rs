@@ -26,7 +26,7 @@ macro_rules! detected {
 }
 
 #[cfg(target_arch = "aarch64")]
-mod aarch64_dotprod_4x16;
+mod aarch64_dotprod_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_epilogue;
 #[cfg(target_arch = "aarch64")]
@@ -34,7 +34,7 @@ mod aarch64_i8mm_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon_4x16;
 #[cfg(target_arch = "aarch64")]
-mod aarch64_tiles_4x16;
+mod aarch64_tiles;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_2x16;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]

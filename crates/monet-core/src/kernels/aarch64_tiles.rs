@@ -1,5 +1,5 @@
-//! What the NEON and the dot-product kernel share: how tiles of 4 or 6 pixels × 16 outputs cover a
-//! row, and the loop over taps of 4 pixels.
+//! What the kernels of 64-bit ARM share: how tiles of 4 or 6 pixels × 16 outputs cover a row, and
+//! the loops over taps.
 //!
 //! ```text
 //! pixels   0  1  2  3  4  5  6  7  8  9
@@ -32,8 +32,7 @@ const LARGE: usize = 6;
 /// - the weights of all its taps for one block of outputs.
 ///
 /// Returns the weights that follow.
-pub(super) type Accumulate =
-    unsafe fn(*mut Sums, *const u8, usize, &Feed, *const i8) -> *const i8;
+pub(super) type Accumulate = unsafe fn(*mut Sums, *const u8, usize, &Feed, *const i8) -> *const i8;
 
 /// Fills a row. `large`, where a kernel has it, accumulates tiles of 6 pixels whose inputs all have
 /// chunks of 16 channels, `small` those of 4.
@@ -83,7 +82,7 @@ pub(super) unsafe fn cover(
     }
 }
 
-/// Defines an [`Accumulate`] in assembly, as a loop over taps.
+/// Defines an [`Accumulate`] of 4 pixels in assembly, as a loop over taps.
 ///
 /// - `$width` is the size of a chunk: `q` for 16 channels, `s` for 4.
 /// - `$tap` is the code for one tap. It finds the 4 pixels' counts minus 128 in v0 to v3, the sums
@@ -160,3 +159,79 @@ macro_rules! accumulate {
     };
 }
 pub(super) use accumulate;
+
+/// Defines an [`Accumulate`] of 6 pixels and chunks of 16 channels in assembly, as a loop over taps.
+/// The sums stand in v8 to v31, four registers a pixel.
+///
+/// - `$begin` and `$end` are what is done to the sums before the loop, and undone after it.
+/// - `$tap` is the code for one tap. It finds the first pixel's place in `at` and loads the six; the
+///   others are there plus `step`, `step_2` and so on. It may use v0 to v7, and advances `weights`
+///   by the tap's.
+macro_rules! accumulate_6 {
+    ($name:ident, $feature:literal, $begin:expr, $tap:expr, $end:expr) => {
+        /// # Safety
+        /// - The CPU has the feature.
+        /// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold, for 6 pixels
+        ///   and chunks of 16 channels.
+        #[target_feature(enable = $feature)]
+        unsafe fn $name(
+            sums: *mut Sums,
+            source: *const u8,
+            step: usize,
+            feed: &Feed,
+            mut weights: *const i8,
+        ) -> *const i8 {
+            if feed.taps.offsets().is_empty() {
+                return weights;
+            }
+            // SAFETY: the code reads each tap of the 6 pixels, the offsets and the taps' weights,
+            // all of which the caller has, and writes the 6 pixels' sums. All registers that
+            // change are named.
+            unsafe {
+                core::arch::asm!(
+                    "ldp q8, q9, [{sums}]", "ldp q10, q11, [{sums}, #32]",
+                    "ldp q12, q13, [{sums}, #64]", "ldp q14, q15, [{sums}, #96]",
+                    "ldp q16, q17, [{sums}, #128]", "ldp q18, q19, [{sums}, #160]",
+                    "ldp q20, q21, [{sums}, #192]", "ldp q22, q23, [{sums}, #224]",
+                    "ldp q24, q25, [{sums}, #256]", "ldp q26, q27, [{sums}, #288]",
+                    "ldp q28, q29, [{sums}, #320]", "ldp q30, q31, [{sums}, #352]",
+                    $begin,
+                    "2:",
+                    "ldrsw {at}, [{taps}], #4",
+                    "add {at}, {source}, {at}",
+                    $tap,
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    $end,
+                    "stp q8, q9, [{sums}]", "stp q10, q11, [{sums}, #32]",
+                    "stp q12, q13, [{sums}, #64]", "stp q14, q15, [{sums}, #96]",
+                    "stp q16, q17, [{sums}, #128]", "stp q18, q19, [{sums}, #160]",
+                    "stp q20, q21, [{sums}, #192]", "stp q22, q23, [{sums}, #224]",
+                    "stp q24, q25, [{sums}, #256]", "stp q26, q27, [{sums}, #288]",
+                    "stp q28, q29, [{sums}, #320]", "stp q30, q31, [{sums}, #352]",
+                    sums = in(reg) sums,
+                    source = in(reg) source,
+                    step = in(reg) step,
+                    step_2 = in(reg) 2 * step,
+                    step_3 = in(reg) 3 * step,
+                    step_4 = in(reg) 4 * step,
+                    step_5 = in(reg) 5 * step,
+                    taps = inout(reg) feed.taps.offsets().as_ptr() => _,
+                    count = inout(reg) feed.taps.offsets().len() => _,
+                    weights = inout(reg) weights,
+                    at = out(reg) _,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _,
+                    out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _,
+                    out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                    out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _,
+                    out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _,
+                    out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _,
+                    out("v31") _,
+                    options(nostack),
+                );
+            }
+            weights
+        }
+    };
+}
+pub(super) use accumulate_6;

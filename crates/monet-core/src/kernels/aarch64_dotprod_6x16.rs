@@ -22,7 +22,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_epilogue::Sums;
-use super::aarch64_tiles_4x16::{accumulate, cover};
+use super::aarch64_tiles::{accumulate, accumulate_6, cover};
 use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
@@ -72,14 +72,14 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(accumulate_6)) }
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16)) }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate).
 ///
 /// # Safety
 /// - The CPU has dot products.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_any(
     sums: *mut Sums,
     source: *const u8,
@@ -167,77 +167,67 @@ macro_rules! six {
         $s5:literal
     ) => {
         concat!(
-            "sdot ", $s0, ".4s, ", $w, ".16b, v0.4b[", $lane, "]\n", "sdot ", $s1, ".4s, ", $w,
-            ".16b, v1.4b[", $lane, "]\n", "sdot ", $s2, ".4s, ", $w, ".16b, v2.4b[", $lane, "]\n",
-            "sdot ", $s3, ".4s, ", $w, ".16b, v3.4b[", $lane, "]\n", "sdot ", $s4, ".4s, ", $w,
-            ".16b, v4.4b[", $lane, "]\n", "sdot ", $s5, ".4s, ", $w, ".16b, v5.4b[", $lane, "]\n",
+            "sdot ",
+            $s0,
+            ".4s, ",
+            $w,
+            ".16b, v0.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s1,
+            ".4s, ",
+            $w,
+            ".16b, v1.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s2,
+            ".4s, ",
+            $w,
+            ".16b, v2.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s3,
+            ".4s, ",
+            $w,
+            ".16b, v3.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s4,
+            ".4s, ",
+            $w,
+            ".16b, v4.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s5,
+            ".4s, ",
+            $w,
+            ".16b, v5.4b[",
+            $lane,
+            "]\n",
         )
     };
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for 6 pixels and chunks of 16 channels.
-///
-/// # Safety
-/// - The CPU has dot products.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
-#[target_feature(enable = "dotprod")]
-unsafe fn accumulate_6(
-    sums: *mut Sums,
-    source: *const u8,
-    step: usize,
-    feed: &Feed,
-    mut weights: *const i8,
-) -> *const i8 {
-    if feed.taps.offsets().is_empty() {
-        return weights;
-    }
-    // SAFETY: the code reads each tap of the 6 pixels, the offsets and the taps' weights, all of
-    // which the caller has, and writes the 6 pixels' sums. All registers that change are named.
-    unsafe {
-        asm!(
-            "ldp q8, q9, [{sums}]", "ldp q10, q11, [{sums}, #32]",
-            "ldp q12, q13, [{sums}, #64]", "ldp q14, q15, [{sums}, #96]",
-            "ldp q16, q17, [{sums}, #128]", "ldp q18, q19, [{sums}, #160]",
-            "ldp q20, q21, [{sums}, #192]", "ldp q22, q23, [{sums}, #224]",
-            "ldp q24, q25, [{sums}, #256]", "ldp q26, q27, [{sums}, #288]",
-            "ldp q28, q29, [{sums}, #320]", "ldp q30, q31, [{sums}, #352]",
-            "2:",
-            "ldrsw {at}, [{taps}], #4",
-            "movi v6.16b, #0x80",
-            "add {at}, {source}, {at}",
-            "ldr q0, [{at}]", "ldr q1, [{at}, {step}]", "ldr q2, [{at}, {step_2}]",
-            "ldr q3, [{at}, {step_3}]", "ldr q4, [{at}, {step_4}]", "ldr q5, [{at}, {step_5}]",
-            "eor v0.16b, v0.16b, v6.16b", "eor v1.16b, v1.16b, v6.16b",
-            "eor v2.16b, v2.16b, v6.16b", "eor v3.16b, v3.16b, v6.16b",
-            "eor v4.16b, v4.16b, v6.16b", "eor v5.16b, v5.16b, v6.16b",
-            six!("0"), six!("1"), six!("2"), six!("3"),
-            "subs {count}, {count}, #1",
-            "b.ne 2b",
-            "stp q8, q9, [{sums}]", "stp q10, q11, [{sums}, #32]",
-            "stp q12, q13, [{sums}, #64]", "stp q14, q15, [{sums}, #96]",
-            "stp q16, q17, [{sums}, #128]", "stp q18, q19, [{sums}, #160]",
-            "stp q20, q21, [{sums}, #192]", "stp q22, q23, [{sums}, #224]",
-            "stp q24, q25, [{sums}, #256]", "stp q26, q27, [{sums}, #288]",
-            "stp q28, q29, [{sums}, #320]", "stp q30, q31, [{sums}, #352]",
-            sums = in(reg) sums,
-            source = in(reg) source,
-            step = in(reg) step,
-            step_2 = in(reg) 2 * step,
-            step_3 = in(reg) 3 * step,
-            step_4 = in(reg) 4 * step,
-            step_5 = in(reg) 5 * step,
-            taps = inout(reg) feed.taps.offsets().as_ptr() => _,
-            count = inout(reg) feed.taps.offsets().len() => _,
-            weights = inout(reg) weights,
-            at = out(reg) _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _,
-            out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _, out("v16") _, out("v17") _,
-            out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
-            out("v30") _, out("v31") _,
-            options(nostack),
-        );
-    }
-    weights
-}
+accumulate_6!(
+    six_16,
+    "dotprod",
+    "",
+    concat!(
+        "movi v6.16b, #0x80\n",
+        "ldr q0, [{at}]\nldr q1, [{at}, {step}]\nldr q2, [{at}, {step_2}]\n",
+        "ldr q3, [{at}, {step_3}]\nldr q4, [{at}, {step_4}]\nldr q5, [{at}, {step_5}]\n",
+        "eor v0.16b, v0.16b, v6.16b\neor v1.16b, v1.16b, v6.16b\n",
+        "eor v2.16b, v2.16b, v6.16b\neor v3.16b, v3.16b, v6.16b\n",
+        "eor v4.16b, v4.16b, v6.16b\neor v5.16b, v5.16b, v6.16b\n",
+        six!("0"),
+        six!("1"),
+        six!("2"),
+        six!("3"),
+    ),
+    ""
+);
