@@ -7,7 +7,7 @@
 //! - what the planner must know: the packing of the weights, the offset,
 //! - the features that the kernel needs of the CPU,
 //! - `code`: the module with the kernel's code, once for each architecture that has it,
-//! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve` fills a
+//! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve_strip` fills a
 //!   [`CheckedStrip`].
 //!
 //! A module of code has three functions:
@@ -124,7 +124,7 @@ macro_rules! kernels {
             pub(crate) fn convolve_strip(self, strip: CheckedStrip) -> Option<()> {
                 match self {
                     $($(#[cfg($($tiles_cpu)*)] Self::$kernel => {
-                        super::$tiles::convolve(strip);
+                        super::$tiles::convolve_strip(strip);
                         Some(())
                     })?)+
                     #[allow(unreachable_patterns, reason = "only some kernels have tiles")]
@@ -188,6 +188,15 @@ kernels! {
         cpus: ["aarch64": ["asimd"], "armv7": ["neon"]],
         code: [target_arch = "aarch64"] => aarch64_neon_4x16,
         code: [all(target_arch = "arm", target_os = "linux", feature = "std")] => arm_neon_2x16,
+    }
+    /// 64-bit ARM (any), by tiles.
+    NeonWinograd = 10 {
+        name: "neon-winograd",
+        packing: Pairs,
+        offset: 128,
+        cpus: ["aarch64": ["asimd"]],
+        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd,
+        code: [target_arch = "aarch64"] => aarch64_neon_winograd,
     }
     /// 64-bit ARM with dot products.
     NeonDotprod = 6 {

@@ -34,6 +34,8 @@ mod aarch64_i8mm_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon_4x16;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_neon_winograd;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_tiles;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_2x16;
