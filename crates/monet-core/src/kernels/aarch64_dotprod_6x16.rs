@@ -82,6 +82,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
 /// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_any(
     sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -91,8 +92,8 @@ unsafe fn accumulate_any(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => accumulate_16(sums, source, step, feed, weights),
-            _ => accumulate_4(sums, source, step, feed, weights),
+            4 => accumulate_16(sums, from, source, step, feed, weights),
+            _ => accumulate_4(sums, from, source, step, feed, weights),
         }
     }
 }
@@ -150,14 +151,19 @@ accumulate!(
 );
 
 /// Adds one group of channels, the `$lane`th, to the sums of all 6 pixels. Its weights for 8
-/// outputs at a time go through v6 and v7.
+/// outputs at a time go through v6 and v7; `$first` and `$second` are what
+/// follows in the address.
 macro_rules! six {
-    ($lane:literal) => {
+    ($lane:literal, $first:literal, $second:literal) => {
         concat!(
-            "ldp q6, q7, [{weights}], #32\n",
+            "ldp q6, q7, [{weights}",
+            $first,
+            "\n",
             six!($lane, "v6", "v8", "v12", "v16", "v20", "v24", "v28"),
             six!($lane, "v7", "v9", "v13", "v17", "v21", "v25", "v29"),
-            "ldp q6, q7, [{weights}], #32\n",
+            "ldp q6, q7, [{weights}",
+            $second,
+            "\n",
             six!($lane, "v6", "v10", "v14", "v18", "v22", "v26", "v30"),
             six!($lane, "v7", "v11", "v15", "v19", "v23", "v27", "v31"),
         )
@@ -217,17 +223,18 @@ accumulate_6!(
     six_16,
     "dotprod",
     "",
+    224,
     concat!(
         "movi v6.16b, #0x80\n",
-        "ldr q0, [{at}]\nldr q1, [{at}, {step}]\nldr q2, [{at}, {step_2}]\n",
-        "ldr q3, [{at}, {step_3}]\nldr q4, [{at}, {step_4}]\nldr q5, [{at}, {step_5}]\n",
+        "ldr q0, [{x0}, {tap}]\nldr q1, [{x1}, {tap}]\nldr q2, [{x2}, {tap}]\n",
+        "ldr q3, [{x3}, {tap}]\nldr q4, [{x4}, {tap}]\nldr q5, [{x5}, {tap}]\n",
         "eor v0.16b, v0.16b, v6.16b\neor v1.16b, v1.16b, v6.16b\n",
         "eor v2.16b, v2.16b, v6.16b\neor v3.16b, v3.16b, v6.16b\n",
         "eor v4.16b, v4.16b, v6.16b\neor v5.16b, v5.16b, v6.16b\n",
-        six!("0"),
-        six!("1"),
-        six!("2"),
-        six!("3"),
+        six!("0", ", #-224]", ", #-192]"),
+        six!("1", ", #-160]", ", #-128]"),
+        six!("2", ", #-96]", ", #-64]"),
+        six!("3", ", #-32]", "], #256"),
     ),
     ""
 );

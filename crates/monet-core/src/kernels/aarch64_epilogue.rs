@@ -33,6 +33,8 @@ pub(super) struct Epilogue<'a> {
     /// Of the residual sum, as `offset`, see [`Sum`](super::super::requant::Sum).
     factors: [int16x8_t; 2],
     offset: int16x8_t,
+    /// The code that the stage takes.
+    pixels: unsafe fn(&Self, *const f32, [*mut u8; 2], [usize; 2], &[Sums]),
 }
 
 impl<'a> Epilogue<'a> {
@@ -50,8 +52,17 @@ impl<'a> Epilogue<'a> {
             .rules
             .sum
             .map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
+        // Nearly all layers have ELU with the fewest squarings.
+        let usual = matches!(&stage.rules.curve,
+            Curve::Elu(elu) if elu.squarings == MIN_SQUARINGS);
         Self {
             stage,
+            pixels: match (usual, stage.rules.sum.is_some()) {
+                (true, false) => Self::pixels::<true, false>,
+                (true, true) => Self::pixels::<true, true>,
+                (false, false) => Self::pixels::<false, false>,
+                (false, true) => Self::pixels::<false, true>,
+            },
             rounds: [all(stage.rules.round), all(round)],
             zero_points: [all(stage.rules.zero_point), all(zero_point)],
             bounds: [all(-stage.rules.zero_point), all(255 - stage.rules.zero_point)],
@@ -95,18 +106,7 @@ impl<'a> Epilogue<'a> {
                 } => {
                     let out = arena.add(start + x * step + block * BLOCK);
                     let other = arena.add(residual + x * residual_step + block * BLOCK);
-                    let rules = &self.stage.rules;
-                    // Which code a stage takes is found once a tile, not once a pixel. Nearly all
-                    // layers have ELU with the fewest squarings.
-                    let usual = matches!(&rules.curve,
-                        Curve::Elu(elu) if elu.squarings == MIN_SQUARINGS);
-                    let pixels = match (usual, rules.sum.is_some()) {
-                        (true, false) => Self::pixels::<true, false>,
-                        (true, true) => Self::pixels::<true, true>,
-                        (false, false) => Self::pixels::<false, false>,
-                        (false, true) => Self::pixels::<false, true>,
-                    };
-                    pixels(self, scales, [out, other], [step, residual_step], sums);
+                    (self.pixels)(self, scales, [out, other], [step, residual_step], sums);
                 }
                 Destination::Float { start, .. } => {
                     for (p, sums) in sums.iter().enumerate() {
@@ -154,7 +154,7 @@ impl<'a> Epilogue<'a> {
             let mut high = self.curve::<ELU>(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
             if SUM {
                 // SAFETY: the stage adds a residual, so the caller has 16 bytes there.
-                let residual = unsafe { vld1q_u8(other) };
+                let residual = unsafe { veorq_u8(vld1q_u8(other), vdupq_n_u8(0x80)) };
                 let zero = vdupq_n_u8(0);
                 low = self.add(low, vzip1q_u8(zero, residual));
                 high = self.add(high, vzip2q_u8(zero, residual));
@@ -198,14 +198,13 @@ impl<'a> Epilogue<'a> {
     }
 
     /// Adds the residual as [`Sum::apply`](super::super::requant::Sum::apply) does. Each lane of
-    /// `other` holds a residual count in its upper byte.
+    /// `other` holds a residual count, less 128, in its upper byte.
     #[target_feature(enable = "neon")]
     #[inline]
     fn add(&self, r: int16x8_t, other: uint8x16_t) -> int16x8_t {
         let value = vqrdmulhq_s16(r, self.rounds[0]);
         let value = vminq_s16(vmaxq_s16(value, self.bounds[0]), self.bounds[1]);
-        let second = veorq_s16(vreinterpretq_s16_u8(other), vdupq_n_s16(i16::MIN));
-        let second = vqrdmulhq_s16(second, self.factors[1]);
+        let second = vqrdmulhq_s16(vreinterpretq_s16_u8(other), self.factors[1]);
         let first = vqrdmulhq_s16(vshlq_n_s16::<7>(value), self.factors[0]);
         vqaddq_s16(first, vqaddq_s16(second, self.offset))
     }

@@ -26,7 +26,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_epilogue::Sums;
-use super::aarch64_tiles::{accumulate_6, cover};
+use super::aarch64_tiles::{accumulate_6, copy, cover};
 use super::{BLOCK, CheckedRow, Feed, GROUP};
 
 /// Bytes of weights for one group of 4 input channels.
@@ -105,6 +105,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
 #[target_feature(enable = "neon,i8mm")]
 unsafe fn accumulate_any(
     sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -113,6 +114,7 @@ unsafe fn accumulate_any(
     // SAFETY: the caller has the sums of 4 pixels; its other conditions are those of both
     // functions. Each is called for the number of groups that it is made for.
     unsafe {
+        copy(sums, from, 4);
         let sums = &mut *sums.cast::<[Sums; 4]>();
         match feed.groups {
             4 => accumulate_16(sums, source, step, feed, weights),
@@ -230,14 +232,16 @@ macro_rules! end {
 }
 
 /// Loads the weights of four outputs for half a chunk, and multiplies three pairs of pixels with
-/// them. `$x0` to `$x2` hold the pairs' halves, the lists the products of both pairs of outputs.
+/// them. What follows in their address is `$at`. `$x0` to `$x2` hold the pairs' halves, the lists the products of both pairs of outputs.
 macro_rules! products {
     (
-        [$a0:literal, $a1:literal, $a2:literal], [$b0:literal, $b1:literal, $b2:literal],
+        $at:literal, [$a0:literal, $a1:literal, $a2:literal], [$b0:literal, $b1:literal, $b2:literal],
         $x0:literal, $x1:literal, $x2:literal
     ) => {
         concat!(
-            "ldp q0, q1, [{weights}], #32\n",
+            "ldp q0, q1, [{weights}",
+            $at,
+            "\n",
             "usmmla ",
             $a0,
             ".4s, ",
@@ -290,21 +294,22 @@ accumulate_6!(
         begin!("v25", "v26", "v30"),
         begin!("v26", "v27", "v31"),
     ),
+    224,
     concat!(
-        "ldr q0, [{at}]\nldr q1, [{at}, {step}]\n",
+        "ldr q0, [{x0}, {tap}]\nldr q1, [{x1}, {tap}]\n",
         "zip1 v2.2d, v0.2d, v1.2d\nzip2 v5.2d, v0.2d, v1.2d\n",
-        "ldr q0, [{at}, {step_2}]\nldr q1, [{at}, {step_3}]\n",
+        "ldr q0, [{x2}, {tap}]\nldr q1, [{x3}, {tap}]\n",
         "zip1 v3.2d, v0.2d, v1.2d\nzip2 v6.2d, v0.2d, v1.2d\n",
-        "ldr q0, [{at}, {step_4}]\nldr q1, [{at}, {step_5}]\n",
+        "ldr q0, [{x4}, {tap}]\nldr q1, [{x5}, {tap}]\n",
         "zip1 v4.2d, v0.2d, v1.2d\nzip2 v27.2d, v0.2d, v1.2d\n",
-        products!(["v7", "v11", "v19"], ["v12", "v20", "v28"], "v2", "v3", "v4"),
-        products!(["v8", "v16", "v24"], ["v13", "v21", "v29"], "v2", "v3", "v4"),
-        products!(["v9", "v17", "v25"], ["v14", "v22", "v30"], "v2", "v3", "v4"),
-        products!(["v10", "v18", "v26"], ["v15", "v23", "v31"], "v2", "v3", "v4"),
-        products!(["v7", "v11", "v19"], ["v12", "v20", "v28"], "v5", "v6", "v27"),
-        products!(["v8", "v16", "v24"], ["v13", "v21", "v29"], "v5", "v6", "v27"),
-        products!(["v9", "v17", "v25"], ["v14", "v22", "v30"], "v5", "v6", "v27"),
-        products!(["v10", "v18", "v26"], ["v15", "v23", "v31"], "v5", "v6", "v27"),
+        products!(", #-224]", ["v7", "v11", "v19"], ["v12", "v20", "v28"], "v2", "v3", "v4"),
+        products!(", #-192]", ["v8", "v16", "v24"], ["v13", "v21", "v29"], "v2", "v3", "v4"),
+        products!(", #-160]", ["v9", "v17", "v25"], ["v14", "v22", "v30"], "v2", "v3", "v4"),
+        products!(", #-128]", ["v10", "v18", "v26"], ["v15", "v23", "v31"], "v2", "v3", "v4"),
+        products!(", #-96]", ["v7", "v11", "v19"], ["v12", "v20", "v28"], "v5", "v6", "v27"),
+        products!(", #-64]", ["v8", "v16", "v24"], ["v13", "v21", "v29"], "v5", "v6", "v27"),
+        products!(", #-32]", ["v9", "v17", "v25"], ["v14", "v22", "v30"], "v5", "v6", "v27"),
+        products!("], #256", ["v10", "v18", "v26"], ["v15", "v23", "v31"], "v5", "v6", "v27"),
     ),
     concat!(
         end!("v26", "v27", "v31"),

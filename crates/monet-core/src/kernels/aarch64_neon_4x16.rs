@@ -69,6 +69,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
 /// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_both(
     sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -78,8 +79,8 @@ unsafe fn accumulate_both(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => both_16(sums, source, step, feed, weights),
-            _ => both_4(sums, source, step, feed, weights),
+            4 => both_16(sums, from, source, step, feed, weights),
+            _ => both_4(sums, from, source, step, feed, weights),
         }
     }
 }
@@ -91,6 +92,7 @@ unsafe fn accumulate_both(
 /// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_each(
     sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -100,8 +102,8 @@ unsafe fn accumulate_each(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => each_16(sums, source, step, feed, weights),
-            _ => each_4(sums, source, step, feed, weights),
+            4 => each_16(sums, from, source, step, feed, weights),
+            _ => each_4(sums, from, source, step, feed, weights),
         }
     }
 }

@@ -377,41 +377,52 @@ macro_rules! input {
     };
 }
 
-/// Four inputs, from lane `$l0` on. Weights are loaded two inputs ahead, as far as `$ahead0` and
-/// `$ahead1` go.
-macro_rules! four {
+/// Two inputs, of lanes `$l0` and `$l1`, whose weights are in v8 and v9, v10 and v11. Meanwhile those
+/// of the next two are loaded from `$next0` and `$next1` into v12 to v15.
+macro_rules! first_two {
     (
-        $op:literal, [$l0:literal, $l1:literal, $l2:literal, $l3:literal], $ahead0:literal,
-        $ahead1:literal, $($x:literal),+
+        $op:literal, $l0:literal, $l1:literal, $next0:literal, $next1:literal, $($x:literal),+
     ) => {
         concat!(
-            "ldp q12, q13, [{weights}], #32\n",
+            "ldp q12, q13, [{weights}, #", $next0, "]\n",
             input!($op, $l0, "v8", "v9", $($x),+),
-            "ldp q14, q15, [{weights}], #32\n",
+            "ldp q14, q15, [{weights}, #", $next1, "]\n",
             input!("smlal", $l1, "v10", "v11", $($x),+),
-            $ahead0,
-            input!("smlal", $l2, "v12", "v13", $($x),+),
-            $ahead1,
-            input!("smlal", $l3, "v14", "v15", $($x),+),
+        )
+    };
+}
+
+/// Two inputs as in `first_two`, the other way round.
+macro_rules! next_two {
+    ($l0:literal, $l1:literal, $next0:literal, $next1:literal, $($x:literal),+) => {
+        concat!(
+            "ldp q8, q9, [{weights}, #", $next0, "]\n",
+            input!("smlal", $l0, "v12", "v13", $($x),+),
+            "ldp q10, q11, [{weights}, #", $next1, "]\n",
+            input!("smlal", $l1, "v14", "v15", $($x),+),
         )
     };
 }
 
 /// A chunk of 16 inputs, whose words stand in the registers of the first list, then in those of the
-/// second. `$op` is what the first input does.
+/// second. `$op` is what the first input does. Places are given, not counted up: cores that execute
+/// in order wait for a counted one.
 macro_rules! chunk {
     ($op:literal, $load:expr, [$($x:literal),+], [$($y:literal),+]) => {
         concat!(
-            "ldp q8, q9, [{weights}], #32\n",
+            "ldp q8, q9, [{weights}]\n",
             $load,
-            "ldp q10, q11, [{weights}], #32\n",
-            four!($op, ["0", "1", "2", "3"], "ldp q8, q9, [{weights}], #32\n",
-                "ldp q10, q11, [{weights}], #32\n", $($x),+),
-            four!("smlal", ["4", "5", "6", "7"], "ldp q8, q9, [{weights}], #32\n",
-                "ldp q10, q11, [{weights}], #32\n", $($x),+),
-            four!("smlal", ["0", "1", "2", "3"], "ldp q8, q9, [{weights}], #32\n",
-                "ldp q10, q11, [{weights}], #32\n", $($y),+),
-            four!("smlal", ["4", "5", "6", "7"], "", "", $($y),+),
+            "ldp q10, q11, [{weights}, #32]\n",
+            first_two!($op, "0", "1", "64", "96", $($x),+),
+            next_two!("2", "3", "128", "160", $($x),+),
+            first_two!("smlal", "4", "5", "192", "224", $($x),+),
+            next_two!("6", "7", "256", "288", $($x),+),
+            first_two!("smlal", "0", "1", "320", "352", $($y),+),
+            next_two!("2", "3", "384", "416", $($y),+),
+            first_two!("smlal", "4", "5", "448", "480", $($y),+),
+            "add {weights}, {weights}, #512\n",
+            input!("smlal", "6", "v12", "v13", $($y),+),
+            input!("smlal", "7", "v14", "v15", $($y),+),
         )
     };
 }
@@ -470,29 +481,33 @@ macro_rules! multiply {
 
 multiply!(
     multiply_4,
-    "ldp q0, q1, [{points}], #32
-     ldp q2, q3, [{points}], #32
-     ldp q4, q5, [{points}], #32
-     ldp q6, q7, [{points}], #32\n",
-    "stp q16, q17, [{products}], #32
-     stp q18, q19, [{products}], #32
-     stp q20, q21, [{products}], #32
-     stp q22, q23, [{products}], #32
-     stp q24, q25, [{products}], #32
-     stp q26, q27, [{products}], #32
-     stp q28, q29, [{products}], #32
-     stp q30, q31, [{products}], #32\n",
+    "ldp q0, q1, [{points}]
+     ldp q2, q3, [{points}, #32]
+     ldp q4, q5, [{points}, #64]
+     ldp q6, q7, [{points}, #96]
+     add {points}, {points}, #128\n",
+    "stp q16, q17, [{products}]
+     stp q18, q19, [{products}, #32]
+     stp q20, q21, [{products}, #64]
+     stp q22, q23, [{products}, #96]
+     stp q24, q25, [{products}, #128]
+     stp q26, q27, [{products}, #160]
+     stp q28, q29, [{products}, #192]
+     stp q30, q31, [{products}, #224]
+     add {products}, {products}, #256\n",
     ["v0", "v2", "v4", "v6"],
     ["v1", "v3", "v5", "v7"]
 );
 multiply!(
     multiply_2,
-    "ldp q0, q1, [{points}], #32
-     ldp q2, q3, [{points}], #32\n",
-    "stp q16, q17, [{products}], #32
-     stp q18, q19, [{products}], #32
-     stp q20, q21, [{products}], #32
-     stp q22, q23, [{products}], #32\n",
+    "ldp q0, q1, [{points}]
+     ldp q2, q3, [{points}, #32]
+     add {points}, {points}, #64\n",
+    "stp q16, q17, [{products}]
+     stp q18, q19, [{products}, #32]
+     stp q20, q21, [{products}, #64]
+     stp q22, q23, [{products}, #96]
+     add {products}, {products}, #128\n",
     ["v0", "v2"],
     ["v1", "v3"]
 );

@@ -25,14 +25,17 @@ const LARGE: usize = 6;
 
 /// Adds the products of one input to the sums of a tile's pixels. Its arguments are:
 ///
-/// - the sums, one after the other,
+/// - where the sums go, one pixel's after the other,
+/// - what they are before: one pixel's, and how many bytes on the next one's begin; 0 for the biases
+///   of a block,
 /// - the input's place under the first pixel,
 /// - bytes from there to the next pixel's place, 0 for the same pixel every time,
 /// - the input, of a [`CheckedRow`](super::CheckedRow): each tap of the pixels lies in the arena,
 /// - the weights of all its taps for one block of outputs.
 ///
 /// Returns the weights that follow.
-pub(super) type Accumulate = unsafe fn(*mut Sums, *const u8, usize, &Feed, *const i8) -> *const i8;
+pub(super) type Accumulate =
+    unsafe fn(*mut Sums, (*const Sums, usize), *const u8, usize, &Feed, *const i8) -> *const i8;
 
 /// Fills a row. `large`, where a kernel has it, accumulates tiles of 6 pixels whose inputs all have
 /// chunks of 16 channels, `small` those of 4.
@@ -50,6 +53,8 @@ pub(super) unsafe fn cover(
 ) {
     let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.destination));
     let large = large.filter(|_| row.feeds().iter().all(|feed| feed.groups == BLOCK / GROUP));
+    let mut sums = [[vdupq_n_s32(0); 4]; LARGE];
+    let to = sums.as_mut_ptr();
     for block in 0..row.blocks() {
         let mut x = 0;
         while x < row.width {
@@ -66,19 +71,30 @@ pub(super) unsafe fn cover(
             // the arena. The tile's pixels, and those that are stored, are below `row.width`. There
             // are sums for `LARGE` pixels.
             unsafe {
-                let bias = row.bias.as_ptr().add(block * BLOCK);
-                let bias = |i: usize| vld1q_s32(bias.add(4 * i));
-                let mut sums = [[bias(0), bias(1), bias(2), bias(3)]; LARGE];
+                let mut from = (row.bias.as_ptr().add(block * BLOCK).cast(), 0);
                 let mut weights = weights.add(block * block_len);
                 for feed in row.feeds() {
-                    let (source, to) = (arena.add(feed.start + x * feed.step), sums.as_mut_ptr());
-                    weights = accumulate(to, source, step * feed.step, feed, weights);
+                    let source = arena.add(feed.start + x * feed.step);
+                    weights = accumulate(to, from, source, step * feed.step, feed, weights);
+                    from = (to.cast_const(), size_of::<Sums>());
                 }
+                let sums = &*to.cast::<[Sums; LARGE]>();
                 let pixels = if step == 0 { 1 } else { pixels };
                 epilogue.store(arena, &row.destination, row.blocks(), block, x, &sums[..pixels]);
                 x += pixels;
             }
         }
+    }
+}
+
+/// Copies the sums of some pixels, as an [`Accumulate`] does that has no taps.
+///
+/// # Safety
+/// Sums of so many pixels may be written at the first place and read at the second.
+pub(super) unsafe fn copy(sums: *mut Sums, (from, apart): (*const Sums, usize), pixels: usize) {
+    for p in 0..pixels {
+        // SAFETY: the caller has the sums at both places.
+        unsafe { sums.add(p).write(from.byte_add(p * apart).read_unaligned()) };
     }
 }
 
@@ -96,12 +112,15 @@ macro_rules! accumulate {
         #[target_feature(enable = $feature)]
         unsafe fn $name(
             sums: *mut Sums,
+            (from, apart): (*const Sums, usize),
             source: *const u8,
             step: usize,
             feed: &Feed,
             mut weights: *const i8,
         ) -> *const i8 {
             if feed.taps.offsets().is_empty() {
+                // SAFETY: the caller has 4 pixels' sums at both places.
+                unsafe { super::aarch64_tiles::copy(sums, (from, apart), 4) };
                 return weights;
             }
             // SAFETY: the code reads each tap of the 4 pixels, the offsets and the taps' weights,
@@ -109,10 +128,13 @@ macro_rules! accumulate {
             // the tap's. All registers that change are named.
             unsafe {
                 core::arch::asm!(
-                    "ldp q16, q17, [{sums}]", "ldp q18, q19, [{sums}, #32]",
-                    "ldp q20, q21, [{sums}, #64]", "ldp q22, q23, [{sums}, #96]",
-                    "ldp q24, q25, [{sums}, #128]", "ldp q26, q27, [{sums}, #160]",
-                    "ldp q28, q29, [{sums}, #192]", "ldp q30, q31, [{sums}, #224]",
+                    "ldp q16, q17, [{from}]", "ldp q18, q19, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q20, q21, [{from}]", "ldp q22, q23, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q24, q25, [{from}]", "ldp q26, q27, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q28, q29, [{from}]", "ldp q30, q31, [{from}, #32]",
                     "2:",
                     "ldrsw {at}, [{taps}], #4",
                     "movi v15.16b, #0x80",
@@ -136,6 +158,8 @@ macro_rules! accumulate {
                     "stp q24, q25, [{sums}, #128]", "stp q26, q27, [{sums}, #160]",
                     "stp q28, q29, [{sums}, #192]", "stp q30, q31, [{sums}, #224]",
                     sums = in(reg) sums,
+                    from = inout(reg) from => _,
+                    apart = in(reg) apart,
                     source = in(reg) source,
                     step = in(reg) step,
                     taps = inout(reg) feed.taps.offsets().as_ptr() => _,
@@ -164,11 +188,11 @@ pub(super) use accumulate;
 /// The sums stand in v8 to v31, four registers a pixel.
 ///
 /// - `$begin` and `$end` are what is done to the sums before the loop, and undone after it.
-/// - `$tap` is the code for one tap. It finds the first pixel's place in `at` and loads the six; the
-///   others are there plus `step`, `step_2` and so on. It may use v0 to v7, and advances `weights`
-///   by the tap's.
+/// - `$tap` is the code for one tap. It loads the six pixels, which stand at `x0` to `x5`, all plus
+///   `tap`. It may use v0 to v7, and advances `weights` by the tap's. It finds `weights` `$ahead`
+///   bytes behind the tap's first, so that its last load can count them on.
 macro_rules! accumulate_6 {
-    ($name:ident, $feature:literal, $begin:expr, $tap:expr, $end:expr) => {
+    ($name:ident, $feature:literal, $begin:expr, $ahead:literal, $tap:expr, $end:expr) => {
         /// # Safety
         /// - The CPU has the feature.
         /// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold, for 6 pixels
@@ -176,29 +200,37 @@ macro_rules! accumulate_6 {
         #[target_feature(enable = $feature)]
         unsafe fn $name(
             sums: *mut Sums,
+            (from, apart): (*const Sums, usize),
             source: *const u8,
             step: usize,
             feed: &Feed,
-            mut weights: *const i8,
+            weights: *const i8,
         ) -> *const i8 {
             if feed.taps.offsets().is_empty() {
+                // SAFETY: the caller has 6 pixels' sums at both places.
+                unsafe { super::aarch64_tiles::copy(sums, (from, apart), 6) };
                 return weights;
             }
+            let mut weights = weights.wrapping_add($ahead);
             // SAFETY: the code reads each tap of the 6 pixels, the offsets and the taps' weights,
             // all of which the caller has, and writes the 6 pixels' sums. All registers that
             // change are named.
             unsafe {
                 core::arch::asm!(
-                    "ldp q8, q9, [{sums}]", "ldp q10, q11, [{sums}, #32]",
-                    "ldp q12, q13, [{sums}, #64]", "ldp q14, q15, [{sums}, #96]",
-                    "ldp q16, q17, [{sums}, #128]", "ldp q18, q19, [{sums}, #160]",
-                    "ldp q20, q21, [{sums}, #192]", "ldp q22, q23, [{sums}, #224]",
-                    "ldp q24, q25, [{sums}, #256]", "ldp q26, q27, [{sums}, #288]",
-                    "ldp q28, q29, [{sums}, #320]", "ldp q30, q31, [{sums}, #352]",
+                    "ldp q8, q9, [{from}]", "ldp q10, q11, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q12, q13, [{from}]", "ldp q14, q15, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q16, q17, [{from}]", "ldp q18, q19, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q20, q21, [{from}]", "ldp q22, q23, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q24, q25, [{from}]", "ldp q26, q27, [{from}, #32]",
+                    "add {from}, {from}, {apart}",
+                    "ldp q28, q29, [{from}]", "ldp q30, q31, [{from}, #32]",
                     $begin,
                     "2:",
-                    "ldrsw {at}, [{taps}], #4",
-                    "add {at}, {source}, {at}",
+                    "ldrsw {tap}, [{taps}], #4",
                     $tap,
                     "subs {count}, {count}, #1",
                     "b.ne 2b",
@@ -210,16 +242,18 @@ macro_rules! accumulate_6 {
                     "stp q24, q25, [{sums}, #256]", "stp q26, q27, [{sums}, #288]",
                     "stp q28, q29, [{sums}, #320]", "stp q30, q31, [{sums}, #352]",
                     sums = in(reg) sums,
-                    source = in(reg) source,
-                    step = in(reg) step,
-                    step_2 = in(reg) 2 * step,
-                    step_3 = in(reg) 3 * step,
-                    step_4 = in(reg) 4 * step,
-                    step_5 = in(reg) 5 * step,
+                    from = inout(reg) from => _,
+                    apart = in(reg) apart,
+                    x0 = in(reg) source,
+                    x1 = in(reg) source.wrapping_add(step),
+                    x2 = in(reg) source.wrapping_add(2 * step),
+                    x3 = in(reg) source.wrapping_add(3 * step),
+                    x4 = in(reg) source.wrapping_add(4 * step),
+                    x5 = in(reg) source.wrapping_add(5 * step),
                     taps = inout(reg) feed.taps.offsets().as_ptr() => _,
                     count = inout(reg) feed.taps.offsets().len() => _,
                     weights = inout(reg) weights,
-                    at = out(reg) _,
+                    tap = out(reg) _,
                     out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _,
                     out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _,
                     out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
@@ -230,7 +264,7 @@ macro_rules! accumulate_6 {
                     options(nostack),
                 );
             }
-            weights
+            weights.wrapping_sub($ahead)
         }
     };
 }
