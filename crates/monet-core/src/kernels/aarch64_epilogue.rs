@@ -11,8 +11,11 @@
 
 use core::arch::aarch64::*;
 
-use super::super::requant::{Curve, MIN_SQUARINGS, Requantize};
+use super::super::requant::{Curve, Requantize};
 use super::{BLOCK, Destination};
+
+/// In place of a number of squarings: the activation may be any.
+const ANY: u32 = 0;
 
 /// The 16 sums of a pixel.
 pub(super) type Sums = [int32x4_t; 4];
@@ -52,16 +55,22 @@ impl<'a> Epilogue<'a> {
             .rules
             .sum
             .map_or([0; 5], |s| [s.round, s.zero_point, s.first, s.second, s.offset]);
-        // Nearly all layers have ELU with the fewest squarings.
-        let usual = matches!(&stage.rules.curve,
-            Curve::Elu(elu) if elu.squarings == MIN_SQUARINGS);
+        // Layers have ELU with few squarings, nearly all of them.
+        let squarings = match &stage.rules.curve {
+            Curve::Elu(elu) => elu.squarings,
+            _ => ANY,
+        };
         Self {
             stage,
-            pixels: match (usual, stage.rules.sum.is_some()) {
-                (true, false) => Self::pixels::<true, false>,
-                (true, true) => Self::pixels::<true, true>,
-                (false, false) => Self::pixels::<false, false>,
-                (false, true) => Self::pixels::<false, true>,
+            pixels: match (squarings, stage.rules.sum.is_some()) {
+                (3, false) => Self::pixels::<3, false>,
+                (3, true) => Self::pixels::<3, true>,
+                (4, false) => Self::pixels::<4, false>,
+                (4, true) => Self::pixels::<4, true>,
+                (5, false) => Self::pixels::<5, false>,
+                (5, true) => Self::pixels::<5, true>,
+                (_, false) => Self::pixels::<ANY, false>,
+                (_, true) => Self::pixels::<ANY, true>,
             },
             rounds: [all(stage.rules.round), all(round)],
             zero_points: [all(stage.rules.zero_point), all(zero_point)],
@@ -124,19 +133,19 @@ impl<'a> Epilogue<'a> {
 
     /// Requantizes and stores pixels of a block.
     ///
-    /// - `ELU`: whether the activation is ELU with [`MIN_SQUARINGS`] squarings.
+    /// - `SQUARINGS`: those of ELU; [`ANY`] for any activation.
     /// - `SUM`: whether the stage adds a residual.
     /// - The places and steps are those of the results, then those of the residual.
     ///
     /// # Safety
     /// - The CPU has NEON.
-    /// - `ELU` and `SUM` are what `self` has.
+    /// - `SQUARINGS` and `SUM` are what `self` has.
     /// - 16 factors may be read at `scales`.
     /// - For each of `sums`, 16 bytes may be written at the first place, and 16 may be read at the
     ///   second where the stage adds a residual.
     #[target_feature(enable = "neon")]
     #[inline(never)]
-    unsafe fn pixels<const ELU: bool, const SUM: bool>(
+    unsafe fn pixels<const SQUARINGS: u32, const SUM: bool>(
         &self,
         scales: *const f32,
         places: [*mut u8; 2],
@@ -150,8 +159,10 @@ impl<'a> Epilogue<'a> {
         let (round, zero_point) =
             (self.rounds[usize::from(SUM)], self.zero_points[usize::from(SUM)]);
         for sums in sums {
-            let mut low = self.curve::<ELU>(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
-            let mut high = self.curve::<ELU>(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
+            let mut low =
+                self.curve::<SQUARINGS>(fixed([scales[0], scales[1]], [sums[0], sums[1]]));
+            let mut high =
+                self.curve::<SQUARINGS>(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
             if SUM {
                 // SAFETY: the stage adds a residual, so the caller has 16 bytes there.
                 let residual = unsafe { veorq_u8(vld1q_u8(other), vdupq_n_u8(0x80)) };
@@ -168,13 +179,13 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The activation, lane by lane as [`Requantize::apply`] defines it; `ELU` as of
+    /// The activation, lane by lane as [`Requantize::apply`] defines it; `SQUARINGS` as of
     /// [`Self::pixels`].
     #[target_feature(enable = "neon")]
     #[inline]
-    fn curve<const ELU: bool>(&self, t: int16x8_t) -> int16x8_t {
+    fn curve<const SQUARINGS: u32>(&self, t: int16x8_t) -> int16x8_t {
         match &self.stage.rules.curve {
-            _ if ELU => self.elu(t, MIN_SQUARINGS),
+            _ if SQUARINGS != ANY => self.elu(t, SQUARINGS),
             Curve::Linear => t,
             Curve::Relu => vmaxq_s16(t, vdupq_n_s16(0)),
             Curve::Elu(elu) => self.elu(t, elu.squarings),

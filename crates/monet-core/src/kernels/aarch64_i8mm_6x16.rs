@@ -210,8 +210,8 @@ unsafe fn accumulate_4(
 }
 
 /// Makes products of the sums of two pixels and four outputs: `$a` and `$b` hold the sums of one
-/// pixel each. Rows of 2 × 2 products are what halves of the sums are. The products of the first two
-/// outputs go to `$even`, those of the others to `$b`; `$a` is free then, and is the next `$even`.
+/// pixel each, whose halves are the rows of 2 × 2 products. The products of the first two outputs
+/// go to `$even`, those of the others to `$b`; `$a` is free then, and is the next `$even`.
 macro_rules! begin {
     ($even:literal, $a:literal, $b:literal) => {
         concat!(
@@ -232,11 +232,12 @@ macro_rules! end {
 }
 
 /// Loads the weights of four outputs for half a chunk, and multiplies three pairs of pixels with
-/// them. What follows in their address is `$at`. `$x0` to `$x2` hold the pairs' halves, the lists the products of both pairs of outputs.
+/// them. What follows in their address is `$at`. `$x0` to `$x2` hold the pairs' halves, the lists
+/// the products of both pairs of outputs.
 macro_rules! products {
     (
-        $at:literal, [$a0:literal, $a1:literal, $a2:literal], [$b0:literal, $b1:literal, $b2:literal],
-        $x0:literal, $x1:literal, $x2:literal
+        $at:literal, [$a0:literal, $a1:literal, $a2:literal],
+        [$b0:literal, $b1:literal, $b2:literal], $x0:literal, $x1:literal, $x2:literal
     ) => {
         concat!(
             "ldp q0, q1, [{weights}",

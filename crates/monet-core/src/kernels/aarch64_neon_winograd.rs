@@ -362,7 +362,10 @@ macro_rules! tile {
 /// Adds one input's products to the sums of all tiles, whose words stand in the registers named
 /// last: four, or two.
 macro_rules! input {
-    ($op:literal, $lane:literal, $w0:literal, $w1:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
+    (
+        $op:literal, $lane:literal, $w0:literal, $w1:literal, $a:literal, $b:literal, $c:literal,
+        $d:literal
+    ) => {
         concat!(
             input!($op, $lane, $w0, $w1, $a, $b),
             tile!($op, $lane, $w0, $w1, $c, "v24", "v25", "v26", "v27"),
@@ -377,8 +380,8 @@ macro_rules! input {
     };
 }
 
-/// Two inputs, of lanes `$l0` and `$l1`, whose weights are in v8 and v9, v10 and v11. Meanwhile those
-/// of the next two are loaded from `$next0` and `$next1` into v12 to v15.
+/// Two inputs, of lanes `$l0` and `$l1`, whose weights are in v8 and v9, v10 and v11. Meanwhile
+/// those of the next two are loaded from `$next0` and `$next1` into v12 to v15.
 macro_rules! first_two {
     (
         $op:literal, $l0:literal, $l1:literal, $next0:literal, $next1:literal, $($x:literal),+

@@ -26,8 +26,8 @@ const LARGE: usize = 6;
 /// Adds the products of one input to the sums of a tile's pixels. Its arguments are:
 ///
 /// - where the sums go, one pixel's after the other,
-/// - what they are before: one pixel's, and how many bytes on the next one's begin; 0 for the biases
-///   of a block,
+/// - what they are before: one pixel's, and how many bytes on the next one's begin; 0 for the
+///   biases of a block,
 /// - the input's place under the first pixel,
 /// - bytes from there to the next pixel's place, 0 for the same pixel every time,
 /// - the input, of a [`CheckedRow`](super::CheckedRow): each tap of the pixels lies in the arena,
@@ -123,9 +123,9 @@ macro_rules! accumulate {
                 unsafe { super::aarch64_tiles::copy(sums, (from, apart), 4) };
                 return weights;
             }
-            // SAFETY: the code reads each tap of the 4 pixels, the offsets and the taps' weights,
-            // all of which the caller has, and writes the 4 pixels' sums. Loads of weights ahead stay within
-            // the tap's. All registers that change are named.
+            // SAFETY: the code reads each tap of the 4 pixels, the offsets, the taps' weights and
+            // the sums before, all of which the caller has, and writes the 4 pixels' sums. Loads of
+            // weights ahead stay within the tap's. All registers that change are named.
             unsafe {
                 core::arch::asm!(
                     "ldp q16, q17, [{from}]", "ldp q18, q19, [{from}, #32]",
@@ -184,13 +184,13 @@ macro_rules! accumulate {
 }
 pub(super) use accumulate;
 
-/// Defines an [`Accumulate`] of 6 pixels and chunks of 16 channels in assembly, as a loop over taps.
-/// The sums stand in v8 to v31, four registers a pixel.
+/// Defines an [`Accumulate`] of 6 pixels and chunks of 16 channels in assembly, as a loop over
+/// taps. The sums stand in v8 to v31, four registers a pixel.
 ///
 /// - `$begin` and `$end` are what is done to the sums before the loop, and undone after it.
 /// - `$tap` is the code for one tap. It loads the six pixels, which stand at `x0` to `x5`, all plus
-///   `tap`. It may use v0 to v7, and advances `weights` by the tap's. It finds `weights` `$ahead`
-///   bytes behind the tap's first, so that its last load can count them on.
+///   `tap`, and may use v0 to v7. It finds `weights` `$ahead` bytes behind the tap's first, so that
+///   its last load can count them on.
 macro_rules! accumulate_6 {
     ($name:ident, $feature:literal, $begin:expr, $ahead:literal, $tap:expr, $end:expr) => {
         /// # Safety
@@ -212,9 +212,9 @@ macro_rules! accumulate_6 {
                 return weights;
             }
             let mut weights = weights.wrapping_add($ahead);
-            // SAFETY: the code reads each tap of the 6 pixels, the offsets and the taps' weights,
-            // all of which the caller has, and writes the 6 pixels' sums. All registers that
-            // change are named.
+            // SAFETY: the code reads each tap of the 6 pixels, the offsets, the taps' weights and
+            // the sums before, all of which the caller has, and writes the 6 pixels' sums. All
+            // registers that change are named.
             unsafe {
                 core::arch::asm!(
                     "ldp q8, q9, [{from}]", "ldp q10, q11, [{from}, #32]",
