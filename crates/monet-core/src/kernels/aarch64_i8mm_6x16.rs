@@ -144,13 +144,10 @@ unsafe fn accumulate_16(
     unsafe {
         for &tap in feed.taps.offsets() {
             let source = source.offset(tap as isize);
-            let mut halves = [[vdupq_n_u64(0); 2]; 2];
-            for q in 0..2 {
-                let pixel = |p: usize| vreinterpretq_u64_u8(vld1q_u8(source.add(p * step)));
-                let [first, second] = [pixel(2 * q), pixel(2 * q + 1)];
-                halves[0][q] = vzip1q_u64(first, second);
-                halves[1][q] = vzip2q_u64(first, second);
-            }
+            let pixel = |p: usize| vreinterpretq_u64_u8(vld1q_u8(source.add(p * step)));
+            let [a, b, c, d] = [pixel(0), pixel(1), pixel(2), pixel(3)];
+            let halves =
+                [[vzip1q_u64(a, b), vzip1q_u64(c, d)], [vzip2q_u64(a, b), vzip2q_u64(c, d)]];
             for inputs in halves {
                 for i in 0..8 {
                     let w = vld1q_s8(weights.add(16 * i));
