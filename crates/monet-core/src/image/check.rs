@@ -11,7 +11,7 @@
 //! 5. passes compute all rows of all steps, and each row before it is read: the module `order`.
 
 use super::super::grid::{Grid, pair};
-use super::super::kernels::{BLOCK, GROUP, X86_PLANS, padded, winograd};
+use super::super::kernels::{BLOCK, GROUP, TILED_PLANS, padded, winograd};
 use super::super::requant::MIN_SQUARINGS;
 use super::order;
 use super::reason::Reason;
@@ -291,7 +291,7 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<&Grid>; 2]) -
             }
             (depth.saturating_mul(channels), packing.bytes(), packing.panel(depth as u64))
         }
-        2 | 3 if X86_PLANS => {
+        2 | 3 if TILED_PLANS => {
             let inputs = inputs.count();
             let chunks = tiles(view, step, phase, inputs)?;
             let points = (winograd::POINTS * chunks * BLOCK).saturating_mul(channels);

@@ -400,7 +400,7 @@ impl Phase {
     pub(crate) fn granularity(&self) -> usize {
         match self.tile_taps.into() {
             0 => 1,
-            _ if !super::super::kernels::X86_PLANS => 1,
+            _ if !super::super::kernels::TILED_PLANS => 1,
             taps => super::super::kernels::winograd::tile(taps)[0] * usize::from(self.dilation[0]),
         }
     }

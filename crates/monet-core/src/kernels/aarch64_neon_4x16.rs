@@ -20,7 +20,8 @@
 
 use core::arch::aarch64::*;
 
-use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
+use super::aarch64_epilogue::Sums;
+use super::aarch64_tiles::{accumulate, cover};
 use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
@@ -58,16 +59,17 @@ pub(super) fn convolve(mut row: CheckedRow) {
     assert!(available());
     let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate) }
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate, None) }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for weights of -127 to 127.
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate) for weights of -127 to 127.
 ///
 /// # Safety
 /// - The CPU has NEON.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_both(
-    sums: &mut Tile,
+    sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -77,19 +79,20 @@ unsafe fn accumulate_both(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => both_16(sums, source, step, feed, weights),
-            _ => both_4(sums, source, step, feed, weights),
+            4 => both_16(sums, from, source, step, feed, weights),
+            _ => both_4(sums, from, source, step, feed, weights),
         }
     }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) for all weights.
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate) for all weights.
 ///
 /// # Safety
 /// - The CPU has NEON.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_each(
-    sums: &mut Tile,
+    sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -99,8 +102,8 @@ unsafe fn accumulate_each(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => each_16(sums, source, step, feed, weights),
-            _ => each_4(sums, source, step, feed, weights),
+            4 => each_16(sums, from, source, step, feed, weights),
+            _ => each_4(sums, from, source, step, feed, weights),
         }
     }
 }

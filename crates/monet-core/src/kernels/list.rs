@@ -7,7 +7,7 @@
 //! - what the planner must know: the packing of the weights, the offset,
 //! - the features that the kernel needs of the CPU,
 //! - `code`: the module with the kernel's code, once for each architecture that has it,
-//! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve` fills a
+//! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve_strip` fills a
 //!   [`CheckedStrip`].
 //!
 //! A module of code has three functions:
@@ -88,9 +88,9 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
             }
 
-            /// Whether the program can prove plans for it, see [`X86_PLANS`](super::X86_PLANS).
+            /// Whether the program can prove plans for it, see [`X86_PLANS`](super::TILED_PLANS).
             pub(crate) fn is_known(self) -> bool {
-                super::X86_PLANS || !self.has_tiles()
+                super::TILED_PLANS || !self.has_tiles()
             }
 
             /// Whether this CPU has the instructions.
@@ -129,7 +129,7 @@ macro_rules! kernels {
             pub(crate) fn convolve_strip(self, strip: CheckedStrip) -> Option<()> {
                 match self {
                     $($(#[cfg($($tiles_cpu)*)] Self::$kernel => {
-                        super::$tiles::convolve(strip);
+                        super::$tiles::convolve_strip(strip);
                         Some(())
                     })?)+
                     #[allow(unreachable_patterns, reason = "only some kernels have tiles")]
@@ -194,16 +194,25 @@ kernels! {
         code: [target_arch = "aarch64"] => aarch64_neon_4x16,
         code: [all(target_arch = "arm", target_os = "linux", feature = "std")] => arm_neon_2x16,
     }
+    /// 64-bit ARM (any), by tiles.
+    NeonWinograd = 6 {
+        name: "neon-winograd",
+        packing: Pairs,
+        offset: 128,
+        cpus: ["aarch64": ["asimd"]],
+        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd,
+        code: [target_arch = "aarch64"] => aarch64_neon_winograd,
+    }
     /// 64-bit ARM with dot products.
-    NeonDotprod = 6 {
+    NeonDotprod = 7 {
         name: "neon-dotprod",
         packing: Bytes,
         offset: 128,
         cpus: ["aarch64": ["asimddp"]],
-        code: [target_arch = "aarch64"] => aarch64_dotprod_4x16,
+        code: [target_arch = "aarch64"] => aarch64_dotprod_6x16,
     }
     /// 64-bit ARM with 8-bit matrix products.
-    NeonI8mm = 7 {
+    NeonI8mm = 8 {
         name: "neon-i8mm",
         packing: Eights,
         offset: 0,
@@ -211,7 +220,7 @@ kernels! {
         code: [target_arch = "aarch64"] => aarch64_i8mm_6x16,
     }
     /// Cortex-M with DSP instructions and an FPU: M4, M7, M33.
-    CortexMDsp = 8 {
+    CortexMDsp = 9 {
         name: "cortex-m-dsp",
         packing: Twos,
         offset: 0,
@@ -219,7 +228,7 @@ kernels! {
         code: [cortex_m] => cortex_m_dsp_3x2,
     }
     /// Cortex-M with vectors (MVE, "Helium"): M55, M85.
-    CortexMMve = 9 {
+    CortexMMve = 10 {
         name: "cortex-m-mve",
         packing: Fours,
         offset: 128,

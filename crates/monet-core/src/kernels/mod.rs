@@ -26,7 +26,7 @@ macro_rules! detected {
 }
 
 #[cfg(target_arch = "aarch64")]
-mod aarch64_dotprod_4x16;
+mod aarch64_dotprod_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_epilogue;
 #[cfg(target_arch = "aarch64")]
@@ -34,7 +34,9 @@ mod aarch64_i8mm_6x16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon_4x16;
 #[cfg(target_arch = "aarch64")]
-mod aarch64_tiles_4x16;
+mod aarch64_neon_winograd;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_tiles;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_2x16;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
@@ -72,9 +74,10 @@ pub(crate) use packing::Packing;
 pub(crate) use packing::pack;
 pub(crate) use row::{CheckedRow, Destination, Feed, Row, Weights};
 
-/// Whether the program may run or prove plans of x86-64: those with tiles, or weights of 16 bits.
-/// One that makes no plans, on another architecture, saves the code for them.
-pub(crate) const X86_PLANS: bool = cfg!(any(feature = "alloc", target_arch = "x86_64"));
+/// Whether the program may run or prove plans with tiles or with weights of 16 bits, which x86-64
+/// and 64-bit ARM have. One that makes no plans, on another architecture, saves the code for them.
+pub(crate) const TILED_PLANS: bool =
+    cfg!(any(feature = "alloc", target_arch = "x86_64", target_arch = "aarch64"));
 
 /// Output channels of a block, which kernels compute together. Tensors of more than [`GROUP`]
 /// channels are padded to a multiple of it.

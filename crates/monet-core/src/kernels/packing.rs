@@ -51,6 +51,13 @@ impl Packing {
         }
     }
 
+    /// Whether the weights of tiles, where a kernel of this order has them, stand in pairs of
+    /// inputs as those of rows do; otherwise input by input.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn tiles_in_pairs(self) -> bool {
+        matches!(self, Self::Words)
+    }
+
     /// Chunks of so many groups that are one in this order.
     pub(crate) fn joined(self, groups: usize) -> usize {
         match self {

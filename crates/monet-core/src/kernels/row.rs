@@ -11,7 +11,7 @@ use core::ops::Range;
 use super::super::image::Taps;
 use super::super::image::record::view;
 use super::super::requant::Requantize;
-use super::{BLOCK, GROUP, Packing, X86_PLANS};
+use super::{BLOCK, GROUP, Packing, TILED_PLANS};
 
 /// Weights in a kernel's order: those of its packing, and none of the other width.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +26,7 @@ impl<'a> Weights<'a> {
     /// Sees bytes as weights; `None` where they do not hold whole and aligned ones.
     pub(crate) fn new(packing: Packing, bytes: &'a [u8]) -> Option<Self> {
         match packing {
-            Packing::Words if X86_PLANS => Some(Self { words: view(bytes)?, ..Self::default() }),
+            Packing::Words if TILED_PLANS => Some(Self { words: view(bytes)?, ..Self::default() }),
             _ => Some(Self { bytes: view(bytes)?, ..Self::default() }),
         }
     }
@@ -166,6 +166,10 @@ impl<'a> Row<'a> {
     }
 
     /// The fixed-point rules.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        expect(dead_code, reason = "the epilogue there is made of a destination")
+    )]
     #[inline]
     pub(crate) fn stage(&self) -> &'a Requantize<'a> {
         match self.destination {

@@ -51,7 +51,7 @@
 //! definition to the bit:
 //!
 //! - Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667. Both fit in the 16-bit
-//!   factors of `pmaddwd` and its like.
+//!   factors of `pmaddwd` and `smlal`.
 //! - All later numbers may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`].
 //!
 //! Other geometries are led back to this one:
@@ -117,7 +117,7 @@ pub(crate) struct Strip<'a> {
 }
 
 #[cfg_attr(
-    not(target_arch = "x86_64"),
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
     expect(dead_code, reason = "the kernels here have no tiles")
 )]
 impl Strip<'_> {
@@ -166,7 +166,7 @@ pub(crate) struct CheckedStrip<'a> {
 impl<'a> CheckedStrip<'a> {
     /// The arena, and the strip that was checked against it.
     #[cfg_attr(
-        not(target_arch = "x86_64"),
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(dead_code, reason = "the kernels here have no tiles")
     )]
     pub(super) fn parts(&mut self) -> (&mut [u8], &Strip<'a>) {
@@ -208,6 +208,29 @@ pub(crate) fn tiles(len: usize, per: usize, dilation: usize) -> usize {
     len / span * dilation + (len % span).min(dilation)
 }
 
+/// The destination of a tile: every `dilation`-th pixel from a column on.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    expect(dead_code, reason = "the kernels here have no tiles")
+)]
+pub(super) fn spread<'a>(
+    destination: &Destination<'a>,
+    column: usize,
+    dilation: usize,
+) -> Destination<'a> {
+    match *destination {
+        Destination::Quantized { stage, start, step, residual: [other, residual_step] } => {
+            Destination::Quantized {
+                stage,
+                start: start + column * step,
+                step: step * dilation,
+                residual: [other + column * residual_step, residual_step * dilation],
+            }
+        }
+        float @ Destination::Float { .. } => float,
+    }
+}
+
 /// Bytes of scratch memory for inputs of `chunks` chunks of 16 channels: the points of [`TILES`]
 /// tiles as i16, and the products of one block as i32.
 pub(crate) fn scratch_len(chunks: usize) -> usize {
@@ -222,13 +245,14 @@ pub(crate) fn fits(magnitude: u64) -> bool {
 }
 
 /// Weights of 16 outputs for a pair of inputs, in the order in which the multiplying instruction
-/// takes them: `[output][input]`.
+/// takes them: `[output][input]`, or `[input][output]`.
 #[cfg(feature = "alloc")]
 type Lanes = [i16; 2 * BLOCK];
 
 /// Transforms weights to the points and writes them into `out`, as little-endian words in the order
-/// `[block][point][pair of inputs][16 outputs][2 inputs]`.
+/// `[block][point][pair of inputs][16 outputs][2 inputs]`, or `[block][point][input][16 outputs]`.
 ///
+/// - `pairs`: whether the two inputs of a pair stand side by side, as in the first order.
 /// - `inputs`: the number of input channels in all feeds, padding included; even.
 /// - `window(output, input)`: the weights of `taps` × `taps` taps in rows of three; 0 for channels
 ///   that are padding.
@@ -237,6 +261,7 @@ type Lanes = [i16; 2 * BLOCK];
 /// which compilers turn into vectors, and writes every line of memory once.
 #[cfg(feature = "alloc")]
 pub(crate) fn transform(
+    pairs: bool,
     taps: usize,
     inputs: usize,
     window: impl Fn(usize, usize) -> [i8; 9],
@@ -247,7 +272,9 @@ pub(crate) fn transform(
         for pair in 0..inputs / 2 {
             let mut g = [[[0; 2 * BLOCK]; 3]; 3];
             for lane in 0..2 * BLOCK {
-                let window = window(block * BLOCK + lane / 2, 2 * pair + lane % 2);
+                let [output, input] =
+                    if pairs { [lane / 2, lane % 2] } else { [lane % BLOCK, lane / BLOCK] };
+                let window = window(block * BLOCK + output, 2 * pair + input);
                 for (lanes, value) in g.as_flattened_mut().iter_mut().zip(window) {
                     lanes[lane] = value.into();
                 }

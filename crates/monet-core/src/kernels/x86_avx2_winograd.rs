@@ -11,12 +11,12 @@
 
 use core::arch::x86_64::*;
 
-use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, tile};
+use super::BLOCK;
+use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, spread, tile};
 use super::x86_ymm::Epilogue;
-use super::{BLOCK, Destination};
 
 /// Fills a strip.
-pub(super) fn convolve(mut strip: CheckedStrip) {
+pub(super) fn convolve_strip(mut strip: CheckedStrip) {
     let (arena, strip) = strip.parts();
     assert!(detected!("avx2"));
     // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
@@ -346,19 +346,4 @@ fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
 #[inline]
 fn whole(scaled: __m256i) -> __m256i {
     _mm256_mullo_epi32(_mm256_srai_epi32::<4>(scaled), _mm256_set1_epi32(0xaaaa_aaab_u32 as i32))
-}
-
-/// The destination of a tile: every `dilation`-th pixel from a column on.
-fn spread<'a>(destination: &Destination<'a>, column: usize, dilation: usize) -> Destination<'a> {
-    match *destination {
-        Destination::Quantized { stage, start, step, residual: [other, residual_step] } => {
-            Destination::Quantized {
-                stage,
-                start: start + column * step,
-                step: step * dilation,
-                residual: [other + column * residual_step, residual_step * dilation],
-            }
-        }
-        float @ Destination::Float { .. } => float,
-    }
 }

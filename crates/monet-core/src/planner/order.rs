@@ -101,7 +101,7 @@ impl Order {
                     }
                     taken
                 };
-                winograd::transform(*taps, channels.len(), weights, out);
+                winograd::transform(packing.tiles_in_pairs(), *taps, channels.len(), weights, out);
                 false
             }
         }

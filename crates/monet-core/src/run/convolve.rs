@@ -92,7 +92,7 @@ impl Run<'_> {
         phase: &Phase,
         range: Range<usize>,
     ) -> Option<()> {
-        if cfg!(target_arch = "x86_64") && phase.tile_taps > 0 {
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && phase.tile_taps > 0 {
             let down = usize::from(phase.dilation[0]);
             for span in range.clone().step_by(phase.granularity()) {
                 for y in span..(span + down).min(range.end) {

@@ -1,15 +1,18 @@
-//! AArch64 with dot products: tiles of 4 pixels × 16 outputs, `sdot` on groups of 4 channels.
+//! AArch64 with dot products: tiles of 6 pixels × 16 outputs, `sdot` on groups of 4 channels.
 //!
 //! ```text
-//! for each block of 16 outputs, each tile of 4 pixels:
-//!     sums = bias                                     4 pixels × 4 registers, v16 to v31
+//! for each block of 16 outputs, each tile of 6 pixels:
+//!     sums = bias                                     6 pixels × 4 registers, v8 to v31
 //!     for each tap:
-//!         x = each pixel's 16 channels, minus 128     v0 to v3
+//!         x = each pixel's 16 channels, minus 128     v0 to v5
 //!         for each group of 4 channels:
-//!             w = its weights for 16 outputs          v4 to v7 and v8 to v11 in turn
+//!             w = its weights for 16 outputs          v6 and v7, twice
 //!             for each pixel: sums += sdot(w, the pixel's group)
 //!     the epilogue turns sums into counts and stores them
 //! ```
+//!
+//! Tiles of 4 pixels end a row, and fill those with chunks of 4 channels: a net's input. They leave
+//! registers for the weights of one group ahead.
 //!
 //! `sdot` takes signed factors only: the kernel subtracts 128 from every count, and the bias
 //! compensates ([`Kernel::offset`](super::Kernel::offset)). The products are written in assembly,
@@ -18,7 +21,8 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::aarch64_tiles_4x16::{Tile, accumulate, cover};
+use super::aarch64_epilogue::Sums;
+use super::aarch64_tiles::{accumulate, accumulate_6, cover};
 use super::{CheckedRow, Feed};
 
 /// Whether this CPU has the instructions.
@@ -68,16 +72,17 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any) }
+    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16)) }
 }
 
-/// An [`Accumulate`](super::aarch64_tiles_4x16::Accumulate).
+/// An [`Accumulate`](super::aarch64_tiles::Accumulate).
 ///
 /// # Safety
 /// - The CPU has dot products.
-/// - The conditions of [`Accumulate`](super::aarch64_tiles_4x16::Accumulate) hold.
+/// - The conditions of [`Accumulate`](super::aarch64_tiles::Accumulate) hold.
 unsafe fn accumulate_any(
-    sums: &mut Tile,
+    sums: *mut Sums,
+    from: (*const Sums, usize),
     source: *const u8,
     step: usize,
     feed: &Feed,
@@ -87,8 +92,8 @@ unsafe fn accumulate_any(
     // groups that it is made for.
     unsafe {
         match feed.groups {
-            4 => accumulate_16(sums, source, step, feed, weights),
-            _ => accumulate_4(sums, source, step, feed, weights),
+            4 => accumulate_16(sums, from, source, step, feed, weights),
+            _ => accumulate_4(sums, from, source, step, feed, weights),
         }
     }
 }
@@ -143,4 +148,93 @@ accumulate!(
     "s",
     "add {weights}, {weights}, #64",
     group!("0", "v4", "v5", "v6", "v7"),
+);
+
+/// Adds one group of channels, the `$lane`th, to the sums of all 6 pixels. Its weights for 8
+/// outputs at a time go through v6 and v7; `$first` and `$second` are what
+/// follows in the address.
+macro_rules! six {
+    ($lane:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ldp q6, q7, [{weights}",
+            $first,
+            "\n",
+            six!($lane, "v6", "v8", "v12", "v16", "v20", "v24", "v28"),
+            six!($lane, "v7", "v9", "v13", "v17", "v21", "v25", "v29"),
+            "ldp q6, q7, [{weights}",
+            $second,
+            "\n",
+            six!($lane, "v6", "v10", "v14", "v18", "v22", "v26", "v30"),
+            six!($lane, "v7", "v11", "v15", "v19", "v23", "v27", "v31"),
+        )
+    };
+    (
+        $lane:literal, $w:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal, $s4:literal,
+        $s5:literal
+    ) => {
+        concat!(
+            "sdot ",
+            $s0,
+            ".4s, ",
+            $w,
+            ".16b, v0.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s1,
+            ".4s, ",
+            $w,
+            ".16b, v1.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s2,
+            ".4s, ",
+            $w,
+            ".16b, v2.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s3,
+            ".4s, ",
+            $w,
+            ".16b, v3.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s4,
+            ".4s, ",
+            $w,
+            ".16b, v4.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s5,
+            ".4s, ",
+            $w,
+            ".16b, v5.4b[",
+            $lane,
+            "]\n",
+        )
+    };
+}
+
+accumulate_6!(
+    six_16,
+    "dotprod",
+    "",
+    224,
+    concat!(
+        "movi v6.16b, #0x80\n",
+        "ldr q0, [{x0}, {tap}]\nldr q1, [{x1}, {tap}]\nldr q2, [{x2}, {tap}]\n",
+        "ldr q3, [{x3}, {tap}]\nldr q4, [{x4}, {tap}]\nldr q5, [{x5}, {tap}]\n",
+        "eor v0.16b, v0.16b, v6.16b\neor v1.16b, v1.16b, v6.16b\n",
+        "eor v2.16b, v2.16b, v6.16b\neor v3.16b, v3.16b, v6.16b\n",
+        "eor v4.16b, v4.16b, v6.16b\neor v5.16b, v5.16b, v6.16b\n",
+        six!("0", ", #-224]", ", #-192]"),
+        six!("1", ", #-160]", ", #-128]"),
+        six!("2", ", #-96]", ", #-64]"),
+        six!("3", ", #-32]", "], #256"),
+    ),
+    ""
 );

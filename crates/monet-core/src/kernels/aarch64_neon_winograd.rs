@@ -1,0 +1,516 @@
+//! AArch64 without dot products: rows of [`winograd`](super::winograd) tiles, four tiles at a time.
+//!
+//! ```text
+//! for each group of 4 tiles:
+//!     for each tile, each 16 channels:      inputs  -> 24 points, 16-bit words    `to_points`
+//!     for each block of 16 outputs:
+//!         for each of 24 points:            products = Σ inputs × weights         `multiply`
+//!                                           4 tiles × 4 registers of sums
+//!         for each tile:                    products -> sums -> counts            `to_pixels`
+//! ```
+//!
+//! Weights stand as `[point][input][16 outputs]`: `smlal` multiplies 4 of them with one word of an
+//! input's register, so that no input has to be spread over a register. It does 4 multiplications
+//! where `smull` of bytes does 8, but tiles need a third of these, and the sums need no addition of
+//! their own. Rows without tiles are those of the `neon` kernel.
+
+use core::arch::aarch64::*;
+
+use super::aarch64_epilogue::{Epilogue, Sums};
+use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, spread, tile};
+use super::{BLOCK, CheckedRow, aarch64_neon_4x16};
+
+/// Tiles of a group.
+const TILES: usize = 4;
+const _: () = assert!(TILES <= super::winograd::TILES, "scratch memory has room for so many");
+
+/// Whether this CPU has the instructions.
+pub(super) fn available() -> bool {
+    detected!("neon")
+}
+
+/// See [`Kernel::spin`](super::Kernel::spin).
+pub(super) fn spin(rounds: usize) -> u64 {
+    if !available() {
+        return 0;
+    }
+    // SAFETY: `available` has found the feature.
+    unsafe { spin_registers(rounds) };
+    (rounds * 12 * 4) as u64
+}
+
+#[target_feature(enable = "neon")]
+fn spin_registers(rounds: usize) {
+    let (mut sums, one) = core::hint::black_box(([vdupq_n_s32(3); 12], vdup_n_s16(1)));
+    let (mut weights, inputs) = core::hint::black_box((vdup_n_s16(5), vdupq_n_s16(7)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = vmlal_laneq_s16::<3>(*sum, weights, inputs);
+        }
+        weights = vadd_s16(weights, one);
+    }
+    core::hint::black_box(sums);
+}
+
+/// Fills one row.
+pub(super) fn convolve(row: CheckedRow) {
+    aarch64_neon_4x16::convolve(row);
+}
+
+/// Fills a strip.
+pub(super) fn convolve_strip(mut strip: CheckedStrip) {
+    let (arena, strip) = strip.parts();
+    assert!(available());
+    // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
+    unsafe {
+        match strip.taps {
+            3 => groups::<3>(arena.as_mut_ptr(), strip),
+            _ => groups::<2>(arena.as_mut_ptr(), strip),
+        }
+    }
+}
+
+/// # Safety
+/// - The CPU has NEON.
+/// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
+#[target_feature(enable = "neon")]
+unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
+    let (tiles, mut first) = (strip.tiles(), 0);
+    let epilogue = Epilogue::new(&strip.targets[0]);
+    while first < tiles {
+        // SAFETY: the caller's conditions are those of `group`; `first` is the number of a tile.
+        unsafe {
+            if tiles - first > 2 {
+                group::<TAPS, TILES>(arena, strip, &epilogue, first, multiply_4);
+                first += TILES;
+            } else {
+                group::<TAPS, 2>(arena, strip, &epilogue, first, multiply_2);
+                first += 2;
+            }
+        }
+    }
+}
+
+/// Multiplies the inputs of some tiles with a block's weights at every point. Its arguments are:
+///
+/// - the inputs, 16 words for each point, each chunk, each tile,
+/// - the weights, 16 inputs × 16 outputs for each point and each chunk,
+/// - the number of chunks, at least 1,
+/// - where the products go: 16 for each point and each tile.
+type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
+
+/// All blocks of `T` tiles. Where the strip has fewer, what would be computed for those is not
+/// stored.
+///
+/// # Safety
+/// - As [`groups`], and `epilogue` was made for the strip's stage.
+/// - `first < strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
+#[target_feature(enable = "neon")]
+unsafe fn group<const TAPS: usize, const T: usize>(
+    arena: *mut u8,
+    strip: &Strip,
+    epilogue: &Epilogue,
+    first: usize,
+    multiply: Multiply,
+) {
+    let (chunks, tiles) = (strip.chunks(), T.min(strip.tiles() - first));
+    // SAFETY: `CheckedStrip` has shown that the scratch memory holds the points of `chunks` chunks
+    // and the products of one block for `TILES` tiles, that the weights cover all points, chunks
+    // and blocks, and that every column of each feed, with all its channels, lies in the arena.
+    // Where a tile is missing, `multiply` takes whatever numbers are there.
+    unsafe {
+        let points: *mut i16 = arena.add(strip.scratch.start).cast();
+        let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
+        for t in 0..tiles {
+            let (column, mut chunk) = (strip.column(first + t), 0);
+            for feed in strip.feeds {
+                for channel in (0..feed.channels).step_by(BLOCK) {
+                    let out = points.add((chunk * T + t) * BLOCK);
+                    let stride = chunks * T * BLOCK;
+                    to_points(arena.add(channel), feed, column, strip.dilation, out, stride);
+                    chunk += 1;
+                }
+            }
+        }
+        for block in 0..strip.blocks() {
+            let weights = strip.weights.as_ptr().add(block * POINTS * chunks * BLOCK * BLOCK);
+            multiply(points, weights, chunks, products);
+            for t in 0..tiles {
+                let (column, products) = (strip.column(first + t), products.add(t * BLOCK));
+                to_pixels::<TAPS, T>(arena, strip, epilogue, block, column, products);
+            }
+        }
+    }
+}
+
+/// Transforms 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
+///
+/// # Safety
+/// - The CPU has NEON.
+/// - `feed` is one of a [`CheckedStrip`]; `arena` points to its arena, plus the number of the first
+///   of 16 channels of the feed.
+/// - 16 words may be written at each of the 24 points' places.
+#[target_feature(enable = "neon")]
+unsafe fn to_points(
+    arena: *const u8,
+    feed: &StripFeed,
+    column: usize,
+    dilation: usize,
+    mut out: *mut i16,
+    stride: usize,
+) {
+    let last = feed.columns - 1;
+    let column = |x: usize| (column + x * dilation).min(last) * feed.step;
+    let columns = [column(0), column(1), column(2), column(3), column(4), column(5)];
+    // Arrays are spelled out here and below, not mapped: compilers leave `map` a call.
+    let load = |row: usize| {
+        // SAFETY: the columns are clamped to the feed's last; `CheckedStrip` has shown that all
+        // channels of the feed's columns lie in the arena, in each of its four rows.
+        let load = |x: usize| unsafe { vld1q_u8(arena.add(feed.rows[row] + columns[x])) };
+        [load(0), load(1), load(2), load(3), load(4), load(5)]
+    };
+    let mut put = |[low, high]: [[int16x8_t; 6]; 2]| {
+        let (low, high) = (inputs(&low), inputs(&high));
+        for x in 0..6 {
+            // SAFETY: the caller has room for 16 words at each point.
+            unsafe {
+                vst1q_s16(out, low[x]);
+                vst1q_s16(out.add(8), high[x]);
+            }
+            out = out.wrapping_add(stride);
+        }
+    };
+    let (a, c) = (load(0), load(2));
+    put(differences(&a, &c));
+    let b = load(1);
+    put(sums(&b, &c));
+    put(differences(&c, &b));
+    put(differences(&b, &load(3)));
+}
+
+/// `a - b` of 16 channels of six columns: of the first 8, then of the others.
+#[target_feature(enable = "neon")]
+#[inline]
+fn differences(a: &[uint8x16_t; 6], b: &[uint8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
+    let low = |x: usize| vreinterpretq_s16_u16(vsubl_u8(vget_low_u8(a[x]), vget_low_u8(b[x])));
+    let high = |x: usize| vreinterpretq_s16_u16(vsubl_high_u8(a[x], b[x]));
+    [
+        [low(0), low(1), low(2), low(3), low(4), low(5)],
+        [high(0), high(1), high(2), high(3), high(4), high(5)],
+    ]
+}
+
+/// `a + b` likewise.
+#[target_feature(enable = "neon")]
+#[inline]
+fn sums(a: &[uint8x16_t; 6], b: &[uint8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
+    let low = |x: usize| vreinterpretq_s16_u16(vaddl_u8(vget_low_u8(a[x]), vget_low_u8(b[x])));
+    let high = |x: usize| vreinterpretq_s16_u16(vaddl_high_u8(a[x], b[x]));
+    [
+        [low(0), low(1), low(2), low(3), low(4), low(5)],
+        [high(0), high(1), high(2), high(3), high(4), high(5)],
+    ]
+}
+
+/// The "across" half of the transform of inputs, see the table in [`winograd`](super::winograd).
+#[target_feature(enable = "neon")]
+#[inline]
+fn inputs(d: &[int16x8_t; 6]) -> [int16x8_t; 6] {
+    let (add, sub) = (|a, b| vaddq_s16(a, b), |a, b| vsubq_s16(a, b));
+    let four = |a| vshlq_n_s16::<2>(a);
+    let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+    let (far, near) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+    let twice = add(odd, odd);
+    [
+        add(four(sub(d[0], d[2])), even),
+        add(far, near),
+        sub(far, near),
+        add(even, twice),
+        sub(even, twice),
+        sub(sub(d[5], d[3]), four(odd)),
+    ]
+}
+
+/// Transforms one tile's products back to sums of its pixels, requantizes and stores them.
+///
+/// # Safety
+/// - As [`group`].
+/// - `block < strip.blocks()`, and `column` is the first column of one of the strip's tiles.
+/// - `products` points to the tile's first product, within the products of a group of `T` tiles.
+#[target_feature(enable = "neon")]
+unsafe fn to_pixels<const TAPS: usize, const T: usize>(
+    arena: *mut u8,
+    strip: &Strip,
+    epilogue: &Epilogue,
+    block: usize,
+    column: usize,
+    products: *const i32,
+) {
+    let mut sums = [[[vdupq_n_s32(0); 4]; 5]; 3];
+    for quarter in 0..4 {
+        // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
+        // that the biases cover all blocks.
+        let rows = unsafe {
+            let bias = strip.bias.as_ptr().add(block * BLOCK + 4 * quarter);
+            rows::<TAPS, T>(products.add(4 * quarter), bias)
+        };
+        let [high, wide] = tile(TAPS);
+        for (to, from) in sums.iter_mut().zip(rows).take(high) {
+            for (to, from) in to.iter_mut().zip(from).take(wide) {
+                to[quarter] = from;
+            }
+        }
+    }
+    let [_, wide] = tile(TAPS);
+    let valid = (strip.width - column).div_ceil(strip.dilation).min(wide);
+    for (sums, destination) in sums.iter().zip(strip.targets) {
+        let (sums, destination): (&[Sums; 5], _) =
+            (sums, spread(destination, column, strip.dilation));
+        // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
+        // shown that all blocks of these lie in the arena. `spread` reaches them only.
+        unsafe { epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums[..valid]) };
+    }
+}
+
+/// The sums of four output channels for a tile's pixels, row by row.
+///
+/// # Safety
+/// - The CPU has NEON.
+/// - Four biases may be read at `bias`.
+/// - Four products may be read at `products + i * T * BLOCK` for each of the 24 points `i`.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn rows<const TAPS: usize, const T: usize>(
+    products: *const i32,
+    bias: *const i32,
+) -> [[int32x4_t; 5]; 3] {
+    // SAFETY: the caller has four biases there.
+    let bias = unsafe { vld1q_s32(bias) };
+    // SAFETY: `i` runs over the 24 points, and the caller has four products at each.
+    let product = |i: usize| unsafe { vld1q_s32(products.add(i * T * BLOCK)) };
+    let line =
+        |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
+    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    let row = |y: usize| {
+        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
+        across::<TAPS>(&line, bias)
+    };
+    let (first, second) = (row(0), row(1));
+    [first, second, if TAPS == 2 { row(2) } else { second }]
+}
+
+/// The "down" half of the way back: twice the sums, of two rows for three taps, of three rows for
+/// two.
+#[target_feature(enable = "neon")]
+#[inline]
+fn down<const TAPS: usize>(m: &[int32x4_t; 4]) -> [int32x4_t; 3] {
+    let (add, sub) = (|a, b| vaddq_s32(a, b), |a, b| vsubq_s32(a, b));
+    let (sum, difference, last) = (add(m[1], m[2]), sub(m[1], m[2]), add(m[3], m[3]));
+    let first = add(add(m[0], m[0]), sum);
+    if TAPS == 3 {
+        [first, sub(difference, last), last]
+    } else {
+        [first, difference, sub(sum, last)]
+    }
+}
+
+/// The "across" half of the way back, and the division: the sums, with the bias, of four columns
+/// for three taps, of five columns for two. Powers of 2 that all summands have are left out, and
+/// the division shifts by as much less.
+#[target_feature(enable = "neon")]
+#[inline]
+fn across<const TAPS: usize>(m: &[int32x4_t; 6], bias: int32x4_t) -> [int32x4_t; 5] {
+    let (add, twice) = (|a, b| vaddq_s32(a, b), |a| vshlq_n_s32::<1>(a));
+    let four = |a| vshlq_n_s32::<2>(a);
+    let (near, nears) = (vsubq_s32(m[1], m[2]), add(m[1], m[2]));
+    let (far, fars) = (vsubq_s32(m[3], m[4]), add(m[3], m[4]));
+    // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
+    let whole = |threefold| vmlaq_s32(bias, threefold, vdupq_n_s32(0xaaaa_aaab_u32 as i32));
+    let first = add(add(twice(m[0]), four(add(m[0], nears))), fars);
+    let last = add(twice(m[5]), four(m[5]));
+    let fourth = add(near, twice(far));
+    let (fourth, fifth) = if TAPS == 3 {
+        (add(fourth, last), last)
+    } else {
+        (fourth, add(add(nears, four(fars)), last))
+    };
+    [
+        whole(vshrq_n_s32::<4>(first)),
+        whole(vshrq_n_s32::<3>(add(twice(near), far))),
+        whole(vshrq_n_s32::<2>(add(nears, fars))),
+        whole(vshrq_n_s32::<2>(fourth)),
+        whole(vshrq_n_s32::<2>(fifth)),
+    ]
+}
+
+/// Adds one input's products with 16 outputs to the sums of one tile in `$s0` to `$s3`, or replaces
+/// these: `$op` is `smlal` or `smull`. The input is lane `$lane` of `$x`; weights are in `$w0` and
+/// `$w1`.
+macro_rules! tile {
+    (
+        $op:literal, $lane:literal, $w0:literal, $w1:literal, $x:literal,
+        $s0:literal, $s1:literal, $s2:literal, $s3:literal
+    ) => {
+        concat!(
+            $op, " ", $s0, ".4s, ", $w0, ".4h, ", $x, ".h[", $lane, "]\n", $op, "2 ", $s1, ".4s, ",
+            $w0, ".8h, ", $x, ".h[", $lane, "]\n", $op, " ", $s2, ".4s, ", $w1, ".4h, ", $x, ".h[",
+            $lane, "]\n", $op, "2 ", $s3, ".4s, ", $w1, ".8h, ", $x, ".h[", $lane, "]\n",
+        )
+    };
+}
+
+/// Adds one input's products to the sums of all tiles, whose words stand in the registers named
+/// last: four, or two.
+macro_rules! input {
+    (
+        $op:literal, $lane:literal, $w0:literal, $w1:literal, $a:literal, $b:literal, $c:literal,
+        $d:literal
+    ) => {
+        concat!(
+            input!($op, $lane, $w0, $w1, $a, $b),
+            tile!($op, $lane, $w0, $w1, $c, "v24", "v25", "v26", "v27"),
+            tile!($op, $lane, $w0, $w1, $d, "v28", "v29", "v30", "v31"),
+        )
+    };
+    ($op:literal, $lane:literal, $w0:literal, $w1:literal, $a:literal, $b:literal) => {
+        concat!(
+            tile!($op, $lane, $w0, $w1, $a, "v16", "v17", "v18", "v19"),
+            tile!($op, $lane, $w0, $w1, $b, "v20", "v21", "v22", "v23"),
+        )
+    };
+}
+
+/// Two inputs, of lanes `$l0` and `$l1`, whose weights are in v8 and v9, v10 and v11. Meanwhile
+/// those of the next two are loaded from `$next0` and `$next1` into v12 to v15.
+macro_rules! first_two {
+    (
+        $op:literal, $l0:literal, $l1:literal, $next0:literal, $next1:literal, $($x:literal),+
+    ) => {
+        concat!(
+            "ldp q12, q13, [{weights}, #", $next0, "]\n",
+            input!($op, $l0, "v8", "v9", $($x),+),
+            "ldp q14, q15, [{weights}, #", $next1, "]\n",
+            input!("smlal", $l1, "v10", "v11", $($x),+),
+        )
+    };
+}
+
+/// Two inputs as in `first_two`, the other way round.
+macro_rules! next_two {
+    ($l0:literal, $l1:literal, $next0:literal, $next1:literal, $($x:literal),+) => {
+        concat!(
+            "ldp q8, q9, [{weights}, #", $next0, "]\n",
+            input!("smlal", $l0, "v12", "v13", $($x),+),
+            "ldp q10, q11, [{weights}, #", $next1, "]\n",
+            input!("smlal", $l1, "v14", "v15", $($x),+),
+        )
+    };
+}
+
+/// A chunk of 16 inputs, whose words stand in the registers of the first list, then in those of the
+/// second. `$op` is what the first input does. Places are given, not counted up: cores that execute
+/// in order wait for a counted one.
+macro_rules! chunk {
+    ($op:literal, $load:expr, [$($x:literal),+], [$($y:literal),+]) => {
+        concat!(
+            "ldp q8, q9, [{weights}]\n",
+            $load,
+            "ldp q10, q11, [{weights}, #32]\n",
+            first_two!($op, "0", "1", "64", "96", $($x),+),
+            next_two!("2", "3", "128", "160", $($x),+),
+            first_two!("smlal", "4", "5", "192", "224", $($x),+),
+            next_two!("6", "7", "256", "288", $($x),+),
+            first_two!("smlal", "0", "1", "320", "352", $($y),+),
+            next_two!("2", "3", "384", "416", $($y),+),
+            first_two!("smlal", "4", "5", "448", "480", $($y),+),
+            "add {weights}, {weights}, #512\n",
+            input!("smlal", "6", "v12", "v13", $($y),+),
+            input!("smlal", "7", "v14", "v15", $($y),+),
+        )
+    };
+}
+
+/// Defines a [`Multiply`] in assembly, since compilers spill the sums. `$load` loads a chunk's
+/// inputs, `$store` stores a point's products.
+macro_rules! multiply {
+    ($name:ident, $load:expr, $store:expr, $x:tt, $y:tt) => {
+        /// # Safety
+        /// - The CPU has NEON.
+        /// - Inputs, weights and places of products are as many as [`Multiply`] says, for as many
+        ///   tiles as this is made for.
+        #[target_feature(enable = "neon")]
+        unsafe fn $name(
+            points: *const i16,
+            weights: *const i16,
+            chunks: usize,
+            products: *mut i32,
+        ) {
+            // SAFETY: the code goes once through all inputs and weights and once through the places
+            // of products, all of which the caller has. All registers that change are named.
+            unsafe {
+                core::arch::asm!(
+                    "2:",
+                    "mov {left}, {chunks}",
+                    chunk!("smull", $load, $x, $y),
+                    "subs {left}, {left}, #1",
+                    "b.eq 4f",
+                    "3:",
+                    chunk!("smlal", $load, $x, $y),
+                    "subs {left}, {left}, #1",
+                    "b.ne 3b",
+                    "4:",
+                    $store,
+                    "subs {count}, {count}, #1",
+                    "b.ne 2b",
+                    points = inout(reg) points => _,
+                    weights = inout(reg) weights => _,
+                    products = inout(reg) products => _,
+                    chunks = in(reg) chunks,
+                    left = out(reg) _,
+                    count = inout(reg) POINTS => _,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _,
+                    out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _,
+                    out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                    out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _,
+                    out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _,
+                    out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _,
+                    out("v31") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+multiply!(
+    multiply_4,
+    "ldp q0, q1, [{points}]
+     ldp q2, q3, [{points}, #32]
+     ldp q4, q5, [{points}, #64]
+     ldp q6, q7, [{points}, #96]
+     add {points}, {points}, #128\n",
+    "stp q16, q17, [{products}]
+     stp q18, q19, [{products}, #32]
+     stp q20, q21, [{products}, #64]
+     stp q22, q23, [{products}, #96]
+     stp q24, q25, [{products}, #128]
+     stp q26, q27, [{products}, #160]
+     stp q28, q29, [{products}, #192]
+     stp q30, q31, [{products}, #224]
+     add {products}, {products}, #256\n",
+    ["v0", "v2", "v4", "v6"],
+    ["v1", "v3", "v5", "v7"]
+);
+multiply!(
+    multiply_2,
+    "ldp q0, q1, [{points}]
+     ldp q2, q3, [{points}, #32]
+     add {points}, {points}, #64\n",
+    "stp q16, q17, [{products}]
+     stp q18, q19, [{products}, #32]
+     stp q20, q21, [{products}, #64]
+     stp q22, q23, [{products}, #96]
+     add {products}, {products}, #128\n",
+    ["v0", "v2"],
+    ["v1", "v3"]
+);
