@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_board_is_nearest_to_its_own_profile_and_says_what_it_lacks() {
         let machine = Machine::of("aarch64", 4, &Host::of(PI4, "MemTotal:        948304 kB\n"));
-        assert_eq!((machine.cpu.as_deref(), machine.kernel), (Some("Cortex-A72"), "neon"));
+        assert_eq!((machine.cpu.as_deref(), machine.kernel), (Some("Cortex-A72"), "neon-winograd"));
         let all = Target::all();
         assert_eq!(nearest(&machine, &all).expect("one").name, "raspberry-pi-4");
         assert_eq!(machine.lacks(&Target::find("raspberry-pi-4").expect("embedded")), []);
