@@ -236,19 +236,22 @@ mod tests {
             (&[("l3_kb = 0", "l3_kb = 64")], "field `caches.l3_kb` is 64"),
             (&[("ceiling_mb = 64", "ceiling_mb = 4096")], "field `memory.ceiling_mb` is 4096"),
             (
-                &[("\"neon\"", "\"avx2\"")],
+                &[("\"neon-winograd\"", "\"avx2\"")],
                 "field `kernel` is \"avx2\"; expected one that the triple's aarch64 can have",
             ),
             (
-                &[("\"neon\"", "\"neon-dotprod\"")],
+                &[("\"neon-winograd\"", "\"neon-dotprod\"")],
                 "field `kernel` is \"neon-dotprod\"; expected a kernel that the features allow: \
                  this one needs asimddp",
             ),
-            (&[("\"neon\"", "\"mmx\"")], "field `kernel` is \"mmx\"; expected one of scalar"),
+            (
+                &[("\"neon-winograd\"", "\"mmx\"")],
+                "field `kernel` is \"mmx\"; expected one of scalar",
+            ),
             (&[("aarch64-unknown", "riscv64gc-unknown")], "field `triple`"),
             (&[("macs_per_cycle = 8", "macs_per_cycle = 0")], "field `peak.macs_per_cycle` is 0"),
             (
-                &[("[[peak]]\nkernel = \"neon\"", "[[peak]]\nkernel = \"scalar\"")],
+                &[("[[peak]]\nkernel = \"neon-winograd\"", "[[peak]]\nkernel = \"scalar\"")],
                 "field `peak` is without the kernel",
             ),
             (&[("\"asimd\"", "\"magic\"")], "field `features` is \"magic\""),

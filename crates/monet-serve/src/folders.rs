@@ -5,8 +5,11 @@ use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 use crate::owner::{LOCK, Owner};
 use crate::strays::{self, Stray};
@@ -52,6 +55,24 @@ pub struct Folders {
     strays: Vec<Stray>,
 }
 
+/// Locks a file for this process alone. A service that was killed, or a process that it was just
+/// starting, may hold the lock for a moment yet.
+///
+/// # Errors
+/// [`io::ErrorKind::ResourceBusy`] where somebody holds the lock for a second.
+fn lock_alone(lock: &File) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < Duration::from_secs(1) => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::ResourceBusy.into()),
+            other => return Ok(other?),
+        }
+    }
+}
+
 impl Folders {
     /// Makes what is not there, takes the folders for this process alone, and removes what an
     /// earlier process left unfinished.
@@ -62,10 +83,7 @@ impl Folders {
         fs::create_dir_all(root)?;
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).open(root.join(LOCK))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => io::ErrorKind::ResourceBusy.into(),
-            other => io::Error::from(other),
-        })?;
+        lock_alone(&lock)?;
         let mut folders = Self::of(root);
         folders.lock = Some(lock);
         let all = [
