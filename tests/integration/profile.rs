@@ -161,7 +161,7 @@ fn bad_input_is_one_error_that_names_the_field() {
         "field `budget.volume_s` is 0",
     );
     fails(
-        &["targets", &own("kernel = \"neon\"", "kernel = \"avx2\"")],
+        &["targets", &own("kernel = \"neon-winograd\"", "kernel = \"avx2\"")],
         "field `kernel` is \"avx2\"",
     );
     let old = folder.path().join("old.json");
@@ -244,7 +244,7 @@ fn targets_are_listed_shown_and_detected() {
     }
     let one = json(&["targets", "raspberry-pi-4", "--json"]);
     assert_eq!(one["core"]["name"], "Cortex-A72");
-    assert_eq!(one["kernel"], "neon");
+    assert_eq!(one["kernel"], "neon-winograd");
 
     // What is nearest has this machine's architecture, and its own profile is nearer than none.
     let found = json(&["targets", "--detect", "--json"]);
