@@ -10,12 +10,13 @@
 //!             for each pixel: sums += vpdpbusd(the pixel's group in all lanes, w)
 //!         turn up to 4 of the pending vectors into counts       `quad!`
 //!     turn the rest of the pending vectors into counts
-//!     the tile's sums become the pending ones                   `PendingSums::take`
+//!     scale the tile's sums, which become the pending ones      `Pending::take`
 //! ```
 //!
-//! A tile's sums thus wait in memory while the next tile's products are computed. Products keep two
-//! vector pipes of the core busy, and requantization mostly uses the others, so that the one hides
-//! behind the other.
+//! A tile's scaled sums thus wait in memory while the next tile's products are computed. Products
+//! keep two vector pipes of the core busy, and requantization mostly uses the others, so that the
+//! one hides behind the other. Sums are scaled before they wait, as they then are half as long: a
+//! store of 64 bytes takes two cycles of a Zen 4.
 //!
 //! `quad!` is a macro of small functions, since it must be inlined between the products: a call
 //! would push every sum out of its register, and `#[inline(always)]` does not go with
@@ -81,12 +82,12 @@ pub(super) fn convolve(mut row: CheckedRow) {
 
 /// Requantizes and stores the next four pending vectors, or as many as are pending.
 ///
-/// Runs where the conditions of [`PendingSums::finish`] hold.
+/// Runs where the conditions of [`Pending::finish`] hold.
 macro_rules! quad {
     ($pending:expr) => {{
         let count = $pending.vectors.len().min(4);
         if count > 0 {
-            let mut words = $pending.rules.curve($pending.words(count));
+            let mut words = $pending.rules.curve($pending.next(count));
             if let Some(sum) = &$pending.rules.sum {
                 words = $pending.add(sum, words, count);
             }
@@ -139,7 +140,7 @@ unsafe fn tiles<const P: usize, const N: usize>(
     rules: &Rules,
     block: usize,
 ) {
-    let mut pending = PendingSums::<N>::new(arena, row, rules, block);
+    let mut pending = Pending::<N>::new(arena, row, rules, block);
     let mut x = 0;
     // SAFETY: the caller's conditions are those of `tile`; each tile ends at or before `row.width`.
     // All that becomes pending are pixels of this row.
@@ -173,7 +174,7 @@ unsafe fn tile<const P: usize, const N: usize>(
     mut weights: *const i8,
     row: &Row,
     apart: [Option<usize>; 2],
-    pending: &mut PendingSums<N>,
+    pending: &mut Pending<N>,
     block: usize,
     x: usize,
 ) {
@@ -235,7 +236,7 @@ unsafe fn tile<const P: usize, const N: usize>(
 /// - For each `n` below `N`, `weights + n * block_len` holds a vector of [`VECTOR`] bytes for each
 ///   group of channels of each tap.
 /// - `STEP` is 0 or `feed.step`.
-/// - As [`PendingSums::finish`], for `pending`.
+/// - As [`Pending::finish`], for `pending`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
@@ -244,7 +245,7 @@ unsafe fn accumulate<const P: usize, const N: usize, const STEP: usize>(
     feed: &Feed,
     mut weights: *const i8,
     block_len: usize,
-    pending: &mut PendingSums<N>,
+    pending: &mut Pending<N>,
 ) -> *const i8 {
     let step = if STEP == 0 { feed.step } else { STEP };
     // SAFETY: `CheckedRow` has shown that each tap of the `P` pixels lies in the arena. Each tap
@@ -287,7 +288,7 @@ unsafe fn glide<const P: usize, const N: usize, const D: usize, const STEP: usiz
     feed: &Feed,
     mut weights: *const i8,
     block_len: usize,
-    pending: &mut PendingSums<N>,
+    pending: &mut Pending<N>,
 ) -> *const i8 {
     // Bytes from one tap's weights to the next tap's.
     let tap_len = feed.chunks * feed.groups * VECTOR;
@@ -362,10 +363,11 @@ unsafe fn broadcast(group: *const u8) -> __m512i {
 /// Vectors of sums in a whole tile.
 const TILE: usize = 16;
 
-/// The sums of the previous tile, which are still to become counts, and where these go. The order
-/// of the vectors is `[pixel][block]`.
-struct PendingSums<'a, const N: usize> {
-    sums: [__m512i; TILE],
+/// The scaled sums of the previous tile, which are still to become counts, and where these go. The
+/// order of the vectors is `[pixel][block]`.
+struct Pending<'a, const N: usize> {
+    /// Fixed-point counts of two vectors each, as the packing instruction leaves them.
+    words: [__m512i; TILE / 2],
     /// Indices of the vectors that are still pending. The start is a multiple of four, or the range
     /// is empty.
     vectors: Range<usize>,
@@ -382,7 +384,7 @@ struct PendingSums<'a, const N: usize> {
     residual_step: usize,
 }
 
-impl<'a, const N: usize> PendingSums<'a, N> {
+impl<'a, const N: usize> Pending<'a, N> {
     /// None pending yet; `N` blocks of the row from `block` on.
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -395,7 +397,7 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         // SAFETY: the slice has 16 scales for each of `N` blocks, and `n` is below `N`.
         let scales = [0, N - 1].map(|n| unsafe { _mm512_loadu_ps(scales[n * BLOCK..].as_ptr()) });
         Self {
-            sums: [_mm512_setzero_si512(); TILE],
+            words: [_mm512_setzero_si512(); TILE / 2],
             vectors: 0..0,
             rules,
             scales,
@@ -406,18 +408,25 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         }
     }
 
-    /// Finishes what is pending, then makes the sums of the next `P` pixels pending.
+    /// Finishes what is pending, then scales the sums of the next `P` pixels, which become pending.
     ///
     /// # Safety
-    /// - As [`PendingSums::finish`].
+    /// - As [`Pending::finish`].
     /// - The row has `P` more pixels.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
         // SAFETY: the caller's conditions are those of `finish`.
         unsafe { self.finish() };
-        for (place, sum) in self.sums.iter_mut().zip(sums.as_flattened()) {
-            *place = *sum;
+        let sums = sums.as_flattened();
+        // Known at compile time, so that the compiler unrolls the loop and keeps sums in registers.
+        for pair in 0..(P * N).div_ceil(2) {
+            // A single vector stands for the one that is not there, too.
+            let [first, second] = [0, 1].map(|i| {
+                let sum = sums[(2 * pair + i).min(P * N - 1)];
+                _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), self.scales[i]))
+            });
+            self.words[pair] = _mm512_packs_epi32(first, second);
         }
         self.vectors = 0..P * N;
     }
@@ -437,23 +446,18 @@ impl<'a, const N: usize> PendingSums<'a, N> {
         }
     }
 
-    /// Takes the next `count` pending vectors, at most four, and scales them to fixed-point counts.
+    /// Takes the fixed-point counts of the next `count` pending vectors, at most four.
     ///
     /// # Safety
-    /// - The CPU has AVX-512 F and BW.
-    /// - At least `count` vectors are pending.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    /// At least `count` vectors are pending.
     #[inline]
-    unsafe fn words(&mut self, count: usize) -> [__m512i; 2] {
+    unsafe fn next(&mut self, count: usize) -> [__m512i; 2] {
         // SAFETY: a vector is pending, so the start is a multiple of four below `TILE`, itself a
-        // multiple of four; hence four vectors of the array begin there.
-        let sums =
-            unsafe { self.sums.as_ptr().add(self.vectors.start).cast::<[__m512i; 4]>().read() };
+        // multiple of four: the counts of four vectors lie there.
+        let words: [__m512i; 2] =
+            unsafe { self.words.as_ptr().add(self.vectors.start / 2).cast::<[__m512i; 2]>().read() };
         self.vectors.start += count;
-        let fixed = |i: usize| {
-            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), self.scales[i % 2]))
-        };
-        [_mm512_packs_epi32(fixed(0), fixed(1)), _mm512_packs_epi32(fixed(2), fixed(3))]
+        words
     }
 
     /// Adds the residual of the next `count` vectors.
