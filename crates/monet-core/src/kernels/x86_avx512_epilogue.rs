@@ -117,14 +117,13 @@ impl Rules {
 
 impl Residual {
     /// Adds the residual as [`Sum::apply`](super::super::requant::Sum::apply) does, up to its
-    /// fraction bits. Each lane of `other` holds a residual count in its upper byte.
+    /// fraction bits. Each lane of `other` holds a residual count less 128 in its upper byte.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub(super) fn add(&self, r: __m512i, other: __m512i) -> __m512i {
         let value = _mm512_mulhrs_epi16(r, self.round);
         let value = _mm512_min_epi16(_mm512_max_epi16(value, self.low), self.high);
-        let second = _mm512_xor_si512(other, _mm512_set1_epi16(i16::MIN));
-        let second = _mm512_adds_epi16(_mm512_mulhrs_epi16(second, self.second), self.offset);
+        let second = _mm512_adds_epi16(_mm512_mulhrs_epi16(other, self.second), self.offset);
         let first = _mm512_mulhrs_epi16(_mm512_slli_epi16::<7>(value), self.first);
         _mm512_adds_epi16(first, second)
     }

@@ -478,6 +478,7 @@ impl<'a, const N: usize> Pending<'a, N> {
             }
         };
         self.residual = self.residual.wrapping_add(count / N * self.residual_step);
+        let other = _mm512_xor_si512(other, _mm512_set1_epi8(i8::MIN));
         let (zero, other) = (_mm512_setzero_si512(), _mm512_permutexvar_epi32(order(), other));
         [
             sum.add(words[0], _mm512_unpacklo_epi8(zero, other)),
