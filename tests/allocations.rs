@@ -113,6 +113,7 @@ fn allocations_of(
         fit: &fit,
         neighbours: manifest.input.neighbours,
         subsampling: Some(preview.subsampling()),
+        trace: None,
     };
     let write = |slice: Labelled| {
         sink.push(slice.labels)?;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::atomic;
@@ -24,9 +24,13 @@ Examples:
   monet segment incoming/*.nii.gz -o masks/ --model pancreas.toml --threads 4 --quiet
   monet segment head.nii.gz -o mask.nii.gz --region-mm -44:-6,-50:2,-31:5
   monet segment study/ -o result.dcm --model sarcoma.toml --preview preview.png   # a DICOM series
+  monet segment scan.nii.gz -o mask.nii.gz --threads 2 --trace trace.json
   monet segment --list volumes.txt --shard 0/4 --skip-done -o masks/ --stats figures/
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 some inputs of several failed, 130 interrupted.";
+
+/// Why there is no trace of several volumes.
+const ONE_TRACE: &str = "--trace is of a single volume: give one input that is one";
 
 /// Segment volumes slice by slice: NIfTI files, DICOM series
 #[derive(Debug, Args)]
@@ -59,6 +63,10 @@ pub(super) struct SegmentArgs {
     /// folder it is the picture's name
     #[arg(long, value_name = "FILE.png|DIR")]
     preview: Option<PathBuf>,
+    /// Write what each thread did when as a Chrome trace, of a single volume; it opens in
+    /// chrome://tracing and ui.perfetto.dev
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of
     /// 3D Slicer (.ctbl), or a label description of ITK-SNAP
     #[arg(long, value_name = "FILE.ctbl|FILE.txt")]
@@ -106,6 +114,11 @@ fn check(args: &SegmentArgs) -> Result<()> {
         !args.preview.as_deref().is_some_and(is_stdout),
         "a preview goes to a file, not to standard output: --preview FILE.png"
     );
+    ensure!(
+        !args.trace.as_deref().is_some_and(is_stdout),
+        "a trace goes to a file, not to standard output: --trace FILE.json"
+    );
+    ensure!(args.trace.is_none() || !is_several(args), ONE_TRACE);
     #[cfg(feature = "dicom")]
     ensure!(
         !args.dicom.any()
@@ -137,8 +150,8 @@ pub(super) struct Jobs {
 impl Jobs {
     /// All that is written.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
-        let each = self.all.iter().flat_map(|job| job.outputs().into_iter().chain(&job.stats));
-        each.chain(&self.figures)
+        let of_one = |job| FileJob::outputs(job).into_iter().chain(&job.stats).chain(&job.trace);
+        self.all.iter().flat_map(of_one).chain(&self.figures)
     }
 
     /// Takes out what is done, once what killed processes have left is tidied up.
@@ -186,6 +199,10 @@ pub(super) fn jobs(
         && let Some(path) = figures.take_if(|path| !is_stdout(path))
     {
         one.stats = Some(path);
+    }
+    if args.trace.is_some() {
+        let [one] = &mut jobs.all[..] else { bail!(ONE_TRACE) };
+        one.trace.clone_from(&args.trace);
     }
     Ok(jobs)
 }
@@ -324,7 +341,7 @@ fn summary(report: &Report, job: &FileJob) -> String {
         );
     }
     // What is written beside the labels.
-    for path in job.outputs().into_iter().skip(1).chain(&job.stats) {
+    for path in job.outputs().into_iter().skip(1).chain(&job.stats).chain(&job.trace) {
         text += &format!("  {}\n", shown(path));
     }
     text

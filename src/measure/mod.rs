@@ -18,6 +18,7 @@ mod preview;
 mod score;
 mod surface;
 mod timing;
+mod trace;
 mod unread;
 
 pub use canvas::Picture;
@@ -31,6 +32,7 @@ pub use preview::{Preview, Subsampling};
 pub use score::{Comparison, LabelScore, MeasureError, SubjectScore, Summary, compare, summarise};
 pub use surface::{Hausdorff, hausdorff, percentile};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
+pub use trace::{MAX_SPANS, Track};
 
 /// A report as indented JSON, ending in a new line.
 #[must_use]

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-
 pub enum Stage {
     /// Reading and decompressing.
     Read,
@@ -18,6 +17,19 @@ pub enum Stage {
     Restore,
     /// Writing, statistics, preview.
     Write,
+}
+
+impl Stage {
+    /// What a trace calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Prepare => "prepare",
+            Self::Infer => "infer",
+            Self::Restore => "restore",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// A running measurement.
@@ -35,6 +47,12 @@ impl Clock {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+
+    /// Time from an earlier beginning to this one; none where the other is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.duration_since(earlier.0)
     }
 }
 
@@ -68,7 +86,7 @@ impl StageTimes {
     /// Adds what passed since `clock`, and begins the next measurement.
     pub fn add(&mut self, stage: Stage, clock: Clock) -> Clock {
         let now = Clock::start();
-        *self.of(stage) += (now.0 - clock.0).as_secs_f64();
+        *self.of(stage) += now.since(clock).as_secs_f64();
         now
     }
 

@@ -56,6 +56,10 @@ pub struct Job<'a> {
     pub preview: Option<Document<'a>>,
     /// Where the report goes, as JSON.
     pub stats: Option<Document<'a>>,
+    /// Where a trace goes, as JSON: what each thread did when ([`Track::trace`]).
+    ///
+    /// [`Track::trace`]: crate::measure::Track::trace
+    pub trace: Option<Document<'a>>,
     /// Whether the report has what takes a pass of its own over the volume: intensities, and of
     /// DICOM the digests of the files.
     pub measure: bool,
@@ -153,6 +157,7 @@ impl<'a> Job<'a> {
             labels,
             preview: None,
             stats: None,
+            trace: None,
             measure: false,
             extras: Vec::new(),
             warnings: Vec::new(),
@@ -183,6 +188,8 @@ pub struct FileJob {
     pub preview: Option<PathBuf>,
     /// A JSON report to write beside it.
     pub stats: Option<PathBuf>,
+    /// A trace to write beside it.
+    pub trace: Option<PathBuf>,
     /// As [`Job::measure`].
     pub measure: bool,
     /// Whether existing files are replaced.
@@ -199,7 +206,8 @@ impl FileJob {
     pub fn paths(&self) -> Paths {
         let mut paths = Paths::new();
         self.inputs().into_iter().for_each(|path| paths.read(path));
-        self.outputs().into_iter().chain(&self.stats).for_each(|path| paths.write(path));
+        let figures = [&self.stats, &self.trace].into_iter().flatten();
+        self.outputs().into_iter().chain(figures).for_each(|path| paths.write(path));
         paths
     }
 
@@ -213,7 +221,7 @@ impl FileJob {
         vec![self.input.clone()]
     }
 
-    /// What it writes, but for the report.
+    /// What it writes, but for report and trace.
     #[must_use]
     pub fn outputs(&self) -> Vec<&PathBuf> {
         let own = [Some(&self.output), self.preview.as_ref()].into_iter().flatten();
@@ -238,6 +246,7 @@ impl FileJob {
         Ok(Job {
             preview: file(&self.preview),
             stats: file(&self.stats),
+            trace: file(&self.trace),
             measure: self.measure,
             overwrite: self.overwrite,
             region: self.region,

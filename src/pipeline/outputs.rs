@@ -20,6 +20,7 @@ pub(super) struct Places<'a> {
     pub(super) labels: Box<dyn LabelWriter + 'a>,
     pub(super) preview: Option<Document<'a>>,
     pub(super) stats: Option<Document<'a>>,
+    pub(super) trace: Option<Document<'a>>,
     /// Whether the report has intensities.
     pub(super) measure: bool,
     pub(super) extras: Vec<Extra<'a>>,
@@ -38,6 +39,7 @@ pub(super) struct Outputs<'a> {
     deferred: Option<DeferredSlices>,
     preview: Option<Document<'a>>,
     stats: Option<Document<'a>>,
+    trace: Option<Document<'a>>,
     extras: Vec<Extra<'a>>,
     overwrite: bool,
     title: Title,
@@ -78,7 +80,8 @@ impl<'a> Outputs<'a> {
         manifest: &Manifest,
         folder: Option<&Path>,
     ) -> Result<Self, OutputError> {
-        let Places { labels, preview, stats, measure, extras, title, notice, overwrite } = places;
+        let Places { labels, preview, stats, trace, measure, extras, .. } = places;
+        let Places { title, notice, overwrite, .. } = places;
         let (geometry, part) = (source.geometry(), source.part());
         let wants_picture = preview.is_some() || extras.iter().any(|extra| extra.picture);
         let wants_intensities = measure || extras.iter().any(|extra| extra.intensities);
@@ -97,7 +100,8 @@ impl<'a> Outputs<'a> {
         let whole = part == VoxelBox::whole(source.whole().size);
         let title = if whole { name } else { format!("{name}, a part of it") };
         let title = Title { text: title, notice: notice.unwrap_or_default() };
-        Ok(Self { settled, deferred, preview, stats, extras, overwrite, title, picture: None })
+        let picture = None;
+        Ok(Self { settled, deferred, preview, stats, trace, extras, overwrite, title, picture })
     }
 
     /// What the labels are called.
@@ -149,10 +153,13 @@ impl<'a> Outputs<'a> {
         self.picture = preview.map(|preview| preview.draw(&self.title, labels));
     }
 
-    /// Completes everything, and then gives all files their names, the label volume last.
-    pub(super) fn finish(self, report: &Report) -> Result<(), OutputError> {
+    /// Completes everything, and then gives all files their names, the label volume last. `trace`
+    /// is the trace's text, where one is wanted.
+    pub(super) fn finish(self, report: &Report, trace: Option<String>) -> Result<(), OutputError> {
         let json = || measure::json(report).into_bytes();
         let stats = self.stats.map(|place| place.complete(json())).transpose()?;
+        let trace = self.trace.zip(trace);
+        let trace = trace.map(|(place, text)| place.complete(text.into_bytes())).transpose()?;
         let picture = self.picture.as_ref();
         let png = self.preview.zip(picture).map(|(place, picture)| place.complete(picture.png()));
         let (mut files, mut buffers) = (Vec::new(), Vec::new());
@@ -162,7 +169,7 @@ impl<'a> Outputs<'a> {
             let made = make(report, picture).and_then(|bytes| Staged::write(&path, &bytes));
             files.push(made.map_err(|source| OutputError::Write { path, source })?);
         }
-        for document in [png.transpose()?, stats].into_iter().flatten() {
+        for document in [png.transpose()?, stats, trace].into_iter().flatten() {
             match document {
                 Complete::File(staged) => files.push(staged),
                 Complete::Buffer(buffer, content) => buffers.push((buffer, content)),

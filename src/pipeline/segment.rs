@@ -9,7 +9,7 @@ use super::outputs::{Outputs, Places};
 use super::stream::{self, Labelled, Preparation};
 use super::{Device, FileJob, Job, Model, ModelReport, PipelineError, Report};
 use crate::atomic;
-use crate::measure::{self, Clock, LabelReport, Stage, StageTimes};
+use crate::measure::{self, Clock, LabelReport, Stage, Track};
 use crate::package::{Fit, Intensity, IntensityStats, IntensityWarning, Manifest};
 use crate::volume::{OutputError, SliceSource, SourceOptions};
 
@@ -80,7 +80,7 @@ fn segment_by(
 ) -> Result<Report, PipelineError> {
     let Job { volume, labels, preview, stats, extras, origin, title, notice, .. } = job;
     let Job { measure, overwrite, region, accept_any, beyond, .. } = job;
-    let Job { spool_dir, clock, mut warnings, .. } = job;
+    let Job { spool_dir, clock, trace, mut warnings, .. } = job;
     let options = SourceOptions {
         orientation: manifest.orientation,
         spool_dir,
@@ -92,23 +92,29 @@ fn segment_by(
     let beyond = doubtful::accept(name, accept_any, manifest, beyond, &geometry)?;
     let mut source = SliceSource::new(volume, &options)?;
     let fit = fit(manifest, &source)?;
-    let places = Places { labels, preview, stats, measure, extras, title, notice, overwrite };
+    let places =
+        Places { labels, preview, stats, trace, measure, extras, title, notice, overwrite };
+    let trace = places.trace.is_some().then_some(clock);
     let mut outputs = Outputs::create(places, &source, manifest, options.spool_dir.as_deref())?;
-    let mut volume = Volume { source: &mut source, fit: &fit, outputs: &mut outputs, interrupted };
-    let (ran, doubtful) = match runner {
-        Runner::Model(model) => by_engines(model, &mut volume, clock, progress)?,
-        Runner::Device(device) => (by_device(*device, &mut volume, clock, progress)?, Vec::new()),
+    let mut volume =
+        Volume { source: &mut source, fit: &fit, outputs: &mut outputs, interrupted, clock, trace };
+    let (mut ran, doubtful) = match runner {
+        Runner::Model(model) => by_engines(model, &mut volume, progress)?,
+        Runner::Device(device) => (by_device(*device, &mut volume, progress)?, Vec::new()),
     };
     let doubts = Doubts { beyond, intensity: doubtful };
+    let labelled = Clock::start();
     let labels = outputs.labels(&mut source, manifest, interrupted)?;
     outputs.draw(&labels);
+    ran.tracks[0].mark("figures and picture", labelled, Clock::start());
+    let trace = trace.map(|_| Track::trace(&ran.tracks));
     let wall_s = clock.elapsed().as_secs_f64();
     let read = Read { source: &source, is_part: region.is_some(), wall_s };
     let mut report = report(manifest, read, outputs.name(), ran, labels, doubts);
     warnings.append(&mut report.warnings);
     let report = Report { dicom: origin, warnings, ..report };
     source.verify()?;
-    outputs.finish(&report)?;
+    outputs.finish(&report, trace)?;
     Ok(report)
 }
 
@@ -150,6 +156,10 @@ struct Volume<'a, 'v> {
     fit: &'a Fit,
     outputs: &'a mut Outputs<'v>,
     interrupted: &'a AtomicBool,
+    /// Runs since the job was made.
+    clock: Clock,
+    /// The same, where a trace is wanted.
+    trace: Option<Clock>,
 }
 
 /// Runs what makes labels, and hands these to the outputs.
@@ -159,8 +169,8 @@ fn run(
     make: impl FnOnce(
         &mut SliceSource,
         &mut dyn FnMut(Labelled) -> Result<(), OutputError>,
-    ) -> Result<StageTimes, PipelineError>,
-) -> Result<StageTimes, PipelineError> {
+    ) -> Result<Vec<Track>, PipelineError>,
+) -> Result<Vec<Track>, PipelineError> {
     let Volume { source, outputs, interrupted, .. } = volume;
     let slices = source.geometry().size[2];
     let mut done = 0;
@@ -170,52 +180,60 @@ fn run(
         progress(done, slices);
         Ok(())
     };
-    let mut stages = make(source, &mut write)?;
+    let mut tracks = make(source, &mut write)?;
     let released = Clock::start();
     outputs.release(interrupted)?;
-    stages.add(Stage::Write, released);
-    Ok(stages)
+    tracks[0].add_whole(Stage::Write, released);
+    Ok(tracks)
 }
 
 /// Sends all slices through the net.
 fn by_engines(
     model: &mut Model,
     volume: &mut Volume,
-    clock: Clock,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(Ran, Vec<IntensityWarning>), PipelineError> {
-    let (fit, interrupted, subsampling) =
-        (volume.fit, volume.interrupted, volume.outputs.subsampling());
+    let Volume { fit, interrupted, clock, trace, .. } = *volume;
+    let subsampling = volume.outputs.subsampling();
     let manifest = &model.package.manifest;
     let neighbours = manifest.input.neighbours;
+    let opened = Clock::start();
     let (intensity, doubtful) = intensity(manifest, volume.source, interrupted)?;
+    let planning = Clock::start();
     let mut engines = model.take_engines(fit.net_size())?;
+    let ready = Clock::start();
     let before_s = clock.elapsed().as_secs_f64();
-    let preparation = Preparation { intensity: &intensity, fit, neighbours, subsampling };
+    let preparation = Preparation { intensity: &intensity, fit, neighbours, subsampling, trace };
     let (threads, engine) = (engines.len(), engines[0].name());
-    let stages = run(volume, progress, |source, write| {
+    let mut tracks = run(volume, progress, |source, write| {
         stream::stream(source, preparation, &mut engines, interrupted, write)
     })?;
     model.engines = engines;
-    Ok((Ran { threads, engine, before_s, stages }, doubtful))
+    let before = [
+        ("open", clock, opened),
+        ("statistics of the volume", opened, planning),
+        ("plan", planning, ready),
+    ];
+    before.into_iter().for_each(|(what, from, to)| tracks[0].mark(what, from, to));
+    Ok((Ran { threads, engine, before_s, tracks }, doubtful))
 }
 
 /// Sends all slices to a device. Its time counts as the net's.
 fn by_device(
     device: &mut dyn Device,
     volume: &mut Volume,
-    clock: Clock,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Ran, PipelineError> {
-    let (fit, interrupted, engine) = (volume.fit, volume.interrupted, device.name());
+    let Volume { fit, interrupted, clock, trace, .. } = *volume;
+    let engine = device.name();
     let before_s = clock.elapsed().as_secs_f64();
-    let stages = run(volume, progress, |source, write| {
-        let (mut stages, started) = (StageTimes::default(), Clock::start());
+    let tracks = run(volume, progress, |source, write| {
+        let (mut track, started) = (Track::new("caller", trace), Clock::start());
         device.segment(source, fit, interrupted, write)?;
-        stages.add(Stage::Infer, started);
-        Ok(stages)
+        track.add_whole(Stage::Infer, started);
+        Ok(vec![track])
     })?;
-    Ok(Ran { threads: 1, engine, before_s, stages })
+    Ok(Ran { threads: 1, engine, before_s, tracks })
 }
 
 /// What ran the net, and how long it took.
@@ -223,7 +241,8 @@ struct Ran {
     threads: usize,
     engine: String,
     before_s: f64,
-    stages: StageTimes,
+    /// What each thread did, the caller's first.
+    tracks: Vec<Track>,
 }
 
 /// What was read to its end, and how long all of it took.
@@ -242,7 +261,7 @@ fn report(
     labels: Vec<LabelReport>,
     doubts: Doubts,
 ) -> Report {
-    let Ran { threads, engine, before_s, stages } = ran;
+    let Ran { threads, engine, before_s, tracks } = ran;
     let (whole, slices) = (source.whole(), source.geometry().size[2]);
     Report {
         input: source.grid().name().to_owned(),
@@ -258,7 +277,7 @@ fn report(
         wall_s,
         before_s,
         slices_per_s: slices as f64 / wall_s,
-        stages,
+        stages: Track::total(&tracks),
         peak_memory_bytes: measure::peak_memory(),
         non_finite_voxels: source.non_finite(),
         warnings: doubts.warnings(manifest, source, &labels),

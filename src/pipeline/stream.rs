@@ -23,6 +23,7 @@
 //! closes every queue, so that nobody waits for an item that will not come.
 
 use std::any::Any;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +34,7 @@ use super::queue::Queue;
 use super::window::Window;
 use crate::Size;
 use crate::engine::{Engine, EngineError};
-use crate::measure::{Clock, Stage, StageTimes, Subsampling};
+use crate::measure::{Clock, Stage, Subsampling, Track};
 use crate::package::{Fit, Intensity, Recipe};
 use crate::volume::{OutputError, SliceSource, VolumeError};
 
@@ -52,6 +53,8 @@ pub struct Preparation<'a> {
     pub neighbours: usize,
     /// How slices become thumbnails, where there is to be a preview.
     pub subsampling: Option<Subsampling>,
+    /// The beginning of the trace, where one is wanted.
+    pub trace: Option<Clock>,
 }
 
 impl Preparation<'_> {
@@ -174,10 +177,10 @@ impl Outcome<'_> {
     /// Runs a thread's part; its panic becomes an error. Nobody uses again what the panic leaves
     /// half-way: the lanes drop their slots, and [`stream`] warns its caller about source and
     /// engines.
-    fn contain(&self, thread: &'static str, part: impl FnOnce() -> StageTimes) -> StageTimes {
+    fn contain(&self, thread: &'static str, part: impl FnOnce() -> Track) -> Track {
         catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
             self.fail(PipelineError::Panicked { thread, text: text_of(&*panic) });
-            StageTimes::default()
+            Track::default()
         })
     }
 
@@ -186,8 +189,8 @@ impl Outcome<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         name: &'static str,
-        part: impl FnOnce() -> StageTimes + Send + 'scope,
-    ) -> Option<ScopedJoinHandle<'scope, StageTimes>> {
+        part: impl FnOnce() -> Track + Send + 'scope,
+    ) -> Option<ScopedJoinHandle<'scope, Track>> {
         let started = thread::Builder::new()
             .name(name.to_owned())
             .spawn_scoped(scope, move || self.contain(name, part));
@@ -206,7 +209,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Streams every slice of `source` through the stages; `write` gets them in the source's order.
-/// `interrupted` is looked at between slices.
+/// `interrupted` is looked at between slices. Returns what each thread did, the caller's first.
 ///
 /// # Errors
 /// The first that a stage meets, or [`PipelineError::Interrupted`]. After
@@ -221,7 +224,7 @@ pub fn stream(
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
     write: impl FnMut(Labelled) -> Result<(), OutputError>,
-) -> Result<StageTimes, PipelineError> {
+) -> Result<Vec<Track>, PipelineError> {
     stream_slices(source, preparation, engines, interrupted, write)
 }
 
@@ -232,33 +235,32 @@ fn stream_slices(
     engines: &mut [Box<dyn Engine>],
     interrupted: &AtomicBool,
     write: impl FnMut(Labelled) -> Result<(), OutputError>,
-) -> Result<StageTimes, PipelineError> {
+) -> Result<Vec<Track>, PipelineError> {
     let [width, height, _] = source.size();
     let mut labels = vec![0; width * height];
     let lanes: Vec<Lane> = engines.iter().map(|_| Lane::new(&preparation)).collect();
     let outcome = Outcome { lanes: &lanes, error: Mutex::new(None), stop: AtomicBool::new(false) };
-    let times = thread::scope(|scope| {
+    let tracks = thread::scope(|scope| {
         let (outcome, preparation) = (&outcome, &preparation);
         let mut threads = Vec::with_capacity(lanes.len() + 1);
         threads.extend(outcome.start(scope, "reader", move || read(source, preparation, outcome)));
         for (lane, engine) in lanes.iter().zip(engines) {
             threads.extend(
-                outcome.start(scope, "worker", move || work(lane, outcome, engine.as_mut())),
+                outcome.start(scope, "worker", move || {
+                    work(lane, preparation, outcome, engine.as_mut())
+                }),
             );
         }
         let collecting = || collect(preparation, outcome, interrupted, &mut labels, write);
         let collected = catch_unwind(AssertUnwindSafe(collecting)).inspect_err(|_| outcome.stop());
         // None of them panics: `contain` sees to that.
         let theirs = threads.into_iter().filter_map(|thread| thread.join().ok());
-        collected.map(|mut times| {
-            theirs.for_each(|theirs| times.merge(theirs));
-            times
-        })
+        collected.map(|own| iter::once(own).chain(theirs).collect())
     });
-    match (times, outcome.error.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+    match (tracks, outcome.error.into_inner().unwrap_or_else(PoisonError::into_inner)) {
         (Err(panic), _) => resume_unwind(panic),
         (Ok(_), Some(error)) => Err(error),
-        (Ok(times), None) => Ok(times),
+        (Ok(tracks), None) => Ok(tracks),
     }
 }
 
@@ -269,8 +271,8 @@ fn collect(
     interrupted: &AtomicBool,
     labels: &mut [u8],
     mut write: impl FnMut(Labelled) -> Result<(), OutputError>,
-) -> StageTimes {
-    let mut times = StageTimes::default();
+) -> Track {
+    let mut track = Track::new("caller", preparation.trace);
     for lane in outcome.lanes.iter().cycle() {
         if interrupted.load(Ordering::Relaxed) {
             outcome.fail(PipelineError::Interrupted);
@@ -281,21 +283,21 @@ fn collect(
         }
         let clock = Clock::start();
         preparation.fit.restore(&slot.labels, labels);
-        let clock = times.add(Stage::Restore, clock);
+        let clock = track.add(Stage::Restore, slot.index, clock);
         let thumbnail = &slot.input[preparation.neighbours].thumbnail;
         if let Err(error) = write(Labelled { index: slot.index, labels, thumbnail }) {
             outcome.fail(error.into());
         }
-        times.add(Stage::Write, clock);
+        track.add(Stage::Write, slot.index, clock);
         lane.free.push(slot);
     }
-    times
+    track
 }
 
 /// The reader's thread: fills free slots, lane after lane.
-fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) -> StageTimes {
-    let Preparation { intensity, fit, neighbours, subsampling } = *preparation;
-    let mut times = StageTimes::default();
+fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) -> Track {
+    let Preparation { intensity, fit, neighbours, subsampling, trace } = *preparation;
+    let mut track = Track::new("reader", trace);
     let [width, height, slices] = source.size();
     let mut intensity = intensity.by_rows(width * height);
     let mut rows = fit.rows();
@@ -309,13 +311,11 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
     // only after every slot that shares its slice has come back, so `Arc::make_mut` never copies.
     let ring = (0..2 * neighbours + DEPTH * outcome.lanes.len()).map(|_| empty()).collect();
     let mut window = Window::new(neighbours, slices, source.descending(), ring);
-    let mut take_in = |slice: &mut Arc<Prepared>, times: &mut StageTimes| {
+    let mut take_in = |slice: &mut Arc<Prepared>| {
         let Prepared { values, thumbnail } = Arc::make_mut(slice);
         let clock = Clock::start();
-        if source.advance()?.is_none() {
-            return Ok::<bool, VolumeError>(false);
-        }
-        let clock = times.add(Stage::Read, clock);
+        let Some(index) = source.advance()? else { return Ok::<bool, VolumeError>(false) };
+        let clock = track.add(Stage::Read, index, clock);
         // Row by row, as a slice of f32 would be the largest buffer beside the net's; only slices
         // that are normalised each by itself are held.
         intensity.begin(width, |channel, y, row| source.row(channel, y, row));
@@ -325,13 +325,13 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
                 subsampling.apply(y, row, thumbnail);
             }
         });
-        times.add(Stage::Prepare, clock);
+        track.add(Stage::Prepare, index, clock);
         Ok(true)
     };
     for lane in outcome.lanes.iter().cycle() {
         let Some(mut slot) = lane.free.pop() else { break };
         slot.input.clear();
-        match window.advance(|slice| take_in(slice, &mut times)) {
+        match window.advance(&mut take_in) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
@@ -344,23 +344,28 @@ fn read(source: &mut impl Slices, preparation: &Preparation, outcome: &Outcome) 
         lane.filled.push(slot);
     }
     outcome.lanes.iter().for_each(|lane| lane.filled.close());
-    times
+    track
 }
 
 /// A worker's thread: the net.
-fn work(lane: &Lane, outcome: &Outcome, engine: &mut dyn Engine) -> StageTimes {
-    let mut times = StageTimes::default();
+fn work(
+    lane: &Lane,
+    preparation: &Preparation,
+    outcome: &Outcome,
+    engine: &mut dyn Engine,
+) -> Track {
+    let mut track = Track::new("worker", preparation.trace);
     while let Some(mut slot) = lane.filled.pop() {
         let clock = Clock::start();
         if let Err(source) = infer(&mut slot, engine) {
             outcome.fail(PipelineError::Engine { slice: slot.index, source });
             break;
         }
-        times.add(Stage::Infer, clock);
+        track.add(Stage::Infer, slot.index, clock);
         lane.done.push(slot);
     }
     lane.done.close();
-    times
+    track
 }
 
 /// Labels of a slot's slice.

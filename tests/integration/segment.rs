@@ -56,6 +56,35 @@ fn the_sample_has_a_hippocampus_where_it_belongs() {
 }
 
 #[test]
+fn a_trace_has_each_slice_in_each_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mask, trace] = ["mask.nii.gz", "trace.json"].map(|name| folder.path().join(name));
+    segment(&sample(), &mask, &["--threads", "2", "--trace", text(&trace)]);
+    let read: serde_json::Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    let events = read["traceEvents"].as_array().unwrap();
+    let threads: Vec<_> = events.iter().filter(|event| event["ph"] == "M").collect();
+    let names: Vec<_> = threads.iter().map(|thread| &thread["args"]["name"]).collect();
+    assert_eq!(names, ["caller", "reader", "worker", "worker"]);
+    for stage in ["read", "prepare", "infer", "restore", "write"] {
+        let spans = events.iter().filter(|event| event["name"] == stage);
+        let mut slices: Vec<_> = spans.filter_map(|span| span["args"]["slice"].as_u64()).collect();
+        slices.sort_unstable();
+        assert_eq!(slices, (0..52).collect::<Vec<_>>(), "{stage}");
+    }
+    let of = |what: &str| events.iter().find(|event| event["name"] == what).unwrap();
+    let end = |what| of(what)["ts"].as_f64().unwrap() + of(what)["dur"].as_f64().unwrap();
+    assert!(end("plan") <= of("infer")["ts"].as_f64().unwrap(), "the plan comes before a slice");
+
+    let (sample, folder) = (sample(), text(folder.path()));
+    let other = mask.with_file_name("other.nii");
+    let ran = monet(&["segment", text(&sample), "-o", text(&other), "--trace", text(&trace)]);
+    assert!(stderr(&ran).contains("trace.json"), "it exists: {}", stderr(&ran));
+    let ran = monet(&["segment", text(&sample), text(&sample), "-o", folder, "--trace", "t.json"]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(stderr(&ran).contains("--trace is of a single volume"), "{}", stderr(&ran));
+}
+
+#[test]
 fn kernels_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let scalar = segment(&sample(), &folder.path().join("s.nii.gz"), &["--kernel", "scalar"]);

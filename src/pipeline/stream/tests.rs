@@ -98,8 +98,13 @@ fn streamed(
     let net = |_| Box::new(Net { size: fit.net_size(), fault, at }) as Box<dyn Engine>;
     let mut engines: Vec<_> = (0..workers).map(net).collect();
     let mut source = Source { next: 0, panics_at: (fault == Fault::SourcePanics).then_some(at) };
-    let preparation =
-        Preparation { intensity: &intensity, fit: &fit, neighbours: 0, subsampling: None };
+    let preparation = Preparation {
+        intensity: &intensity,
+        fit: &fit,
+        neighbours: 0,
+        subsampling: None,
+        trace: None,
+    };
     let mut written = Vec::new();
     let write = |slice: Labelled| {
         if fault == Fault::WriterPanics {

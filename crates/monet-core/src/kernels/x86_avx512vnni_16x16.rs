@@ -454,8 +454,9 @@ impl<'a, const N: usize> Pending<'a, N> {
     unsafe fn next(&mut self, count: usize) -> [__m512i; 2] {
         // SAFETY: a vector is pending, so the start is a multiple of four below `TILE`, itself a
         // multiple of four: the counts of four vectors lie there.
-        let words: [__m512i; 2] =
-            unsafe { self.words.as_ptr().add(self.vectors.start / 2).cast::<[__m512i; 2]>().read() };
+        let words: [__m512i; 2] = unsafe {
+            self.words.as_ptr().add(self.vectors.start / 2).cast::<[__m512i; 2]>().read()
+        };
         self.vectors.start += count;
         words
     }
