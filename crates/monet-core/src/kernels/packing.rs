@@ -116,7 +116,11 @@ pub(crate) fn pack(
     let mut put = |weight: i8| {
         lowest |= weight == i8::MIN;
         if let Some(place) = places.next() {
-            place.copy_from_slice(&i16::from(weight).to_le_bytes()[..width]);
+            // A copy of a length that the compiler does not know is a call.
+            match place {
+                [byte] => *byte = weight as u8,
+                word => word.copy_from_slice(&i16::from(weight).to_le_bytes()),
+            }
         }
     };
     for outputs in (0..blocks * BLOCK).step_by(packing.outputs()) {
@@ -127,7 +131,11 @@ pub(crate) fn pack(
             for first in (0..own * joined).step_by(together) {
                 for output in outputs..outputs + packing.outputs() {
                     for channel in first..first + together {
-                        put(weight(output, chunk + channel / own, channel % own));
+                        // Divisions would take most of the time.
+                        put(match joined {
+                            1 => weight(output, chunk, channel),
+                            _ => weight(output, chunk + channel / own, channel % own),
+                        });
                     }
                 }
             }
