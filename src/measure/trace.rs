@@ -82,10 +82,8 @@ impl Track {
         })
     }
 
-    /// The threads' spans in the [Trace Event Format], which chrome://tracing and ui.perfetto.dev
-    /// show: complete events in microseconds, a row a thread.
-    ///
-    /// [Trace Event Format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+    /// The threads' spans in the Trace Event Format of Chromium's tracing, which chrome://tracing
+    /// and ui.perfetto.dev show: complete events in microseconds, a row a thread.
     #[must_use]
     pub fn trace(tracks: &[Self]) -> String {
         let traced =
