@@ -86,13 +86,12 @@ impl Track {
     /// and ui.perfetto.dev show: complete events in microseconds, a row a thread.
     #[must_use]
     pub fn trace(tracks: &[Self]) -> String {
-        let traced =
-            |(row, track): (usize, &'_ Self)| Some((row, track.name, track.trace.clone()?));
         let mut left_out = 0;
         let mut events = Vec::new();
-        for (row, name, spans) in tracks.iter().enumerate().filter_map(traced) {
+        for (row, track) in tracks.iter().enumerate() {
+            let Some(spans) = &track.trace else { continue };
             left_out += spans.left_out;
-            let args = json!({ "name": name });
+            let args = json!({ "name": track.name });
             events.push(json!({
                 "name": "thread_name", "ph": "M", "pid": 1, "tid": row, "args": args,
             }));
