@@ -46,6 +46,8 @@ class Driver:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # As in the cluster that `monet.ray` starts.
+            env=os.environ | {"RAY_worker_niceness": "0"},
         )
 
     def __enter__(self):
@@ -73,14 +75,14 @@ class Driver:
         return [process for process in all_processes if session(process) == self.process.pid]
 
     def workers(self) -> list[int]:
-        """Processes that hold a model."""
+        """Processes that segment."""
 
         def is_worker(process: int) -> bool:
             try:
                 name = Path(f"/proc/{process}/cmdline").read_bytes()
             except OSError:
                 return False
-            return name.startswith(b"ray::") and b"_Worker" in name
+            return name.startswith(b"ray::") and b"_work" in name
 
         return [process for process in self.processes() if is_worker(process)]
 
