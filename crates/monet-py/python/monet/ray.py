@@ -223,7 +223,7 @@ class _Fleet(NamedTuple):
         # Tasks, not actors: they run in the processes that Ray has ready, and in those of the last
         # call. An actor is a new process, which imports Ray first.
         ended = ray.data.from_items(jobs, override_num_blocks=blocks).map(
-            _work,
+            _work,  # type: ignore[arg-type]  # Ray takes fn_args for it
             fn_args=(self.tool, self.accept_any),
             compute=ray.data.TaskPoolStrategy(size=workers),
             num_cpus=threads,
