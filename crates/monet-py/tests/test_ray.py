@@ -46,8 +46,7 @@ class Driver:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            # As in the cluster that `monet.ray` starts.
-            env=os.environ | {"RAY_worker_niceness": "0"},
+            env=os.environ | monet.ray._SETTINGS,
         )
 
     def __enter__(self):

@@ -46,6 +46,11 @@ _IDLE_ROUNDS = 3
 _NAMING_S = 30.0
 """How long another process may take to name its files."""
 
+_SETTINGS = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Ray's settings for a cluster that is started here, where the environment has none. Workers have
+the priority of any other program: Ray's own choice, niceness 15, gives them what others leave. Ray
+tells its makers nothing of the use that is made of it, for which it starts a process otherwise."""
+
 
 class Volume(NamedTuple):
     """A volume of an archive."""
@@ -121,11 +126,10 @@ def segment_archive(
 
 
 def _start() -> None:
-    """Connects to the cluster, or starts one on this machine whose workers have the priority of any
-    other program: Ray's own choice, niceness 15, gives them what others leave.
-    """
+    """Connects to the cluster, or starts one on this machine."""
     if not ray.is_initialized():
-        os.environ.setdefault("RAY_worker_niceness", "0")
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
         ray.init(include_dashboard=False)
 
 
