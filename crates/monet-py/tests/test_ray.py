@@ -175,6 +175,39 @@ def test_a_volume_that_ends_its_workers_costs_its_own_row(tmp_path):
     assert rounds == [(4, False), (2, False), (2, True), (1, False), (1, True), (1, True)]
 
 
+ENDS_ITS_WORKER = """
+import os, signal, sys
+import monet.ray
+work = monet.ray._work
+
+def _work(job, tool, accept_any):
+    if job["output"] == "ends-its-worker.nii.gz":
+        with open(os.environ["TRIES"], "a") as tries:
+            tries.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work(job, tool, accept_any)
+
+monet.ray._work = _work
+volumes = [monet.ray.Volume(path, name) for path, name in zip(sys.argv[2::2], sys.argv[3::2])]
+monet.ray.segment_archive(volumes, sys.argv[1], accept_any=True, workers=1)
+"""
+
+
+def test_ray_gives_up_a_volume_that_ends_its_workers(tmp_path):
+    """Ray's part of it: the volume is tried three times in each of four rounds, the first of which
+    does the one that waits for its only worker."""
+    inputs, results, tries = tmp_path / "in", tmp_path / "out", tmp_path / "tries"
+    archive(inputs, 4)
+    paths = sorted(inputs.rglob("*.nii.gz"))[:2]
+    volumes = [paths[0], "ends-its-worker.nii.gz", paths[1], "done.nii.gz"]
+    script = [sys.executable, "-c", ENDS_ITS_WORKER, results, *volumes]
+    environment = os.environ | {"TRIES": str(tries)}
+    subprocess.run(script, env=environment, capture_output=True, check=True, timeout=600)
+    status = {row["output"]: row["status"] for row in table_of(results)}
+    assert status == {"ends-its-worker.nii.gz": "failed", "done.nii.gz": "done"}
+    assert len(tries.read_text()) == (monet.ray._RETRIES + 1) * (monet.ray._IDLE_ROUNDS + 1)
+
+
 def test_outputs_that_are_not_one_each_are_refused(tmp_path):
     with pytest.raises(ValueError, match="2 volumes have the output"):
         monet.ray.segment_archive(["a/t1.nii.gz", "b/t1.nii.gz"], tmp_path)

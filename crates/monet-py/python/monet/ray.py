@@ -168,14 +168,14 @@ def _check(jobs: list[dict[str, str]]) -> None:
 def _segment_all(jobs: list[dict[str, str]], fleet: _Fleet) -> dict[str, str]:
     """Segments what is not done, in as many rounds as it takes; returns errors by outputs.
 
-    A round ends early where Ray gives up: a volume that ends each worker it meets, results of
-    lost nodes that Ray cannot make again. A later round has only what is not done then, and each
-    volume apart once a round has finished none, so that such a volume costs no other.
+    Ray gives up blocks, with a volume in them that ends each worker it meets, and sometimes a
+    whole round. A later round has only what is not done then, and each volume apart once a round
+    has finished none, so that such a volume costs no other.
     """
     failed: dict[str, str] = {}
     left, idle = _left(jobs, failed), 0
     while left:
-        reason = "its worker said nothing"
+        reason = "its worker has ended without a result each time"
         try:
             for output, error in fleet.segment(left, apart=idle > 0):
                 if error:
@@ -233,6 +233,8 @@ class _Fleet(NamedTuple):
             num_cpus=threads,
             max_retries=_RETRIES,
         )
+        # A block that is lost costs no other: what it had is for a further round.
+        ended.context.max_errored_blocks = -1
         for row in ended.iter_rows():
             yield row["output"], row["error"]
 
