@@ -8,17 +8,20 @@
 `shares`: four processes with a share each; two are killed when a third and when half of the volumes are done, and are
 started again. Each volume must have the labels that one undisturbed process gives it, to the byte, and be told once.
 
-`ray`: volumes a second of `monet.ray.segment_archive` on a cluster of one node, from its call to its table, beside
-`monet segment` in one process with as many threads, and in as many processes with a thread each: in turns. Ray's workers
-have a low priority: where the machine does something else, give all the same by RAY_worker_niceness=0.
+`ray`: volumes a second of `monet.ray.segment_archive` on this machine, beside `monet segment` in one process with as many
+threads, and in as many processes with a thread each: in turns, from the start of a process to its end, for Ray to the
+table of its first call. So a first call has the start of Python, Ray and its workers in it; a second call, for the same
+volumes into another folder, has not. Beside each is the processor time that all its processes have taken.
 
 Volumes are parts of the sample with noise, 8 slices each: with so few, what a volume costs beside its slices shows most.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -57,7 +60,6 @@ def make_archive(folder, volumes):
         nibabel.save(nibabel.Nifti1Image(part.astype(numpy.int16), image.affine), path)
         paths.append(path)
     (folder / "list").write_text("".join(f"{path}\n" for path in paths))
-    return paths
 
 
 class Results:
@@ -112,54 +114,87 @@ def shares(monet, folder, volumes):
     print(f"{volumes} volumes in {seconds:.1f} s: a result each, the labels of one process, none told twice")
 
 
-def against_ray(monet, folder, paths, threads, rounds):
+# A program that segments the archive twice. Says after each call for how long it and its cluster run, and what processor
+# time their session of processes has taken.
+RAY = """
+import os, sys, time
+started, threads, listed, *folders = sys.argv[1:]
+
+def processor_s():
+    ticks = 0
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            fields = open(f"/proc/{process}/stat").read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        # Session; user, system, and both of children that have ended.
+        if int(fields[3]) == os.getpid():
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+from monet.ray import segment_archive
+paths = open(listed).read().splitlines()
+for folder in folders:
+    segment_archive(paths, folder, accept_any=True, workers=int(threads))
+    print("ended", time.time() - float(started), processor_s(), flush=True)
+"""
+
+
+def by_ray(listed, threads, first, second):
+    """Seconds and processor seconds of two calls."""
+    given = [str(time.time()), str(threads), listed, first.folder, second.folder]
+    said = subprocess.run(
+        [sys.executable, "-c", RAY, *given], stdout=subprocess.PIPE, text=True, check=True, start_new_session=True
+    ).stdout
+    ended = [line.split()[1:] for line in said.splitlines() if line.startswith("ended")]
+    (wall, work), (wall_both, work_both) = [map(float, each) for each in ended]
+    return (wall, work), (wall_both - wall, work_both - work)
+
+
+def by_command(processes):
+    """Seconds and processor seconds until processes have ended that `processes` starts."""
+
+    def work():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    start, before = time.monotonic(), work()
+    for process in processes():
+        end(process)
+    return time.monotonic() - start, work() - before
+
+
+def against_ray(monet, folder, volumes, threads, rounds):
     """Volumes a second of Ray and of the command, in turns."""
-    import ray
-    from monet.ray import segment_archive
-
-    ray.init(num_cpus=threads, log_to_driver=False, include_dashboard=False)
-    listed = folder / "list"
-
-    def by_ray(results):
-        segment_archive(paths, results.folder, accept_any=True)
-
-    def one_process(results):
-        end(results.start(monet, listed, threads=threads))
-
-    def processes(results):
-        for process in [results.start(monet, listed, f"{k}/{threads}") for k in range(threads)]:
-            end(process)
-
-    ways = {
-        f"Ray, {threads} workers": by_ray,
-        f"`monet segment`, {threads} threads": one_process,
-        f"`monet segment`, {threads} processes": processes,
-    }
-    rates = {name: [] for name in ways}
+    listed, found = folder / "list", []
     for number in range(rounds):
-        for place, (name, way) in enumerate(ways.items()):
-            results = Results(folder / f"{number}-{place}")
-            start = time.monotonic()
-            way(results)
-            rates[name].append(len(paths) / (time.monotonic() - start))
-            assert results.done() == len(paths), name
-    found = {name: statistics.median(each) for name, each in rates.items()}
-    print(f"| {len(paths)} volumes of {SLICES} slices, medians of {rounds} rounds | volumes a second | Ray's share |")
-    print("|---|---|---|")
-    first = next(iter(found.values()))
-    for name, rate in found.items():
-        print(f"| {name} | {rate:.1f} | {first / rate:.2f} |")
+        made = [Results(folder / f"{number}-{place}") for place in range(4)]
+        ray = by_ray(listed, threads, *made[:2])
+        one = by_command(lambda: [made[2].start(monet, listed, threads=threads)])
+        shared = by_command(lambda: [made[3].start(monet, listed, f"{k}/{threads}") for k in range(threads)])
+        assert all(results.done() == volumes for results in made), "not a result each"
+        found.append([*ray, one, shared])
+        print(f"round {number}: " + ", ".join(f"{wall:.1f} s ({work:.1f})" for wall, work in found[-1]), flush=True)
+    ways = [f"Ray, {threads} workers, with its start", f"Ray, {threads} workers, second call"]
+    ways += [f"`monet segment`, {threads} threads", f"`monet segment`, {threads} processes"]
+    print(f"| {volumes} volumes of {SLICES} slices, medians of {rounds} rounds | volumes a second | of the process with threads | processor ms a volume |")
+    print("|---|---|---|---|")
+    for place, way in enumerate(ways):
+        rate = statistics.median(volumes / each[place][0] for each in found)
+        share = statistics.median(each[2][0] / each[place][0] for each in found)
+        work = statistics.median(each[place][1] for each in found) * 1000 / volumes
+        print(f"| {way} | {rate:.1f} | {share:.2f} | {work:.1f} |")
 
 
 def main():
     given = arguments()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        paths = make_archive(folder, given.volumes)
+        make_archive(folder, given.volumes)
         if given.what == "shares":
             shares(given.monet, folder, given.volumes)
         else:
-            against_ray(given.monet, folder, paths, given.threads, given.rounds)
+            against_ray(given.monet, folder, given.volumes, given.threads, given.rounds)
 
 
 if __name__ == "__main__":

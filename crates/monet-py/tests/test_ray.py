@@ -46,6 +46,7 @@ class Driver:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env=os.environ | monet.ray._SETTINGS,
         )
 
     def __enter__(self):
@@ -73,14 +74,14 @@ class Driver:
         return [process for process in all_processes if session(process) == self.process.pid]
 
     def workers(self) -> list[int]:
-        """Processes that hold a model."""
+        """Processes that segment."""
 
         def is_worker(process: int) -> bool:
             try:
                 name = Path(f"/proc/{process}/cmdline").read_bytes()
             except OSError:
                 return False
-            return name.startswith(b"ray::") and b"_Worker" in name
+            return name.startswith(b"ray::") and b"_work" in name
 
         return [process for process in self.processes() if is_worker(process)]
 
@@ -172,6 +173,39 @@ def test_a_volume_that_ends_its_workers_costs_its_own_row(tmp_path):
     assert "not segmented by Ray" in failed["ends-its-worker.nii"]
     # Volumes in one block wait for one another; apart, the others are done.
     assert rounds == [(4, False), (2, False), (2, True), (1, False), (1, True), (1, True)]
+
+
+ENDS_ITS_WORKER = """
+import os, signal, sys
+import monet.ray
+work = monet.ray._work
+
+def _work(job, tool, accept_any):
+    if job["output"] == "ends-its-worker.nii.gz":
+        with open(os.environ["TRIES"], "a") as tries:
+            tries.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work(job, tool, accept_any)
+
+monet.ray._work = _work
+volumes = [monet.ray.Volume(path, name) for path, name in zip(sys.argv[2::2], sys.argv[3::2])]
+monet.ray.segment_archive(volumes, sys.argv[1], accept_any=True, workers=1)
+"""
+
+
+def test_ray_gives_up_a_volume_that_ends_its_workers(tmp_path):
+    """Ray's part of it: the volume is tried three times in each of four rounds, the first of which
+    does the one that waits for its only worker."""
+    inputs, results, tries = tmp_path / "in", tmp_path / "out", tmp_path / "tries"
+    archive(inputs, 4)
+    paths = sorted(inputs.rglob("*.nii.gz"))[:2]
+    volumes = [paths[0], "ends-its-worker.nii.gz", paths[1], "done.nii.gz"]
+    script = [sys.executable, "-c", ENDS_ITS_WORKER, results, *volumes]
+    environment = os.environ | {"TRIES": str(tries)}
+    subprocess.run(script, env=environment, capture_output=True, check=True, timeout=600)
+    status = {row["output"]: row["status"] for row in table_of(results)}
+    assert status == {"ends-its-worker.nii.gz": "failed", "done.nii.gz": "done"}
+    assert len(tries.read_text()) == (monet.ray._RETRIES + 1) * (monet.ray._IDLE_ROUNDS + 1)
 
 
 def test_outputs_that_are_not_one_each_are_refused(tmp_path):

@@ -7,15 +7,18 @@ A volume's labels and its figures appear together, complete or not at all. So wh
 done, and nothing else is: what Ray's rows say may be lost with a worker, and is not relied upon.
 
 1. The driver tidies up what killed processes have left, and finds the volumes that are not done.
-2. Ray maps them over workers, which write results. Where Ray gives up, 1 follows again.
+2. Ray maps them over workers, which write results; a worker loads the model once. Where Ray gives
+   up, 1 follows again.
 3. The driver makes the table of the figures on disk, once no volume is left to do.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,6 +45,11 @@ _IDLE_ROUNDS = 3
 
 _NAMING_S = 30.0
 """How long another process may take to name its files."""
+
+_SETTINGS = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Ray's settings for a cluster that is started here, where the environment has none. Workers have
+the priority of any other program: Ray's own choice, niceness 15, gives them what others leave. Ray
+tells its makers nothing of the use that is made of it, for which it starts a process otherwise."""
 
 
 class Volume(NamedTuple):
@@ -108,13 +116,21 @@ def segment_archive(
     names = list(monet.Model(model).labels.values())
     failed: dict[str, str] = {}
     if jobs:
-        ray.init(ignore_reinit_error=True)
+        _start()
         path = None if model is None else os.path.abspath(model)
-        fleet = _Fleet(path, threads, accept_any, workers)
-        failed = _segment_all(jobs, fleet)
+        tool = _Tool(path, threads, uuid.uuid4().hex)
+        failed = _segment_all(jobs, _Fleet(tool, accept_any, workers))
     jobs.sort(key=lambda job: (job["input"], job["output"]))
     _write([_row(job, failed.get(job["output"])) for job in jobs], names, results / table)
     return results / table
+
+
+def _start() -> None:
+    """Connects to the cluster, or starts one on this machine."""
+    if not ray.is_initialized():
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        ray.init(include_dashboard=False)
 
 
 def _job(volume: Volume | Path_, results: Path) -> dict[str, str]:
@@ -152,14 +168,14 @@ def _check(jobs: list[dict[str, str]]) -> None:
 def _segment_all(jobs: list[dict[str, str]], fleet: _Fleet) -> dict[str, str]:
     """Segments what is not done, in as many rounds as it takes; returns errors by outputs.
 
-    A round ends early where Ray gives up: a volume that ends each worker it meets, results of
-    lost nodes that Ray cannot make again. A later round has only what is not done then, and each
-    volume apart once a round has finished none, so that such a volume costs no other.
+    Ray gives up blocks, with a volume in them that ends each worker it meets, and sometimes a
+    whole round. A later round has only what is not done then, and each volume apart once a round
+    has finished none, so that such a volume costs no other.
     """
     failed: dict[str, str] = {}
     left, idle = _left(jobs, failed), 0
     while left:
-        reason = "its worker said nothing"
+        reason = "its worker has ended without a result each time"
         try:
             for output, error in fleet.segment(left, apart=idle > 0):
                 if error:
@@ -181,11 +197,20 @@ def _left(jobs: list[dict[str, str]], failed: dict[str, str]) -> list[dict[str, 
     ]
 
 
-class _Fleet(NamedTuple):
-    """Workers of Ray's, as many as a round needs."""
+class _Tool(NamedTuple):
+    """What workers segment with."""
 
     model: str | None
     threads: int
+    call: str
+    """Tells one call of :func:`segment_archive` from the next, before which the model's file may
+    have changed."""
+
+
+class _Fleet(NamedTuple):
+    """Workers of Ray's, as many as a round needs."""
+
+    tool: _Tool
     accept_any: bool
     workers: int | None
 
@@ -195,51 +220,56 @@ class _Fleet(NamedTuple):
         :raises ray.exceptions.RayError: Ray has given up.
         """
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        workers = min(len(jobs), self.workers or max(1, cpus // self.threads))
+        threads = self.tool.threads
+        workers = min(len(jobs), self.workers or max(1, cpus // threads))
         # So many blocks that a lost one costs little, and few enough for Ray's own work.
         blocks = len(jobs) if apart else min(len(jobs), max(workers * 4, len(jobs) // 16))
+        # Tasks, not actors: they run in the processes that Ray has ready, and in those of the last
+        # call. An actor is a new process, which imports Ray first.
         ended = ray.data.from_items(jobs, override_num_blocks=blocks).map(
-            _Worker,  # type: ignore[arg-type]  # Ray takes classes, too
-            fn_constructor_args=(self.model, self.threads, self.accept_any),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=self.threads,
-            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
+            _work,  # type: ignore[arg-type]  # Ray takes fn_args for it
+            fn_args=(self.tool, self.accept_any),
+            compute=ray.data.TaskPoolStrategy(size=workers),
+            num_cpus=threads,
+            max_retries=_RETRIES,
         )
+        # A block that is lost costs no other: what it had is for a further round.
+        ended.context.max_errored_blocks = -1
         for row in ended.iter_rows():
             yield row["output"], row["error"]
 
 
-class _Worker:
-    """A model in a process of Ray's."""
+def _work(job: dict[str, str], tool: _Tool, accept_any: bool) -> dict[str, str]:
+    """Makes a result where none is; says where, and what speaks against it or ""."""
+    error = ""
+    try:
+        if not _is_done(job):
+            _segment(job, _loaded(tool), accept_any)
+    except (monet.MonetError, OSError, ValueError) as raised:
+        error = str(raised)
+    return {"output": job["output"], "error": error}
 
-    def __init__(self, model: str | None, threads: int, accept_any: bool) -> None:
-        self.model = monet.Model(model, threads=threads)
-        self.accept_any = accept_any
 
-    def __call__(self, job: dict[str, str]) -> dict[str, str]:
-        """Makes a result where none is; says where, and what speaks against it or ""."""
-        error = ""
-        try:
-            if not _is_done(job):
-                self.segment(job)
-        except (monet.MonetError, OSError, ValueError) as raised:
-            error = str(raised)
-        return {"output": job["output"], "error": error}
+@functools.lru_cache(maxsize=1)
+def _loaded(tool: _Tool) -> monet.Model:
+    """The model, loaded once in a process."""
+    return monet.Model(tool.model, threads=tool.threads)
 
-    def segment(self, job: dict[str, str]) -> None:
-        """Labels and figures of a volume. Where another process has made them meanwhile, its own
-        are thrown away."""
-        try:
-            self.model.segment_file(
-                job["input"],
-                job["labels"],
-                stats=job["figures"],
-                series=job["series"] or None,
-                accept_any=self.accept_any,
-            )
-        except monet.OutputError:
-            if not _is_done(job):
-                raise
+
+def _segment(job: dict[str, str], model: monet.Model, accept_any: bool) -> None:
+    """Labels and figures of a volume. Where another process has made them meanwhile, its own are
+    thrown away."""
+    try:
+        model.segment_file(
+            job["input"],
+            job["labels"],
+            stats=job["figures"],
+            series=job["series"] or None,
+            accept_any=accept_any,
+        )
+    except monet.OutputError:
+        if not _is_done(job):
+            raise
 
 
 def _is_done(job: dict[str, str]) -> bool:
