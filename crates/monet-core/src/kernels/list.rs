@@ -124,7 +124,10 @@ macro_rules! kernels {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::spin(rounds),)+)+
                     #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
-                    _ => 0,
+                    _ => {
+                        let _ = rounds;
+                        0
+                    }
                 }
             }
 
@@ -133,11 +136,16 @@ macro_rules! kernels {
             #[inline]
             pub(crate) fn convolve(self, row: CheckedRow) -> Option<()> {
                 match self {
-                    $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::convolve(row),)+)+
+                    $($(#[cfg($($cpu)*)] Self::$kernel => {
+                        super::$module::convolve(row);
+                        Some(())
+                    })+)+
                     #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
-                    _ => return None,
+                    _ => {
+                        let _ = row;
+                        None
+                    }
                 }
-                Some(())
             }
 
             /// Fills the output rows of a row of tiles; `None` where the kernel has none.

@@ -185,7 +185,6 @@ impl<'a> Row<'a> {
 
     /// Groups of 4 input channels over all chunks.
     #[inline]
-    #[allow(dead_code, reason = "not every kernel needs it, and a program may have only one")]
     pub(crate) fn depth(&self) -> usize {
         self.feeds().iter().map(|f| f.taps.offsets().len() * f.groups).sum()
     }
