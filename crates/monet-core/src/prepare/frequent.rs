@@ -1,7 +1,6 @@
 //! Values among which are all that many voxels have, and which of them is the background.
 
 use core::cmp::Reverse;
-use core::mem::swap;
 
 use super::bins::Count;
 
@@ -71,9 +70,14 @@ impl<'m, C: Count> Frequent<'m, C> {
                 }
                 Err(at) if *self.len < self.all.len() => {
                     *self.len += 1;
-                    let mut moved = [C::of(key.into()), C::of(voxels)];
-                    let behind = self.all.iter_mut().take(*self.len).skip(at);
-                    behind.for_each(|candidate| swap(candidate, &mut moved));
+                    if let Some(behind) = self.all.get_mut(at..*self.len)
+                        && let Some(moved) = behind.len().checked_sub(1)
+                    {
+                        behind.copy_within(..moved, 1);
+                    }
+                    if let Some(candidate) = self.all.get_mut(at) {
+                        *candidate = [C::of(key.into()), C::of(voxels)];
+                    }
                     return;
                 }
                 Err(_) => {
