@@ -282,7 +282,8 @@ fn collect(
             break;
         }
         let clock = Clock::start();
-        preparation.fit.restore(&slot.labels, labels);
+        let restored = preparation.fit.restore(&slot.labels, labels);
+        restored.expect("labels have the sizes of the fit");
         let clock = track.add(Stage::Restore, slot.index, clock);
         let thumbnail = &slot.input[preparation.neighbours].thumbnail;
         if let Err(error) = write(Labelled { index: slot.index, labels, thumbnail }) {

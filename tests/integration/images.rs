@@ -120,7 +120,7 @@ fn a_board_finds_in_raw_slices_what_the_command_finds() {
     let [x, y, _] = geometry.spacing;
     let fit = Fit::new(recipe, 1, geometry.slice_size(), [x, y]).unwrap();
     let mut memory = [0_u32; LEAST_BINS];
-    let mut stats = ChannelStats::new(recipe.normalise, &mut memory[..]);
+    let mut stats = ChannelStats::new(recipe.normalise, &mut memory);
     while stats.wants_pass() {
         slices.iter().for_each(|slice| stats.add(Scaling::NONE.values(slice)));
         stats.end_pass();
@@ -133,7 +133,7 @@ fn a_board_finds_in_raw_slices_what_the_command_finds() {
         let around = [i.saturating_sub(1), i, (i + 1).min(last)].map(|i| slices[i]);
         let input = RawSlices::new(fit, &around, Scaling::NONE, &maps).unwrap();
         plan.run_input(&mut arena, &input, &mut net).unwrap();
-        fit.restore(&net, labels);
+        fit.restore(&net, labels).unwrap();
     }
     assert!(found.iter().any(|&label| label > 0), "labels were found");
     assert!(found.iter().zip(&want).all(|(&found, &want)| i16::from(found) == want));

@@ -71,7 +71,7 @@ typedef enum monet_status {
   MONET_STATUS_IMAGE_DAMAGED = 7,
   // The library knows no such kernel.
   MONET_STATUS_KERNEL_UNKNOWN = 8,
-  // This CPU cannot run the kernel.
+  // This CPU cannot run the kernel, or the library was built without it.
   MONET_STATUS_KERNEL_LACKING = 9,
   // A buffer is shorter or longer than is needed.
   MONET_STATUS_BUFFER = 10,

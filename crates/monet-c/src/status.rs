@@ -30,7 +30,7 @@ pub enum Status {
     ImageDamaged = 7,
     /// The library knows no such kernel.
     KernelUnknown = 8,
-    /// This CPU cannot run the kernel.
+    /// This CPU cannot run the kernel, or the library was built without it.
     KernelLacking = 9,
     /// A buffer is shorter or longer than is needed.
     Buffer = 10,
@@ -88,7 +88,7 @@ const TEXTS: [&CStr; Status::Internal as usize + 1] = [
     c"the plan is cut short or too long: copy it again",
     c"the plan says what cannot be: it is damaged, copy it again",
     c"the library knows no such kernel",
-    c"this CPU cannot run the kernel: choose another one, or compile the plan for another one",
+    c"this CPU or library lacks the kernel: choose another, or compile the plan for another",
     c"a buffer is shorter or longer than is needed",
     c"a model or session was freed before, or never made",
     c"the session is at work on another volume: make one session a thread",

@@ -33,8 +33,8 @@
 //!
 //! | core | kernel | code | weights | tables | arena | stack |
 //! |---|---|---|---|---|---|---|
-//! | Cortex-M7 | `cortex-m-dsp` | 16,276 | 400,448 | 19,612 | 121,435 | 2,180 |
-//! | Cortex-M55 | `cortex-m-mve` | 17,564 | 400,640 | 19,612 | 119,707 | 2,236 |
+//! | Cortex-M7 | `cortex-m-dsp` | 16,288 | 400,448 | 19,612 | 121,435 | 2,180 |
+//! | Cortex-M55 | `cortex-m-mve` | 15,302 | 400,640 | 19,612 | 119,707 | 2,172 |
 //!
 //! # Example
 //!
@@ -73,8 +73,9 @@
 //! | `std` (default) | the CPU is asked for its kernels at run time |
 //! | `alloc` (part of `std`) | nets, planning, buffers |
 //! | `scalar` (part of `alloc`) | the portable kernel |
+//! | `cortex-m-dsp`, `cortex-m-mve` (both default) | the kernels for Cortex-M |
 //! | `serde` | rules of [`prepare`] as manifests have them |
-//! | none | slices are prepared, images proved and run; kernels are those of the compiler's CPU |
+//! | none | slices are prepared, images proved and run, by the kernels of the compiler's CPU |
 
 #![no_std]
 

@@ -73,7 +73,7 @@ fn of_host(plan: &Plan, recipe: &Recipe, fit: &Fit, slices: &[Vec<f32>]) -> Vec<
 /// A map of voxels, in the least memory that there may be.
 fn map_of<V: Voxel>(normalise: Normalise, scaling: Scaling, slices: &[Vec<V>]) -> Map {
     let mut memory = [0u32; LEAST_BINS];
-    let mut stats = ChannelStats::new(normalise, &mut memory[..]);
+    let mut stats = ChannelStats::new(normalise, &mut memory);
     while stats.wants_pass() {
         slices.iter().for_each(|slice| stats.add(scaling.values(slice)));
         stats.end_pass();

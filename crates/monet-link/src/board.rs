@@ -315,7 +315,7 @@ impl<'m> Board<'m> {
         let net = net.get_mut(..fit.net_size().area()).ok_or(fault)?;
         let labels = labels.get_mut(..pixels).ok_or(fault)?;
         self.plan.run_input(arena, &input, net).map_err(|_| (Fault::Plan, slice))?;
-        fit.restore(net, labels);
+        fit.restore(net, labels).map_err(|_| fault)?;
         Ok(pixels)
     }
 }

@@ -88,7 +88,7 @@ pub fn segment(
             net::labels(&y, threshold).to_kind(Kind::Uint8).flatten(0, -1).to_device(Device::Cpu),
         )?;
         for (from, to) in net_labels.chunks_exact(net_plane).zip(&mut slices) {
-            subject.fit.restore(from, to);
+            subject.fit.restore(from, to)?;
         }
     }
     pieces::keep_largest(&mut labels, size, &package.largest())?;

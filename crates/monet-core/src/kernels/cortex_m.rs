@@ -7,14 +7,11 @@ const _: () = assert!(MIN_SQUARINGS == 3, "the assembly has so many written out"
 
 /// What the core has, as its ID registers tell (Armv7-M and Armv8-M Architecture Reference Manuals,
 /// "CPUID scheme" and "Media and FP feature registers").
+#[allow(dead_code, reason = "each kernel reads what it needs, and a program may have only one")]
 pub(super) struct Core {
     /// Multiplications of two 16-bit numbers at a time.
     pub(super) dsp: bool,
     /// Vectors of whole numbers and of f32.
-    #[cfg_attr(
-        not(cortex_m_vectors),
-        expect(dead_code, reason = "cores of this triple lack them")
-    )]
     pub(super) mve: bool,
     /// Arithmetic in f32, and access to it.
     pub(super) fpu: bool,

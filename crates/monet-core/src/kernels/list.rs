@@ -6,6 +6,8 @@
 //! - the kernel, its number in images, its name, and its documentation,
 //! - what the planner must know: the packing of the weights, the offset,
 //! - the features that the kernel needs of the CPU,
+//! - `optional`, where a program may leave the kernel out by the feature of its name: the CPUs that
+//!   could have it,
 //! - `code`: the module with the kernel's code, once for each architecture that has it,
 //! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve_strip` fills a
 //!   [`CheckedStrip`].
@@ -41,6 +43,7 @@ macro_rules! kernels {
             packing: $packing:ident,
             offset: $offset:literal,
             cpus: [$($arch:literal: [$($feature:literal),*]),+],
+            $(optional: [$($could:tt)*],)?
             $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,)?
             $(code: [$($cpu:tt)*] => $module:ident,)+
         }
@@ -93,7 +96,19 @@ macro_rules! kernels {
                 super::TILED_PLANS || !self.has_tiles()
             }
 
-            /// Whether this CPU has the instructions.
+            /// Whether the program was built without it, though for an architecture that has it.
+            fn is_left_out(self) -> bool {
+                match self {
+                    $($(
+                        #[cfg(all($($could)*, not(feature = $name)))]
+                        Self::$kernel => true,
+                    )?)+
+                    #[allow(unreachable_patterns, reason = "a program leaves out only some")]
+                    _ => false,
+                }
+            }
+
+            /// Whether the program has it and this CPU has the instructions.
             pub fn is_available(self) -> bool {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::available(),)+)+
@@ -109,7 +124,10 @@ macro_rules! kernels {
                 match self {
                     $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::spin(rounds),)+)+
                     #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
-                    _ => 0,
+                    _ => {
+                        let _ = rounds;
+                        0
+                    }
                 }
             }
 
@@ -118,11 +136,16 @@ macro_rules! kernels {
             #[inline]
             pub(crate) fn convolve(self, row: CheckedRow) -> Option<()> {
                 match self {
-                    $($(#[cfg($($cpu)*)] Self::$kernel => super::$module::convolve(row),)+)+
+                    $($(#[cfg($($cpu)*)] Self::$kernel => {
+                        super::$module::convolve(row);
+                        Some(())
+                    })+)+
                     #[allow(unreachable_patterns, reason = "an architecture has only some kernels")]
-                    _ => return None,
+                    _ => {
+                        let _ = row;
+                        None
+                    }
                 }
-                Some(())
             }
 
             /// Fills the output rows of a row of tiles; `None` where the kernel has none.
@@ -150,6 +173,7 @@ kernels! {
         packing: Bytes,
         offset: 0,
         cpus: ["x86_64": [], "aarch64": [], "armv7": [], "thumbv7em": [], "thumbv8m.main": []],
+        optional: [all()],
         code: [feature = "scalar"] => scalar,
     }
     /// x86-64 with SSE4.1 and SSSE3.
@@ -225,7 +249,8 @@ kernels! {
         packing: Twos,
         offset: 0,
         cpus: ["thumbv7em": ["dsp"], "thumbv8m.main": ["dsp"]],
-        code: [cortex_m] => cortex_m_dsp_3x2,
+        optional: [cortex_m],
+        code: [all(cortex_m, feature = "cortex-m-dsp")] => cortex_m_dsp_3x2,
     }
     /// Cortex-M with vectors (MVE, "Helium"): M55, M85.
     CortexMMve = 10 {
@@ -233,7 +258,8 @@ kernels! {
         packing: Fours,
         offset: 128,
         cpus: ["thumbv8m.main": ["mve"]],
-        code: [cortex_m_vectors] => cortex_m_mve_2x4,
+        optional: [cortex_m_vectors],
+        code: [all(cortex_m_vectors, feature = "cortex-m-mve")] => cortex_m_mve_2x4,
     }
 }
 
@@ -267,6 +293,18 @@ impl Kernel {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
+    /// Whether it can run here, or why not.
+    ///
+    /// # Errors
+    /// [`KernelError::LeftOut`], [`KernelError::Unavailable`]
+    pub(crate) fn require(self) -> Result<(), KernelError> {
+        match self.is_available() {
+            true => Ok(()),
+            false if self.is_left_out() => Err(KernelError::LeftOut(self)),
+            false => Err(KernelError::Unavailable(self)),
+        }
+    }
+
     /// The named kernel, if this CPU can run it; without a name the best one.
     ///
     /// # Errors
@@ -275,7 +313,7 @@ impl Kernel {
     pub fn choose(name: Option<&str>) -> Result<Self, KernelError> {
         let Some(name) = name else { return Ok(Self::best()) };
         let kernel: Self = name.parse()?;
-        if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable(kernel)) }
+        kernel.require().map(|()| kernel)
     }
 }
 
@@ -293,6 +331,12 @@ pub enum KernelError {
         available = Names(Kernel::is_available)
     )]
     Unavailable(Kernel),
+    /// The program was built without the kernel.
+    #[error(
+        "this program was built without the kernel \"{0}\"; build it with the feature \"{0}\" of \
+         monet-core, or compile the plan for another kernel"
+    )]
+    LeftOut(Kernel),
 }
 
 /// Shows the names of the kernels for which the function holds, with commas between.

@@ -41,14 +41,22 @@ mod aarch64_tiles;
 mod arm_neon_2x16;
 #[cfg(all(target_arch = "arm", target_os = "linux", feature = "std"))]
 mod arm_neon_epilogue;
-#[cfg(cortex_m)]
+#[cfg(any(
+    all(cortex_m, feature = "cortex-m-dsp"),
+    all(cortex_m_vectors, feature = "cortex-m-mve")
+))]
 mod cortex_m;
-#[cfg(cortex_m)]
+#[cfg(all(cortex_m, feature = "cortex-m-dsp"))]
 mod cortex_m_dsp_3x2;
-#[cfg(cortex_m_vectors)]
+#[cfg(all(cortex_m_vectors, feature = "cortex-m-mve"))]
 mod cortex_m_mve_2x4;
 mod list;
 mod packing;
+// What no kernel needs shows on hosts: they have most.
+#[cfg_attr(
+    not(feature = "std"),
+    allow(dead_code, reason = "a program for a board has one kernel, or none")
+)]
 mod row;
 #[cfg(feature = "scalar")]
 mod scalar;

@@ -54,16 +54,14 @@ impl Lifetime {
 /// `tries` says how many orders of choosing are tried after the first ones.
 pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay], tries: usize) -> (Vec<u64>, u64) {
     let places = Places::new(blocks, overlays);
-    let mut sized: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
-    sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].during.start));
-    let mut order = sized.clone();
+    let [mut order, late, full] = places.orders();
     let mut best = places.choose(&order);
-    // A result that overlays its input lies before it. So later blocks choose first.
-    sized.sort_by_key(|&i| Reverse(blocks[i].during.start));
     if tries > 0 {
-        let late = places.choose(&sized);
-        if late.1 < best.1 {
-            (order, best) = (sized, late);
+        for other in [late, full] {
+            let found = places.choose(&other);
+            if found.1 < best.1 {
+                (order, best) = (other, found);
+            }
         }
     }
     // From there on some block chooses earlier or later, and what is no worse is kept. The numbers
@@ -107,6 +105,25 @@ impl<'a> Places<'a> {
             }
         }
         Self { blocks, before }
+    }
+
+    /// Orders of choosing to begin with:
+    ///
+    /// - the largest first,
+    /// - those that are needed last first, as a result that overlays its input lies before it,
+    /// - those first that the fullest pass needs, which decides on the arena's length.
+    fn orders(&self) -> [Vec<usize>; 3] {
+        let blocks = self.blocks;
+        let mut sized: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
+        sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].during.start));
+        let (mut late, mut full) = (sized.clone(), sized.clone());
+        late.sort_by_key(|&i| Reverse(blocks[i].during.start));
+        let passes = blocks.iter().map(|block| block.during.end).max().unwrap_or(0);
+        let in_pass = |pass| blocks.iter().filter(move |block| block.during.contains(&pass));
+        let sums: Vec<u64> =
+            (0..passes).map(|pass| in_pass(pass).map(|block| block.len).sum()).collect();
+        full.sort_by_key(|&i| Reverse(sums[blocks[i].during.clone()].iter().max()));
+        [sized, late, full]
     }
 
     /// The offsets of all blocks if they choose in this order, and the end of the last.

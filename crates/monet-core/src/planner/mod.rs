@@ -155,9 +155,7 @@ impl Plan<'static> {
         kernel: Kernel,
         order: Schedule,
     ) -> Result<Self, PlanError> {
-        if !kernel.is_available() {
-            return Err(KernelError::Unavailable(kernel).into());
-        }
+        kernel.require()?;
         Ok(Self::try_from(Image::scheduled(graph, size, kernel, order, &[])?)?)
     }
 }

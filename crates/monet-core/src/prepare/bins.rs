@@ -42,8 +42,10 @@ impl Count for u64 {
     }
 }
 
-/// Memory for counts: a slice of the caller's (`&mut [u32]`), of [`LEAST_BINS`] at least, or, with
-/// the feature `alloc`, a vector that grows.
+/// Memory for counts: an array, the program's own or the caller's (`&mut [u32; 4096]`), of
+/// [`LEAST_BINS`] at least, or, with the feature `alloc`, a vector that grows.
+///
+/// No program is built that has shorter arrays.
 pub trait Bins {
     /// A count.
     type Count: Count;
@@ -53,20 +55,20 @@ pub trait Bins {
     fn room(&mut self, wanted: usize) -> &mut [Self::Count];
 }
 
-impl<C: Count> Bins for &mut [C] {
-    type Count = C;
-
-    fn room(&mut self, wanted: usize) -> &mut [C] {
-        let len = self.len().min(wanted);
-        &mut self[..len]
-    }
-}
-
 impl<C: Count, const N: usize> Bins for [C; N] {
     type Count = C;
 
     fn room(&mut self, wanted: usize) -> &mut [C] {
-        &mut self[..N.min(wanted)]
+        const { assert!(N >= LEAST_BINS, "memory for counts has room for LEAST_BINS of them") };
+        part(self, 0, N.min(wanted))
+    }
+}
+
+impl<B: Bins> Bins for &mut B {
+    type Count = B::Count;
+
+    fn room(&mut self, wanted: usize) -> &mut [B::Count] {
+        (*self).room(wanted)
     }
 }
 
@@ -78,6 +80,25 @@ impl Bins for alloc::vec::Vec<u64> {
         if self.len() < wanted {
             self.resize(wanted, 0);
         }
-        &mut self[..wanted]
+        part(self, 0, wanted)
+    }
+}
+
+/// So many counts from a place on; none where there are fewer.
+pub(super) fn part<C>(counts: &mut [C], start: usize, len: usize) -> &mut [C] {
+    counts.get_mut(start..).and_then(|counts| counts.get_mut(..len)).unwrap_or_default()
+}
+
+/// One more at a place, if there is such a place.
+pub(super) fn add_one<C: Count>(counts: &mut [C], at: usize) {
+    if let Some(count) = counts.get_mut(at) {
+        count.add_one();
+    }
+}
+
+/// Changes the count at a place, if there is such a place.
+pub(super) fn change<C: Count>(counts: &mut [C], at: usize, new: impl FnOnce(u64) -> u64) {
+    if let Some(count) = counts.get_mut(at) {
+        *count = C::of(new(count.get()));
     }
 }

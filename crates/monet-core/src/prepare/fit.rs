@@ -61,6 +61,16 @@ pub enum FitError {
         /// Millimetres along width and height.
         spacing: [f64; 2],
     },
+    /// Labels are not those that were planned for.
+    #[error("{found} {what}, the fit has {expected}")]
+    Length {
+        /// Which labels.
+        what: &'static str,
+        /// That were given.
+        found: usize,
+        /// Height × width, of the slice or of the net.
+        expected: usize,
+    },
 }
 
 /// The fit of one volume's slices to a net.
@@ -94,18 +104,21 @@ impl Fit {
             return Err(FitError::Degenerate { size, spacing });
         }
         let ceiling = recipe.ceiling;
-        // Along width and height, as spacings are.
-        let source = [size.width, size.height];
-        let least = [recipe.size.width, recipe.size.height];
+        let (least, step) = (recipe.size, recipe.step);
         let [x, y] = match recipe.fit {
-            FitRule::Resize => [0, 1].map(|i| Axis::resized(source[i], least[i])),
+            FitRule::Resize => {
+                [Axis::resized(size.width, least.width), Axis::resized(size.height, least.height)]
+            }
             FitRule::Pad { spacing: wanted } => {
-                let scaled = [0, 1].map(|i| axis::scaled_length(source[i], spacing[i], wanted[i]));
-                if scaled.iter().any(|&length| length > ceiling) {
-                    let size = Size { height: scaled[1], width: scaled[0] };
-                    return Err(FitError::TooLarge { size, ceiling });
+                let width = axis::scaled_length(size.width, spacing[0], wanted[0]);
+                let height = axis::scaled_length(size.height, spacing[1], wanted[1]);
+                if width.max(height) > ceiling {
+                    return Err(FitError::TooLarge { size: Size { height, width }, ceiling });
                 }
-                [0, 1].map(|i| Axis::padded(source[i], scaled[i], least[i], recipe.step))
+                [
+                    Axis::padded(size.width, width, least.width, step),
+                    Axis::padded(size.height, height, least.height, step),
+                ]
             }
         };
         let channels = channels.max(1);
@@ -178,62 +191,76 @@ impl Fit {
     /// # Panics
     /// When the lengths are not those planned for.
     pub fn prepare_labels(&self, slice: &[u8], net: &mut [u8]) {
-        self.check(slice.len(), net.len());
+        self.check(slice.len(), net.len()).unwrap_or_else(|error| panic!("{error}"));
         net.fill(0);
-        let (width, from) = (self.x.scaled, self.y.before * self.x.net + self.x.before);
+        let from = self.y.before * self.x.net + self.x.before;
         let place = [self.x, self.y].map(|axis| move |i| axis.tap(i).nearest());
-        let rows = self.y.scaled;
-        pick(slice, self.x.source, &mut net[from..], [self.x.net, width, rows], place);
+        let size = [self.x.scaled, self.y.scaled];
+        let picked = pick(slice, self.x.source, &mut net[from..], self.x.net, size, place);
+        picked.expect("places lie within the slice");
     }
 
     /// Brings the net's labels back to the slice, by nearest neighbour.
     ///
-    /// # Panics
-    /// When the lengths are not those planned for.
-    pub fn restore(&self, net: &[u8], slice: &mut [u8]) {
-        self.check(slice.len(), net.len());
-        let width = self.x.source;
+    /// # Errors
+    /// [`FitError::Length`]
+    pub fn restore(&self, net: &[u8], slice: &mut [u8]) -> Result<(), FitError> {
+        self.check(slice.len(), net.len())?;
+        let (width, from_width) = (self.x.source, self.x.net);
         if self.x.is_same() {
-            for (y, row) in slice.chunks_exact_mut(width).enumerate() {
-                let start = self.y.back(y) * self.x.net + self.x.before;
-                row.copy_from_slice(&net[start..start + width]);
+            for (y, row) in slice.chunks_exact_mut(width.max(1)).enumerate() {
+                let start = self.y.back(y) * from_width + self.x.before;
+                let labels = net.get(start..).unwrap_or_default();
+                row.iter_mut().zip(labels).for_each(|(to, label)| *to = *label);
             }
-            return;
+            return Ok(());
         }
         let place = [self.x, self.y].map(|axis| move |i| axis.back(i));
-        pick(net, self.x.net, slice, [width, width, self.y.source], place);
+        pick(net, from_width, slice, width, [width, self.y.source], place);
+        Ok(())
     }
 
-    fn check(&self, slice: usize, net: usize) {
-        assert_eq!(slice, self.size().area(), "slice length");
-        assert_eq!(net, self.net_size().area(), "net label length");
+    fn check(&self, slice: usize, net: usize) -> Result<(), FitError> {
+        for (what, found, size) in [
+            ("labels of the slice", slice, self.size()),
+            ("labels of the net", net, self.net_size()),
+        ] {
+            let expected = size.area();
+            if found != expected {
+                return Err(FitError::Length { what, found, expected });
+            }
+        }
+        Ok(())
     }
 }
 
 /// Columns whose places are kept at a time.
 const COLUMNS: usize = 64;
 
-/// Fills `to`, of so many pixels a row (`stride`, of which `width` are filled) and so many rows,
-/// with the pixels of `from` at the places that `x` and `y` tell for each column and row.
+/// Fills `width` pixels of so many rows of `to`, which begin `stride` apart, with the pixels of
+/// `from` at the places that `x` and `y` tell for each column and row; `None` where there is no
+/// such place.
 fn pick(
     from: &[u8],
     from_width: usize,
     to: &mut [u8],
-    [stride, width, rows]: [usize; 3],
+    stride: usize,
+    [width, rows]: [usize; 2],
     [x, y]: [impl Fn(usize) -> usize; 2],
-) {
+) -> Option<()> {
     let mut places = [0; COLUMNS];
     for first in (0..width).step_by(COLUMNS) {
-        let places = &mut places[..COLUMNS.min(width - first)];
-        places.iter_mut().enumerate().for_each(|(i, place)| *place = x(first + i));
-        for row in 0..rows {
-            let source = &from[y(row) * from_width..][..from_width];
-            let out = &mut to[row * stride + first..];
-            for (value, &place) in out.iter_mut().zip(&*places) {
-                *value = source[place];
+        let columns = COLUMNS.min(width - first);
+        places.iter_mut().zip(first..width).for_each(|(place, column)| *place = x(column));
+        for (row, out) in to.chunks_mut(stride.max(1)).take(rows).enumerate() {
+            let source = from.get(y(row) * from_width..)?.get(..from_width)?;
+            let out = out.get_mut(first..first + columns)?;
+            for (value, &place) in out.iter_mut().zip(&places) {
+                *value = *source.get(place)?;
             }
         }
     }
+    Some(())
 }
 
 #[cfg(all(test, feature = "alloc"))]

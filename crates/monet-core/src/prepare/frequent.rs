@@ -10,7 +10,7 @@ const BACKGROUND_SHARE: u64 = 128;
 /// Candidates: all values that more than one in [`BACKGROUND_SHARE`] voxels have are among so many.
 const CANDIDATES: usize = BACKGROUND_SHARE as usize - 1;
 
-/// Counts of memory that a [`Frequent`] takes: keys, rising, then their counts.
+/// Counts of memory that a [`Frequent`] takes: a key, then its count, for each candidate.
 pub(super) const LEN: usize = 2 * CANDIDATES;
 
 /// The most frequent value.
@@ -32,26 +32,29 @@ pub(super) fn background(values: impl Iterator<Item = Background>, all: u64) -> 
 /// Values among which are all that more than one in [`BACKGROUND_SHARE`] voxels have (Misra and
 /// Gries 1982), by their ordered bits.
 pub(super) struct Frequent<'m, C> {
-    keys: &'m mut [C],
-    counts: &'m mut [C],
+    /// Keys and counts; keys rise.
+    all: &'m mut [[C; 2]],
+    /// How many of them are candidates.
     len: &'m mut usize,
 }
 
 impl<'m, C: Count> Frequent<'m, C> {
     /// In [`LEN`] counts of memory, of which `len` candidates are in use.
     pub(super) fn new(memory: &'m mut [C], len: &'m mut usize) -> Self {
-        let (keys, counts) = memory.split_at_mut(CANDIDATES);
-        Self { keys, counts, len }
+        Self { all: memory.as_chunks_mut().0, len }
     }
 
     fn find(&self, key: u32) -> Result<usize, usize> {
-        self.keys[..*self.len].binary_search_by_key(&u64::from(key), |key| key.get())
+        let candidates = self.all.get(..*self.len).unwrap_or_default();
+        candidates.binary_search_by_key(&u64::from(key), |[key, _]| key.get())
     }
 
     /// Counts a voxel, if its value is a candidate.
     pub(super) fn count(&mut self, key: u32) {
-        if let Ok(at) = self.find(key) {
-            self.counts[at].add_one();
+        if let Ok(at) = self.find(key)
+            && let Some([_, count]) = self.all.get_mut(at)
+        {
+            count.add_one();
         }
     }
 
@@ -60,18 +63,25 @@ impl<'m, C: Count> Frequent<'m, C> {
         while voxels > 0 {
             match self.find(key) {
                 Ok(at) => {
-                    self.counts[at] = C::of(self.counts[at].get() + voxels);
+                    if let Some([_, count]) = self.all.get_mut(at) {
+                        *count = C::of(count.get() + voxels);
+                    }
                     return;
                 }
-                Err(at) if *self.len < CANDIDATES => {
-                    self.keys.copy_within(at..*self.len, at + 1);
-                    self.counts.copy_within(at..*self.len, at + 1);
-                    (self.keys[at], self.counts[at]) = (C::of(key.into()), C::of(voxels));
+                Err(at) if *self.len < self.all.len() => {
                     *self.len += 1;
+                    if let Some(behind) = self.all.get_mut(at..*self.len)
+                        && let Some(moved) = behind.len().checked_sub(1)
+                    {
+                        behind.copy_within(..moved, 1);
+                    }
+                    if let Some(candidate) = self.all.get_mut(at) {
+                        *candidate = [C::of(key.into()), C::of(voxels)];
+                    }
                     return;
                 }
                 Err(_) => {
-                    let least = self.counts.iter().map(|count| count.get()).min();
+                    let least = self.all.iter().map(|[_, count]| count.get()).min();
                     let taken = least.map_or(voxels, |least| least.min(voxels));
                     self.take(taken);
                     voxels -= taken;
@@ -84,9 +94,12 @@ impl<'m, C: Count> Frequent<'m, C> {
     fn take(&mut self, voxels: u64) {
         let mut kept = 0;
         for at in 0..*self.len {
-            let left = self.counts[at].get().saturating_sub(voxels);
-            if left > 0 {
-                (self.keys[kept], self.counts[kept]) = (self.keys[at], C::of(left));
+            let Some([key, count]) = self.all.get(at).copied() else { break };
+            let left = count.get().saturating_sub(voxels);
+            if left > 0
+                && let Some(candidate) = self.all.get_mut(kept)
+            {
+                *candidate = [key, C::of(left)];
                 kept += 1;
             }
         }
@@ -95,13 +108,13 @@ impl<'m, C: Count> Frequent<'m, C> {
 
     /// Begins to count the candidates' voxels.
     pub(super) fn recount(&mut self) {
-        self.counts.fill(C::default());
+        self.all.iter_mut().for_each(|[_, count]| *count = C::default());
     }
 
     /// The candidates and their counts.
     pub(super) fn each(&self) -> impl Iterator<Item = Background> {
-        let keys = self.keys[..*self.len].iter();
-        keys.zip(self.counts.iter())
-            .map(|(key, count)| Background { key: key.get() as u32, count: count.get() })
+        let background =
+            |[key, count]: &[C; 2]| Background { key: key.get() as u32, count: count.get() };
+        self.all.iter().take(*self.len).map(background)
     }
 }

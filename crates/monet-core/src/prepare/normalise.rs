@@ -34,7 +34,7 @@ pub use super::volume::{Intensity, IntensityStats};
 /// let slices: [&[i16]; 2] = [&[0, 10], &[20, 40]];
 /// let mut memory = [0u32; LEAST_BINS];
 /// let percentiles = Normalise::Percentiles { low: 0.0, high: 100.0 };
-/// let mut stats = ChannelStats::new(percentiles, &mut memory[..]);
+/// let mut stats = ChannelStats::new(percentiles, &mut memory);
 /// while stats.wants_pass() {
 ///     for slice in slices {
 ///         stats.add(slice.iter().map(|&voxel| f32::from(voxel)));
@@ -56,9 +56,6 @@ enum Kind<B: Bins> {
 
 impl<B: Bins> ChannelStats<B> {
     /// Of no voxels yet. Percentiles are counted in `memory`; the other kinds need none.
-    ///
-    /// # Panics
-    /// Where percentiles have less memory than [`LEAST_BINS`](super::LEAST_BINS) counts.
     pub fn new(normalise: Normalise, memory: B) -> Self {
         Self(match normalise {
             Normalise::Window { low, high } => Kind::Window(Map::unit(low, high)),

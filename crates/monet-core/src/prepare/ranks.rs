@@ -21,7 +21,7 @@
 
 mod doubt;
 
-use super::bins::{Bins, Count, LEAST_BINS};
+use super::bins::{Bins, Count, add_one, change, part};
 use super::frequent::{self, Background, Frequent, background};
 use super::sqrt::round;
 
@@ -118,8 +118,7 @@ struct Found {
 
 impl<B: Bins> Ranks<B> {
     /// Percentiles of all voxels, or of those that are not the background.
-    pub(super) fn new(percentiles: [f32; 2], foreground: bool, mut bins: B) -> Self {
-        assert!(bins.room(LEAST_BINS).len() == LEAST_BINS, "room for {LEAST_BINS} counts");
+    pub(super) fn new(percentiles: [f32; 2], foreground: bool, bins: B) -> Self {
         let (background, candidates) = (None, 0);
         let (keys, pass) = (Keys::Whole, Pass::First);
         let mut new = Self { percentiles, bins, foreground, background, candidates, keys, pass };
@@ -198,13 +197,13 @@ impl<B: Bins> Ranks<B> {
     /// Bits of the first digit.
     fn first_bits(&mut self) -> u32 {
         let base = self.base();
-        (self.bins.room(base + HALF).len() - base).ilog2()
+        log2(self.bins.room(base + HALF).len().saturating_sub(base))
     }
 
     /// First digits of all voxels.
     fn first(&mut self) -> &mut [B::Count] {
         let (base, len) = (self.base(), 1 << self.first_bits());
-        &mut self.bins.room(base + len)[base..]
+        part(self.bins.room(base + len), base, len)
     }
 
     /// Whether digits are not whole values, so that candidates are needed.
@@ -226,7 +225,7 @@ impl<B: Bins> Ranks<B> {
     fn first_and_candidates(&mut self) -> (Option<Frequent<'_, B::Count>>, &mut [B::Count]) {
         let (base, len) = (self.base(), 1 << self.first_bits());
         let wanted = self.needs_candidates();
-        let (candidates, first) = self.bins.room(base + len).split_at_mut(base);
+        let (candidates, first) = halves(self.bins.room(base + len), base);
         (wanted.then(|| Frequent::new(candidates, &mut self.candidates)), first)
     }
 
@@ -236,7 +235,7 @@ impl<B: Bins> Ranks<B> {
         let (mut candidates, counts) = self.first_and_candidates();
         voxels.find(|&voxel| {
             let Some(key) = whole(voxel) else { return voxel.is_finite() };
-            counts[(key >> shift) as usize].add_one();
+            add_one(counts, (key >> shift) as usize);
             if let Some(candidates) = &mut candidates {
                 candidates.add(ordered(voxel), 1);
             }
@@ -248,7 +247,7 @@ impl<B: Bins> Ranks<B> {
         let shift = Keys::Floats.bits() - self.first_bits();
         let (mut candidates, counts) = self.first_and_candidates();
         for key in voxels.filter_map(|voxel| Keys::Floats.of(voxel)) {
-            counts[(key >> shift) as usize].add_one();
+            add_one(counts, (key >> shift) as usize);
             if let Some(candidates) = &mut candidates {
                 candidates.add(key, 1);
             }
@@ -258,14 +257,15 @@ impl<B: Bins> Ranks<B> {
     fn add_next(&mut self, next: Next, voxels: &mut impl Iterator<Item = f32>) {
         let Next { prefix, left, bits, start, .. } = next;
         let (keys, digits) = (self.keys, 1 << bits);
-        let (lower, upper) = self.bins.room(start + 2 * digits)[start..].split_at_mut(digits);
+        let counts = part(self.bins.room(start + 2 * digits), start, 2 * digits);
+        let (lower, upper) = halves(counts, digits);
         let mut counts = [lower, upper];
         for key in voxels.filter_map(|voxel| keys.of(voxel)) {
             let digit = (key >> (left - bits)) as usize % digits;
             for (counts, prefix) in counts.iter_mut().zip(prefix) {
                 // A shift by all bits of a key is one too many for the processor.
                 if u64::from(key) >> left == u64::from(prefix) {
-                    counts[digit].add_one();
+                    add_one(counts, digit);
                 }
             }
         }
@@ -282,18 +282,17 @@ impl<B: Bins> Ranks<B> {
         } else if self.bins.room(all).len() < all {
             self.pass = Pass::Void;
         } else {
-            let (candidates, counts) = self.bins.room(all).split_at_mut(base);
-            let (wholes, high) = counts.split_at_mut(HALF);
+            let (candidates, counts) = halves(self.bins.room(all), base);
+            let (wholes, high) = halves(counts, HALF);
             high.fill(B::Count::default());
             for (key, voxels) in (0..).zip(wholes.iter().map(|count| count.get())) {
                 let key = ordered(Keys::Whole.value(key));
-                let bin = &mut high[(key >> 16) as usize];
-                *bin = B::Count::of(bin.get() + voxels);
+                change(high, (key >> 16) as usize, |count| count + voxels);
                 if self.foreground {
                     Frequent::new(candidates, &mut self.candidates).add(key, voxels);
                 }
             }
-            wholes.copy_from_slice(high);
+            wholes.iter_mut().zip(high).for_each(|(to, count)| *to = *count);
         }
     }
 
@@ -329,9 +328,9 @@ impl<B: Bins> Ranks<B> {
     /// Begins a pass over the digits that come next.
     fn begin_next(&mut self, at: Next) {
         let start = self.base() + if self.keeps_first() { HALF } else { 0 };
-        let room = &mut self.bins.room(start + 2 * HALF)[start..];
-        let bits = (room.len() / 2).ilog2().min(at.left);
-        room[..2 << bits].fill(B::Count::default());
+        let room = self.bins.room(start + 2 * HALF);
+        let bits = log2(room.len().saturating_sub(start) / 2).min(at.left);
+        part(room, start, 2 << bits).fill(B::Count::default());
         self.pass = Pass::Next(Next { bits, start, ..at });
     }
 
@@ -340,22 +339,25 @@ impl<B: Bins> Ranks<B> {
         let keys = self.keys;
         let (background, digits) = (self.background, 1 << bits);
         let rest = left - bits;
-        let mut within = [0; 2];
-        for (i, counts) in
-            self.bins.room(start + 2 * digits)[start..].chunks_exact_mut(digits).enumerate()
-        {
-            let own = background.and_then(|it| Some((keys.of(from_ordered(it.key))?, it.count)));
+        let own = background.and_then(|it| Some((keys.of(from_ordered(it.key))?, it.count)));
+        let counts = part(self.bins.room(start + 2 * digits), start, 2 * digits);
+        let (lower, upper) = halves(counts, digits);
+        let mut digit = [0; 2];
+        let ends = prefix.iter_mut().zip(&mut ranks).zip(&mut digit);
+        for (counts, ((prefix, rank), digit)) in [&mut *lower, &mut *upper].into_iter().zip(ends) {
             if let Some((key, count)) = own
-                && u64::from(key) >> left == u64::from(prefix[i])
+                && u64::from(key) >> left == u64::from(*prefix)
             {
-                let bin = &mut counts[(key >> rest) as usize % digits];
-                *bin = B::Count::of(bin.get().saturating_sub(count));
+                let bin = (key >> rest) as usize % digits;
+                change(counts, bin, |all| all.saturating_sub(count));
             }
-            let digit;
-            (digit, ranks[i]) = find(counts.iter().map(|count| count.get()), ranks[i]);
-            prefix[i] = prefix[i] << bits | digit as u32;
-            within[i] = total(if i == 0 { &counts[..=digit] } else { &counts[digit..] });
+            (*digit, *rank) = find(counts.iter().map(|count| count.get()), *rank);
+            *prefix = *prefix << bits | *digit as u32;
         }
+        let within = [
+            lower.iter().take(digit[0] + 1).map(|count| count.get()).sum(),
+            upper.iter().skip(digit[1]).map(|count| count.get()).sum(),
+        ];
         if rest > 0 {
             return self.begin_next(Next { prefix, ranks, left: rest, bits: 0, start });
         }
@@ -372,6 +374,16 @@ impl<B: Bins> Ranks<B> {
         let bins = kept.then(|| (prefix.map(|key| (key >> 16) as usize), within));
         self.pass = Pass::Ended(Found { ends: Some(ends), bins });
     }
+}
+
+/// Counts before a place and from it on; all of them before where there are fewer.
+fn halves<C>(counts: &mut [C], at: usize) -> (&mut [C], &mut [C]) {
+    counts.split_at_mut(at.min(counts.len()))
+}
+
+/// Bits that number so many digits.
+fn log2(digits: usize) -> u32 {
+    digits.checked_ilog2().unwrap_or(0)
 }
 
 /// The ranks, from 0, that lie nearest to percentiles of so many voxels, at least one.
@@ -409,7 +421,7 @@ fn each_left<C: Count>(
     keys: Keys,
     background: Option<Background>,
 ) -> impl Iterator<Item = u64> {
-    let shift = keys.bits() - counts.len().ilog2();
+    let shift = keys.bits() - log2(counts.len());
     let own = background
         .and_then(|it| Some(((keys.of(from_ordered(it.key))? >> shift) as usize, it.count)));
     counts.iter().enumerate().map(move |(bin, count)| match own {

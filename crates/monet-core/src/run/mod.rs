@@ -57,13 +57,9 @@ impl<'a> TryFrom<Image<'a>> for Plan<'a> {
     type Error = KernelError;
 
     /// # Errors
-    /// [`KernelError::Unavailable`]
+    /// [`KernelError::Unavailable`], [`KernelError::LeftOut`]
     fn try_from(image: Image<'a>) -> Result<Self, KernelError> {
-        let kernel = image.kernel();
-        match kernel.is_available() {
-            true => Ok(Self(image)),
-            false => Err(KernelError::Unavailable(kernel)),
-        }
+        image.kernel().require().map(|()| Self(image))
     }
 }
 

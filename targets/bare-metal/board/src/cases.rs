@@ -2,8 +2,9 @@
 //!
 //! `tools/board-files/src/cases.rs` describes the file.
 
-use monet_core::{Aligned, Image, Plan};
+use monet_core::Aligned;
 
+use super::sample::prove;
 use super::semihosting::{File, Line};
 use super::{FNV, Memory, fnv};
 
@@ -84,10 +85,9 @@ fn case(file: &mut File, workspace: &mut Workspace, index: u64) -> Option<Outcom
     if !(file.read(&mut want) && file.read(bytes) && file.read(image)) {
         return None;
     }
-    let plan = match Image::parse(image).map(Plan::try_from) {
-        Ok(Ok(plan)) => plan,
-        Ok(Err(_)) => return Some(Outcome::Failed("this core lacks the kernel")),
-        Err(_) => return Some(Outcome::Failed("the plan is not valid")),
+    let plan = match prove(image) {
+        Ok(plan) => plan,
+        Err(why) => return Some(Outcome::Failed(why)),
     };
     if plan.run_probabilities(arena, &[inputs], logits).is_err() {
         return Some(Outcome::Failed("the plan does not run"));

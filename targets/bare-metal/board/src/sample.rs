@@ -2,7 +2,7 @@
 //!
 //! `tools/board-files/src/sample.rs` describes the file.
 
-use monet_core::{Image, Plan};
+use monet_core::{Image, KernelError, Plan};
 
 use super::semihosting::Line;
 use super::{FNV, fnv, stack_used};
@@ -70,6 +70,7 @@ impl Program {
 pub fn prove(image: &[u8]) -> Result<Plan<'_>, &'static str> {
     match Image::parse(image).map(Plan::try_from) {
         Ok(Ok(plan)) => Ok(plan),
+        Ok(Err(KernelError::LeftOut(_))) => Err("the program was built without the plan's kernel"),
         Ok(Err(_)) => Err("this core lacks the plan's kernel"),
         Err(_) => Err("the plan is not valid"),
     }

@@ -96,7 +96,7 @@ fn volume(
         let maps = [map];
         let input = RawSlices::new(fit, &raw, Scaling::NONE, &maps).ok()?;
         plan.run_input(arena, &input, net).ok()?;
-        fit.restore(net, labels);
+        fit.restore(net, labels).ok()?;
         scanner.take(slice, labels);
     }
     Some(())
@@ -110,7 +110,7 @@ fn statistics(
     scanner: &mut impl Scanner,
     slices: usize,
 ) -> Map {
-    let mut stats = ChannelStats::new(normalise, &mut bins[..]);
+    let mut stats = ChannelStats::new(normalise, bins);
     while stats.wants_pass() {
         for slice in 0..slices {
             scanner.read(slice, voxels);

@@ -97,7 +97,7 @@ proptest! {
         let mut net = vec![0; plan.net_len()];
         plan.prepare_labels(&labels, &mut net);
         let mut back = vec![9; w * h];
-        plan.restore(&net, &mut back);
+        plan.restore(&net, &mut back).unwrap();
         prop_assert_eq!(back, labels);
     }
 

@@ -41,6 +41,17 @@ fn window_in(
     unreachable!()
 }
 
+/// The same in the memory of a caller, which has so many counts.
+fn window_of<const N: usize>(
+    voxels: &[f32],
+    percentiles: [f32; 2],
+    foreground: bool,
+) -> (Window, usize) {
+    let mut memory = vec![7; N];
+    let memory: &mut [u32; N] = memory.as_mut_slice().try_into().unwrap();
+    window_in(memory, voxels, percentiles, foreground)
+}
+
 /// The same by sorting.
 fn sorted(voxels: &[f32], percentiles: [f32; 2]) -> [u32; 2] {
     let mut sorted: Vec<f32> = voxels.iter().copied().filter(|x| x.is_finite()).collect();
@@ -219,9 +230,13 @@ proptest! {
         let n = voxels.len();
         (0..n).for_each(|i| voxels.swap(i, (seed.rotate_left(i as u32) % n as u64) as usize));
         let (expected, _) = window(&voxels, [p.0, p.1], foreground);
-        for (len, passes) in [(512, [2, 6]), (4096, [2, 5]), (HALF, [2, 4]), (4 * HALF, [1, 3])] {
-            let mut memory = vec![7u32; len];
-            let (found, took) = window_in(&mut memory[..], &voxels, [p.0, p.1], foreground);
+        for (window, len, passes) in [
+            (window_of::<512> as fn(&_, _, _) -> _, 512, [2, 6]),
+            (window_of::<4096>, 4096, [2, 5]),
+            (window_of::<HALF>, HALF, [2, 4]),
+            (window_of::<{ 4 * HALF }>, 4 * HALF, [1, 3]),
+        ] {
+            let (found, took) = window(&voxels, [p.0, p.1], foreground);
             prop_assert_eq!(found.ends.map(f32::to_bits), expected.ends.map(f32::to_bits));
             let bound = passes[usize::from(!whole)];
             // Leaving out the background: its candidates, and shorter digits, as candidates take
