@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/compare/runs/.
 
-    python3 benches/compare/compare.py                    # about six minutes; on a shared machine keep others quiet
+    python3 benches/compare/compare.py                    # about six minutes, ten more the first time; keep the machine quiet
     python3 benches/compare/compare.py --short            # only that every outside engine loads, runs and agrees
     python3 benches/compare/compare.py --parts            # only what needs the network and a compiler
     python3 benches/compare/compare.py --parts volume     # one part anew, into the day's file

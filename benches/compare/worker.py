@@ -101,16 +101,23 @@ def ncnn_runners(net, threads, sides):
 
 
 def mnn_runners(net, threads, sides):
+    """By sessions: MNN's newer modules hold Python's lock while they compute, so that sides would wait for one another."""
     import MNN
 
+    def tensor(values):
+        return MNN.Tensor(values.shape, MNN.Halide_Type_Float, values, MNN.Tensor_DimensionType_Caffe)
+
     def runner():
-        settings = {"backend": "CPU", "numThread": threads // sides, "precision": "high"}
-        manager = MNN.nn.create_runtime_manager((settings,))
-        module = MNN.nn.load_module_from_file(net, ["image"], ["probabilities"], runtime_manager=manager)
+        interpreter = MNN.Interpreter(net)
+        session = interpreter.createSession({"backend": "CPU", "numThread": threads // sides, "precision": "high"})
+        entry = interpreter.getSessionInput(session)
 
         def run(x):
-            out = module.forward(MNN.expr.const(x, list(x.shape), MNN.expr.NCHW))
-            return numpy.array(MNN.expr.convert(out, MNN.expr.NCHW).read()).reshape(x.shape)
+            out = tensor(numpy.empty_like(x))
+            entry.copyFrom(tensor(numpy.ascontiguousarray(x, numpy.float32)))
+            interpreter.runSession(session)
+            interpreter.getSessionOutput(session).copyToHostTensor(out)
+            return numpy.array(out.getNumpyData()).reshape(x.shape)
 
         return run
 
