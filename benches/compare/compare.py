@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Measures the bench net on every CPU runtime in one interleaved run and writes a dated table to benches/compare/runs/.
 
-    python3 benches/compare/compare.py                    # about three minutes; on a shared machine keep others quiet
+    python3 benches/compare/compare.py                    # about six minutes, ten more the first time; keep the machine quiet
+    python3 benches/compare/compare.py --short            # only that every outside engine loads, runs and agrees
     python3 benches/compare/compare.py --parts            # only what needs the network and a compiler
     python3 benches/compare/compare.py --parts volume     # one part anew, into the day's file
 
-Sets up its own Python environment (pinned in requirements.txt) under MONET_CACHE, default ~/.cache/monet, and builds monet. Each
+Sets up its own Python environment (pinned in requirements.txt) under MONET_CACHE, default ~/.cache/monet, makes the peers' nets
+(see peers.py), and builds monet and, where cargo is there, rten. Each
 engine is a process of its own, loaded and warmed up before; turns go round all of them several times, so that what else the
 machine does meets all alike. Tables state the median over rounds of each round's median, and the least time of all.
 """
@@ -33,6 +35,13 @@ HIPPOCAMPUS = ROOT / "models/hippocampus.int8.toml"
 SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
 SIZE = [256, 256]
 PARTS = ["engines", "volume", "agreement"]
+PINS = ["requirements.txt", "requirements-alone.txt"]
+"""Packages of the environment; those of the second file without what they depend on."""
+PEERS = {"ncnn": "ncnn", "mnn": "MNN", "litert": "XNNPACK (LiteRT)"}
+"""Names, in the tables, of the engines that peers.py makes nets for."""
+AGREES = {"f32": 0.98, "int8": 0.8}
+"""Least share of labels that equal ONNX Runtime's in f32, for an engine to be timed. A wrong net has half of them; OpenVINO computes
+f32 in bf16 where the CPU has it, and int8 costs the bench net, whose weights are random, 5 to 15 %."""
 OPENVINO = {"OpenVINO": {}, "OpenVINO limited to AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
 """Settings that OpenVINO is measured with, the second where the CPU has more."""
 PAUSE = 0.15
@@ -41,7 +50,7 @@ PAUSE = 0.15
 
 def enter_environment():
     """Goes on in this script's own Python environment, made on first use."""
-    pins = (HERE / "requirements.txt").read_bytes()
+    pins = b"".join((HERE / name).read_bytes() for name in PINS)
     folder = CACHE / f"python-{hashlib.sha256(pins).hexdigest()[:8]}"
     python = folder / "bin/python"
     if pathlib.Path(sys.prefix) == folder:
@@ -49,7 +58,8 @@ def enter_environment():
     if not (folder / "complete").exists():
         print(f"setting up {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+        for name, flags in zip(PINS, ([], ["--no-deps"])):
+            subprocess.run([python, "-m", "pip", "install", "-q", *flags, "-r", HERE / name], check=True)
         (folder / "complete").touch()
     os.execv(python, [str(python), __file__, *sys.argv[1:]])
 
@@ -57,6 +67,7 @@ def enter_environment():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what to measure; all when not given")
+    parser.add_argument("--short", action="store_true", help="no times and no file: whether outside engines load, run and agree")
     parser.add_argument("--monet", type=pathlib.Path, help="binary to measure; built from this checkout when not given")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slices", type=int, default=10, help="most slices of each engine a round; slow ones run fewer, at least 2")
@@ -158,52 +169,132 @@ def cpu():
     return f"{name or platform.machine()}" + (f" (family {family}, model {model})" if family else "")
 
 
-def contestants(binary, quantized, openvino, threads):
-    """All engines at this number of threads; `openvino` names settings, and the net and file that run fastest with them."""
+def stamped(name, suffix, script):
+    """A path in the cache for what `script` makes of the float net; another one where either changes."""
+    stamp = hashlib.sha256(FLOAT.with_suffix(".onnx").read_bytes() + (HERE / script).read_bytes()).hexdigest()[:8]
+    return CACHE / f"{name}-{stamp}{suffix}"
+
+
+def outside():
+    """Each outside engine with each of its nets: (name, net, engine of worker.py, path, settings)."""
+    import nets
+    import peers
+
+    quantized = stamped("monet-256.quantize_static", ".onnx", "nets.py")
+    if not quantized.exists():
+        nets.quantize_static(FLOAT.with_suffix(".onnx"), quantized.with_suffix(".part"), SIZE)
+        quantized.with_suffix(".part").rename(quantized)
+    ours, own = "int8, our QDQ file", "int8, ONNX Runtime's quantize_static"
+    found = [("ONNX Runtime", "f32", "onnxruntime", FLOAT.with_suffix(".onnx"), {})]
+    found += [("ONNX Runtime", "int8, its own quantize_static", "onnxruntime", quantized, {})]
+    found += [("OpenVINO", "f32", "openvino", FLOAT.with_suffix(".onnx"), {})]
+    limited = "avx512f" in features() or "avx_vnni" in features()
+    for name, settings in OPENVINO.items():
+        if limited or not settings:
+            found += [(name, net, "openvino", path, settings) for net, path in ((ours, INT8.with_suffix(".onnx")), (own, quantized))]
+    made = peers.made(FLOAT.with_suffix(".onnx"), SIZE, stamped("peers", "", "peers.py"))
+    found += [(PEERS[engine], net, engine, path, {}) for (engine, net), path in made.items()]
+    library = peers.rten_library(CACHE / "rten")
+    if library:
+        settings = {"RTEN_BESIDE": str(library)}
+        found += [("rten", "f32", "rten", FLOAT.with_suffix(".onnx"), settings)]
+        found += [("rten", "int8, our QDQ file, in f32", "rten", INT8.with_suffix(".onnx"), settings)]
+    else:
+        print("no rten: it is built by cargo, which is not here", file=sys.stderr)
+    return found
+
+
+def probabilities(engine, path, planes, settings=None):
+    """What an engine makes of slices."""
+    import numpy
+
+    with tempfile.TemporaryDirectory() as folder:
+        numpy.save(f"{folder}/in.npy", planes)
+        worker = Outside(engine, path.name, engine, path, 1, "split", settings, planes.shape[1:])
+        worker.ask(input=f"{folder}/in.npy", output=f"{folder}/out.npy")
+        worker.close()
+        return numpy.load(f"{folder}/out.npy")
+
+
+def checked(contestants):
+    """A row for each: the share of its labels that equal ONNX Runtime's in f32. An engine that cannot run its net, or makes something
+    else of it, ends the run, so that no broken conversion is timed; OpenVINO limited may refuse."""
+    import nets
+    import numpy
+
+    planes = nets.volume(numpy.random.default_rng(4), [*SIZE, 2])[:, None]
+    expected = probabilities("onnxruntime", FLOAT.with_suffix(".onnx"), planes)
+    rows = []
+    for name, net, engine, path, settings in contestants:
+        row = {"engine": name, "net": net}
+        try:
+            found = probabilities(engine, path, planes, settings)
+            row |= {"equal_labels": float(((found > 0.5) == (expected > 0.5)).mean())}
+            row |= {"max_difference": float(numpy.abs(found - expected).max())}
+        except ChildProcessError:
+            if not OPENVINO.get(name):
+                raise
+        rows.append(row)
+        equal = row.get("equal_labels")
+        print(f"{name}, {net}: " + ("cannot run it" if equal is None else f"{equal:.2%} of labels equal f32's"), file=sys.stderr)
+        if equal is not None and equal < AGREES[net[:4].strip(",")]:
+            sys.exit(f"{name} computes something else of {path}")
+    return rows
+
+
+def contestants(binary, runners, threads):
+    """All engines at this number of threads."""
     ways = ["split"] if threads == 1 else ["split", "side"]
     for way in ways:
-        yield Outside("ONNX Runtime", "f32", "onnxruntime", FLOAT.with_suffix(".onnx"), threads, way)
-        yield Outside("ONNX Runtime", "int8, its own quantize_static", "onnxruntime", quantized, threads, way)
-        yield Outside("OpenVINO", "f32", "openvino", FLOAT.with_suffix(".onnx"), threads, way)
-        for name, (net, path) in openvino.items():
-            yield Outside(name, net, "openvino", path, threads, way, OPENVINO[name])
+        for name, net, engine, path, settings in runners:
+            yield Outside(name, net, engine, path, threads, way, settings)
     yield Monet("stock tract", "f32", binary, FLOAT, threads, ["--engine", "tract"])
     yield Monet("stock tract", "int8, our QDQ file", binary, INT8, threads, ["--engine", "tract"])
     for kernel in kernels(binary):
         yield Monet(f"monet {kernel}", "int8, our QDQ file", binary, INT8, threads, ["--kernel", kernel])
 
 
-def openvino_alone(name, path):
-    """Least milliseconds a slice, to choose the int8 file that OpenVINO runs faster; none where it cannot run it."""
-    worker = Outside(name, "int8", "openvino", path, 1, "split", OPENVINO[name])
+def milliseconds_alone(name, net, engine, path, settings):
+    """Least milliseconds a slice."""
+    worker = Outside(name, net, engine, path, 1, "split", settings)
     try:
         return worker.turn(8)["min"]
-    except ChildProcessError:
-        return None
     finally:
         worker.close()
 
 
-def engines(binary, quantized, args):
+def fastest(runners):
+    """One int8 net of each engine, the fastest alone, beside its f32 one; and the times of all where there is a choice."""
+    times, kept = [], []
+    for runner in runners:
+        rivals = [r for r in runners if r[0] == runner[0] and r[1].startswith("int8")]
+        if runner not in rivals or len(rivals) == 1:
+            kept.append(runner)
+        else:
+            times.append({"engine": runner[0], "net": runner[1], "ms": milliseconds_alone(*runner)})
+            own = [t for t in times if t["engine"] == runner[0]]
+            if len(own) == len(rivals):
+                net = min(own, key=lambda t: t["ms"])["net"]
+                kept.append(next(r for r in rivals if r[1] == net))
+    return kept, times
+
+
+def engines(binary, args):
     """All engines at one thread and at several, in one interleaved run."""
-    files = {"int8, our QDQ file": INT8.with_suffix(".onnx"), "int8, ONNX Runtime's quantize_static": quantized}
-    limited = "avx512f" in features() or "avx_vnni" in features()
-    tried = {
-        name: {net: openvino_alone(name, path) for net, path in files.items()}
-        for name, settings in OPENVINO.items()
-        if limited or not settings
-    }
-    faster = {}
-    for name, alone in tried.items():
-        if any(alone.values()):
-            net = min(filter(alone.get, alone), key=alone.get)
-            faster[name] = net, files[net]
-    all = [e for n in (1, args.threads) for e in contestants(binary, quantized, faster, n)]
+    import peers
+
+    runners = outside()
+    agree = checked(runners)
+    able = {(row["engine"], row["net"]) for row in agree if "equal_labels" in row}
+    runners, times = fastest([r for r in runners if r[:2] in able])
+    all = [e for n in (1, args.threads) for e in contestants(binary, runners, n)]
     rows = interleave(all, args.rounds, args.slices)
     profiles = [e.best for e in all if isinstance(e, Monet) and e.threads == 1 and e.best["kernel"]]
     [engine.close() for engine in all]
     return {
-        "openvino_int8_ms": tried,
+        "int8_ms_alone": times,
+        "outside": agree,
+        "notes": peers.NOTES,
         "peak_gmac_per_s": {p["kernel"]: p["peak_gmac_per_s"] for p in profiles},
         "macs": profiles[0]["macs"],
         "rounds": args.rounds,
@@ -247,17 +338,10 @@ def segmented(binary, manifest, volume, folder, arguments):
     return nets.read_nifti(mask), json.loads(stats.read_text())
 
 
-def agreement(binary, quantized, folder):
+def agreement(binary, folder):
     """Labels of every engine against ONNX Runtime's on the same file; probabilities too, where an engine gives them out."""
     import nets
     import numpy
-
-    def outside(engine, path, planes):
-        numpy.save(folder / "in.npy", planes)
-        worker = Outside(engine, "", engine, path, 1, "split", size=planes.shape[1:])
-        worker.ask(input=str(folder / "in.npy"), output=str(folder / "out.npy"))
-        worker.close()
-        return numpy.load(folder / "out.npy")
 
     def label(p):
         return p.argmax(1) if p.shape[1] > 1 else (p[:, 0] > 0.5).astype(int)
@@ -284,16 +368,16 @@ def agreement(binary, quantized, folder):
         own = nets.unit_package(manifest, folder)
         nets.write_nifti(folder / "volume.nii", volume)
         planes = nets.beside(volume, manifest)
-        reference = outside("onnxruntime", path, planes)
-        found = outside("openvino", path, planes)
+        reference = probabilities("onnxruntime", path, planes)
+        found = probabilities("openvino", path, planes)
         rows.append(row(name, "OpenVINO", reference, label(found), found))
         for engine in [["--engine", "tract"], *(["--kernel", kernel] for kernel in kernels(binary))]:
             labels, _ = segmented(binary, own, folder / "volume.nii", folder, engine)
             rows.append(row(name, "stock tract" if "tract" in engine else f"monet {engine[1]}", reference, labels))
         if manifest == INT8:
-            float_reference = outside("onnxruntime", FLOAT.with_suffix(".onnx"), planes)
+            float_reference = probabilities("onnxruntime", FLOAT.with_suffix(".onnx"), planes)
             rows.append(row("bench, int8 against f32", "ONNX Runtime", float_reference, label(reference), reference))
-            found = outside("openvino", FLOAT.with_suffix(".onnx"), planes)
+            found = probabilities("openvino", FLOAT.with_suffix(".onnx"), planes)
             rows.append(row("bench f32", "OpenVINO", float_reference, label(found), found))
             labels, _ = segmented(binary, nets.unit_package(FLOAT, folder), folder / "volume.nii", folder, [])
             rows.append(row("bench f32", "stock tract", float_reference, labels))
@@ -328,12 +412,13 @@ def versions(binary, built):
         return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     lock = (ROOT / "Cargo.lock").read_text()
-    pins = [line.split("==")[0] for line in (HERE / "requirements.txt").read_text().split()]
+    pins = [line.split("==")[0] for name in PINS for line in (HERE / name).read_text().split()]
     return {
         "monet": said(binary, "--version").split()[-1]
         + (f" at {said('git', 'describe', '--always', '--dirty')}" if built else ""),
         "tract": re.search(r'name = "tract-core"\nversion = "(.*)"', lock)[1],
         **{name: importlib.metadata.version(name) for name in pins},
+        "rten": re.search(r'name = "rten"\nversion = "(.*)"', (HERE / "rten/Cargo.lock").read_text())[1],
         "python": platform.python_version(),
         "rustc": said("rustc", "--version").split()[1],
         "system": f"{platform.system()} {platform.machine()}",
@@ -358,9 +443,9 @@ def engine_tables(run):
     out = [f"One 256x256 slice of `models/bench/monet-256`, {run['macs'] / 1e9:.3f} GMAC; {run['rounds']} interleaved rounds of up to "
            f"{run['slices']} slices. Measured peak of a kernel's multiplying instruction on one core, GMAC/s: {peaks} (Winograd's "
            f"filtering needs fewer products than the net has). Last column: times slower than {best['engine']}.", ""]
-    for name, alone in run["openvino_int8_ms"].items():
-        out += [f"{name} alone, {net}: {f'{ms:.1f} ms' if ms else 'cannot run it'}." for net, ms in alone.items()]
-    out += ["Of these the faster file runs below.", ""]
+    out += [f"- {t['engine']} alone, {t['net']}: {t['ms']:.1f} ms." for t in run["int8_ms_alone"]]
+    out += [f"- {r['engine']}, {r['net']}: cannot run it." for r in run["outside"] if "equal_labels" not in r]
+    out += ["", "Of an engine's int8 files above the fastest runs below.", ""]
     out += ["| engine | net | 1 thread: median ms | min ms | slices/s | GMAC/s | slower |", "|---|---|---|---|---|---|---|"]
     for r in one:
         out += [f"| {r['engine']} | {r['net']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | {r['slices_per_s']:.1f} | "
@@ -373,7 +458,11 @@ def engine_tables(run):
             alone = next(o for o in one if (o["engine"], o["net"]) == (r["engine"], r["net"]))
             out += [f"| {r['engine']} | {r['net']} | {r['way']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | "
                     f"{r['slices_per_s']:.1f} | {r['slices_per_s'] / alone['slices_per_s']:.2f} |"]
-    return out
+    out += ["", "Labels of outside engines against ONNX Runtime's of the f32 net, two slices; what they run:", ""]
+    out += ["| engine | net | equal labels | largest difference of probabilities |", "|---|---|---|---|"]
+    out += [f"| {r['engine']} | {r['net']} | {r['equal_labels']:.3%} | {r['max_difference']:.5f} |"
+            for r in run["outside"] if "equal_labels" in r]
+    return out + ["", *(f"- {note}" for note in run["notes"])]
 
 
 def volume_line(v):
@@ -396,15 +485,12 @@ def agreement_table(rows):
 def main():
     enter_environment()
     args = arguments()
-    import nets
-
+    if args.short:
+        checked([runner for runner in outside() if not OPENVINO.get(runner[0])])
+        return
     binary = (args.monet or build()).resolve()
-    stamp = hashlib.sha256(FLOAT.with_suffix(".onnx").read_bytes() + (HERE / "nets.py").read_bytes()).hexdigest()[:8]
-    quantized = CACHE / f"monet-256.quantize_static-{stamp}.onnx"
-    if not quantized.exists():
-        nets.quantize_static(FLOAT.with_suffix(".onnx"), quantized.with_suffix(".part"), SIZE)
-        quantized.with_suffix(".part").rename(quantized)
     if not args.parts:
+        outside()
         return
     slug = re.sub(r"[^a-z0-9]+", "-", cpu().lower()).strip("-")
     run = {"format": 1, "date": datetime.date.today().isoformat(), "host": args.host or slug}
@@ -416,11 +502,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if "engines" in args.parts:
-            run["engines"] = engines(binary, quantized, args)
+            run["engines"] = engines(binary, args)
         if "volume" in args.parts:
             run["volume"] = whole_volume(binary, folder, args.threads)
         if "agreement" in args.parts:
-            run["agreement"] = agreement(binary, quantized, folder)
+            run["agreement"] = agreement(binary, folder)
     path.with_suffix(".json").write_text(json.dumps(run, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown(run))
     print(markdown(run))

@@ -16,12 +16,11 @@ def quantize_static(float_net, path, size):
 
     class Slices(CalibrationDataReader):
         def __init__(self):
-            random = numpy.random.default_rng(1)
-            self.left = iter([volume(random, [*size, 1])[None] for _ in range(16)])
+            self.left = calibration(size)
 
         def get_next(self):
             x = next(self.left, None)
-            return None if x is None else {"image": x}
+            return None if x is None else {"image": x[None]}
 
     prepared = f"{path}.prepared.onnx"
     quant_pre_process(float_net, prepared, skip_symbolic_shape=True)
@@ -35,6 +34,12 @@ def quantize_static(float_net, path, size):
         per_channel=True,
     )
     os.remove(prepared)
+
+
+def calibration(size):
+    """The 16 slices that every quantizer here sees, each [1, height, width]."""
+    random = numpy.random.default_rng(1)
+    return (volume(random, [*size, 1]) for _ in range(16))
 
 
 def volume(random, shape):
