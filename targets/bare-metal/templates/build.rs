@@ -1,10 +1,20 @@
-//! Names each board's linker script, and the folder of files that the programs embed.
+//! Gives the linker each board's script, and names the folder of files that the programs embed.
+
+use std::path::Path;
 
 fn main() {
-    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let [here, out] =
+        ["CARGO_MANIFEST_DIR", "OUT_DIR"].map(|name| std::env::var(name).unwrap_or_default());
+    println!("cargo::rustc-link-search={out}");
     for board in ["stm32h747", "stm32h7s", "alif-ensemble"] {
-        println!("cargo::rustc-link-arg-bin={board}=-T{here}/{board}.ld");
-        println!("cargo::rerun-if-changed={board}.ld");
+        let script = format!("{board}.ld");
+        // A copy, as another checkout that shares the build folder takes what was said here as it
+        // is.
+        if let Err(error) = std::fs::copy(&script, Path::new(&out).join(&script)) {
+            println!("cargo::error={script} cannot be copied to {out}: {error}");
+        }
+        println!("cargo::rustc-link-arg-bin={board}=-T{script}");
+        println!("cargo::rerun-if-changed={script}");
     }
     println!("cargo::rerun-if-env-changed=BOARD_FILES");
     let files = std::env::var("BOARD_FILES").unwrap_or_else(|_| format!("{here}/../files"));
