@@ -175,8 +175,9 @@ def stamped(name, suffix, script):
     return CACHE / f"{name}-{stamp}{suffix}"
 
 
-def outside():
-    """Each outside engine with each of its nets: (name, net, engine of worker.py, path, settings)."""
+def outside(short=False):
+    """Each outside engine with each of its nets: (name, net, engine of worker.py, path, settings). `short`: but for a net that takes
+    minutes to make."""
     import nets
     import peers
 
@@ -192,7 +193,7 @@ def outside():
     for name, settings in OPENVINO.items():
         if limited or not settings:
             found += [(name, net, "openvino", path, settings) for net, path in ((ours, INT8.with_suffix(".onnx")), (own, quantized))]
-    made = peers.made(FLOAT.with_suffix(".onnx"), SIZE, stamped("peers", "", "peers.py"))
+    made = peers.made(FLOAT.with_suffix(".onnx"), SIZE, stamped("peers", "", "peers.py"), short)
     found += [(PEERS[engine], net, engine, path, {}) for (engine, net), path in made.items()]
     library = peers.rten_library(CACHE / "rten")
     if library:
@@ -486,7 +487,7 @@ def main():
     enter_environment()
     args = arguments()
     if args.short:
-        checked([runner for runner in outside() if not OPENVINO.get(runner[0])])
+        checked([runner for runner in outside(short=True) if not OPENVINO.get(runner[0])])
         return
     binary = (args.monet or build()).resolve()
     if not args.parts:

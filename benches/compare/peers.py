@@ -27,8 +27,12 @@ NOTES = [
 ]
 
 
-def made(net, size, cache):
-    """Files of each peer, {(engine, net's name): path}, made where they are not in the folder `cache` yet."""
+SLOW = {("mnn", "int8, its own quantizer")}
+"""What takes minutes to make."""
+
+
+def made(net, size, cache, short):
+    """Files of each peer, {(engine, net's name): path}, made where they are not in the folder `cache` yet; `short`: but for slow ones."""
     cache.mkdir(parents=True, exist_ok=True)
     files = {
         ("ncnn", "f32"): (ncnn_float, cache / "f32.ncnn.param", net),
@@ -39,6 +43,7 @@ def made(net, size, cache):
         ("litert", "int8, its own quantizer"): (tflite_int8, cache / "int8.tflite", cache / "f32.tflite"),
         ("litert", "int8, its own quantizer, ELU too"): (tflite_int8_elu, cache / "elu.tflite", cache / "int8.tflite"),
     }
+    files = {key: file for key, file in files.items() if not (short and key in SLOW)}
     for make, path, source in files.values():
         done = path.with_suffix(path.suffix + ".done")
         if not done.exists():
