@@ -1,4 +1,5 @@
-//! rten behind a C interface, for `worker.py`: a net from an ONNX file, on a pool of threads of its own.
+//! rten behind a C interface, for `worker.py`: a net from an ONNX file, on a pool of threads of its
+//! own.
 
 use std::error::Error;
 use std::ffi::{CStr, c_char};
@@ -58,13 +59,13 @@ pub unsafe extern "C" fn beside_open(path: *const c_char, threads: usize) -> *mu
     net.map_or(std::ptr::null_mut(), |net| Box::into_raw(Box::new(net)))
 }
 
-/// Runs one input of `shape` (1, planes, height, width) and writes `length` values; false where that
-/// fails.
+/// Runs one input of `shape` (1, planes, height, width) and writes `length` values; false where
+/// that fails.
 ///
 /// # Safety
 ///
-/// `net` is of [`beside_open`], `shape` has four numbers, `input` as many values as they multiply to,
-/// and `output` has room for `length`.
+/// `net` is of [`beside_open`], `shape` has four numbers, `input` as many values as they multiply
+/// to, and `output` has room for `length`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn beside_run(
     net: *const Net,
