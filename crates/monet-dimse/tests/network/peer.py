@@ -169,6 +169,16 @@ def references(count):
     return wanted
 
 
+def alone(association):
+    """The association once its reactor waits. pynetdicom pauses the reactor for an operation, but
+    takes one that is just going on for one that waits: the reactor then takes the answer."""
+    association._reactor_checkpoint.clear()
+    time.sleep(0.2)
+    while not association._is_paused:
+        time.sleep(0.01)
+    return association
+
+
 def ask(port, what):
     reports = queue.Queue()
 
@@ -198,10 +208,11 @@ def ask(port, what):
     accepted = sorted(context.abstract_syntax for context in association.accepted_contexts)
     say("accepted", *accepted)
     if what in ("explicit", "implicit"):
-        say("echo", f"{association.send_c_echo().Status:04x}")
+        say("echo", f"{alone(association).send_c_echo().Status:04x}")
         for number in range(1, 6):
-            say("store", f"{association.send_c_store(instance(number, syntaxes[0])).Status:04x}")
-        status, _ = association.send_n_action(
+            status = alone(association).send_c_store(instance(number, syntaxes[0]))
+            say("store", f"{status.Status:04x}")
+        status, _ = alone(association).send_n_action(
             references(100), 1, StorageCommitmentPushModel, INSTANCE
         )
         say("action", f"{status.Status:04x}")
@@ -209,27 +220,31 @@ def ask(port, what):
         time.sleep(0.2)
         association.release()
     elif what == "wrong":
-        status, _ = association.send_n_action(
+        status, _ = alone(association).send_n_action(
             references(1), 2, StorageCommitmentPushModel, INSTANCE
         )
         say("action", f"{status.Status:04x}")
-        status, _ = association.send_n_action(references(1), 1, StorageCommitmentPushModel, "1.2")
+        status, _ = alone(association).send_n_action(
+            references(1), 1, StorageCommitmentPushModel, "1.2"
+        )
         say("action", f"{status.Status:04x}")
         nothing = references(1)
         del nothing.TransactionUID
-        status, _ = association.send_n_action(nothing, 1, StorageCommitmentPushModel, INSTANCE)
+        status, _ = alone(association).send_n_action(
+            nothing, 1, StorageCommitmentPushModel, INSTANCE
+        )
         say("action", f"{status.Status:04x}")
         association.release()
     elif what == "abort":
-        association.send_c_store(instance(1))
+        alone(association).send_c_store(instance(1))
         association.abort()
     elif what == "lie":
-        association.send_c_store(instance(1))
+        alone(association).send_c_store(instance(1))
         association.dul.socket.socket.sendall(struct.pack(">BBI", 4, 0, 1 << 31) + b"x" * 1000)
         time.sleep(0.5)
         say("aborted", association.is_aborted)
     elif what == "gone":
-        association.send_c_store(instance(1))
+        alone(association).send_c_store(instance(1))
         association.dul.socket.socket.sendall(struct.pack(">BBI", 4, 0, 4000) + b"x" * 1000)
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
