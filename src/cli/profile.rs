@@ -425,15 +425,13 @@ fn trace(p: &Profile) -> String {
         .iter()
         .map(|s| {
             let us = s.median_ms * 1e3;
-            let event = serde_json::json!({
-                "name": s.name, "cat": s.kind, "ph": "X", "pid": 1, "tid": 1,
-                "ts": start, "dur": us,
-                "args": {
-                    "GMAC/s": s.gmac_per_s,
-                    "percent of peak": s.percent_of_peak,
-                    "shape": s.shape,
-                },
+            let args = serde_json::json!({
+                "GMAC/s": s.gmac_per_s,
+                "percent of peak": s.percent_of_peak,
+                "shape": s.shape,
             });
+            let mut event = monet::measure::trace_event(&s.name, 1, [start, us], args);
+            event["cat"] = serde_json::json!(s.kind);
             start += us;
             event
         })

@@ -32,7 +32,7 @@ pub use preview::{Preview, Subsampling};
 pub use score::{Comparison, LabelScore, MeasureError, SubjectScore, Summary, compare, summarise};
 pub use surface::{Hausdorff, hausdorff, percentile};
 pub use timing::{Clock, Stage, StageTimes, peak_memory};
-pub use trace::{MAX_SPANS, Track};
+pub use trace::{MAX_SPANS, Track, trace_event};
 
 /// A report as indented JSON, ending in a new line.
 #[must_use]

@@ -43,17 +43,11 @@ impl Track {
         Self { name, times: StageTimes::default(), trace: since.map(spans) }
     }
 
-    /// Adds what passed since `clock` in a slice's stage, and begins the next measurement.
-    pub fn add(&mut self, stage: Stage, slice: usize, clock: Clock) -> Clock {
+    /// Adds what passed since `clock` in a stage, of a slice where it concerns one, and begins the
+    /// next measurement.
+    pub fn add(&mut self, stage: Stage, slice: impl Into<Option<usize>>, clock: Clock) -> Clock {
         let now = self.times.add(stage, clock);
-        self.keep(stage.name(), Some(slice), clock, now);
-        now
-    }
-
-    /// As [`Track::add`], of what concerns no slice alone.
-    pub fn add_whole(&mut self, stage: Stage, clock: Clock) -> Clock {
-        let now = self.times.add(stage, clock);
-        self.keep(stage.name(), None, clock, now);
+        self.keep(stage.name(), slice.into(), clock, now);
         now
     }
 
@@ -108,11 +102,17 @@ impl Track {
 impl Span {
     fn event(&self, row: usize) -> Value {
         let args = self.slice.map_or(json!({}), |slice| json!({ "slice": slice }));
-        json!({
-            "name": self.what, "ph": "X", "pid": 1, "tid": row,
-            "ts": self.start, "dur": self.duration, "args": args,
-        })
+        trace_event(self.what, row, [self.start, self.duration], args)
     }
+}
+
+/// A complete event of the Trace Event Format in a row of it: its beginning and how long it took,
+/// microseconds.
+#[must_use]
+pub fn trace_event(name: &str, row: usize, [start, duration]: [f64; 2], args: Value) -> Value {
+    json!({
+        "name": name, "ph": "X", "pid": 1, "tid": row, "ts": start, "dur": duration, "args": args,
+    })
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ fn run(
     let mut tracks = make(source, &mut write)?;
     let released = Clock::start();
     outputs.release(interrupted)?;
-    tracks[0].add_whole(Stage::Write, released);
+    tracks[0].add(Stage::Write, None, released);
     Ok(tracks)
 }
 
@@ -202,7 +202,7 @@ fn by_engines(
     let planning = Clock::start();
     let mut engines = model.take_engines(fit.net_size())?;
     let ready = Clock::start();
-    let before_s = clock.elapsed().as_secs_f64();
+    let before_s = ready.since(clock).as_secs_f64();
     let preparation = Preparation { intensity: &intensity, fit, neighbours, subsampling, trace };
     let (threads, engine) = (engines.len(), engines[0].name());
     let mut tracks = run(volume, progress, |source, write| {
@@ -230,7 +230,7 @@ fn by_device(
     let tracks = run(volume, progress, |source, write| {
         let (mut track, started) = (Track::new("caller", trace), Clock::start());
         device.segment(source, fit, interrupted, write)?;
-        track.add_whole(Stage::Infer, started);
+        track.add(Stage::Infer, None, started);
         Ok(vec![track])
     })?;
     Ok(Ran { threads: 1, engine, before_s, tracks })
