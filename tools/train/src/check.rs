@@ -57,6 +57,7 @@ impl Check {
     pub fn run(self, device: Device) -> Result<()> {
         let mut settings = self.settings.clone();
         settings.check()?;
+        settings.untaught()?;
         ensure!(self.first > 0, "--first 0: expected a positive number");
         let (package, _) = settings.complete(&self.data)?;
         let pairs = dataset::split(&dataset::list(&self.data)?, Split::Train, settings.fold)?;
@@ -81,8 +82,13 @@ impl Check {
         let mut adam = Adam::new(&net, settings.weight_decay);
         let mut losses = Losses::default();
         for step in 0..self.first {
-            let (loss, gradients) =
-                train::gradients(&net, &loader::batch(&slices, &settings, step), &settings, step);
+            let (loss, gradients) = train::gradients(
+                &net,
+                &loader::batch(&slices, &settings, step),
+                None,
+                &settings,
+                step,
+            );
             losses.push(loss, step)?;
             let rate = optim::rate(step, settings.steps, settings.rate, settings.decay);
             adam.step(&net, &gradients, step + 1, rate);

@@ -30,6 +30,7 @@ mod random;
 mod report;
 mod settings;
 mod speed;
+mod teachers;
 mod text;
 mod topology;
 mod train;

@@ -13,6 +13,14 @@ use crate::optim::Decay;
 use crate::preset;
 use crate::topology::{Arch, Topology};
 
+/// The part of the cross-entropy in which teachers are believed, where it is not said.
+const TRUST: f64 = 0.5;
+
+/// [`TRUST`], of runs before there were teachers.
+fn trust() -> f64 {
+    TRUST
+}
+
 /// What a run is made of; kept in its folder as `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct Settings {
@@ -96,6 +104,15 @@ pub struct Settings {
     #[arg(long, value_name = "RUN")]
     #[serde(default)]
     pub from: Option<PathBuf>,
+    /// Learn from the best net of this earlier run, too, which may be of another network; several
+    /// teach what they say on the mean. Its slices and labels must be of the same task
+    #[arg(long, value_name = "RUN")]
+    #[serde(default)]
+    pub teacher: Vec<PathBuf>,
+    /// What teachers say counts so much, and the labels the rest, in the cross-entropy
+    #[arg(long, default_value_t = TRUST, requires = "teacher")]
+    #[serde(default = "trust")]
+    pub trust: f64,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -177,6 +194,15 @@ impl Settings {
         Ok(found.join("; "))
     }
 
+    /// Checks that there are no teachers, for what has no use of them.
+    ///
+    /// # Errors
+    /// Where there are.
+    pub fn untaught(&self) -> Result<()> {
+        ensure!(self.teacher.is_empty(), "--teacher: only `monet-train train` takes teachers");
+        Ok(())
+    }
+
     /// Checks what the command line cannot.
     ///
     /// # Errors
@@ -209,6 +235,7 @@ impl Settings {
             ("average", self.average),
             ("foreground", self.foreground),
             ("aim", self.aim),
+            ("trust", self.trust),
         ];
         for (name, value) in parts {
             ensure!((0.0..=1.0).contains(&value), "--{name} {value}: expected 0 to 1");

@@ -61,6 +61,7 @@ impl Speed {
     pub fn run(self, device: Device) -> Result<()> {
         let settings = &self.settings;
         settings.check()?;
+        settings.untaught()?;
         ensure!(
             self.count > 0 && self.channels > 0 && self.classes > 0,
             "all counts must be positive"
@@ -102,13 +103,12 @@ impl Speed {
             adam.step(net, &gradients, done, settings.rate);
             loss
         };
-        let (images, labels) = slices.draw(settings, &mut Random::of(settings.seed, 0));
-        let same =
-            self.rate(|_| Ok(step(&net, train::descend(&net, &images, &labels, settings))))?;
+        let batch = slices.draw(settings, &mut Random::of(settings.seed, 0));
+        let same = self.rate(|_| Ok(step(&net, train::descend(&net, &batch, None, settings))))?;
         let steps = 0..WARM_UP + self.count;
         let mut loader = Loader::new(slices, settings.clone(), steps, loader::ahead(device));
         let whole = self.rate(|number| {
-            let loss = step(&net, train::gradients(&net, &loader.next()?, settings, number));
+            let loss = step(&net, train::gradients(&net, &loader.next()?, None, settings, number));
             optim::average(&averaged, &net, settings.average);
             Ok(loss)
         })?;

@@ -24,6 +24,7 @@ use crate::losses::Losses;
 use crate::net::{Net, Pass};
 use crate::optim;
 use crate::settings::Settings;
+use crate::teachers::Teachers;
 
 /// What stays the same throughout a run.
 pub struct Course<'a> {
@@ -32,6 +33,7 @@ pub struct Course<'a> {
     device: Device,
     slices: Slices,
     validation: Vec<Subject>,
+    teachers: Teachers,
     /// Every so many of them are seen by a validation.
     every: usize,
 }
@@ -51,7 +53,7 @@ impl<'a> Course<'a> {
     /// better now than after hours.
     ///
     /// # Errors
-    /// Bad settings, bad data (naming the subject).
+    /// Bad settings, bad data (naming the subject), a teacher of something else.
     pub fn new(
         data: &Path,
         settings: &'a Settings,
@@ -64,6 +66,7 @@ impl<'a> Course<'a> {
         let load = |pair: &Pair| dataset::load(pair, package);
         let (training, validation, test) =
             (split(Split::Train)?, split(Split::Validation)?, split(Split::Test)?);
+        let teachers = Teachers::read(&settings.teacher, package, device)?;
         let slices = Slices::read(&training, settings, package, device)?;
         let validation: Vec<Subject> = validation.iter().map(load).collect::<Result<_>>()?;
         test.iter().try_for_each(|pair| load(pair).map(drop))?;
@@ -74,7 +77,7 @@ impl<'a> Course<'a> {
             slices.labelled()
         );
         let every = validation.len().div_ceil(sample(settings, &slices, &validation));
-        let course = Self { settings, package, device, slices, validation, every };
+        let course = Self { settings, package, device, slices, validation, teachers, every };
         let seen = course.seen().count();
         if seen < course.validation.len() {
             eprintln!(
@@ -201,7 +204,8 @@ impl<'a> Course<'a> {
     /// One step; returns its loss.
     fn step(&self, state: &mut State, batch: &Batch) -> Tensor {
         let settings = self.settings;
-        let (value, gradients) = gradients(&state.net, batch, settings, state.step);
+        let says = self.teachers.probabilities(&batch.0);
+        let (value, gradients) = gradients(&state.net, batch, says.as_ref(), settings, state.step);
         let rate = self.rate(state);
         state.step += 1;
         state.adam.step(&state.net, &gradients, state.step, rate);
@@ -242,16 +246,17 @@ fn say(bar: &ProgressBar, line: &str) {
     if bar.is_hidden() { eprintln!("{line}") } else { bar.println(line) }
 }
 
-/// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors. On a
-/// GPU neither is waited for.
+/// Loss of the batch that belongs to a step, and its gradients by the net's trained tensors; `says`
+/// is what teachers say of the batch. On a GPU neither is waited for.
 pub fn gradients(
     net: &Net,
     batch: &Batch,
+    says: Option<&Tensor>,
     settings: &Settings,
     step: u64,
 ) -> (Tensor, Vec<Tensor>) {
     tch::manual_seed((settings.seed as i64) << 32 | step as i64);
-    descend(net, &batch.0, &batch.1, settings)
+    descend(net, batch, says, settings)
 }
 
 /// Loss of a batch as it is, and its gradients. Convolutions compute in bf16 where that is asked
@@ -259,12 +264,13 @@ pub fn gradients(
 /// always.
 pub fn descend(
     net: &Net,
-    images: &Tensor,
-    labels: &Tensor,
+    (images, labels): &Batch,
+    says: Option<&Tensor>,
     settings: &Settings,
 ) -> (Tensor, Vec<Tensor>) {
     let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
-    let value = loss(&net.forward(images, Pass::Training { drop: settings.drop, kind }), labels);
+    let logits = net.forward(images, Pass::Training { drop: settings.drop, kind });
+    let value = loss(&logits, labels, says.map(|says| (says, settings.trust)));
     let gradients = Tensor::run_backward(&[&value], &net.trained(), false, false);
     (value.detach(), gradients)
 }

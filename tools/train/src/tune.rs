@@ -58,7 +58,7 @@ pub fn tune(
     let mut losses = [f64::NAN; 2];
     for step in 0..steps {
         let (images, labels) = draw(step);
-        let value = loss(&net.rounded(&images, scales), &labels);
+        let value = loss(&net.rounded(&images, scales), &labels, None);
         losses[usize::from(step > 0)] = value.double_value(&[]);
         ensure!(losses[usize::from(step > 0)].is_finite(), "the loss is no number at step {step}");
         let gradients = Tensor::run_backward(&[value], &net.trained(), false, false);

@@ -319,6 +319,40 @@ fn a_run_can_begin_where_an_earlier_one_was_best() {
 }
 
 #[test]
+fn a_net_learns_from_a_teacher_of_another_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 5);
+    let run = |name: &str| folder.path().join(name);
+    let mut command = train(&data, &run("teacher"));
+    command.args(["--arch", "unet16"]);
+    succeed(command);
+    let taught = |name: &str, trust: &str| {
+        let mut command = train(&data, &run(name));
+        command.args(["--teacher", run("teacher").to_str().unwrap(), "--trust", trust]);
+        command
+    };
+    succeed(train(&data, &run("alone")));
+    // A teacher who is not believed changes no bit; one who is does.
+    succeed(taught("proud", "0"));
+    succeed(taught("taught", "0.7"));
+    let best = |name: &str| fs::read(run(name).join("best.safetensors")).unwrap();
+    assert!(best("proud") == best("alone"));
+    assert!(best("taught") != best("alone"));
+    let log = fs::read_to_string(run("taught").join("log.csv")).unwrap();
+    let last: Vec<f64> =
+        log.lines().last().unwrap().split(',').map(|v| v.parse().unwrap()).collect();
+    assert!(last[3] > 0.7 && last[4] > 0.7, "{log}");
+
+    let mut command = train(&data, &run("nobody"));
+    command.args(["--teacher", run("nowhere").to_str().unwrap()]);
+    assert!(refuse(command).contains("nowhere"));
+    assert!(!run("nobody").exists());
+    let mut command = monet_train(&["speed", "--teacher", run("teacher").to_str().unwrap()]);
+    command.args(["--count", "1"]);
+    assert!(refuse(command).contains("--teacher: only `monet-train train`"));
+}
+
+#[test]
 fn a_run_ends_when_patience_or_time_is_over_and_leaves_curves() {
     let folder = tempfile::tempdir().unwrap();
     let data = synthetic::dataset(folder.path(), 6);

@@ -63,6 +63,7 @@ pub struct Server {
 impl Server {
     pub fn run(mut self, device: Device) -> Result<()> {
         self.settings.check()?;
+        self.settings.untaught()?;
         ensure!(self.sites >= 1, "--sites 0: expected 1 or more");
         self.terms.check(self.sites)?;
         let keys = self.site_keys.len();

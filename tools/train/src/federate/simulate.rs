@@ -56,6 +56,7 @@ pub struct Simulate {
 impl Simulate {
     pub fn run(mut self, device: Device, threads: Option<i32>) -> Result<()> {
         self.settings.check()?;
+        self.settings.untaught()?;
         ensure!(self.sites >= 2, "--sites {}: expected 2 or more", self.sites);
         self.terms.check(self.sites)?;
         let data = site::absolute(&self.data)?;

@@ -165,7 +165,7 @@ pub fn fit(
     };
     for step in begin..end {
         let (loss, mut gradients) =
-            train::gradients(net, &loader::batch(&slices, &own, step), &own, step);
+            train::gradients(net, &loader::batch(&slices, &own, step), None, &own, step);
         let near = net.trained().into_iter().zip(&first);
         for (gradient, (now, first)) in gradients.iter_mut().zip(near) {
             *gradient = &*gradient + (now.detach() - first) * proximal;
