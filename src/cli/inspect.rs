@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use monet::Size;
+use monet::core::Schedule;
 use monet::engine::Summary;
 use monet::package::{Manifest, Net, Package, slice_size};
 use monet::targets::{self, Planned, Target};
@@ -113,7 +114,7 @@ fn on_board(package: &Package, size: Size, target: &Target) -> Result<(Summary, 
         Net::Image(_) => package.clone(),
         _ => nets::to_plan(package)?,
     };
-    let planned = targets::plan(&package, size, target, false)?;
+    let planned = targets::plan(&package, size, target, Schedule::Planes)?;
     let (predicted, told) = predict(&package, size, target);
     let text = room::text(&planned, target) + &format!("{:<8} {told}\n", "slice");
     let Planned { image, room, fits, .. } = planned;

@@ -17,7 +17,7 @@
 //! through llvm-mca's model of the core. Every prediction is labelled as one and carries its error
 //! bar.
 
-use monet_core::{Image, Kernel};
+use monet_core::{Image, Kernel, Schedule};
 
 use super::costs::Costs;
 use super::{
@@ -241,7 +241,7 @@ fn planned(
     target: &Target,
 ) -> Result<(Image<'static>, Option<Room>), ProfileError> {
     if target.firmware.is_some() {
-        let planned = targets::plan(package, size, target, false)?;
+        let planned = targets::plan(package, size, target, Schedule::Planes)?;
         return Ok((planned.image, planned.room));
     }
     // All kernels have the same steps, and every machine has this kernel.

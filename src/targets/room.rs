@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The plan is made for the board's kernel, step by step. Where its arena is too large for a board
-//! without an operating system, steps take turns of a few rows: see [`Schedule::Lines`].
+//! without an operating system, steps take turns of a few rows, [`Schedule::Lines`]; where that is
+//! too large still, a tensor is computed twice, [`Schedule::Twice`].
 
 use monet_core::{Image, Kernel, Schedule, Size};
 use serde::{Deserialize, Serialize};
@@ -82,8 +83,12 @@ impl Planned {
     }
 }
 
-/// Plans a package for a board's kernel: step by step, or in turns of a few rows where only so the
-/// board has room or where `lines` asks for it. A package that is an image stays as it is.
+/// The orders in which a net may be computed: each takes less memory and more time than those
+/// before it.
+const ORDERS: [Schedule; 3] = [Schedule::Planes, Schedule::Lines, Schedule::Twice];
+
+/// Plans a package for a board's kernel: in the order `first`, or in the first of those that take
+/// less memory for which the board has room. A package that is an image stays as it is.
 ///
 /// # Errors
 /// Those of [`compile`], and [`EngineError::OtherKernel`] and [`EngineError::Planned`] of an image.
@@ -91,7 +96,7 @@ pub fn plan(
     package: &Package,
     size: Size,
     target: &Target,
-    lines: bool,
+    first: Schedule,
 ) -> Result<Planned, EngineError> {
     let kernel: Kernel = target.kernel.parse()?;
     if let Net::Image(image) = &package.net {
@@ -105,17 +110,18 @@ pub fn plan(
         }
         return Ok(Planned::new(image.clone(), None, target));
     }
-    let by = |order| {
+    let by = |order| -> Result<Planned, EngineError> {
         let image = compile(package, size, kernel, order)?;
         Ok(Planned::new(image, Some(order), target))
     };
-    if !lines {
-        let planned = by(Schedule::Planes)?;
+    let mut planned = by(first)?;
+    for order in ORDERS.into_iter().skip_while(|&order| order != first).skip(1) {
         if planned.fits {
-            return Ok(planned);
+            break;
         }
+        planned = by(order)?;
     }
-    by(Schedule::Lines)
+    Ok(planned)
 }
 
 /// The largest size with the proportions of this one, and no larger, for which a board has room;
@@ -139,7 +145,7 @@ pub fn largest(
     let mut low = (1..=steps).find(|&n| serves(scaled(n))).unwrap_or(fails);
     while low < fails {
         let n = low.midpoint(fails);
-        if plan(package, scaled(n), target, false)?.fits {
+        if plan(package, scaled(n), target, Schedule::Planes)?.fits {
             (fits, low) = (Some(scaled(n)), n + 1);
         } else {
             fails = n;
@@ -163,13 +169,20 @@ mod tests {
     fn rows_take_turns_only_where_whole_planes_do_not_fit() {
         let package = Package::embedded();
         let size = Size::new(96, 96);
-        let at = |ram_kb| plan(&package, size, &board(2048, ram_kb), false).expect("a plan");
+        let at =
+            |ram_kb| plan(&package, size, &board(2048, ram_kb), Schedule::Planes).expect("a plan");
         let whole = at(4096);
         assert_eq!((whole.order, whole.fits), (Some(Schedule::Planes), true));
         let planes = whole.room.expect("a board without an operating system");
         let turns = at((planes.ram() >> 10) - 1);
         assert_eq!((turns.order, turns.fits), (Some(Schedule::Lines), true));
-        assert!(turns.room.expect("as above").ram() < planes.ram());
+        let lines = turns.room.expect("as above");
+        assert!(lines.ram() < planes.ram());
+        let twice = plan(&package, size, &board(2048, 4096), Schedule::Twice).expect("a plan");
+        let least = twice.room.expect("as above").ram();
+        assert!(least < lines.ram());
+        let twice = at((least >> 10) + 1);
+        assert_eq!((twice.order, twice.fits), (Some(Schedule::Twice), true));
         assert!(!at(64).fits);
     }
 
@@ -178,12 +191,12 @@ mod tests {
         let package = Package::embedded();
         let wanted = Size::new(128, 256);
         let board = board(2048, 320);
-        assert!(!plan(&package, wanted, &board, false).expect("a plan").fits);
+        assert!(!plan(&package, wanted, &board, Schedule::Planes).expect("a plan").fits);
         let found = largest(&package, wanted, &board).expect("plans").expect("one fits");
-        assert!(plan(&package, found, &board, false).expect("a plan").fits, "{found}");
+        assert!(plan(&package, found, &board, Schedule::Planes).expect("a plan").fits, "{found}");
         assert_eq!(found.width.div_ceil(2).next_multiple_of(SIZE_STEP), found.height, "{found}");
         let next = Size::new(found.height + 4, found.width + 8);
-        assert!(!plan(&package, next, &board, false).expect("a plan").fits, "{next}");
+        assert!(!plan(&package, next, &board, Schedule::Planes).expect("a plan").fits, "{next}");
     }
 
     #[test]
@@ -199,8 +212,10 @@ mod tests {
         let image = compile(&package, package.size(), Kernel::CortexMMve, Schedule::Planes);
         let package = Package { net: Net::Image(image.expect("a plan")), ..package };
         let board = |name| Target::find(name).expect("embedded");
-        let own = plan(&package, package.size(), &board("cortex-m55"), false).expect("its own");
+        let own = plan(&package, package.size(), &board("cortex-m55"), Schedule::Planes)
+            .expect("its own");
         assert_eq!((own.order, own.fits), (None, true));
-        plan(&package, package.size(), &board("cortex-m7"), false).expect_err("another kernel");
+        plan(&package, package.size(), &board("cortex-m7"), Schedule::Planes)
+            .expect_err("another kernel");
     }
 }

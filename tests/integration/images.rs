@@ -46,7 +46,7 @@ fn an_image_of_each_kernel_gives_the_labels_of_the_package() {
     let size = needed(folder.path());
     assert!(segment(folder.path(), &[]).status.success());
     let want = fs::read(folder.path().join("mask.nii")).unwrap();
-    let orders: [&[&str]; 2] = [&[], &["--lines"]];
+    let orders: [&[&str]; 3] = [&[], &["--lines"], &["--twice"]];
     for (kernel, order) in Kernel::ALL.into_iter().flat_map(|kernel| orders.map(|o| (kernel, o))) {
         let size = ["--size", &size, "--force"];
         let image = compile(folder.path(), kernel, &[&size[..], order].concat());

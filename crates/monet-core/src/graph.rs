@@ -7,7 +7,7 @@ use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec, vec::Vec};
 
 /// Names a tensor of the graph: its index in [`QuantGraph::tensors`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TensorId(pub usize);
 
 /// A u8 activation tensor; its height and width follow from the slice's.

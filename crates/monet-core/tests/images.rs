@@ -93,7 +93,7 @@ fn a_forged_image_is_refused_or_runs_within_its_bounds() {
     let kernels: Vec<Kernel> = Kernel::available().collect();
     for _ in 0..cases / 20 {
         let (graph, size) = nets::any(&mut random);
-        let order = random.pick(&[Schedule::Planes, Schedule::Lines]);
+        let order = random.pick(&[Schedule::Planes, Schedule::Lines, Schedule::Twice]);
         let image = ordered(&graph, size, random.pick(&kernels), order);
         for _ in 0..20 {
             let mut forged = Buffer::from(image.bytes());

@@ -34,7 +34,7 @@ fn a_mutated_image_is_refused_or_runs_within_its_memory() {
     while made < wanted {
         let (graph, [height, width]) = nets::any(&mut random);
         let kernel = random.pick(&Kernel::ALL);
-        let schedule = random.pick(&[Schedule::Planes, Schedule::Lines]);
+        let schedule = random.pick(&[Schedule::Planes, Schedule::Lines, Schedule::Twice]);
         let size = Size::new(height, width);
         let image = Image::scheduled(&graph, size, kernel, schedule, b"beside");
         let image = image.expect("a valid net");

@@ -10,8 +10,11 @@
 //!    need memory at the same time,
 //! 5. `layout`, with `arena`: where each tensor lies in the arena.
 //!
+//! Before all that, `again` may have steps computed twice, where memory is short.
+//!
 //! Planning allocates and may fail. Running, in [`run`](super::run), does neither.
 
+mod again;
 mod arena;
 mod draft;
 mod fuse;
@@ -106,6 +109,32 @@ impl Image<'static> {
     /// # Errors
     /// Any [`PlanError`] except [`PlanError::Kernel`]
     pub fn scheduled(
+        graph: &QuantGraph,
+        size: Size,
+        kernel: Kernel,
+        order: Schedule,
+        attachment: &[u8],
+    ) -> Result<Self, PlanError> {
+        let once = Self::planned(graph, size, kernel, order, attachment)?;
+        if order != Schedule::Twice {
+            return Ok(once);
+        }
+        let most = once.macs().saturating_add(once.macs() * again::MOST_PERCENT / 100);
+        let mut best = once;
+        for twice in again::variants(graph)? {
+            // Whole planes are planned at once, turns of rows are not.
+            if Self::planned(&twice, size, kernel, Schedule::Planes, &[])?.macs() > most {
+                continue;
+            }
+            let image = Self::planned(&twice, size, kernel, order, attachment)?;
+            if image.arena_len() < best.arena_len() {
+                best = image;
+            }
+        }
+        Ok(best)
+    }
+
+    fn planned(
         graph: &QuantGraph,
         size: Size,
         kernel: Kernel,
