@@ -6,6 +6,8 @@
 //! - the kernel, its number in images, its name, and its documentation,
 //! - what the planner must know: the packing of the weights, the offset,
 //! - the features that the kernel needs of the CPU,
+//! - `untimed`, where nobody has timed the kernel on a CPU that has it: why. It runs where it is
+//!   named, and is never chosen by itself, see [`Kernel::is_timed`],
 //! - `optional`, where a program may leave the kernel out by the feature of its name: the CPUs that
 //!   could have it,
 //! - `code`: the module with the kernel's code, once for each architecture that has it,
@@ -30,7 +32,7 @@ macro_rules! given {
     () => {
         false
     };
-    ($given:ident) => {
+    ($given:tt) => {
         true
     };
 }
@@ -43,6 +45,7 @@ macro_rules! kernels {
             packing: $packing:ident,
             offset: $offset:literal,
             cpus: [$($arch:literal: [$($feature:literal),*]),+],
+            $(untimed: $untimed:literal,)?
             $(optional: [$($could:tt)*],)?
             $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,)?
             $(code: [$($cpu:tt)*] => $module:ident,)+
@@ -56,7 +59,8 @@ macro_rules! kernels {
         }
 
         impl Kernel {
-            /// All kernels, slowest first within an architecture.
+            /// All kernels, slowest first within an architecture, but for those that nobody has
+            /// timed.
             pub const ALL: [Self; [$($code),+].len()] = [$(Self::$kernel),+];
 
             /// The name by which users choose it.
@@ -69,6 +73,13 @@ macro_rules! kernels {
             /// which runs no Linux, as the compiler names them.
             pub fn cpus(self) -> &'static [(&'static str, &'static [&'static str])] {
                 match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
+            }
+
+            /// Whether somebody has timed it on a CPU that has its instructions. One that nobody has
+            /// timed may be slower than those before it: it runs where a user names it, and
+            /// [`Kernel::best`] passes it over.
+            pub fn is_timed(self) -> bool {
+                match self { $(Self::$kernel => !given!($($untimed)?),)+ }
             }
 
             /// The order of its weights. Kernels of some orders also need a panel of scratch
@@ -261,6 +272,15 @@ kernels! {
         optional: [cortex_m_vectors],
         code: [all(cortex_m_vectors, feature = "cortex-m-mve")] => cortex_m_mve_2x4,
     }
+    /// x86-64 with AMX-INT8, and Linux's leave to use it.
+    Amx = 11 {
+        name: "amx",
+        packing: Bytes,
+        offset: 0,
+        cpus: ["x86_64": ["avx512f", "avx512bw", "amx_tile", "amx_int8"]],
+        untimed: "proven under an emulator, which has no times",
+        code: [all(target_arch = "x86_64", target_os = "linux")] => x86_amx_16x16,
+    }
 }
 
 const _: () = {
@@ -288,9 +308,16 @@ impl Kernel {
         Self::ALL.into_iter().filter(|kernel| kernel.is_available())
     }
 
-    /// The fastest kernel that this CPU can run.
+    /// The fastest kernel that this CPU can run, of those that somebody has timed.
     pub fn best() -> Self {
-        Self::available().last().unwrap_or(Self::Scalar)
+        Self::fastest(Self::is_available)
+    }
+
+    /// The fastest of those that somebody has timed and for which this holds, else
+    /// [`Kernel::Scalar`]. Of the others nothing is asked.
+    pub fn fastest(runs: impl Fn(Self) -> bool) -> Self {
+        let found = Self::ALL.into_iter().rev().find(|kernel| kernel.is_timed() && runs(*kernel));
+        found.unwrap_or(Self::Scalar)
     }
 
     /// Whether it can run here, or why not.

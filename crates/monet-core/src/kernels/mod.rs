@@ -61,12 +61,16 @@ mod row;
 #[cfg(feature = "scalar")]
 mod scalar;
 pub(crate) mod winograd;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod x86_amx_16x16;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_6x16;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512_epilogue;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512_pending;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_16x16;
 #[cfg(target_arch = "x86_64")]

@@ -10,17 +10,12 @@
 //!             for each pixel: sums += vpdpbusd(the pixel's group in all lanes, w)
 //!         turn up to 4 of the pending vectors into counts       `quad!`
 //!     turn the rest of the pending vectors into counts
-//!     scale the tile's sums, which become the pending ones      `Pending::take`
+//!     scale the tile's sums, which become the pending ones      `Pending::put`
 //! ```
 //!
 //! A tile's scaled sums thus wait in memory while the next tile's products are computed. Products
 //! keep two vector pipes of the core busy, and requantization mostly uses the others, so that the
-//! one hides behind the other. Sums are scaled before they wait, as they then are half as long: a
-//! store of 64 bytes takes two cycles of a Zen 4.
-//!
-//! `quad!` is a macro of small functions, since it must be inlined between the products: a call
-//! would push every sum out of its register, and `#[inline(always)]` does not go with
-//! `#[target_feature]`.
+//! one hides behind the other.
 //!
 //! Windows three taps wide have a shorter way, `glide`. At a distance of one pixel between taps,
 //! activation `a2` serves pixel 2 through the first tap, pixel 1 through the second and pixel 0
@@ -34,10 +29,10 @@
 //! ```
 
 use core::arch::x86_64::*;
-use core::ops::Range;
 
-use super::x86_avx512_epilogue::{Residual, Rules};
-use super::{BLOCK, CheckedRow, Destination, Feed, GROUP, Row};
+use super::x86_avx512_epilogue::Rules;
+use super::x86_avx512_pending::{Pending, TILE, quad};
+use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
 const VECTOR: usize = BLOCK * GROUP;
@@ -78,22 +73,6 @@ pub(super) fn convolve(mut row: CheckedRow) {
     assert!(available());
     // SAFETY: `available` has found the features; arena, weights and row are a `CheckedRow`'s.
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
-}
-
-/// Requantizes and stores the next four pending vectors, or as many as are pending.
-///
-/// Runs where the conditions of [`Pending::finish`] hold.
-macro_rules! quad {
-    ($pending:expr) => {{
-        let count = $pending.vectors.len().min(4);
-        if count > 0 {
-            let mut words = $pending.rules.curve($pending.next(count));
-            if let Some(sum) = &$pending.rules.sum {
-                words = $pending.add(sum, words, count);
-            }
-            $pending.store(words, count);
-        }
-    }};
 }
 
 /// All blocks of output channels, two at a time while there are two.
@@ -210,19 +189,7 @@ unsafe fn tile<const P: usize, const N: usize>(
                 _ => add!(accumulate, 0),
             };
         }
-        match row.destination {
-            Destination::Quantized { .. } => pending.take(&sums),
-            Destination::Float { stage, start } => {
-                for (p, pixel) in sums.iter().enumerate() {
-                    let out = arena.add(start + ((x + p) * row.blocks() + block) * 64);
-                    for (n, &sum) in pixel.iter().enumerate() {
-                        let scale = _mm512_loadu_ps(stage.scales.as_ptr().add((block + n) * BLOCK));
-                        let real = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-                        _mm512_storeu_ps(out.add(n * 64).cast(), real);
-                    }
-                }
-            }
-        }
+        pending.put(&sums);
     }
 }
 
@@ -358,218 +325,4 @@ unsafe fn vectors<const N: usize>(weights: *const i8, block_len: usize) -> [__m5
 unsafe fn broadcast(group: *const u8) -> __m512i {
     // SAFETY: the caller has four bytes there; the read needs no alignment.
     _mm512_set1_epi32(unsafe { group.cast::<i32>().read_unaligned() })
-}
-
-/// Vectors of sums in a whole tile.
-const TILE: usize = 16;
-
-/// The scaled sums of the previous tile, which are still to become counts, and where these go. The
-/// order of the vectors is `[pixel][block]`.
-struct Pending<'a, const N: usize> {
-    /// Fixed-point counts of two vectors each, as the packing instruction leaves them.
-    words: [__m512i; TILE / 2],
-    /// Indices of the vectors that are still pending. The start is a multiple of four, or the range
-    /// is empty.
-    vectors: Range<usize>,
-    rules: &'a Rules,
-    scales: [__m512; 2],
-    /// Where the counts of the oldest pending vector go; if none is pending, those of the next
-    /// tile's first.
-    out: *mut u8,
-    /// Bytes from one output pixel to the next.
-    step: usize,
-    /// As `out`, for the residual that is added.
-    residual: *const u8,
-    /// Bytes from one residual pixel to the next.
-    residual_step: usize,
-}
-
-impl<'a, const N: usize> Pending<'a, N> {
-    /// None pending yet; `N` blocks of the row from `block` on.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn new(arena: *mut u8, row: &'a Row, rules: &'a Rules, block: usize) -> Self {
-        let (start, step, residual) = match row.destination {
-            Destination::Quantized { start, step, residual, .. } => (start, step, residual),
-            Destination::Float { start, .. } => (start, 0, [0, 0]),
-        };
-        let scales = &row.stage().scales[block * BLOCK..(block + N) * BLOCK];
-        // SAFETY: the slice has 16 scales for each of `N` blocks, and `n` is below `N`.
-        let scales = [0, N - 1].map(|n| unsafe { _mm512_loadu_ps(scales[n * BLOCK..].as_ptr()) });
-        Self {
-            words: [_mm512_setzero_si512(); TILE / 2],
-            vectors: 0..0,
-            rules,
-            scales,
-            out: arena.wrapping_add(start + block * BLOCK),
-            step,
-            residual: arena.wrapping_add(residual[0] + block * BLOCK),
-            residual_step: residual[1],
-        }
-    }
-
-    /// Finishes what is pending, then scales the sums of the next `P` pixels, which become pending.
-    ///
-    /// # Safety
-    /// - As [`Pending::finish`].
-    /// - The row has `P` more pixels.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    #[inline]
-    unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
-        // SAFETY: the caller's conditions are those of `finish`.
-        unsafe { self.finish() };
-        let sums = sums.as_flattened();
-        // Known at compile time, so that the compiler unrolls the loop and keeps sums in registers.
-        for pair in 0..(P * N).div_ceil(2) {
-            // A single vector stands for the one that is not there, too.
-            let [first, second] = [0, 1].map(|i| {
-                let sum = sums[(2 * pair + i).min(P * N - 1)];
-                _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), self.scales[i]))
-            });
-            self.words[pair] = _mm512_packs_epi32(first, second);
-        }
-        self.vectors = 0..P * N;
-    }
-
-    /// Requantizes and stores all that is pending.
-    ///
-    /// # Safety
-    /// - The CPU has AVX-512 F, BW and VNNI.
-    /// - `self` was made for a row and an arena of one [`CheckedRow`], with blocks of that row.
-    /// - All pixels that have become pending so far are pixels of that row.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn finish(&mut self) {
-        while !self.vectors.is_empty() {
-            // SAFETY: `quad!` takes at most as many vectors as are pending. Their pixels are the
-            // row's, so `CheckedRow` has shown that their output and residual lie in the arena.
-            unsafe { quad!(self) };
-        }
-    }
-
-    /// Takes the fixed-point counts of the next `count` pending vectors, at most four.
-    ///
-    /// # Safety
-    /// At least `count` vectors are pending.
-    #[inline]
-    unsafe fn next(&mut self, count: usize) -> [__m512i; 2] {
-        // SAFETY: a vector is pending, so the start is a multiple of four below `TILE`, itself a
-        // multiple of four: the counts of four vectors lie there.
-        let words: [__m512i; 2] = unsafe {
-            self.words.as_ptr().add(self.vectors.start / 2).cast::<[__m512i; 2]>().read()
-        };
-        self.vectors.start += count;
-        words
-    }
-
-    /// Adds the residual of the next `count` vectors.
-    ///
-    /// # Safety
-    /// - The CPU has AVX-512 F and BW.
-    /// - The residuals of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    unsafe fn add(&mut self, sum: &Residual, words: [__m512i; 2], count: usize) -> [__m512i; 2] {
-        // SAFETY: with a step of `N` blocks the residuals of four vectors are 64 bytes side by
-        // side; the caller has all of them in the arena.
-        let other = unsafe {
-            if count == 4 && self.residual_step == N * BLOCK {
-                _mm512_loadu_si512(self.residual.cast())
-            } else {
-                self.gather(count)
-            }
-        };
-        self.residual = self.residual.wrapping_add(count / N * self.residual_step);
-        let other = _mm512_xor_si512(other, _mm512_set1_epi8(i8::MIN));
-        let (zero, other) = (_mm512_setzero_si512(), _mm512_permutexvar_epi32(order(), other));
-        [
-            sum.add(words[0], _mm512_unpacklo_epi8(zero, other)),
-            sum.add(words[1], _mm512_unpackhi_epi8(zero, other)),
-        ]
-    }
-
-    /// Stores the counts of the next `count` vectors.
-    ///
-    /// # Safety
-    /// - The CPU has AVX-512 F and BW.
-    /// - The outputs of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    unsafe fn store(&mut self, words: [__m512i; 2], count: usize) {
-        let [first, second] = words.map(|r| self.rules.finish(r));
-        let bytes = _mm512_permutexvar_epi32(order(), _mm512_packus_epi16(first, second));
-        // SAFETY: with a step of `N` blocks the outputs of four vectors are 64 bytes side by side;
-        // the caller has all of them in the arena.
-        unsafe {
-            if count == 4 && self.step == N * BLOCK {
-                _mm512_storeu_si512(self.out.cast(), bytes);
-            } else {
-                self.scatter(bytes, count);
-            }
-        }
-        self.out = self.out.wrapping_add(count / N * self.step);
-    }
-
-    /// Bytes from the place of the next vector to the place of the `i`-th after it.
-    #[inline]
-    fn offset(step: usize, i: usize) -> usize {
-        i / N * step + i % N * BLOCK
-    }
-
-    /// Stores the counts of up to four vectors one by one; two blocks of a pixel together.
-    ///
-    /// # Safety
-    /// - The CPU has AVX-512 F.
-    /// - The outputs of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn scatter(&self, bytes: __m512i, count: usize) {
-        // SAFETY: these are the outputs of the next `count` vectors; two blocks of a pixel are 32
-        // bytes side by side.
-        unsafe {
-            if N == 2 && count == 4 {
-                _mm256_storeu_si256(self.out.cast(), _mm512_castsi512_si256(bytes));
-                _mm256_storeu_si256(
-                    self.out.add(self.step).cast(),
-                    _mm512_extracti64x4_epi64::<1>(bytes),
-                );
-                return;
-            }
-            let parts = [
-                _mm512_castsi512_si128(bytes),
-                _mm512_extracti32x4_epi32::<1>(bytes),
-                _mm512_extracti32x4_epi32::<2>(bytes),
-                _mm512_extracti32x4_epi32::<3>(bytes),
-            ];
-            for (i, &part) in parts.iter().take(count).enumerate() {
-                _mm_storeu_si128(self.out.add(Self::offset(self.step, i)).cast(), part);
-            }
-        }
-    }
-
-    /// The residual's bytes of up to four vectors, one by one.
-    ///
-    /// # Safety
-    /// - The CPU has AVX-512 F.
-    /// - The residuals of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn gather(&self, count: usize) -> __m512i {
-        let mut parts = [_mm_setzero_si128(); 4];
-        for (i, part) in parts.iter_mut().take(count).enumerate() {
-            // SAFETY: `i` is below `count`, so this is one of the residuals that the caller has.
-            *part = unsafe {
-                _mm_loadu_si128(self.residual.add(Self::offset(self.residual_step, i)).cast())
-            };
-        }
-        let v = _mm512_castsi128_si512(parts[0]);
-        let v = _mm512_inserti32x4::<1>(v, parts[1]);
-        let v = _mm512_inserti32x4::<2>(v, parts[2]);
-        _mm512_inserti32x4::<3>(v, parts[3])
-    }
-}
-
-/// The order of 32-bit groups that undoes the interleaving of the packing instructions, which work
-/// within 128-bit lanes. It is its own inverse.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn order() -> __m512i {
-    _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 }
