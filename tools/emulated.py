@@ -1,4 +1,5 @@
-"""What emulated machines have in common: `tools/board` and `tools/systemd` use it.
+"""What emulated machines have in common: `tools/board`, `tools/systemd` and
+`tools/emulated-amx` use it.
 
 Ports, programs and their failures, a series of slices as DICOM files, a peer that takes results,
 archives that the kernel unpacks as its first root, where packages of Debian are kept, and figures

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::host::Host;
 
 /// Features that no kernel needs and that tell machines apart, as `/proc/cpuinfo` names them.
-const KIN: [&str; 7] = ["fma", "amx_int8", "vfpv4", "asimdhp", "sve", "sve2", "sme"];
+const KIN: [&str; 6] = ["fma", "vfpv4", "asimdhp", "sve", "sve2", "sme"];
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

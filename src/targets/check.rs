@@ -30,11 +30,11 @@ pub(super) fn features() -> &'static [&'static str] {
     })
 }
 
-/// The fastest kernel that an architecture with these features can have.
+/// The fastest kernel that an architecture with these features can have, of those that are timed.
 pub(super) fn best_kernel(arch: &str, features: &[String]) -> &'static str {
     let has = |wanted: &&str| features.iter().any(|f| f == wanted);
-    let runs = |kernel: &Kernel| needs(*kernel, arch).is_some_and(|all| all.iter().all(has));
-    Kernel::ALL.into_iter().rev().find(runs).map_or("scalar", Kernel::name)
+    let runs = |kernel| needs(kernel, arch).is_some_and(|all| all.iter().all(has));
+    Kernel::fastest(runs).name()
 }
 
 /// Checks the kernel of a profile.

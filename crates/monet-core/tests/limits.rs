@@ -27,6 +27,16 @@ fn kernels_are_known_by_their_names() {
     assert!(error.to_string().contains("avx512-vnni"), "{error}");
 }
 
+#[test]
+fn a_kernel_that_nobody_has_timed_is_run_only_by_its_name() {
+    assert!(!Kernel::Amx.is_timed() && Kernel::Avx512Vnni.is_timed());
+    assert_eq!(Kernel::fastest(|kernel| kernel == Kernel::Amx), Kernel::Scalar);
+    let x86 = |kernel: Kernel| kernel.cpus().iter().any(|cpu| cpu.0 == "x86_64");
+    assert_eq!(Kernel::fastest(x86), Kernel::Avx512Vnni);
+    assert!(Kernel::best().is_timed());
+    assert_eq!(Kernel::choose(None), Ok(Kernel::best()));
+}
+
 /// A net of one 1×1 convolution, for each test to spoil.
 fn small() -> QuantGraph {
     let mut graph = QuantGraph::new(1, Quant { scale: 0.1, zero_point: 3 });

@@ -183,7 +183,12 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// - The residuals of the next `count` vectors lie in the arena.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    pub(super) unsafe fn add(&mut self, sum: &Residual, words: [__m512i; 2], count: usize) -> [__m512i; 2] {
+    pub(super) unsafe fn add(
+        &mut self,
+        sum: &Residual,
+        words: [__m512i; 2],
+        count: usize,
+    ) -> [__m512i; 2] {
         // SAFETY: with a step of `N` blocks the residuals of four vectors are 64 bytes side by
         // side; the caller has all of them in the arena.
         let other = unsafe {
