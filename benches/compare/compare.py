@@ -145,7 +145,7 @@ class Monet:
 
 def kernels(binary):
     """The kernels that this CPU has, fastest first; the scalar oracle is no contestant."""
-    known = ["avx512-vnni", "avx-vnni", "avx2", "sse4.1", "neon-i8mm", "neon-dotprod", "neon-winograd", "neon"]
+    known = ["amx", "avx512-vnni", "avx-vnni", "avx2", "sse4.1", "neon-i8mm", "neon-dotprod", "neon-winograd", "neon"]
 
     def has(kernel):
         command = [binary, "inspect", "--kernel", kernel]

@@ -25,30 +25,37 @@
 //! A row's last 16 pixels are a tile too. Its first pixels, which the tile before has computed
 //! already, get the same sums once more, and no counts.
 //!
-//! # What bounds it, by the published throughput: a model, which nobody has measured
+//! # What bounds it, by published throughputs: a model, which nobody has measured
 //!
-//! Intel's optimization manual (248966, chapter "Intel AMX") gives a core one `tdpbusd` of 16 rows
-//! each 16 cycles, of any length of rows, with a latency of 52, and one `tileloadd` each 8 cycles,
-//! which is two lines of cache a cycle. A group has four independent sums, 64 cycles of products a
-//! piece, so that latency is hidden, and loads 4 A and 1 B or 2 A and 2 B: at most 40 cycles, or up
-//! to 72 where every row of A lies in two lines. The products are the bound, at 16 multiplications
-//! a cycle for each byte of a piece:
+//! Intel's optimization manual gives a core one `tdpbusd` of 16 rows each 16 cycles, whatever the
+//! length of its rows, with a latency of 52, and one `tileloadd` each 8 cycles, which is two lines
+//! of cache a cycle. The four sums of a group do not wait for one another, so that its products
+//! take 64 cycles a piece. Loads of 4 A and 1 B, or of 2 A and 2 B, take at most 40 of these; where
+//! each row of A lies in two lines, 72.
 //!
-//! | layer | run | pieces | multiplications a cycle | to `avx512-vnni` |
-//! |---|---|---|---|---|
-//! | 3×3, dilated, 16 channels | 16 | 16 | 256 | 2 |
-//! | 3×3, dilated, 32 channels | 32 | 32 | 512 | 4 |
-//! | 3×3, dilated, 64 channels | 64 | 64 | 1024 | 8 |
-//! | 3×3, 16 channels | 48 | 48 | 768 | 6 |
-//! | 3×3, 32 channels | 96 | 2 × 48 | 768 | 6 |
-//! | 3×3, 64 channels | 192 | 3 × 64 | 1024 | 8 |
-//! | 3×3, 16 and 32 channels, or 32 and 64 | 48, 96, 192 | 48 | 768 | 6 |
-//! | 4×4, 16 or 32 channels, every second pixel | 64, 128 | 64 | 1024 | 8 |
-//! | 2×2 of a transposed 4×4, 32 or 64 channels | 64, 128 | 64 | 1024 | 8 |
+//! The vector pipes turn sums into counts meanwhile: with ELU 48 instructions for 4 vectors, two a
+//! cycle, so 384 cycles for the 64 vectors of a group, and 544 with a residual. `avx512-vnni` has
+//! the same pipes for counts and for products, 128 of these a cycle. So for a group's pixels and
+//! blocks, in cycles:
 //!
-//! `avx512-vnni` does 128 a cycle on the same cores, which have two such ports. The vector pipes
-//! turn sums into counts meanwhile: about 16 cycles for 16 sums of 16 outputs, 64 for a group.
-//! Layers of one or three pieces (1×1, 3×3 with 16 channels) are bound by these as well.
+//! | layer | pieces | products | counts | `avx512-vnni` | times as fast |
+//! |---|---|---|---|---|---|
+//! | 3×3, dilated, 16 channels | 9 of 16 bytes | 576 | 384 | 1536 | 2.7 |
+//! | 3×3, dilated, 32 channels | 9 of 32 | 576 | 384 | 2688 | 4.7 |
+//! | 3×3, dilated or not, 64 channels | 9 of 64 | 576 | 384 | 4992 | 8.7 |
+//! | 3×3, 16 channels | 3 of 48 | 192 | 384 | 1536 | 4.0 |
+//! | 3×3, 32 channels | 6 of 48 | 384 | 384 | 2688 | 7.0 |
+//! | 3×3, 16 and 32 channels | 9 of 48 | 576 | 384 | 3840 | 6.7 |
+//! | 3×3, 32 and 64 channels | 18 of 48 | 1152 | 384 | 7296 | 6.3 |
+//! | 4×4, every second pixel, 16 channels | 4 of 64 | 256 | 384 | 2432 | 6.3 |
+//! | 4×4, every second pixel, 32 channels | 8 of 64 | 512 | 384 | 4480 | 8.8 |
+//! | 2×2 of a transposed 4×4, 64 channels | 4 of 64 | 256 | 384 | 2432 | 6.3 |
+//! | 2×2 of a transposed 4×4, 32 channels | 2 of 64 | 128 | 384 | 1408 | 3.7 |
+//!
+//! Not in the model: caches that miss, the ends of rows, what a row begins with, and clocks that
+//! fall under such instructions. Dilated layers of 16 channels gain least, as their pieces fill a
+//! quarter of a tile; to gather four taps of a pixel in a panel would cost the load ports about 40
+//! cycles for each 16 pixels and save 48 of products.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
