@@ -75,8 +75,8 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => &[$(($arch, &[$($feature),*])),+],)+ }
             }
 
-            /// Whether somebody has timed it on a CPU that has its instructions. One that nobody has
-            /// timed may be slower than those before it: it runs where a user names it, and
+            /// Whether somebody has timed it on a CPU that has its instructions. One that nobody
+            /// has timed may be slower than those before it: it runs where a user names it, and
             /// [`Kernel::best`] passes it over.
             pub fn is_timed(self) -> bool {
                 match self { $(Self::$kernel => !given!($($untimed)?),)+ }

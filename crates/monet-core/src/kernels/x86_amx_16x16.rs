@@ -375,9 +375,9 @@ unsafe fn group<const P: usize, const N: usize>(
     let places: [usize; P] =
         core::array::from_fn(|t| (x + t * ROWS).min(cut.row.width - cut.pixels));
     // SAFETY: each tile's pixels are the row's: `CheckedRow` has shown that all their taps lie in
-    // the arena, and a piece is whole taps, or parts of taps, that lie side by side. The pieces of a
-    // window have as many weights in all as a block. A tile of sums begins at most 15 pixels
-    // before `x` and ends at most `P * ROWS` behind it, for which `Sums` has room.
+    // the arena, and a piece is whole taps or parts of them that lie side by side. The pieces of a
+    // window have as many weights in all as a block. A tile of sums begins at most 15 pixels before
+    // `x` and ends at most `P * ROWS` behind it, for which `Sums` has room.
     unsafe {
         macro_rules! begin {
             ($tile:tt, $number:literal) => {

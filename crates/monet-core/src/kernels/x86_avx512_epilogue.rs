@@ -1,7 +1,7 @@
 //! The rules of the AVX-512 kernels' epilogue, on 32 fixed-point counts at a time.
 //!
-//! Loading, scaling, packing and storing are in `x86_avx512_pending.rs`; here is the arithmetic: the
-//! activation, the residual addition, and the removal of the fraction bits.
+//! Loading, scaling, packing and storing are in `x86_avx512_pending.rs`; here is the arithmetic
+//! between: the activation, the residual addition, and the removal of the fraction bits.
 
 use core::arch::x86_64::*;
 
