@@ -38,8 +38,8 @@ pub(super) struct CompileArgs {
     output: PathBuf,
     /// Plan now, for this kernel, which need not be this machine's, or for a board: a name that
     /// `monet targets` lists, or a TOML file of your own. A plan for which a board without an
-    /// operating system has no room is refused; where whole planes do not fit, it is planned as with
-    /// --lines, and where that does not fit either, as with --twice
+    /// operating system has no room is refused; where whole planes do not fit, it is planned as
+    /// with --lines, and where that does not fit either, as with --twice
     #[arg(long = "for", value_name = "KERNEL|TARGET", value_parser = parse_purpose)]
     purpose: Option<Purpose>,
     /// Height and width of the net's slices to plan for; those that the net was trained on when not
