@@ -20,19 +20,19 @@ use super::fuse::{Fused, fuse};
 /// in percent.
 pub(super) const MOST_PERCENT: u64 = 20;
 
-/// The graph with one tensor computed twice, for each tensor for which that is possible.
+/// The graph with one tensor computed twice, for each tensor for which that is possible; one at a
+/// time, as each has all weights.
 ///
 /// # Errors
-/// Those of [`fuse`]
-pub(super) fn variants(graph: &QuantGraph) -> Result<Vec<QuantGraph>, PlanError> {
-    let mut variants = Vec::new();
-    for tensor in 0..graph.tensors.len() {
-        let Some(twice) = Twice::new(graph, TensorId(tensor)) else { continue };
-        if twice.adds_as(graph)? {
-            variants.push(twice.graph);
-        }
-    }
-    Ok(variants)
+/// Those of [`fuse`], in place of a graph.
+pub(super) fn variants(
+    graph: &QuantGraph,
+) -> impl Iterator<Item = Result<QuantGraph, PlanError>> + '_ {
+    let twice = |tensor| Twice::new(graph, TensorId(tensor));
+    (0..graph.tensors.len()).filter_map(twice).filter_map(|twice| match twice.adds_as(graph) {
+        Ok(alike) => alike.then_some(Ok(twice.graph)),
+        Err(error) => Some(Err(error)),
+    })
 }
 
 /// A graph that computes a tensor twice.
@@ -52,7 +52,11 @@ impl Twice {
         let readers: Vec<usize> = (0..graph.nodes.len()).filter(reads).collect();
         let [.., _, last] = readers[..] else { return None };
         let mut twice = Self {
-            graph: QuantGraph { nodes: Vec::new(), ..graph.clone() },
+            graph: QuantGraph {
+                tensors: graph.tensors.clone(),
+                nodes: Vec::with_capacity(2 * graph.nodes.len()),
+                output: graph.output,
+            },
             nodes: Vec::new(),
             tensors: (0..graph.tensors.len()).map(TensorId).collect(),
         };

@@ -121,7 +121,8 @@ impl Image<'static> {
         }
         let most = once.macs().saturating_add(once.macs() * again::MOST_PERCENT / 100);
         let mut best = once;
-        for twice in again::variants(graph)? {
+        for twice in again::variants(graph) {
+            let twice = twice?;
             // Whole planes are planned at once, turns of rows are not.
             if Self::planned(&twice, size, kernel, Schedule::Planes, &[])?.macs() > most {
                 continue;
