@@ -294,6 +294,8 @@ def test_labels_may_be_changed(expected):
 def test_previews_are_shown_in_notebooks(expected):
     assert expected._repr_png_().startswith(b"\x89PNG")
     assert monet.segment(SAMPLE, preview=False)._repr_png_() is None
+    shown = "<monet.Segmentation of 38×52×36 voxels: anterior 2.252 ml, posterior 1.715 ml>"
+    assert repr(expected) == shown
 
 
 def test_memory_does_not_grow():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """Labels of a volume on its own grid. Notebooks show the preview."""
 
@@ -22,10 +22,10 @@ class Segmentation:
     names: dict[int, str]
     """Names of the labels by their values."""
 
-    figures: dict[str, Any] = field(repr=False)
+    figures: dict[str, Any]
     """What ``monet segment --stats`` writes: volumes, centroids, times, the model, memory."""
 
-    preview: bytes | None = field(repr=False)
+    preview: bytes | None
     """A picture of outlined slices, as PNG."""
 
     @property
@@ -57,6 +57,12 @@ class Segmentation:
         image.SetDirection((affine[:3, :3] / spacing).flatten().tolist())
         image.SetOrigin(affine[:3, 3].tolist())
         return image
+
+    def __repr__(self) -> str:
+        """A line: voxels along each axis, and each label's volume."""
+        size = "×".join(str(n) for n in self.labels.shape)
+        found = ", ".join(f"{name} {ml:.3f} ml" for name, ml in self.volumes.items())
+        return f"<monet.Segmentation of {size} voxels: {found}>"
 
     def _repr_png_(self) -> bytes | None:
         return self.preview
