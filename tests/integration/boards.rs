@@ -35,11 +35,11 @@ fn a_board_gets_a_plan_for_its_kernel_and_is_told_what_that_takes() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_largest_size_that_does() {
-    let (ran, package) = compile(&["--size", "128x128"]);
+    let (ran, package) = compile(&["--size", "192x192"]);
     let message = stderr(&ran);
     assert_eq!(ran.status.code(), Some(1), "{message}");
     assert!(package.is_none(), "nothing is written");
-    assert!(message.contains("has no room for 128x128"), "{message}");
+    assert!(message.contains("has no room for 192x192"), "{message}");
     let (_, size) = message.trim_end().rsplit_once("--size ").expect("the size that would fit");
     let (ran, package) = compile(&["--size", size]);
     assert!(ran.status.success() && package.is_some(), "{size}: {}", stderr(&ran));

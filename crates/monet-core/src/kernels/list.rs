@@ -277,7 +277,7 @@ kernels! {
         name: "amx",
         packing: Bytes,
         offset: 0,
-        cpus: ["x86_64": ["avx512f", "avx512bw", "amx_tile", "amx_int8"]],
+        cpus: ["x86_64": ["avx512f", "avx512bw", "avx512_vnni", "amx_tile", "amx_int8"]],
         untimed: "proven under an emulator, which has no times",
         code: [all(target_arch = "x86_64", target_os = "linux")] => x86_amx_16x16,
     }

@@ -78,7 +78,7 @@ const WAITING: usize = 4 * ROWS + 2 * ROWS;
 
 /// Whether this CPU has the instructions, and Linux lets this process use them.
 pub(super) fn available() -> bool {
-    detected!("avx512f", "avx512bw") && tiles_are_allowed()
+    detected!("avx512f", "avx512bw", "avx512vnni") && tiles_are_allowed()
 }
 
 /// Asks the CPU and Linux, once a process. Threads that ask at the same time get the same answer.
@@ -251,7 +251,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes;
     assert!(available());
-    // SAFETY: `available` has found AVX-512 F, BW and tiles; arena, weights and row are a
+    // SAFETY: `available` has found AVX-512 F, BW, VNNI and tiles; arena, weights and row are a
     // `CheckedRow`'s.
     unsafe { blocks(arena.as_mut_ptr(), weights.as_ptr(), row) }
 }
@@ -291,9 +291,9 @@ struct Cut<'a> {
 /// All blocks of output channels, two at a time while there are two.
 ///
 /// # Safety
-/// - The CPU has AVX-512 F and BW, and [`available`] has said yes.
+/// - The CPU has AVX-512 F, BW and VNNI, and [`available`] has said yes.
 /// - `arena`, `weights` and `row` are those of one [`CheckedRow`].
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let pixels = row.width.min(ROWS);
     let piece = piece(row.feeds().iter().flat_map(runs).map(|run| run.1));
@@ -321,11 +321,11 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
 /// `N` blocks of a row, in groups of four tiles and what remains in smaller ones.
 ///
 /// # Safety
-/// - The CPU has AVX-512 F and BW. This thread has [`Tiles`] of the cut's lengths.
+/// - The CPU has AVX-512 F, BW and VNNI. This thread has [`Tiles`] of the cut's lengths.
 /// - `cut.arena` and `cut.row` are those of one [`CheckedRow`]; `weights` are the row's from block
 ///   `block` on.
 /// - `block + N <= row.blocks()`.
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn groups<const N: usize>(cut: &Cut, weights: *const i8, rules: &Rules, block: usize) {
     let bias = cut.row.bias[block * BLOCK..].as_ptr();
     let mut waiting = Waiting::<N> {
@@ -364,7 +364,7 @@ unsafe fn groups<const N: usize>(cut: &Cut, weights: *const i8, rules: &Rules, b
 /// - `P * N` is 1, 2 or 4, and `N` is 1 or 2.
 /// - `x` and the tiles before the last end in the row. All pixels before `x` have been given to
 ///   `waiting`.
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn group<const P: usize, const N: usize>(
     cut: &Cut,
     mut weights: *const i8,
@@ -473,9 +473,9 @@ impl<const N: usize> Waiting<'_, N> {
     /// Counts a tile of a block, 16 vectors, or as many as there are in whole fours or one by one.
     ///
     /// # Safety
-    /// - The CPU has AVX-512 F and BW.
+    /// - The CPU has AVX-512 F, BW and VNNI.
     /// - All pixels that wait, and have waited so far, are the row's, in order.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn count_some(&mut self) {
         // SAFETY: the caller's conditions; as many pixels wait as are taken.
         unsafe {
@@ -494,7 +494,7 @@ impl<const N: usize> Waiting<'_, N> {
     /// # Safety
     /// - As [`Waiting::count_some`]; `P` pixels wait.
     /// - `P * N` is at most [`TILE`].
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     unsafe fn count<const P: usize>(&mut self) {
         let mut sums = [[_mm512_setzero_si512(); N]; P];
@@ -517,7 +517,7 @@ impl<const N: usize> Waiting<'_, N> {
     ///
     /// # Safety
     /// As [`Waiting::count_some`].
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn finish(&mut self) {
         // SAFETY: the caller's conditions are those of all.
         unsafe {

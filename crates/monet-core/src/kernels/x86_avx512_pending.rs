@@ -4,6 +4,9 @@
 //! Sums are scaled before they wait, as they then are half as long: a store of 64 bytes takes two
 //! cycles of a Zen 4. The arithmetic between is that of [`Rules`].
 //!
+//! All of this has the features of `avx512-vnni`, whether it needs them or not: the compiler inlines
+//! more of what has the features of its caller, and a tile's sums stay in registers.
+//!
 //! `quad!` is a macro of small functions, since it must be inlined between products: a call would
 //! push every sum out of its register, and `#[inline(always)]` does not go with
 //! `#[target_feature]`.
@@ -94,7 +97,7 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// # Safety
     /// - As [`Pending::finish`].
     /// - The row has `P` more pixels.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     pub(super) unsafe fn put<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
         // SAFETY: the caller's conditions are those of both.
@@ -112,7 +115,7 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// As [`Pending::put`], for a row of real values.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    unsafe fn reals<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
+    pub(super) unsafe fn reals<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
         for pixel in sums {
             for (n, &sum) in pixel.iter().enumerate() {
                 let real = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), self.scales[n]);
@@ -128,9 +131,9 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// # Safety
     /// - As [`Pending::finish`].
     /// - The row has `P` more pixels.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
+    pub(super) unsafe fn take<const P: usize>(&mut self, sums: &[[__m512i; N]; P]) {
         // SAFETY: the caller's conditions are those of `finish`.
         unsafe { self.finish() };
         let sums = sums.as_flattened();
@@ -149,10 +152,11 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// Requantizes and stores all that is pending.
     ///
     /// # Safety
-    /// - The CPU has AVX-512 F and BW.
+    /// - The CPU has AVX-512 F, BW and VNNI.
     /// - `self` was made for a row and an arena of one [`CheckedRow`], with blocks of that row.
     /// - All pixels that have become pending so far are pixels of that row.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
     pub(super) unsafe fn finish(&mut self) {
         while !self.vectors.is_empty() {
             // SAFETY: `quad!` takes at most as many vectors as are pending. Their pixels are the
@@ -179,9 +183,9 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// Adds the residual of the next `count` vectors.
     ///
     /// # Safety
-    /// - The CPU has AVX-512 F and BW.
+    /// - The CPU has AVX-512 F, BW and VNNI.
     /// - The residuals of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     pub(super) unsafe fn add(
         &mut self,
@@ -210,9 +214,9 @@ impl<'a, const N: usize> Pending<'a, N> {
     /// Stores the counts of the next `count` vectors.
     ///
     /// # Safety
-    /// - The CPU has AVX-512 F and BW.
+    /// - The CPU has AVX-512 F, BW and VNNI.
     /// - The outputs of the next `count` vectors lie in the arena.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
     pub(super) unsafe fn store(&mut self, words: [__m512i; 2], count: usize) {
         let [first, second] = words.map(|r| self.rules.finish(r));

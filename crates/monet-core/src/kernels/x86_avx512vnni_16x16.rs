@@ -10,7 +10,7 @@
 //!             for each pixel: sums += vpdpbusd(the pixel's group in all lanes, w)
 //!         turn up to 4 of the pending vectors into counts       `quad!`
 //!     turn the rest of the pending vectors into counts
-//!     scale the tile's sums, which become the pending ones      `Pending::put`
+//!     scale the tile's sums, which become the pending ones      `Pending::take`
 //! ```
 //!
 //! A tile's scaled sums thus wait in memory while the next tile's products are computed. Products
@@ -32,7 +32,7 @@ use core::arch::x86_64::*;
 
 use super::x86_avx512_epilogue::Rules;
 use super::x86_avx512_pending::{Pending, TILE, quad};
-use super::{BLOCK, CheckedRow, Feed, GROUP, Row};
+use super::{BLOCK, CheckedRow, Destination, Feed, GROUP, Row};
 
 /// Bytes of weights that one vector holds: 16 outputs × 4 inputs.
 const VECTOR: usize = BLOCK * GROUP;
@@ -189,7 +189,10 @@ unsafe fn tile<const P: usize, const N: usize>(
                 _ => add!(accumulate, 0),
             };
         }
-        pending.put(&sums);
+        match row.destination {
+            Destination::Quantized { .. } => pending.take(&sums),
+            Destination::Float { .. } => pending.reals(&sums),
+        }
     }
 }
 
