@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use monet::core::{Kernel, Schedule, Size};
 use monet::engine;
@@ -88,7 +88,8 @@ fn parse_purpose(text: &str) -> Result<Purpose> {
         return Ok(Purpose::Kernel(kernel));
     }
     let kernels = Kernel::ALL.map(Kernel::name).join(", ");
-    let target = Target::find(text).with_context(|| format!("no kernel; kernels are {kernels}"))?;
+    let target = Target::find(text)
+        .map_err(|error| anyhow!("no kernel ({kernels}), and no board: {:#}", anyhow!(error)))?;
     Ok(Purpose::Board(Box::new(target)))
 }
 
@@ -147,7 +148,7 @@ fn make(args: &CompileArgs, package: &Package, size: Size) -> Result<Made> {
         }
         Some(Purpose::Board(target)) => {
             let planned = targets::plan(package, size, target, args.order())?;
-            room::check(package, size, target, &planned)?;
+            room::check(package, size, target, &planned, args.order())?;
             let turns = match planned.order {
                 Some(Schedule::Lines) => ", in turns of rows",
                 Some(Schedule::Twice) => ", in turns of rows, a tensor twice",

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use monet::Size;
+use monet::core::Schedule;
 use monet::package::Package;
 use monet::targets::{Firmware, Planned, Room, Target, largest};
 
@@ -24,7 +25,8 @@ pub(super) fn text(planned: &Planned, target: &Target) -> String {
     lines.iter().flatten().map(|(name, text)| format!("{name:<8} {text}\n")).collect()
 }
 
-/// Refuses a plan for which the board has no room, and says which size it has room for.
+/// Refuses a plan, asked for in the order `first`, for which the board has no room, and says which
+/// size it has room for.
 ///
 /// # Errors
 /// Where there is no room.
@@ -33,12 +35,13 @@ pub(super) fn check(
     size: Size,
     target: &Target,
     planned: &Planned,
+    first: Schedule,
 ) -> Result<()> {
     let (Some(room), Some(board), false) = (&planned.room, &target.firmware, planned.fits) else {
         return Ok(());
     };
     let needs = lines(room, Some(board)).map(|(name, text)| format!("{name} {text}")).join("; ");
-    match largest(package, size, target)? {
+    match largest(package, size, target, first)? {
         Some(fits) => bail!(
             "{}: has no room for {size}: {needs}. The largest size of these proportions for which \
              it has room is {fits}: --size {fits}",

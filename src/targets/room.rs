@@ -83,8 +83,8 @@ impl Planned {
     }
 }
 
-/// The orders in which a net may be computed: each takes less memory and more time than those
-/// before it.
+/// The orders in which a net may be computed: each takes less RAM and more time than those before
+/// it, the last one more flash memory.
 const ORDERS: [Schedule; 3] = [Schedule::Planes, Schedule::Lines, Schedule::Twice];
 
 /// Plans a package for a board's kernel: in the order `first`, or in the first of those that take
@@ -124,8 +124,9 @@ pub fn plan(
     Ok(planned)
 }
 
-/// The largest size with the proportions of this one, and no larger, for which a board has room;
-/// none where the package's own size is too large already.
+/// The largest size with the proportions of this one, and no larger, for which a board has room
+/// when [`plan`] begins with the order `first`; none where the package's own size is too large
+/// already.
 ///
 /// # Errors
 /// Those of [`plan`].
@@ -133,6 +134,7 @@ pub fn largest(
     package: &Package,
     size: Size,
     target: &Target,
+    first: Schedule,
 ) -> Result<Option<Size>, EngineError> {
     let steps = size.height.max(size.width) / SIZE_STEP;
     let scaled = |n: usize| {
@@ -145,7 +147,7 @@ pub fn largest(
     let mut low = (1..=steps).find(|&n| serves(scaled(n))).unwrap_or(fails);
     while low < fails {
         let n = low.midpoint(fails);
-        if plan(package, scaled(n), target, Schedule::Planes)?.fits {
+        if plan(package, scaled(n), target, first)?.fits {
             (fits, low) = (Some(scaled(n)), n + 1);
         } else {
             fails = n;
@@ -192,7 +194,8 @@ mod tests {
         let wanted = Size::new(128, 256);
         let board = board(2048, 320);
         assert!(!plan(&package, wanted, &board, Schedule::Planes).expect("a plan").fits);
-        let found = largest(&package, wanted, &board).expect("plans").expect("one fits");
+        let found =
+            largest(&package, wanted, &board, Schedule::Planes).expect("plans").expect("one fits");
         assert!(plan(&package, found, &board, Schedule::Planes).expect("a plan").fits, "{found}");
         assert_eq!(found.width.div_ceil(2).next_multiple_of(SIZE_STEP), found.height, "{found}");
         let next = Size::new(found.height + 4, found.width + 8);
@@ -202,8 +205,16 @@ mod tests {
     #[test]
     fn a_board_too_small_for_the_package_has_no_largest_size() {
         let package = Package::embedded();
-        assert_eq!(largest(&package, Size::new(64, 64), &board(2048, 64)).expect("plans"), None);
-        assert_eq!(largest(&package, Size::new(64, 64), &board(256, 512)).expect("plans"), None);
+        assert_eq!(
+            largest(&package, Size::new(64, 64), &board(2048, 64), Schedule::Planes)
+                .expect("plans"),
+            None
+        );
+        assert_eq!(
+            largest(&package, Size::new(64, 64), &board(256, 512), Schedule::Planes)
+                .expect("plans"),
+            None
+        );
     }
 
     #[test]

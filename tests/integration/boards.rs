@@ -56,6 +56,20 @@ fn who_is_neither_kernel_nor_board_is_told_both_lists() {
 }
 
 #[test]
+fn a_board_file_with_a_fault_is_told_by_its_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, board) = (folder.path().join("net.image"), folder.path().join("board.toml"));
+    let refusal = || stderr(&monet(&["compile", "--for", text(&board), "-o", text(&image)]));
+    assert!(
+        refusal().contains("board.toml") && refusal().contains("No such file"),
+        "{}",
+        refusal()
+    );
+    std::fs::write(&board, "name = \"mine\"\nram_kb = \n").unwrap();
+    assert!(refusal().contains("board.toml") && refusal().contains("line 2"), "{}", refusal());
+}
+
+#[test]
 fn a_board_is_inspected_without_being_there() {
     let ran = monet(&["inspect", "--target", "cortex-m55"]);
     assert!(ran.status.success(), "{}", stderr(&ran));

@@ -106,4 +106,9 @@ fn boards_with_little_memory_have_room() {
             assert!(fits, "{order:?} {kernel} {found:?}");
         }
     }
+    // Where copies would need more than an arena may have, there are none.
+    let size = Size::new(4096, 4096);
+    let plan = |order| Image::scheduled(&nets::monet(1), size, Kernel::Scalar, order, b"");
+    let [lines, twice] = [Schedule::Lines, Schedule::Twice].map(plan);
+    assert!(twice.expect("as by lines").arena_len() <= lines.expect("a plan").arena_len());
 }

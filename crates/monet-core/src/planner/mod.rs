@@ -121,14 +121,14 @@ impl Image<'static> {
         }
         let most = once.macs().saturating_add(once.macs() * again::MOST_PERCENT / 100);
         let mut best = once;
-        for twice in again::variants(graph) {
-            let twice = twice?;
+        // A net with copies may have no plan where the net itself has one: then it is no candidate.
+        for twice in again::variants(graph).filter_map(Result::ok) {
+            let plan = |order, attachment| Self::planned(&twice, size, kernel, order, attachment);
             // Whole planes are planned at once, turns of rows are not.
-            if Self::planned(&twice, size, kernel, Schedule::Planes, &[])?.macs() > most {
-                continue;
-            }
-            let image = Self::planned(&twice, size, kernel, order, attachment)?;
-            if image.arena_len() < best.arena_len() {
+            if plan(Schedule::Planes, &[]).is_ok_and(|planes| planes.macs() <= most)
+                && let Ok(image) = plan(order, attachment)
+                && image.arena_len() < best.arena_len()
+            {
                 best = image;
             }
         }
