@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use monet::core::Kernel;
 use monet::dicom::format::series::{self, Scan};
@@ -23,12 +25,17 @@ use crate::errors;
 use crate::labels::LabelArray;
 use crate::waiting;
 
+/// How often one who waits for a model looks again.
+const TURN: Duration = Duration::from_millis(5);
+
 /// A package and its engines. Volumes go through it one after another, from whatever thread.
 #[pyclass(frozen)]
 pub(crate) struct Model {
     package: Package,
     kernel: Kernel,
     ready: Mutex<pipeline::Model>,
+    /// The process and the thread of Python's that it works for.
+    user: Mutex<Option<(u32, ThreadId)>>,
 }
 
 /// What a volume is segmented with, beside the model.
@@ -91,7 +98,7 @@ impl Model {
         let package = py.detach(load).map_err(|error| errors::model(&error))?;
         within("threads", threads, 256)?;
         let ready = pipeline::Model::new(package.clone(), threads, EngineChoice::Int8(kernel));
-        Ok(Self { package, kernel, ready: Mutex::new(ready) })
+        Ok(Self { package, kernel, ready: Mutex::new(ready), user: Mutex::new(None) })
     }
 
     /// The package's name.
@@ -296,11 +303,68 @@ impl Model {
             &mut dyn FnMut(usize, usize),
         ) -> Result<pipeline::Report, PipelineError>,
     ) -> PyResult<String> {
+        self.refuse_who_would_wait_for_ever()?;
+        let user = (std::process::id(), thread::current().id());
         let ended = waiting::wait(py, progress, |interrupted, tell| {
-            let mut model = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut model = self.turn(interrupted)?;
+            let _user = User::new(self, user);
             segment(&mut model, interrupted, tell)
         })?;
         ended.map(|report| measure::json(&report)).map_err(|error| errors::pipeline(&error))
+    }
+}
+
+impl Model {
+    /// Refuses a call from the `progress` of this model's own work, and one in a process that was
+    /// forked while another thread used the model: nobody ends that work there.
+    ///
+    /// # Errors
+    /// `MonetError`
+    fn refuse_who_would_wait_for_ever(&self) -> PyResult<()> {
+        let user = *self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match user {
+            Some((process, _)) if process != std::process::id() => {
+                "this process was forked while a thread used the model: make a Model in each"
+            }
+            Some((_, thread)) if thread == thread::current().id() => {
+                "the model is at work for this very call of progress: make another Model"
+            }
+            _ => return Ok(()),
+        };
+        Err(errors::MonetError::new_err(found))
+    }
+
+    /// Waits until no other thread uses the model, or until it is interrupted.
+    fn turn(
+        &self,
+        interrupted: &AtomicBool,
+    ) -> Result<MutexGuard<'_, pipeline::Model>, PipelineError> {
+        loop {
+            match self.ready.try_lock() {
+                Ok(model) => return Ok(model),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if interrupted.load(Ordering::Relaxed) => {
+                    return Err(PipelineError::Interrupted);
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(TURN),
+            }
+        }
+    }
+}
+
+/// Whom a model works for, until this is dropped.
+struct User<'a>(&'a Model);
+
+impl<'a> User<'a> {
+    fn new(model: &'a Model, user: (u32, ThreadId)) -> Self {
+        *model.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(user);
+        Self(model)
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        *self.0.user.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

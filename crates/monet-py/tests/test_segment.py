@@ -336,6 +336,54 @@ def test_the_process_is_left_alone():
     assert ran.stdout == "interrupted\n", ran.stderr
 
 
+def test_a_model_is_not_waited_for_by_its_own_progress():
+    model = monet.Model()
+    with pytest.raises(monet.MonetError, match="make another Model"):
+        model.segment(SAMPLE, progress=lambda *_: model.segment(SAMPLE))
+    other = monet.Model()
+    model.segment(SAMPLE, progress=lambda done, _: done > 1 or other.segment(SAMPLE))
+
+
+def test_a_model_at_work_is_refused_in_a_forked_process():
+    """Nobody ends that work there: the call would wait for ever."""
+    script = (
+        "import os, threading, monet\n"
+        "model, at_work, may_end = monet.Model(), threading.Event(), threading.Event()\n"
+        "def progress(*_): at_work.set(); may_end.wait()\n"
+        "sample = " + repr(str(SAMPLE)) + "\n"
+        "thread = threading.Thread(target=model.segment, args=[sample], kwargs={'progress': progress})\n"
+        "thread.start(); at_work.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    try: model.segment(sample)\n"
+        "    except monet.MonetError as error: os._exit('forked' in str(error))\n"
+        "    os._exit(2)\n"
+        "status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "may_end.set(); thread.join()\n"
+        "print(status)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "1\n", ran.stderr
+
+
+def test_an_interrupt_ends_the_wait_for_another_threads_volume():
+    script = (
+        "import signal, threading, time, monet\n"
+        "model, at_work, may_end = monet.Model(), threading.Event(), threading.Event()\n"
+        "def progress(*_): at_work.set(); may_end.wait()\n"
+        "sample = " + repr(str(SAMPLE)) + "\n"
+        "thread = threading.Thread(target=model.segment, args=[sample], kwargs={'progress': progress})\n"
+        "thread.start(); at_work.wait()\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "try: model.segment(sample)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+        "may_end.set(); thread.join()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "interrupted\n", ran.stderr
+
+
 def test_an_interrupt_is_seen_before_the_first_slice(tmp_path):
     """While the volume is read for its intensities: the end of the file, which is damaged, is never
     reached."""
