@@ -344,15 +344,29 @@ def test_a_model_is_not_waited_for_by_its_own_progress():
     model.segment(SAMPLE, progress=lambda done, _: done > 1 or other.segment(SAMPLE))
 
 
+# A program whose thread is in the middle of a volume, until `may_end`.
+AT_WORK = f"""
+import threading, monet
+model, at_work, may_end = monet.Model(), threading.Event(), threading.Event()
+def progress(*_): at_work.set(); may_end.wait()
+sample = {str(SAMPLE)!r}
+thread = threading.Thread(target=model.segment, args=[sample], kwargs=dict(progress=progress))
+thread.start(); at_work.wait()
+"""
+
+
+def said_at_work(script):
+    """What a program prints that goes on from there."""
+    command = [sys.executable, "-c", AT_WORK + script]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 def test_a_model_at_work_is_refused_in_a_forked_process():
     """Nobody ends that work there: the call would wait for ever."""
     script = (
-        "import os, threading, monet\n"
-        "model, at_work, may_end = monet.Model(), threading.Event(), threading.Event()\n"
-        "def progress(*_): at_work.set(); may_end.wait()\n"
-        "sample = " + repr(str(SAMPLE)) + "\n"
-        "thread = threading.Thread(target=model.segment, args=[sample], kwargs={'progress': progress})\n"
-        "thread.start(); at_work.wait()\n"
+        "import os\n"
         "child = os.fork()\n"
         "if child == 0:\n"
         "    try: model.segment(sample)\n"
@@ -362,26 +376,19 @@ def test_a_model_at_work_is_refused_in_a_forked_process():
         "may_end.set(); thread.join()\n"
         "print(status)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert ran.stdout == "1\n", ran.stderr
+    assert said_at_work(script) == "1\n"
 
 
 def test_an_interrupt_ends_the_wait_for_another_threads_volume():
     script = (
-        "import signal, threading, time, monet\n"
-        "model, at_work, may_end = monet.Model(), threading.Event(), threading.Event()\n"
-        "def progress(*_): at_work.set(); may_end.wait()\n"
-        "sample = " + repr(str(SAMPLE)) + "\n"
-        "thread = threading.Thread(target=model.segment, args=[sample], kwargs={'progress': progress})\n"
-        "thread.start(); at_work.wait()\n"
+        "import signal\n"
         "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
         "try: model.segment(sample)\n"
         "except KeyboardInterrupt: print('interrupted')\n"
         "may_end.set(); thread.join()\n"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert ran.stdout == "interrupted\n", ran.stderr
+    assert said_at_work(script) == "interrupted\n"
 
 
 def test_an_interrupt_is_seen_before_the_first_slice(tmp_path):
