@@ -4,8 +4,8 @@
 //! Sums are scaled before they wait, as they then are half as long: a store of 64 bytes takes two
 //! cycles of a Zen 4. The arithmetic between is that of [`Rules`].
 //!
-//! All of this has the features of `avx512-vnni`, whether it needs them or not: the compiler inlines
-//! more of what has the features of its caller, and a tile's sums stay in registers.
+//! All of this has the features of `avx512-vnni`, whether it needs them or not: the compiler
+//! inlines more of what has the features of its caller, and a tile's sums stay in registers.
 //!
 //! `quad!` is a macro of small functions, since it must be inlined between products: a call would
 //! push every sum out of its register, and `#[inline(always)]` does not go with
