@@ -1,6 +1,8 @@
-"""Trains one net in PyTorch eager on one made-up batch; for every number of steps on stdin, prints slices a second as JSON.
+"""Trains one net in PyTorch on one made-up batch; for every number of steps on stdin, prints slices a second as JSON.
 
-    python worker.py NET DEVICE THREADS KIND BATCH SIZE LAYOUT
+    python worker.py NET DEVICE THREADS KIND BATCH SIZE WAY
+
+A way is a memory layout of PyTorch eager, "default" or "channels last", or "compiled": channels last and torch.compile.
 """
 
 import json
@@ -16,11 +18,12 @@ WARM_UP = 3
 
 
 def main():
-    name, device, threads, kind, batch, size, layout = sys.argv[1:]
+    name, device, threads, kind, batch, size, way = sys.argv[1:]
     torch.set_num_threads(int(threads))
     torch.manual_seed(1)
-    layout = torch.channels_last if layout == "channels last" else torch.contiguous_format
+    layout = torch.contiguous_format if way == "default" else torch.channels_last
     net = nets.NETS[name]().to(device=device, memory_format=layout).train()
+    run = torch.compile(net) if way == "compiled" else net
     shape = (int(batch), 1, int(size), int(size))
     images = torch.rand(shape).to(device=device, memory_format=layout)
     labels = torch.randint(2, (shape[0], *shape[2:])).to(device)
@@ -29,7 +32,7 @@ def main():
     def step():
         optimizer.zero_grad()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=kind == "bf16"):
-            logits = net(images)
+            logits = run(images)
         value = nets.loss(logits, labels)
         value.backward()
         optimizer.step()

@@ -33,7 +33,8 @@ pub enum Split {
 }
 
 /// One of several parts of the subjects that are not for testing, written `k/n`: every n-th of them
-/// from the k-th on.
+/// from the k-th on. Written `all:k/n` it is a part of all subjects, and no others are for testing:
+/// what cross-validates a data set that is too small to keep some of it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fold {
@@ -41,7 +42,12 @@ pub struct Fold {
     part: usize,
     /// At least 2.
     of: usize,
+    /// Whether it is a part of all subjects.
+    all: bool,
 }
+
+/// What a part of all subjects is written with.
+const ALL: &str = "all:";
 
 impl Fold {
     /// Which part, from 1.
@@ -73,12 +79,15 @@ impl FromStr for Fold {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let numbers =
-            text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
-        match numbers {
-            Some((part, of)) if of >= 2 && (1..=of).contains(&part) => Ok(Self { part, of }),
+        let part = text.strip_prefix(ALL);
+        let numbers = part.unwrap_or(text).split_once('/');
+        match numbers.and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?))) {
+            Some((k, of)) if of >= 2 && (1..=of).contains(&k) => {
+                Ok(Self { part: k, of, all: part.is_some() })
+            }
             _ => Err(format!(
-                "`{text}` is no part: write k/n with n of 2 or more and k from 1 to n, as in 1/5"
+                "`{text}` is no part: write k/n with n of 2 or more and k from 1 to n, as in 1/5, \
+                 or all:k/n"
             )),
         }
     }
@@ -94,7 +103,7 @@ impl TryFrom<String> for Fold {
 
 impl From<Fold> for String {
     fn from(fold: Fold) -> Self {
-        format!("{}/{}", fold.part, fold.of)
+        format!("{}{}/{}", if fold.all { ALL } else { "" }, fold.part, fold.of)
     }
 }
 
@@ -314,7 +323,7 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// The subjects of one split; with a fold, validation is that part of the subjects that are not for
-/// testing.
+/// testing. A part of all subjects is both validation and test.
 ///
 /// # Errors
 /// Where there are too few subjects for every split to have one; names them.
@@ -331,16 +340,18 @@ pub fn split(pairs: &[Pair], which: Split, fold: Option<Fold>) -> Result<Vec<Pai
             names.join(", ")
         );
     }
-    let rest = pairs.len() - test;
+    let all = fold.filter(|fold| fold.all);
+    let rest = pairs.len() - if all.is_some() { 0 } else { test };
     let validates = |i: usize| match fold {
         None => i >= rest - validation,
         Some(fold) => fold.has(i),
     };
+    let tests = |i: usize| all.map_or(i >= rest, |all| all.has(i));
     let found: Vec<Pair> = (0..pairs.len())
         .filter(|&i| match which {
             Split::Train => i < rest && !validates(i),
             Split::Validation => i < rest && validates(i),
-            Split::Test => i >= rest,
+            Split::Test => tests(i),
         })
         .map(|i| pairs[i].clone())
         .collect();
@@ -522,6 +533,26 @@ pub(crate) mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("fold 9/9: only 4 subject(s)"), "{error}");
+    }
+
+    #[test]
+    fn folds_of_all_subjects_test_each_once_on_what_did_not_train() {
+        let all = pairs(16);
+        let folds = (1..=4).map(|k| Some(format!("all:{k}/4").parse().unwrap()));
+        let parts = |fold| {
+            [Split::Train, Split::Validation, Split::Test].map(|s| split(&all, s, fold).unwrap())
+        };
+        let mut seen = Vec::new();
+        for [train, validation, test] in folds.map(parts) {
+            assert_eq!((train.len(), &validation), (12, &test));
+            assert!(train.iter().all(|pair| !test.contains(pair)));
+            seen.extend(test);
+        }
+        seen.sort();
+        assert_eq!(seen, all);
+        let written = String::from("all:3/4".parse::<Fold>().unwrap());
+        assert_eq!(written, "all:3/4");
+        assert!("all:5/4".parse::<Fold>().is_err());
     }
 
     #[test]

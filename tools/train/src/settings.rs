@@ -79,7 +79,8 @@ pub struct Settings {
     #[serde(default)]
     pub validate: Option<usize>,
     /// Which part of so many validates, such as 1/5; the rest but the test split trains. Without it
-    /// the last 20 % validate
+    /// the last 20 % validate. all:1/5 is a part of all subjects, to cross-validate over all: it is
+    /// validation and test, and the rest trains
     #[arg(long, value_name = "K/N")]
     #[serde(default)]
     pub fold: Option<Fold>,
