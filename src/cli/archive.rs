@@ -113,7 +113,9 @@ fn read(path: &Path, mut take: impl FnMut(Entry)) -> Result<()> {
             "{}: is longer than {LINE} bytes: is it a list?",
             place()
         );
-        entry(&line).with_context(place)?.into_iter().for_each(&mut take);
+        // Some editors and spreadsheets begin a file with a byte-order mark.
+        let mark = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf") } else { None };
+        entry(mark.unwrap_or(&line)).with_context(place)?.into_iter().for_each(&mut take);
     }
     Ok(())
 }
@@ -231,6 +233,16 @@ mod tests {
             let told = args(Some(list.clone()), Some("0/2")).entries(&[]).unwrap_err().to_string();
             assert!(told.contains("line 3"), "{told}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        fs::write(&list, "\u{feff}a.nii\r\n\u{feff}b.nii\r\n").unwrap();
+        let found = args(Some(list), None).entries(&[]).unwrap();
+        let inputs: Vec<_> = found.iter().map(|entry| entry.input.to_str().unwrap()).collect();
+        assert_eq!(inputs, ["a.nii", "\u{feff}b.nii"]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn measure(args: &ProfileArgs, package: &Package, target: Option<&Target>) -> Re
     };
     // Measured first: a package that cannot run is told once, by this process and not by those
     // started for the cold start.
-    let mut profile = profile::measure(package, &mut engines, &settings)?;
+    let mut profile = profile::measure(package, &mut engines, &settings, &|| false)?;
     profile.start = Some(start(args, package, size)?);
     Ok(profile)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::atomic;
 use monet::package::Manifest;
-use monet::paths::{Paths, VolumeName};
+use monet::paths::{PathError, Paths, VolumeName};
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
@@ -150,11 +150,12 @@ pub(super) struct Jobs {
 impl Jobs {
     /// All that is written.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
-        let of_one = |job| FileJob::outputs(job).into_iter().chain(&job.stats).chain(&job.trace);
-        self.all.iter().flat_map(of_one).chain(&self.figures)
+        self.all.iter().flat_map(outputs).chain(&self.figures)
     }
 
-    /// Takes out what is done, once what killed processes have left is tidied up.
+    /// Takes out what is done, once what killed processes have left is tidied up. Where another
+    /// output of a volume is there already, that volume is reported and keeps no other from being
+    /// segmented.
     fn pass_over(&mut self, archive: &ArchiveArgs) {
         if !archive.skip_done {
             return;
@@ -165,7 +166,25 @@ impl Jobs {
         let all = self.all.len();
         self.all.retain(|job| !archive.is_done(&job.output));
         self.done = all - self.all.len();
+        self.all.retain(|job| match outputs(job).find(|path| is_there(path)) {
+            None => true,
+            Some(path) => {
+                terminal::report(&PathError::Exists { path: path.clone() }.into());
+                self.refused += 1;
+                false
+            }
+        });
     }
+}
+
+/// What a job writes.
+fn outputs(job: &FileJob) -> impl Iterator<Item = &PathBuf> {
+    job.outputs().into_iter().chain(&job.stats).chain(&job.trace)
+}
+
+/// Whether something has the name of an output.
+fn is_there(path: &Path) -> bool {
+    !is_stdout(path) && path.symlink_metadata().is_ok()
 }
 
 /// The jobs of all inputs. Where there are several volumes, the figures of all are one report,

@@ -28,6 +28,9 @@ const COUNTED: usize = 20;
 /// Most bins of a histogram.
 const BINS: usize = 32;
 
+/// Whether the caller wants no more of it.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// What is to be measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -71,14 +74,16 @@ fn histogram(seconds: &[f64]) -> Histogram {
     Histogram { low_ms, width_ms, counts }
 }
 
-/// Measures a package. [`Profile::start`] is left to the caller, who can start a process.
+/// Measures a package. [`Profile::start`] is left to the caller, who can start a process. `stop` is
+/// asked before each slice and ends it.
 ///
 /// # Errors
-/// [`ProfileError::Engine`]
+/// [`ProfileError::Engine`], [`ProfileError::Interrupted`]
 pub fn measure(
     package: &Package,
     engines: &mut dyn EngineFactory,
     settings: &Settings,
+    stop: Stop<'_>,
 ) -> Result<Profile, ProfileError> {
     let Settings { size, threads, runs, slices } = *settings;
     let (threads, runs) = (threads.max(1), runs.max(1));
@@ -95,14 +100,14 @@ pub fn measure(
                 let input = &input;
                 scope.spawn(move || {
                     let pinned = system::pin(i);
-                    latencies(engine.as_mut(), input, runs).map(|seconds| (pinned, seconds))
+                    latencies(engine.as_mut(), input, runs, stop).map(|seconds| (pinned, seconds))
                 })
             })
             .collect();
         handles
             .into_iter()
             .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect::<Result<Vec<_>, EngineError>>()
+            .collect::<Result<Vec<_>, ProfileError>>()
     })?;
     let wall = clock.elapsed().as_secs_f64();
     let energy = meters.stop(threads * (runs + WARM_UP), wall);
@@ -118,12 +123,12 @@ pub fn measure(
         std::thread::scope(|scope| {
             let measuring = scope.spawn(|| {
                 system::pin(0);
-                let inside = plan.map(|plan| steps(plan, &input, runs)).transpose()?;
+                let inside = plan.map(|plan| steps(plan, &input, runs, stop)).transpose()?;
                 let counts = plan.map(|plan| counts(plan, &input, runs));
                 // Taken before `bandwidth` allocates its buffers, which are no part of the work.
                 let memory = crate::measure::peak_memory();
                 let peak = plan.map_or(0.0, |plan| peak(plan.kernel()));
-                Ok::<_, EngineError>((inside, counts, memory, peak, system::bandwidth()))
+                Ok::<_, ProfileError>((inside, counts, memory, peak, system::bandwidth()))
             });
             measuring.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
@@ -203,12 +208,23 @@ fn slice(channels: usize, Size { height, width }: Size) -> Vec<f32> {
     (0..channels * height * width).map(value).collect()
 }
 
+/// Nothing, until the caller wants no more.
+fn go_on(stop: Stop<'_>) -> Result<(), ProfileError> {
+    if stop() { Err(ProfileError::Interrupted) } else { Ok(()) }
+}
+
 /// Seconds of each slice.
-fn latencies(engine: &mut dyn Engine, input: &[f32], runs: usize) -> Result<Vec<f64>, EngineError> {
+fn latencies(
+    engine: &mut dyn Engine,
+    input: &[f32],
+    runs: usize,
+    stop: Stop<'_>,
+) -> Result<Vec<f64>, ProfileError> {
     let Size { height, width } = engine.size();
     let mut labels = vec![0; height * width];
     let mut seconds = Vec::with_capacity(runs);
     for run in 0..WARM_UP + runs {
+        go_on(stop)?;
         let clock = Instant::now();
         engine.segment(&[input], &mut labels)?;
         if run >= WARM_UP {
@@ -224,12 +240,14 @@ fn steps(
     plan: &Plan,
     input: &[f32],
     runs: usize,
-) -> Result<(Overhead, Vec<StepProfile>), EngineError> {
+    stop: Stop<'_>,
+) -> Result<(Overhead, Vec<StepProfile>), ProfileError> {
     let Size { height, width } = plan.output_size();
     let (mut arena, mut labels) = (vec![0; plan.arena_len()], vec![0; height * width]);
     let mut seconds = vec![Vec::with_capacity(WARM_UP + runs); plan.steps().len()];
     let (mut plain, mut observed) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
     for run in 0..WARM_UP + runs {
+        go_on(stop)?;
         let whole = Instant::now();
         plan.run(&mut arena, &[input], &mut labels).map_err(EngineError::run)?;
         let first = whole.elapsed().as_secs_f64();

@@ -32,7 +32,7 @@ pub use compared::{diff_page, history_page};
 pub use counters::Counts;
 pub use diff::{Change, Difference, diff};
 pub use energy::Energy;
-pub use measure::{Settings, first_slice, measure};
+pub use measure::{Settings, Stop, first_slice, measure};
 pub use page::page;
 pub use predict::{Question, predict};
 pub use verdict::{Check, Verdict};
@@ -274,6 +274,9 @@ pub enum ProfileError {
     /// The net cannot be loaded or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The caller wanted no more of it.
+    #[error("interrupted: nothing was measured")]
+    Interrupted,
     /// The volume asked for does not fit the package.
     #[error(transparent)]
     Fit(#[from] crate::package::FitError),

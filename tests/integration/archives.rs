@@ -125,6 +125,22 @@ fn what_is_done_is_passed_over() {
     assert_eq!(archive.all_labels(), labels, "nothing is written anew");
 }
 
+/// Figures whose labels somebody has removed cost that volume alone.
+#[test]
+fn an_output_in_the_way_costs_its_own_volume() {
+    let archive = Archive::new(4);
+    fs::write(archive.path("figures").join("1.json"), "mine").unwrap();
+    let ran = archive.run("0/1", &["--skip-done"]);
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("1.json: exists already"), "{}", stderr(&ran));
+    let labels = files(&archive.path("masks"));
+    assert_eq!(labels.len(), 3, "{:?}", labels.keys());
+    assert_eq!(fs::read(archive.path("figures").join("1.json")).unwrap(), b"mine");
+    fs::remove_file(archive.path("figures").join("1.json")).unwrap();
+    assert!(archive.run("0/1", &["--skip-done"]).status.success());
+    archive.all_labels();
+}
+
 /// Two processes are given the same share, as when a scheduler thinks that one has died.
 #[test]
 fn processes_with_one_share_do_each_volume_once() {

@@ -1,7 +1,9 @@
 //! A volume in a buffer of Python's: a numpy array, as bytes.
 
+use std::path::Path;
+
 use monet::volume::{
-    Affine, ByteOrder, Geometry, Grid, PlaneReader, Scaling, VolumeError, VoxelType,
+    Affine, ByteOrder, Geometry, Grid, NiftiHeader, PlaneReader, Scaling, VolumeError, VoxelType,
 };
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -9,6 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PySlice};
 
 use crate::errors;
+
+/// What messages call a volume in memory.
+const NAME: &str = "array";
 
 /// Reads planes of a buffer. Each plane is copied while the interpreter is held, so that nobody
 /// changes the array meanwhile; the net runs without it.
@@ -20,7 +25,7 @@ pub(crate) struct ArrayReader {
 
 /// What an array is: numpy's name of its type, its sizes with the fastest axis first and channels
 /// last, and where its voxels lie: rows of the affine, in millimetres to the right, anterior and
-/// superior.
+/// superior. Of a NIfTI image also its header, for what is odd about it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct Description {
@@ -28,6 +33,7 @@ pub(crate) struct Description {
     size: [usize; 3],
     channels: usize,
     affine: [[f64; 4]; 3],
+    nifti: Option<Vec<u8>>,
 }
 
 impl ArrayReader {
@@ -35,9 +41,13 @@ impl ArrayReader {
     pub(crate) fn new(voxels: &Bound<'_, PyMemoryView>, about: &Description) -> PyResult<Self> {
         let (voxel_type, order) = voxel_type(&about.dtype)?;
         let geometry = Geometry::new(about.size, Affine(about.affine));
-        let grid = Grid::new("array", geometry, voxel_type, order)
+        let mut grid = Grid::new(NAME, geometry, voxel_type, order)
             .and_then(|grid| grid.with_channels(about.channels))
             .map_err(|error| errors::volume(&error))?;
+        if let Some(bytes) = &about.nifti {
+            let odd = header(bytes)?.grid;
+            odd.warnings().iter().for_each(|warning| grid.warn(warning.clone()));
+        }
         let expected = grid.planes() * grid.plane_bytes();
         let found = voxels.len()?;
         if found != expected {
@@ -77,6 +87,17 @@ impl PlaneReader for ArrayReader {
         self.next = 0;
         Ok(())
     }
+}
+
+/// Where the header of a NIfTI image places its voxels: rows of the affine, in millimetres whatever
+/// the header's unit is.
+#[pyfunction]
+pub(crate) fn nifti_affine(bytes: &[u8]) -> PyResult<[[f64; 4]; 3]> {
+    header(bytes).map(|header| header.grid.geometry().affine.0)
+}
+
+fn header(bytes: &[u8]) -> PyResult<NiftiHeader> {
+    NiftiHeader::of(Path::new(NAME), bytes).map_err(|error| errors::volume(&error))
 }
 
 /// The type that numpy calls so: byte order, kind, bytes.

@@ -26,5 +26,6 @@ fn _monet(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tools::evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(tools::kernels, module)?)?;
     module.add_function(wrap_pyfunction!(tools::recover, module)?)?;
+    module.add_function(wrap_pyfunction!(array::nifti_affine, module)?)?;
     errors::add(module)
 }

@@ -16,7 +16,7 @@ use monet::pipeline::{self, Document, FileJob, Job, PipelineError};
 use monet::profile;
 use monet::targets::VOLUME_SLICES;
 use monet::text::shown;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
@@ -90,13 +90,13 @@ impl Model {
     fn new(
         py: Python<'_>,
         path: Option<PathBuf>,
-        threads: usize,
+        threads: &Bound<'_, PyAny>,
         kernel: Option<&str>,
     ) -> PyResult<Self> {
         let kernel = Kernel::choose(kernel).map_err(|error| errors::model(&error))?;
         let load = || path.as_deref().map_or_else(|| Ok(Package::embedded()), Package::load);
         let package = py.detach(load).map_err(|error| errors::model(&error))?;
-        within("threads", threads, 256)?;
+        let threads = within("threads", threads, 256)?;
         let ready = pipeline::Model::new(package.clone(), threads, EngineChoice::Int8(kernel));
         Ok(Self { package, kernel, ready: Mutex::new(ready), user: Mutex::new(None) })
     }
@@ -197,19 +197,25 @@ impl Model {
         &self,
         py: Python<'_>,
         size: Option<&str>,
-        threads: usize,
-        runs: usize,
+        threads: &Bound<'_, PyAny>,
+        runs: &Bound<'_, PyAny>,
     ) -> PyResult<String> {
         let size = match size {
             None => self.package.size(),
             Some(text) => slice_size(text)
                 .map_err(|error| PyValueError::new_err(format!("size {text}: {error}")))?,
         };
-        within("threads", threads, 256)?;
-        within("runs", runs, 1_000_000)?;
-        let settings = profile::Settings { size, threads, runs, slices: VOLUME_SLICES };
-        let mut engines = EngineChoice::Int8(self.kernel);
-        let measured = py.detach(|| profile::measure(&self.package, &mut engines, &settings));
+        let settings = profile::Settings {
+            size,
+            threads: within("threads", threads, 256)?,
+            runs: within("runs", runs, 1_000_000)?,
+            slices: VOLUME_SLICES,
+        };
+        let measured = waiting::wait(py, None, |interrupted, _| {
+            let mut engines = EngineChoice::Int8(self.kernel);
+            let stop = || interrupted.load(Ordering::Relaxed);
+            profile::measure(&self.package, &mut engines, &settings, &stop)
+        })?;
         measured.map(|profile| measure::json(&profile)).map_err(|error| errors::model(&error))
     }
 }
@@ -376,12 +382,18 @@ fn scan(py: Python<'_>, input: &Path) -> PyResult<Arc<Scan>> {
     found.map(Arc::new).map_err(|error| errors::volume(&error))
 }
 
-/// Refuses a number that is not from 1 to `most`.
-fn within(name: &str, number: usize, most: usize) -> PyResult<()> {
-    if (1..=most).contains(&number) {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!("{name} {number}: expected 1 to {most}")))
+/// A whole number from 1 to `most`.
+///
+/// # Errors
+/// `ValueError` where it is another one, `TypeError` where it is none.
+fn within(name: &str, number: &Bound<'_, PyAny>, most: usize) -> PyResult<usize> {
+    let found = match number.extract::<usize>() {
+        Err(error) if !error.is_instance_of::<PyOverflowError>(number.py()) => return Err(error),
+        found => found.ok(),
+    };
+    found.filter(|found| (1..=most).contains(found)).ok_or_else(|| {
+        PyValueError::new_err(format!("{name} {number}: expected 1 to {most}"))
+    })
 }
 
 /// The deepest folder that has all of some files in it; `None` where there are none.

@@ -156,7 +156,7 @@ def test_what_is_no_volume_is_told(tmp_path):
     with pytest.raises(TypeError, match="masked"):
         monet.segment(numpy.ma.masked_array(noise), affine=numpy.eye(4))
     with pytest.raises(monet.VolumeError, match="affine"):
-        monet.segment(noise, affine=numpy.zeros((4, 4)), accept_any=True)
+        monet.segment(noise, affine=numpy.diag([0, 0, 0, 1]), accept_any=True)
     with pytest.raises(monet.NotAcceptedError, match="was not made|not a volume"):
         monet.segment(noise, affine=numpy.eye(4))
     with pytest.raises(monet.VolumeError):
@@ -334,6 +334,89 @@ def test_the_process_is_left_alone():
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ran.stdout == "interrupted\n", ran.stderr
+
+
+def oddly(change, tmp_path):
+    """The sample with another header: as a path, and as an image of nibabel."""
+    image = nibabel.load(SAMPLE)
+    header = image.header.copy()
+    header["scl_slope"], header["vox_offset"] = 0, 352
+    change(header)
+    path = tmp_path / "odd.nii"
+    path.write_bytes(header.binaryblock + bytes(4) + voxels_of(image).tobytes("F"))
+    return path, nibabel.load(path)
+
+
+def no_sides(header):
+    header["sform_code"] = header["qform_code"] = 0
+
+
+def other_sides(header):
+    header.set_qform(numpy.diag([-1, -1, 1, 1]) @ header.get_sform(), 1)
+
+
+def metres(header):
+    header.set_xyzt_units("meter")
+    header["srow_x"], header["srow_y"] = header["srow_x"] / 1e3, header["srow_y"] / 1e3
+    header["srow_z"], header["qform_code"] = header["srow_z"] / 1e3, 0
+    header["pixdim"][1:4] /= 1e3
+
+
+@pytest.mark.parametrize("change", [no_sides, other_sides, metres])
+def test_an_image_says_of_itself_what_its_file_says(change, tmp_path):
+    path, image = oddly(change, tmp_path)
+    from_file = monet.segment(path, accept_any=True)
+    from_image = monet.segment(image, accept_any=True)
+    assert from_file.warnings == from_image.warnings
+    assert bool(from_file.warnings) == (change is not metres)
+    assert numpy.array_equal(from_file.labels, from_image.labels)
+    assert numpy.array_equal(from_file.affine, from_image.affine)
+    assert from_file.volumes == from_image.volumes
+    # With an affine that somebody gave it, the header says nothing of the sides any more.
+    moved = nibabel.Nifti1Image(image.dataobj, nibabel.load(SAMPLE).affine)
+    assert monet.segment(moved).warnings == []
+
+
+def test_further_axes_of_length_one_are_left_out(tmp_path, expected):
+    image = nibabel.load(SAMPLE)
+    deep = voxels_of(image)[..., None, None]
+    path = tmp_path / "deep.nii"
+    nibabel.save(nibabel.Nifti1Image(deep, image.affine), path)
+    for volume in (path, nibabel.load(path), nibabel.Nifti1Image(deep, image.affine)):
+        assert numpy.array_equal(monet.segment(volume).labels, expected.labels)
+    assert numpy.array_equal(monet.segment(deep, affine=image.affine).labels, expected.labels)
+
+
+def test_what_would_be_overheard_is_refused():
+    image = nibabel.load(SAMPLE)
+    with pytest.raises(TypeError, match="leave out affine"):
+        monet.segment(image, affine=image.affine)
+    with pytest.raises(TypeError, match="leave out threads"):
+        monet.segment(image, model=monet.Model(), threads=2)
+    tilted = image.affine.copy()
+    tilted[3, 0] = 0.5
+    with pytest.raises(ValueError, match="last row is .* expected 0, 0, 0, 1"):
+        monet.segment(voxels_of(image), affine=tilted)
+    for number in (0, -1, 257, 2**70):
+        with pytest.raises(ValueError, match=f"threads {number}: expected 1 to 256"):
+            monet.Model(threads=number)
+    with pytest.raises(TypeError):
+        monet.Model(threads="2")
+
+
+def test_a_profile_may_be_interrupted_and_asked_for_by_progress():
+    script = (
+        "import signal, monet\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.3)\n"
+        "try: monet.profile(runs=1_000_000)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "interrupted\n", ran.stderr
+    model, told = monet.Model(), []
+    model.segment(SAMPLE, progress=lambda done, _: done > 1 or told.append(model.profile(runs=1)))
+    assert told[0]["model"] == "hippocampus"
 
 
 def test_a_model_is_not_waited_for_by_its_own_progress():

@@ -4,7 +4,7 @@
 //! Nothing is allocated from what a header claims.
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::error::{VolumeError, VolumeWarning};
@@ -68,6 +68,17 @@ impl NiftiHeader {
     /// [`VolumeError::Open`], [`VolumeError::Format`], [`VolumeError::Header`]
     pub fn read(path: &Path) -> Result<Self, VolumeError> {
         Self::open(path, &None).map(|(header, _, _)| header)
+    }
+
+    /// Parses and validates the bytes of a header that another program has read. `name` stands for
+    /// the volume in messages, and for the file with the voxels, of which nothing is known.
+    ///
+    /// # Errors
+    /// [`VolumeError::Format`], [`VolumeError::Header`]
+    pub fn of(name: &Path, bytes: &[u8]) -> Result<Self, VolumeError> {
+        let reader = Box::new(Cursor::new(bytes.to_vec()));
+        let raw = parse(name, &mut Stream { reader, at: 0, most: Some(bytes.len() as u64) })?;
+        Checker { path: name, raw: &raw }.check(name, name.to_owned())
     }
 
     /// The header, the files that it needs, and the stream in which its voxels come.

@@ -136,7 +136,8 @@ class Model:
             last, with ``affine``. An array whose voxels follow one another is read where it lies,
             of three axes in either order, of four in Fortran order; others are copied first.
         :param affine: 4×4 or 3×4, from an array's indices to millimetres to the right, anterior
-            and superior, as nibabel has it.
+            and superior. An image has its own; nibabel's is in the unit that the header names,
+            which is heeded.
         :param accept_any: segments a volume that the package was not made for, with a warning.
         :param measure: adds each label's mean, deviation, least and largest intensity to the
             figures, and of DICOM the digests of the files.
@@ -246,10 +247,12 @@ def segment(
     volume: Any,
     *,
     model: Model | str | os.PathLike[str] | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     **options: Any,
 ) -> Segmentation:
     """Segments one volume: :meth:`Model.segment` of a model that is made for it.
+
+    :param model: a package's path, or a model that is ready, whose threads are its own.
 
     >>> import monet, numpy
     >>> noise = numpy.random.default_rng(1).integers(0, 500, (40, 40, 20), dtype=numpy.int16)
@@ -257,7 +260,9 @@ def segment(
     (40, 40, 20)
     """
     if not isinstance(model, Model):
-        model = Model(model, threads=threads)
+        model = Model(model, threads=1 if threads is None else threads)
+    elif threads is not None:
+        raise TypeError("a model that is ready has threads of its own: leave out threads")
     return model.segment(volume, **options)
 
 

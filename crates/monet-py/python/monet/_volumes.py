@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from . import _monet
+
 
 class Array(NamedTuple):
     """Voxels one after another."""
@@ -19,13 +21,23 @@ class Array(NamedTuple):
 
 def array_of(volume: Any, affine: Any) -> Array:
     """The buffer of a nibabel image, a SimpleITK image, or an array with an affine."""
+    image = _image(volume)
     if affine is None:
-        voxels, affine = _image(volume)
+        if image is None:
+            raise TypeError(
+                f"a {type(volume).__name__}: expected a path, an image of nibabel or SimpleITK, "
+                "or an array with affine=..."
+            )
+        voxels, affine, nifti = image
+    elif image is None:
+        voxels, nifti = volume, None
     else:
-        voxels = volume
+        raise TypeError("an image says by itself where its voxels lie: leave out affine")
     voxels = numpy.asanyarray(voxels)
     if isinstance(voxels, numpy.ma.MaskedArray):
         raise TypeError("a masked array: say by .filled(value) what masked voxels are")
+    while voxels.ndim > 4 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
     if voxels.ndim not in (3, 4):
         raise ValueError(
             f"an array of {voxels.ndim} axes: expected three, or four with channels last"
@@ -35,10 +47,12 @@ def array_of(volume: Any, affine: Any) -> Array:
     affine = numpy.asarray(affine, float)
     if affine.shape not in ((4, 4), (3, 4)):
         raise ValueError(f"an affine of {affine.shape}: expected 4 x 4 or 3 x 4")
-    return _buffer(voxels, affine[:3])
+    if len(affine) == 4 and affine[3].tolist() != [0, 0, 0, 1]:
+        raise ValueError(f"an affine whose last row is {affine[3].tolist()}: expected 0, 0, 0, 1")
+    return _buffer(voxels, affine[:3], nifti)
 
 
-def _buffer(voxels: numpy.ndarray, affine: numpy.ndarray) -> Array:
+def _buffer(voxels: numpy.ndarray, affine: numpy.ndarray, nifti: bytes | None) -> Array:
     """The axes in the order in which they lie in memory, the fastest first, channels last.
 
     A volume of three axes whose fastest is the third is read as the volume of the reversed axes, so
@@ -59,12 +73,13 @@ def _buffer(voxels: numpy.ndarray, affine: numpy.ndarray) -> Array:
         "size": [int(n) for n in size],
         "channels": channels,
         "affine": affine.tolist(),
+        "nifti": nifti,
     }
     return Array(flat.reshape(-1).view(numpy.uint8).data, about, transposed)
 
 
-def _image(volume: Any) -> tuple[Any, Any]:
-    """Voxels and affine of an image of another library.
+def _image(volume: Any) -> tuple[Any, Any, bytes | None] | None:
+    """Voxels, affine and, of NIfTI, the header of another library's image; None of what is none.
 
     The libraries are not imported: whoever has such an image has imported its library.
     """
@@ -72,14 +87,29 @@ def _image(volume: Any) -> tuple[Any, Any]:
     if nibabel and isinstance(volume, nibabel.spatialimages.SpatialImage):
         if volume.affine is None:
             raise ValueError("the image has no affine")
-        return volume.dataobj, volume.affine
+        header = _nifti_header(nibabel, volume)
+        affine = volume.affine if header is None else _monet.nifti_affine(header)
+        return volume.dataobj, affine, header
     itk = sys.modules.get("SimpleITK")
     if itk and isinstance(volume, itk.Image):
-        return _itk(itk, volume)
-    raise TypeError(
-        f"a {type(volume).__name__}: expected a path, an image of nibabel or SimpleITK, or an "
-        "array with affine=..."
-    )
+        return *_itk(itk, volume), None
+    return None
+
+
+def _nifti_header(nibabel: Any, image: Any) -> bytes | None:
+    """The header that places an image of nibabel, None where its affine was changed since.
+
+    nibabel's affine has the header's unit, which may be metres, and does not tell whether it was
+    made up.
+    """
+    if not isinstance(image, nibabel.Nifti1Pair):
+        return None
+    if not numpy.allclose(image.affine, image.header.get_best_affine()):
+        return None
+    header = image.header.copy()
+    # nibabel has scaled the voxels by it, or will.
+    header["scl_slope"] = 0
+    return bytes(header.binaryblock)
 
 
 def _itk(itk: Any, image: Any) -> tuple[Any, Any]:
