@@ -25,7 +25,11 @@ use crate::text::shown;
 #[non_exhaustive]
 pub enum PathError {
     /// The output exists already.
-    #[error("{}: exists already: choose another name, or --force to replace it", shown(path))]
+    #[error(
+        "{}: exists already: choose another name, or have it replaced (--force, in a library \
+         overwrite)",
+        shown(path)
+    )]
     Exists {
         /// The output.
         path: PathBuf,

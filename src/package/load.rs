@@ -21,6 +21,21 @@ const MAX_MANIFEST: u64 = 1 << 20;
 /// No net is longer than this many bytes.
 pub(crate) const MAX_MODEL: u64 = 1 << 30;
 
+/// What a path to a package is to name. A build without tract runs plans alone.
+const PACKAGE: &str = if cfg!(feature = "tract") {
+    "a model manifest (.toml) or a plan"
+} else {
+    "a plan, as `monet compile` makes it"
+};
+
+/// What is said of another file.
+const UNKNOWN: &str = if cfg!(feature = "tract") {
+    "neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file that \
+     `monet compile` made"
+} else {
+    "not a plan: name a file that `monet compile` made"
+};
+
 /// A manifest and the bytes of its net, checked against one another.
 #[derive(Debug, Clone)]
 pub struct Package {
@@ -79,11 +94,7 @@ pub enum PackageError {
         source: io::Error,
     },
     /// Neither of the forms that a package comes in.
-    #[error(
-        "{}: neither a model manifest nor a plan: name the .toml beside the .onnx file, or a file \
-         that `monet compile` made",
-        shown(path)
-    )]
+    #[error("{}: {UNKNOWN}", shown(path))]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -126,7 +137,7 @@ impl Package {
     /// # Errors
     /// [`PackageError`]
     pub fn load(path: &Path) -> Result<Self, PackageError> {
-        let bytes = read(path, "a model manifest (.toml) or a plan", |start| {
+        let bytes = read(path, PACKAGE, |start| {
             let net = plan_file::is_plan(start) || Image::is_image(start);
             if net { MAX_MODEL } else { MAX_MANIFEST }
         })?;

@@ -116,7 +116,11 @@ pub enum VolumeError {
 #[non_exhaustive]
 pub enum OutputError {
     /// The output already exists.
-    #[error("{}: exists already: choose another name, or --force to replace it", shown(path))]
+    #[error(
+        "{}: exists already: choose another name, or have it replaced (--force, in a library \
+         overwrite)",
+        shown(path)
+    )]
     Exists {
         /// The file.
         path: PathBuf,

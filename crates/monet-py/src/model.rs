@@ -391,9 +391,9 @@ fn within(name: &str, number: &Bound<'_, PyAny>, most: usize) -> PyResult<usize>
         Err(error) if !error.is_instance_of::<PyOverflowError>(number.py()) => return Err(error),
         found => found.ok(),
     };
-    found.filter(|found| (1..=most).contains(found)).ok_or_else(|| {
-        PyValueError::new_err(format!("{name} {number}: expected 1 to {most}"))
-    })
+    found
+        .filter(|found| (1..=most).contains(found))
+        .ok_or_else(|| PyValueError::new_err(format!("{name} {number}: expected 1 to {most}")))
 }
 
 /// The deepest folder that has all of some files in it; `None` where there are none.
