@@ -226,6 +226,66 @@ fn two_sites_train_over_an_encrypted_network() {
     }
 }
 
+/// What the server's log says when a phase of secure aggregation begins.
+const PHASES: [&str; 4] = [
+    "[Stage 0] Sending configurations",
+    "[Stage 1] Forwarding public keys",
+    "[Stage 2] Forwarding encrypted key shares",
+    "[Stage 3] Requesting key shares",
+];
+
+#[test]
+#[ignore = "starts eleven of Flower's processes, and waits for sites that are dead: ten minutes"]
+fn a_site_killed_in_each_phase_over_the_network_costs_no_round() {
+    if !has_flower("a_site_killed_in_each_phase_over_the_network_costs_no_round") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = synthetic::dataset(folder.path(), 26);
+    let (data, out) = (data.to_str().unwrap(), folder.path().join("run"));
+    let [port, own @ ..] = ports::<9>();
+    let mut command = monet_train(&["server", "--sites", "4", "--secure", "--wait", "0.4"]);
+    command.args(["--quorum", "3", "--port", &port, "--out"]).arg(&out);
+    command.args("--width 2 --batch 2 --steps 16 --epoch 2".split(' '));
+    command.args(["--task", synthetic::TASK]).env("FLWR_LOG_LEVEL", "DEBUG");
+    let mut server = Stopped::start(command, &folder.path().join("server.log"));
+    let log = || fs::read_to_string(folder.path().join("server.log")).unwrap();
+    let wait_for = |server: &mut Stopped, text: &str, after: usize| {
+        while !log()[after..].contains(text) {
+            assert!(server.0.try_wait().unwrap().is_none(), "no {text:?}: {}", log());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    let address = format!("127.0.0.1:{port}");
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(server.0.try_wait().unwrap().is_none(), "{}", log());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let client = |site: &str, port: &str| {
+        let mut command = monet_train(&["client", "--superlink", &address, "--data", data]);
+        command.args(["--site", site, "--port", port, "--secure"]);
+        Stopped::start(command, &folder.path().join(format!("client{port}.log")))
+    };
+    let _others = [("1/4", &own[0]), ("2/4", &own[1]), ("3/4", &own[2])].map(|(k, p)| client(k, p));
+    let mut fourth = client("4/4", &own[3]);
+    let mut seen = 0;
+    for (phase, port) in PHASES.iter().zip(&own[4..]) {
+        // The site that was started again takes part, to the end of a message's way.
+        wait_for(&mut server, "[Stage 3] Received key shares from 4 clients", seen);
+        seen = log().len();
+        wait_for(&mut server, phase, seen);
+        let group = format!("-{}", fourth.0.id());
+        Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+        seen = log().len();
+        fourth = client("4/4", port);
+    }
+    assert!(server.0.wait().unwrap().success(), "{}", log());
+    let rounds = json(&out.join("rounds.json"));
+    let rounds = rounds["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 8);
+    assert!(rounds.iter().all(|round| round["lost"].is_null()), "{rounds:?}");
+}
+
 /// Makes a site's key pair, as `ssh-keygen -t ecdsa -b 384` does: `NAME` and `NAME.pub`.
 fn site_key(path: &Path) {
     let script = "import sys\n\
