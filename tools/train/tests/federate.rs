@@ -266,6 +266,10 @@ fn a_site_killed_in_each_phase_over_the_network_costs_no_round() {
         command.args(["--site", site, "--port", port, "--secure"]);
         Stopped::start(command, &folder.path().join(format!("client{port}.log")))
     };
+    let sites = || {
+        let of = |port| fs::read_to_string(folder.path().join(format!("client{port}.log")));
+        own.iter().filter_map(|port| of(port).ok()).collect::<Vec<_>>().join("\n\n")
+    };
     let _others = [("1/4", &own[0]), ("2/4", &own[1]), ("3/4", &own[2])].map(|(k, p)| client(k, p));
     let mut fourth = client("4/4", &own[3]);
     let mut seen = 0;
@@ -275,7 +279,9 @@ fn a_site_killed_in_each_phase_over_the_network_costs_no_round() {
         seen = log().len();
         wait_for(&mut server, phase, seen);
         let group = format!("-{}", fourth.0.id());
-        Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+        let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+        assert!(killed.success(), "the site has ended by itself: {}", sites());
+        let _ = fourth.0.wait();
         seen = log().len();
         fourth = client("4/4", port);
     }
