@@ -321,8 +321,8 @@ fn drop_channels(x: &Tensor, chance: f64) -> Tensor {
     x * send(&(kept / (1.0 - chance).max(f64::MIN_POSITIVE)).to_kind(x.kind()), x.device())
 }
 
-/// Values between the beginnings of tensors in a vector: a GPU's convolutions read weights 16 bytes at
-/// a time, and PyTorch's own tensors begin at multiples of 256 bytes or more.
+/// Tensors in a vector begin at multiples of so many values: a GPU's convolutions read weights 16
+/// bytes at a time, and PyTorch's own tensors begin at multiples of 256 bytes or more.
 const ALIGNMENT: usize = 64;
 
 /// Values that a tensor takes in a vector, the zeros after it included.
