@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs `monet serve` under load and kills it, or lets its system calls fail, again and again; then counts what was lost.
 
-    box.py MONET [--kills N] [--cuts N] [--fsyncs N] [--faults N] [--studies N] [--senders N] [--seed N] [--keep]
+    box.py MONET [--kills N] [--cuts N] [--fsyncs N] [--faults N] [--studies N] [--senders N] [--slow MS] [--seed N]
+                 [--keep]
 
 Senders make studies of a few slices and send them by C-STORE until each instance is acknowledged; a peer takes the results.
 Meanwhile the service is killed (SIGKILL) at random moments, or the power is cut (killed, and its folder is what fsync made
@@ -216,7 +217,8 @@ for folder, _, names in os.walk(sys.argv[1], topdown=False):
 
     def environment(self):
         """What makes a program's calls of fsync known."""
-        return os.environ | {"LD_PRELOAD": str(self.root / "durable.so"), "DURABLE": str(self.shadow)}
+        slow = {"DURABLE_SLOW_MS": str(self.options.slow)} if self.options.slow else {}
+        return os.environ | slow | {"LD_PRELOAD": str(self.root / "durable.so"), "DURABLE": str(self.shadow)}
 
     def stage(self, name):
         folder = self.data / name
@@ -367,6 +369,7 @@ if __name__ == "__main__":
     parser.add_argument("monet", type=lambda path: str(pathlib.Path(path).resolve()))
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--cuts", type=int, default=0)
+    parser.add_argument("--slow", type=int, default=0, help="milliseconds that each sync of a folder takes longer, where the power is cut")
     parser.add_argument("--fsyncs", type=int, default=0)
     parser.add_argument("--faults", type=int, default=0)
     parser.add_argument("--studies", type=int, default=0)

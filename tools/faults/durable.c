@@ -10,6 +10,8 @@
  *
  * A power cut is then: kill the program, and build the folder anew from the shadow (box.py does). File systems keep more than this; one that
  * keeps less breaks its promise. Statically linked programs and raw system calls are not seen.
+ *
+ * DURABLE_SLOW_MS has each sync of a folder take so much longer: what is wrong between two of them is then seldom missed.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -40,6 +42,8 @@ static void keep(int fd) {
     if (out < 0) return;
     char own[64];
     snprintf(own, sizeof own, "/proc/self/fd/%d", fd);
+    const char *slow = getenv("DURABLE_SLOW_MS");
+    if (kind[0] == 'd' && slow) usleep(1000 * atoi(slow));
     if (kind[0] == 'f') {
         int in = open(own, O_RDONLY);
         char chunk[1 << 16];

@@ -5,6 +5,7 @@ use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -290,11 +291,21 @@ fn missing_is_done(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Held by who moves a folder from one to another, until its new name is on disk. Another thread
+/// that made the names of the first folder durable meanwhile would make it so that a power cut
+/// leaves it in neither.
+static BETWEEN: RwLock<()> = RwLock::new(());
+
 /// Makes a folder's names be on disk.
 ///
 /// # Errors
 /// What the system says.
 pub fn sync(folder: &Path) -> io::Result<()> {
+    let _nothing_between = BETWEEN.read().unwrap_or_else(PoisonError::into_inner);
+    sync_now(folder)
+}
+
+fn sync_now(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -310,19 +321,41 @@ pub fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a file or folder another name, which is then on disk; an existing one is an error.
+/// Gives a file or folder another name, which is then on disk; an existing one is an error. The new
+/// name is on disk before the old one is not:
+///
+/// - a file has both names until the new one is on disk, where the file system can do that;
+/// - a folder cannot have two: see [`BETWEEN`].
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::AlreadyExists`].
 pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
-    moved(from, to)
+    let (source, target) = (parent(from)?, parent(to)?);
+    let rename = || renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
+    if source == target {
+        rename()?;
+    } else if has_both_names(from, to)? {
+        sync(target)?;
+        fs::remove_file(from)?;
+    } else {
+        let _between = BETWEEN.write().unwrap_or_else(PoisonError::into_inner);
+        rename()?;
+        sync_now(target)?;
+    }
+    sync(source)
 }
 
-/// The new name is on disk before the old one is not.
-fn moved(from: &Path, to: &Path) -> io::Result<()> {
-    sync(parent(to)?)?;
-    if parent(from)? == parent(to)? { Ok(()) } else { sync(parent(from)?) }
+/// Gives a file a second name; `false` of a folder, and where there is no such thing.
+fn has_both_names(file: &Path, second: &Path) -> io::Result<bool> {
+    if !fs::symlink_metadata(file)?.is_file() {
+        return Ok(false);
+    }
+    match fs::hard_link(file, second) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // The error of what else is wrong comes from the renaming.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Writes a whole file, which is on disk under its name or not there; an earlier one is replaced.
@@ -385,5 +418,26 @@ mod tests {
         write(&b, b"3").unwrap();
         assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".into(), b"3".into()));
         assert_eq!(names(root.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn files_and_folders_move_from_one_folder_to_another() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| root.path().join(name));
+        [&one, &other].map(|folder| make(folder).unwrap());
+        for name in ["file", "folder"] {
+            let (from, to) = (one.join(name), other.join(name));
+            let begin = || match name {
+                "file" => write(&from, b"1").unwrap(),
+                _ => make(&from).unwrap(),
+            };
+            begin();
+            move_new(&from, &to).unwrap();
+            assert!(!from.exists() && to.exists());
+            begin();
+            let refused = move_new(&from, &to).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert!(from.exists() && to.exists());
+        }
     }
 }
