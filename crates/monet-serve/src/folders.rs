@@ -424,7 +424,7 @@ mod tests {
     fn files_and_folders_move_from_one_folder_to_another() {
         let root = tempfile::tempdir().unwrap();
         let [one, other] = ["one", "other"].map(|name| root.path().join(name));
-        [&one, &other].map(|folder| make(folder).unwrap());
+        [&one, &other].iter().for_each(|folder| make(folder).unwrap());
         for name in ["file", "folder"] {
             let (from, to) = (one.join(name), other.join(name));
             let begin = || match name {
