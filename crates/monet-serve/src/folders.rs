@@ -325,7 +325,7 @@ pub fn make(folder: &Path) -> io::Result<()> {
 /// name is on disk before the old one is not:
 ///
 /// - a file has both names until the new one is on disk, where the file system can do that;
-/// - a folder cannot have two: see [`BETWEEN`].
+/// - a folder cannot have two, and no names are made durable while it is between them.
 ///
 /// # Errors
 /// What the system says; [`io::ErrorKind::AlreadyExists`].
