@@ -334,7 +334,7 @@ pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
     let rename = || renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
     if source == target {
         rename()?;
-    } else if has_both_names(from, to)? {
+    } else if name_twice(from, to)? {
         sync(target)?;
         fs::remove_file(from)?;
     } else {
@@ -346,7 +346,7 @@ pub fn move_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Gives a file a second name; `false` of a folder, and where there is no such thing.
-fn has_both_names(file: &Path, second: &Path) -> io::Result<bool> {
+fn name_twice(file: &Path, second: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(file)?.is_file() {
         return Ok(false);
     }
