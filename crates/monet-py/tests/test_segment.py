@@ -377,6 +377,36 @@ def test_an_image_says_of_itself_what_its_file_says(change, tmp_path):
     assert monet.segment(moved).warnings == []
 
 
+def in_metres(image):
+    metre = numpy.diag([1e-3, 1e-3, 1e-3, 1])
+    image.header.set_xyzt_units("meter")
+    made = nibabel.Nifti1Image(image.dataobj, metre @ image.affine, image.header)
+    made.affine[0, 3] += 0.01
+    return made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_metres,
+        lambda image: nibabel.Nifti1Image(image.dataobj, None, image.header),
+        lambda image: nibabel.Nifti1Image(image.dataobj, None),
+        lambda image: nibabel.Nifti2Image(image.dataobj, image.affine, image.header),
+        lambda image: nibabel.Nifti1Pair(image.dataobj, image.affine, image.header),
+        lambda image: image.slicer[::-1, 2:, :50],
+    ],
+)
+def test_an_image_is_the_file_that_nibabel_writes(change, tmp_path):
+    image = change(nibabel.load(SAMPLE))
+    path = tmp_path / ("image.img" if type(image) is nibabel.Nifti1Pair else "image.nii")
+    nibabel.save(image, path)
+    from_file = monet.segment(path, accept_any=True)
+    from_image = monet.segment(image, accept_any=True)
+    assert from_file.warnings == from_image.warnings
+    assert numpy.array_equal(from_file.labels, from_image.labels)
+    assert numpy.array_equal(from_file.affine, from_image.affine)
+
+
 def test_further_axes_of_length_one_are_left_out(tmp_path, expected):
     image = nibabel.load(SAMPLE)
     deep = voxels_of(image)[..., None, None]

@@ -85,28 +85,28 @@ def _image(volume: Any) -> tuple[Any, Any, bytes | None] | None:
     """
     nibabel = sys.modules.get("nibabel")
     if nibabel and isinstance(volume, nibabel.spatialimages.SpatialImage):
+        if isinstance(volume, nibabel.Nifti1Pair):
+            header = _nifti_header(nibabel, volume)
+            return volume.dataobj, _monet.nifti_affine(header), header
         if volume.affine is None:
             raise ValueError("the image has no affine")
-        header = _nifti_header(nibabel, volume)
-        affine = volume.affine if header is None else _monet.nifti_affine(header)
-        return volume.dataobj, affine, header
+        return volume.dataobj, volume.affine, None
     itk = sys.modules.get("SimpleITK")
     if itk and isinstance(volume, itk.Image):
         return *_itk(itk, volume), None
     return None
 
 
-def _nifti_header(nibabel: Any, image: Any) -> bytes | None:
-    """The header that places an image of nibabel, None where its affine was changed since.
+def _nifti_header(nibabel: Any, image: Any) -> bytes:
+    """The header that nibabel would write with an image.
 
-    nibabel's affine has the header's unit, which may be metres, and does not tell whether it was
-    made up.
+    It has the unit of the image's affine, which may be metres, and tells whether that was made up.
     """
-    if not isinstance(image, nibabel.Nifti1Pair):
-        return None
-    if not numpy.allclose(image.affine, image.header.get_best_affine()):
-        return None
-    header = image.header.copy()
+    kind = nibabel.Nifti1Image
+    if isinstance(image.header, nibabel.Nifti2Header):
+        kind = nibabel.Nifti2Image
+    # A new image brings its header in line with its affine and its size.
+    header = kind(image.dataobj, image.affine, image.header).header
     # nibabel has scaled the voxels by it, or will.
     header["scl_slope"] = 0
     return bytes(header.binaryblock)
