@@ -105,7 +105,14 @@ pub enum PathError {
 #[derive(Debug, Clone, Default)]
 pub struct Paths {
     reads: Vec<PathBuf>,
-    writes: Vec<PathBuf>,
+    writes: Vec<Output>,
+}
+
+#[derive(Debug, Clone)]
+struct Output {
+    path: PathBuf,
+    /// Whether something may have its name by now: see [`Paths::try_write`].
+    tried: bool,
 }
 
 /// What two paths to one file have in common.
@@ -133,14 +140,20 @@ impl Paths {
 
     /// Adds an output.
     pub fn write(&mut self, path: impl Into<PathBuf>) {
-        self.writes.push(path.into());
+        self.writes.push(Output { path: path.into(), tried: false });
+    }
+
+    /// Adds an output of one volume among many. [`Paths::check`] passes it whatever has its name:
+    /// that costs this volume alone, and is told when its turn comes.
+    pub fn try_write(&mut self, path: impl Into<PathBuf>) {
+        self.writes.push(Output { path: path.into(), tried: true });
     }
 
     /// The folders of the outputs, each once.
     #[must_use]
     pub fn folders(&self) -> Vec<PathBuf> {
         let folders: BTreeSet<&Path> =
-            self.writes.iter().map(|path| atomic::folder(path)).collect();
+            self.writes.iter().map(|output| atomic::folder(&output.path)).collect();
         folders.into_iter().map(Path::to_owned).collect()
     }
 
@@ -157,12 +170,15 @@ impl Paths {
                 inputs.entry(key).or_insert(path);
             }
         }
-        for path in &self.writes {
+        for Output { path, tried } in &self.writes {
             let keys = folders.keys(path, fs::symlink_metadata(path).ok().as_ref());
             if let Some(input) = keys.iter().find_map(|key| inputs.get(key)) {
                 return Err(PathError::Input { path: path.clone(), input: (*input).clone() });
             }
-            folders.look(path, overwrite)?;
+            match folders.look(path, overwrite) {
+                Err(PathError::Exists { .. } | PathError::NoFile { .. }) if *tried => {}
+                looked => looked?,
+            }
             let same = keys.into_iter().filter(|key| !matches!(key, Key::Pair(..)));
             let same = same.filter_map(|key| outputs.insert(key, path)).last();
             let folded = folders.folded(path).and_then(|key| any_case.insert(key, path));

@@ -140,6 +140,12 @@ fn turn(folder: &Path) -> Option<File> {
     None
 }
 
+/// Waits until no other process is giving names to a set of files whose last one lies in the folder
+/// of this one; ten seconds at most.
+pub fn wait(path: &Path) {
+    drop(turn(folder(path)));
+}
+
 /// Gives complete files their names: all of them, the last one last, or none. With `overwrite`
 /// regular files that have these names are replaced, and their mode is kept, and their owner where
 /// the system allows it; links are not followed. Without it they are an error.

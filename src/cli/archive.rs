@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use monet::atomic;
 use monet::text::shown;
 
 use super::reports::is_stdout;
@@ -89,6 +90,15 @@ impl ArchiveArgs {
     /// Whether the labels of an input are there and it is to be passed over.
     pub(super) fn is_done(&self, output: &Path) -> bool {
         self.skip_done && fs::symlink_metadata(output).is_ok_and(|found| found.is_file())
+    }
+
+    /// Whether another process has done an input whose turn was now. The labels get their name
+    /// after all other outputs of a volume, so that what is being named is waited for.
+    pub(super) fn was_overtaken(&self, output: &Path) -> bool {
+        self.skip_done && {
+            atomic::wait(output);
+            self.is_done(output)
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Volumes one after another: what fails is reported and the rest goes on; what a signal leaves
 //! undone is told.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -69,8 +68,11 @@ impl Batch {
         let jobs = self.jobs.get_or_init(|| jobs);
         let inputs = jobs.all.iter().flat_map(FileJob::inputs);
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
-        let outputs = jobs.outputs().chain(&args.label_table).map(PathBuf::as_path);
-        reports::guard(inputs, outputs, args.force)?;
+        // What has a volume's name, now or when its turn comes, may cost this volume alone.
+        let tried = args.force || args.archive.skip_done;
+        let own = jobs.outputs().map(|path| (path.as_path(), tried));
+        let common = jobs.figures.iter().chain(&args.label_table);
+        reports::guard_list(inputs, own.chain(common.map(|path| (&**path, false))), args.force)?;
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &jobs.all {
@@ -82,7 +84,7 @@ impl Batch {
                     self.tally().reports.push(report);
                 }
                 Err(_) if interrupted.load(Ordering::Relaxed) => break,
-                Err(_) if args.archive.is_done(&job.output) => self.tally().overtaken += 1,
+                Err(_) if args.archive.was_overtaken(&job.output) => self.tally().overtaken += 1,
                 Err(error) => {
                     self.tally().failed += 1;
                     terminal::report(&explained(error, job));

@@ -27,14 +27,26 @@ pub(super) fn guard<'a>(
     outputs: impl IntoIterator<Item = &'a Path>,
     force: bool,
 ) -> Result<()> {
+    guard_list(inputs, outputs.into_iter().map(|path| (path, false)), force)
+}
+
+/// As [`guard`], of outputs and whether each is one volume's among many: [`Paths::try_write`].
+///
+/// # Errors
+/// As [`guard`]
+pub(super) fn guard_list<'a>(
+    inputs: impl IntoIterator<Item = PathBuf>,
+    outputs: impl IntoIterator<Item = (&'a Path, bool)>,
+    force: bool,
+) -> Result<()> {
     let mut paths = Paths::new();
     inputs.into_iter().for_each(|path| paths.read(path));
     let mut printed = 0;
-    for path in outputs {
-        if is_stdout(path) {
-            printed += 1;
-        } else {
-            paths.write(path);
+    for (path, tried) in outputs {
+        match (is_stdout(path), tried) {
+            (true, _) => printed += 1,
+            (false, true) => paths.try_write(path),
+            (false, false) => paths.write(path),
         }
     }
     ensure!(

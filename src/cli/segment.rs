@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use monet::atomic;
 use monet::package::Manifest;
-use monet::paths::{PathError, Paths, VolumeName};
+use monet::paths::{Paths, VolumeName};
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
@@ -148,43 +148,29 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// All that is written.
+    /// What the volumes write.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
-        self.all.iter().flat_map(outputs).chain(&self.figures)
+        self.all.iter().flat_map(outputs)
     }
 
-    /// Takes out what is done, once what killed processes have left is tidied up. Where another
-    /// output of a volume is there already, that volume is reported and keeps no other from being
-    /// segmented.
+    /// Takes out what is done, once what killed processes have left is tidied up.
     fn pass_over(&mut self, archive: &ArchiveArgs) {
         if !archive.skip_done {
             return;
         }
         let mut paths = Paths::new();
-        self.outputs().filter(|path| !is_stdout(path)).for_each(|path| paths.write(path));
+        let all = self.outputs().chain(&self.figures);
+        all.filter(|path| !is_stdout(path)).for_each(|path| paths.write(path));
         atomic::recover(&paths.folders());
         let all = self.all.len();
         self.all.retain(|job| !archive.is_done(&job.output));
         self.done = all - self.all.len();
-        self.all.retain(|job| match outputs(job).find(|path| is_there(path)) {
-            None => true,
-            Some(path) => {
-                terminal::report(&PathError::Exists { path: path.clone() }.into());
-                self.refused += 1;
-                false
-            }
-        });
     }
 }
 
 /// What a job writes.
 fn outputs(job: &FileJob) -> impl Iterator<Item = &PathBuf> {
     job.outputs().into_iter().chain(&job.stats).chain(&job.trace)
-}
-
-/// Whether something has the name of an output.
-fn is_there(path: &Path) -> bool {
-    !is_stdout(path) && path.symlink_metadata().is_ok()
 }
 
 /// The jobs of all inputs. Where there are several volumes, the figures of all are one report,

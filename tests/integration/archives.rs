@@ -59,7 +59,7 @@ impl Archive {
 
     fn start(&self, shard: &str) -> Child {
         let mut command = self.command(shard, &["--skip-done", "--quiet"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// All labels by name, after a look at whether each volume has them once, with its figures, and
@@ -141,12 +141,43 @@ fn an_output_in_the_way_costs_its_own_volume() {
     archive.all_labels();
 }
 
+/// A folder in the way of an output that is to be replaced costs that volume alone.
+#[test]
+fn a_folder_in_the_way_costs_its_own_volume() {
+    let archive = Archive::new(4);
+    fs::create_dir(archive.path("masks").join("1.nii")).unwrap();
+    let ran = archive.run("0/1", &["--force"]);
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("1.nii: is a folder"), "{}", stderr(&ran));
+    fs::remove_dir(archive.path("masks").join("1.nii")).unwrap();
+    assert!(archive.run("0/1", &["--force"]).status.success());
+    archive.all_labels();
+}
+
+/// Another process has named a volume's figures and is about to name the labels.
+#[test]
+fn labels_that_are_being_named_are_waited_for() {
+    let archive = Archive::new(2);
+    let masks = fs::File::open(archive.path("masks")).unwrap();
+    masks.lock().unwrap();
+    fs::write(archive.path("figures").join("1.json"), "its").unwrap();
+    let mut child = archive.start("1/2");
+    thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "the process has not waited");
+    fs::write(archive.path("masks").join("1.nii"), "its").unwrap();
+    masks.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(files(&archive.path("masks")).len(), 1);
+}
+
 /// Two processes are given the same share, as when a scheduler thinks that one has died.
 #[test]
 fn processes_with_one_share_do_each_volume_once() {
     let archive = Archive::new(24);
-    let mut both = [archive.start("0/1"), archive.start("0/1")];
-    both.iter_mut().for_each(|child| assert!(child.wait().unwrap().success()));
+    for child in [archive.start("0/1"), archive.start("0/1")] {
+        let ran = child.wait_with_output().unwrap();
+        assert!(ran.status.success(), "{}", stderr(&ran));
+    }
     archive.all_labels();
 }
 
