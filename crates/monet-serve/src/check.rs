@@ -58,7 +58,10 @@ pub fn check(config: &Config) -> Vec<Finding> {
         let found = format!("none: results go nowhere, and stay in {}", done.display());
         all.push(Finding::of::<String>("destinations", Ok(found)));
     }
-    for to in &config.destination {
+    // Folders that are not there are among what is told at once.
+    let there =
+        |to: &&Destination| to.folder.as_ref().is_none_or(|folder| existing(folder).is_ok());
+    for to in config.destination.iter().filter(there) {
         all.push(Finding::of(format!("destination {}", to.name), reach(to)));
     }
     all.extend(gone(config));
@@ -187,10 +190,9 @@ fn port(address: SocketAddr, running: Option<&Owner>) -> Result<String, String> 
 
 fn reach(to: &Destination) -> Result<String, String> {
     match &to.folder {
-        Some(folder) if folder.is_dir() => writable(folder)
+        Some(folder) => writable(folder)
             .map(|()| format!("{} can be written", folder.display()))
             .map_err(|error| format!("{}: {error}", folder.display())),
-        Some(folder) => Err(format!("{}: there is no such folder", folder.display())),
         None => {
             let about = depart::echo(to, ECHO).map_err(|error| error.to_string())?;
             let Some(version) = about.version else { return Ok("answers C-ECHO".to_owned()) };
@@ -246,5 +248,19 @@ mod tests {
                 "destination pacs"
             ]
         );
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_named_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[watch]]\nname = \"W\"\nfolder = \"/nowhere/in\"\n\
+                    [[rule]]\noutputs = [\"nifti\"]\n\
+                    [[destination]]\nname = \"share\"\nfolder = \"/nowhere/out\"\n";
+        let mut config = config(text);
+        config.folder = folder.path().to_owned();
+        let found = check(&config);
+        let own: Vec<_> = found.iter().filter(|f| f.what.contains("destination share")).collect();
+        let [missing] = &own[..] else { panic!("{own:?}") };
+        assert!(missing.what.ends_with("/nowhere/out") && !missing.good);
     }
 }
