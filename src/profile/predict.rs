@@ -53,8 +53,9 @@ const fn checked(
 }
 
 /// All of them.
-const CHECKED: [Checked; 4] = [
+const CHECKED: [Checked; 5] = [
     checked("znver3", "avx2", "AMD EPYC 7003", 4.0, 12.0),
+    checked("znver4", "avx512-vnni", "AMD EPYC 9004", 11.0, 20.0),
     checked("znver5", "avx512-vnni", "AMD EPYC 9005", 4.0, 8.0),
     checked("znver5", "avx2", "AMD EPYC 9005", 6.0, 17.0),
     checked("znver5", "avx-vnni", "AMD EPYC 9005", 2.0, 17.0),
