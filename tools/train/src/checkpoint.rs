@@ -17,6 +17,9 @@ use crate::preset;
 use crate::settings::Settings;
 use crate::topology::Topology;
 
+/// What the names of the averaged weights begin with in the last checkpoint.
+const AVERAGE: &str = "average/";
+
 /// The state of a run between two steps.
 pub struct State {
     /// The weights that are trained.
@@ -59,7 +62,7 @@ impl State {
 
     fn save(&self, path: &Path, timed: bool) -> Result<()> {
         let mut tensors = self.net.named("net/");
-        tensors.extend(self.averaged.named("average/"));
+        tensors.extend(self.averaged.named(AVERAGE));
         tensors.extend(self.adam.named());
         tensors.push(("run/step".into(), Tensor::from_slice(&[self.step as i64])));
         tensors.push(("run/best".into(), Tensor::from_slice(&[self.best])));
@@ -74,7 +77,7 @@ impl State {
     fn load(&mut self, path: &Path) -> Result<()> {
         let tensors = Tensor::read_safetensors(path).with_context(|| path.display().to_string())?;
         self.net.load("net/", &tensors)?;
-        self.averaged.load("average/", &tensors)?;
+        self.averaged.load(AVERAGE, &tensors)?;
         self.adam.load(&tensors)?;
         let find = |name: &str| {
             tensors
@@ -115,9 +118,14 @@ pub fn begin(
 /// # Errors
 /// Where the file is none, or of another topology.
 pub fn read(path: &Path, topology: Topology, device: Device) -> Result<Net> {
+    read_part(path, "", topology, device)
+}
+
+/// As [`read`], of the tensors whose names begin with `prefix`.
+fn read_part(path: &Path, prefix: &str, topology: Topology, device: Device) -> Result<Net> {
     let tensors = Tensor::read_safetensors(path).with_context(|| path.display().to_string())?;
     let mut net = Net::new(topology, device);
-    net.load("", &tensors).with_context(|| path.display().to_string())?;
+    net.load(prefix, &tensors).with_context(|| path.display().to_string())?;
     Ok(net)
 }
 
@@ -193,6 +201,14 @@ impl Run {
     /// Where there is no checkpoint or it is of another topology.
     pub fn net(&self, topology: Topology, device: Device) -> Result<Net> {
         read(&self.best(), topology, device)
+    }
+
+    /// The averaged weights of the last checkpoint.
+    ///
+    /// # Errors
+    /// As [`Run::net`].
+    pub fn last_net(&self, topology: Topology, device: Device) -> Result<Net> {
+        read_part(&self.last(), AVERAGE, topology, device)
     }
 
     /// Makes the folder of a run whose steps are others' to do, with the first weights as its best,

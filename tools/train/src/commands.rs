@@ -63,12 +63,35 @@ impl Train {
     }
 }
 
-/// Exports.
+/// Which weights.
 #[derive(Debug, clap::Args)]
-pub struct Export {
+struct Trained {
     /// Folder of a training run
     #[arg(long)]
     run: PathBuf,
+    /// Take the weights at the run's end, not those that were best on the validation split: for a
+    /// run whose split is too small to choose by
+    #[arg(long)]
+    last: bool,
+}
+
+impl Trained {
+    /// A run's package and weights.
+    fn load(&self, device: Device) -> Result<(Manifest, Net)> {
+        let run = Run(self.run.clone());
+        let settings = run.settings()?;
+        let package = run.package(&settings)?;
+        let weights = if self.last { Run::last_net } else { Run::net };
+        let net = weights(&run, settings.topology(&package), device)?;
+        Ok((package, net))
+    }
+}
+
+/// Exports.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    #[command(flatten)]
+    trained: Trained,
     /// The manifest to write; the ONNX file goes beside it
     #[arg(long)]
     out: PathBuf,
@@ -78,7 +101,7 @@ impl Export {
     /// On the CPU always: a GPU's convolutions may round to TF32, in which file and network differ
     /// by more than a mistake would show.
     pub fn run(self) -> Result<()> {
-        let (package, net) = trained(&self.run, Device::Cpu)?;
+        let (package, net) = self.trained.load(Device::Cpu)?;
         let model = export::build(&net.topology, &export::fold(&net)?, None, &package.task)?;
         let bytes = write_package(&self.out, &package, |path| export::write(&model, path))?;
         let error = export::verify(&net, &bytes, package.input.size())?;
@@ -94,9 +117,8 @@ impl Export {
 /// Quantizes.
 #[derive(Debug, clap::Args)]
 pub struct Quantize {
-    /// Folder of a training run
-    #[arg(long)]
-    run: PathBuf,
+    #[command(flatten)]
+    trained: Trained,
     /// Folder of the data that it was trained on
     #[arg(long)]
     data: PathBuf,
@@ -132,8 +154,8 @@ pub struct Quantize {
 
 impl Quantize {
     pub fn run(self, device: Device) -> Result<()> {
-        let (package, net) = trained(&self.run, device)?;
-        let settings = Run(self.run.clone()).settings()?;
+        let (package, net) = self.trained.load(device)?;
+        let settings = Run(self.trained.run.clone()).settings()?;
         let pairs = dataset::list(&self.data)?;
         let load = |pairs: &[Pair]| -> Result<Vec<Subject>> {
             pairs.iter().map(|p| dataset::load(p, &package)).collect()
@@ -445,15 +467,6 @@ fn bench_manifest(arch: Arch, size: usize) -> Manifest {
     manifest.labels[0].name = "nothing".into();
     manifest.data = None;
     manifest
-}
-
-/// A run's package and best weights.
-fn trained(folder: &Path, device: Device) -> Result<(Manifest, Net)> {
-    let run = Run(folder.to_owned());
-    let settings = run.settings()?;
-    let package = run.package(&settings)?;
-    let net = run.net(settings.topology(&package), device)?;
-    Ok((package, net))
 }
 
 /// Something whose labels are those of the file's probabilities: their logarithm or logit.

@@ -89,6 +89,13 @@ fn a_run_killed_and_resumed_ends_with_the_same_bits_and_becomes_a_package() {
     for kind in ["f32", "int8", "int8-7"] {
         package(&data, &straight, folder.path(), kind, 0.7);
     }
+
+    // The weights at the end are not those that were best.
+    fs::write(straight.join("best.safetensors"), "").unwrap();
+    let [run, out] = [straight, folder.path().join("end.toml")];
+    let export = ["export", "--run", run.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    assert!(refuse(monet_train(&export)).contains("best.safetensors"));
+    succeed(monet_train(&[&export[..], &["--last"]].concat()));
 }
 
 #[test]
