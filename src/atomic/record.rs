@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::part::{self, Part};
-use super::{CommitError, Staged, disk, folder};
+use super::{CommitError, Staged, disk, folder, turn};
 
 /// First field of a record.
 const MAGIC: &str = "monet outputs 1";
@@ -308,6 +308,8 @@ pub fn recover(folders: &[PathBuf]) {
                 .map(|name| own.join(name))
                 .collect::<Vec<_>>()
         };
+        // Whoever wants these names waits until they are as they are to stay.
+        let _turn = if left(UNDO).is_empty() { None } else { turn(own) };
         for (ending, end) in [(UNDO, Record::undo as fn(&Record) -> _), (DONE, Record::finish)] {
             for path in left(ending) {
                 let Some(mut file) = part::abandoned(&path, COMMIT) else { continue };

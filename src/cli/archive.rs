@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use monet::atomic;
+use monet::pipeline::FileJob;
 use monet::text::shown;
 
 use super::reports::is_stdout;
@@ -66,14 +67,18 @@ pub(super) struct Entry {
 }
 
 impl ArchiveArgs {
-    /// The inputs of this process: those of the command line, those of the list.
+    /// The inputs of this process, those of the command line and those of the list; and all that
+    /// is read by this process or one with another share, which nobody may write to.
     ///
     /// # Errors
     /// A list that cannot be read, or says what cannot be.
-    pub(super) fn entries(&self, inputs: &[PathBuf]) -> Result<Vec<Entry>> {
+    pub(super) fn entries(&self, inputs: &[PathBuf]) -> Result<(Vec<Entry>, Vec<PathBuf>)> {
         let shard = self.shard.unwrap_or(Shard { index: 0, of: 1 });
         let (mut own, mut number) = (Vec::new(), 0);
-        let mut take = |entry| {
+        let mut read: Vec<PathBuf> =
+            self.list.iter().filter(|path| !is_stdout(path)).cloned().collect();
+        let mut take = |entry: Entry| {
+            read.push(entry.input.clone());
             if number % shard.of == shard.index {
                 own.push(entry);
             }
@@ -82,9 +87,9 @@ impl ArchiveArgs {
         inputs.iter().for_each(|input| take(Entry { input: input.clone(), output: None }));
         if let Some(list) = &self.list {
             // Lines of other shares are looked at, too: all processes refuse a list or none.
-            read(list, take)?;
+            read_list(list, take)?;
         }
-        Ok(own)
+        Ok((own, read))
     }
 
     /// Whether the labels of an input are there and it is to be passed over.
@@ -92,18 +97,16 @@ impl ArchiveArgs {
         self.skip_done && fs::symlink_metadata(output).is_ok_and(|found| found.is_file())
     }
 
-    /// Whether another process has done an input whose turn was now. The labels get their name
-    /// after all other outputs of a volume, so that what is being named is waited for.
-    pub(super) fn was_overtaken(&self, output: &Path) -> bool {
-        self.skip_done && {
-            atomic::wait(output);
-            self.is_done(output)
-        }
+    /// Waits until what another process is naming, or has left half named, is as it is to stay: an
+    /// output of this job that was in the way may be gone, and its labels may be there.
+    pub(super) fn wait_for_others(&self, job: &FileJob) {
+        atomic::wait(&job.output);
+        atomic::recover(&job.paths().folders());
     }
 }
 
 /// Gives the entries of a list, line by line.
-fn read(path: &Path, mut take: impl FnMut(Entry)) -> Result<()> {
+fn read_list(path: &Path, mut take: impl FnMut(Entry)) -> Result<()> {
     let source: Box<dyn Read> = if is_stdout(path) {
         Box::new(io::stdin())
     } else {

@@ -8,8 +8,10 @@ use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 use monet::measure::json;
 use monet::package::table;
+use monet::paths::PathError;
 use monet::pipeline::{self, FileJob, Model, PipelineError, Report};
 use monet::text::shown;
+use monet::volume::OutputError;
 
 use super::segment::{self, Jobs, SegmentArgs, advance, progress_bar, tell};
 use super::{Outcome, interrupt, nets, reports, terminal};
@@ -65,18 +67,19 @@ impl Batch {
             Err(_) if interrupted.load(Ordering::Relaxed) => return self.finish(true),
             jobs => jobs?,
         };
-        let jobs = self.jobs.get_or_init(|| jobs);
-        let inputs = jobs.all.iter().flat_map(FileJob::inputs);
+        let inputs = jobs.all.iter().flat_map(FileJob::inputs).chain(jobs.read.iter().cloned());
         let inputs = inputs.chain(reports::files_of(args.model.as_deref(), model.package()));
         // What has a volume's name, now or when its turn comes, may cost this volume alone.
         let tried = args.force || args.archive.skip_done;
         let own = jobs.outputs().map(|path| (path.as_path(), tried));
-        let common = jobs.figures.iter().chain(&args.label_table);
+        let common = jobs.figures.iter().chain(&args.label_table).chain(&args.trace);
         reports::guard_list(inputs, own.chain(common.map(|path| (&**path, false))), args.force)?;
+        let jobs = jobs.settle(args)?;
+        let jobs = self.jobs.get_or_init(|| jobs);
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &jobs.all {
-            match self.segment(&mut model, job, interrupted) {
+            match self.segment_once(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
                         printed = printed.and(tell(&report, job, args.stats.as_deref()));
@@ -84,7 +87,7 @@ impl Batch {
                     self.tally().reports.push(report);
                 }
                 Err(_) if interrupted.load(Ordering::Relaxed) => break,
-                Err(_) if args.archive.was_overtaken(&job.output) => self.tally().overtaken += 1,
+                Err(_) if args.archive.is_done(&job.output) => self.tally().overtaken += 1,
                 Err(error) => {
                     self.tally().failed += 1;
                     terminal::report(&explained(error, job));
@@ -97,6 +100,26 @@ impl Batch {
         }
         let outcome = self.finish(interrupted.load(Ordering::Relaxed))?;
         printed.map(|()| outcome)
+    }
+
+    /// Segments a volume, a second time where another process was at its outputs.
+    fn segment_once(
+        &self,
+        model: &mut Model,
+        job: &FileJob,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Report, PipelineError> {
+        let archive = &self.args.archive;
+        match self.segment(model, job, interrupted) {
+            Err(error) if archive.skip_done && is_in_the_way(&error) => {
+                archive.wait_for_others(job);
+                if archive.is_done(&job.output) {
+                    return Err(error);
+                }
+                self.segment(model, job, interrupted)
+            }
+            ended => ended,
+        }
     }
 
     fn segment(
@@ -116,7 +139,7 @@ impl Batch {
     fn finish(&self, interrupted: bool) -> Result<Outcome> {
         let tally = self.tally();
         tally.bar.iter().for_each(ProgressBar::finish_and_clear);
-        let Some(Jobs { all: jobs, refused, done: before, figures }) = self.jobs.get() else {
+        let Some(Jobs { all: jobs, refused, done: before, figures, .. }) = self.jobs.get() else {
             terminal::report(&anyhow!("interrupted before anything was segmented"));
             return Ok(Outcome::Interrupted);
         };
@@ -141,8 +164,18 @@ impl Batch {
         if let Some((path, figures)) = figures {
             reports::deliver(&[(Some(path), figures)], self.args.force)?;
         }
-        Ok(undone.map_or_else(|| Outcome::of(failed, inputs), |_| Outcome::Interrupted))
+        let all = inputs + before;
+        Ok(undone.map_or_else(|| Outcome::of(failed, all), |_| Outcome::Interrupted))
     }
+}
+
+/// Whether an output exists already.
+fn is_in_the_way(error: &PipelineError) -> bool {
+    matches!(
+        error,
+        PipelineError::Path(PathError::Exists { .. })
+            | PipelineError::Output(OutputError::Exists { .. })
+    )
 }
 
 /// An error that does not say of which volume it is says it now.

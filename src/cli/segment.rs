@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use monet::atomic;
 use monet::package::Manifest;
-use monet::paths::{Paths, VolumeName};
+use monet::paths::VolumeName;
 use monet::pipeline::{FileJob, Report};
 use monet::text::{plain, shown};
 
@@ -66,7 +65,7 @@ pub(super) struct SegmentArgs {
     /// Write what each thread did when as a Chrome trace, of a single volume; it opens in
     /// chrome://tracing and ui.perfetto.dev
     #[arg(long, value_name = "FILE.json")]
-    trace: Option<PathBuf>,
+    pub(super) trace: Option<PathBuf>,
     /// Write names and colours of the labels, which masks tell, too, as a file: a colour table of
     /// 3D Slicer (.ctbl), or a label description of ITK-SNAP
     #[arg(long, value_name = "FILE.ctbl|FILE.txt")]
@@ -139,6 +138,8 @@ fn is_several(args: &SegmentArgs) -> bool {
 pub(super) struct Jobs {
     /// A job a volume.
     pub(super) all: Vec<FileJob>,
+    /// What is read, by processes with other shares as well.
+    pub(super) read: Vec<PathBuf>,
     /// How many inputs became no job. Each was reported.
     pub(super) refused: usize,
     /// How many volumes were done before.
@@ -153,18 +154,25 @@ impl Jobs {
         self.all.iter().flat_map(outputs)
     }
 
-    /// Takes out what is done, once what killed processes have left is tidied up.
-    fn pass_over(&mut self, archive: &ArchiveArgs) {
-        if !archive.skip_done {
-            return;
-        }
-        let mut paths = Paths::new();
-        let all = self.outputs().chain(&self.figures);
-        all.filter(|path| !is_stdout(path)).for_each(|path| paths.write(path));
-        atomic::recover(&paths.folders());
+    /// Takes out what is done, and gives what is of a single volume to its job.
+    ///
+    /// # Errors
+    /// A trace of several volumes.
+    pub(super) fn settle(mut self, args: &SegmentArgs) -> Result<Self> {
         let all = self.all.len();
-        self.all.retain(|job| !archive.is_done(&job.output));
+        self.all.retain(|job| !args.archive.is_done(&job.output));
         self.done = all - self.all.len();
+        if let Self { all, refused: 0, done: 0, figures, .. } = &mut self
+            && let [one] = &mut all[..]
+            && let Some(path) = figures.take_if(|path| !is_stdout(path))
+        {
+            one.stats = Some(path);
+        }
+        if args.trace.is_some() {
+            let [one] = &mut self.all[..] else { bail!(ONE_TRACE) };
+            one.trace.clone_from(&args.trace);
+        }
+        Ok(self)
     }
 }
 
@@ -173,8 +181,8 @@ fn outputs(job: &FileJob) -> impl Iterator<Item = &PathBuf> {
     job.outputs().into_iter().chain(&job.stats).chain(&job.trace)
 }
 
-/// The jobs of all inputs. Where there are several volumes, the figures of all are one report,
-/// which is not a job's.
+/// The jobs of all inputs, done or not. Where there are several volumes, the figures of all are one
+/// report, which is not a job's.
 ///
 /// # Errors
 /// Of a single input: one without a name; DICOM without a series for the model. Of several, such
@@ -185,9 +193,9 @@ pub(super) fn jobs(
     interrupted: &AtomicBool,
 ) -> Result<Jobs> {
     let several = is_several(args);
-    let entries = args.archive.entries(&args.inputs)?;
+    let (entries, read) = args.archive.entries(&args.inputs)?;
     let figures = args.stats.clone().filter(|path| !path.is_dir());
-    let mut jobs = Jobs { all: Vec::new(), refused: 0, done: 0, figures };
+    let mut jobs = Jobs { all: Vec::new(), read, refused: 0, done: 0, figures };
     for entry in &entries {
         match jobs_of(args, entry, several, manifest, interrupted) {
             Ok(found) => jobs.all.extend(found),
@@ -197,17 +205,6 @@ pub(super) fn jobs(
             }
             Err(error) => return Err(error),
         }
-    }
-    jobs.pass_over(&args.archive);
-    if let Jobs { all, refused: 0, done: 0, figures } = &mut jobs
-        && let [one] = &mut all[..]
-        && let Some(path) = figures.take_if(|path| !is_stdout(path))
-    {
-        one.stats = Some(path);
-    }
-    if args.trace.is_some() {
-        let [one] = &mut jobs.all[..] else { bail!(ONE_TRACE) };
-        one.trace.clone_from(&args.trace);
     }
     Ok(jobs)
 }

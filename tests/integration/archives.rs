@@ -130,9 +130,12 @@ fn what_is_done_is_passed_over() {
 fn an_output_in_the_way_costs_its_own_volume() {
     let archive = Archive::new(4);
     fs::write(archive.path("figures").join("1.json"), "mine").unwrap();
-    let ran = archive.run("0/1", &["--skip-done"]);
-    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
-    assert!(stderr(&ran).contains("1.json: exists already"), "{}", stderr(&ran));
+    // The second run has nothing else to do, and says the same.
+    for _ in 0..2 {
+        let ran = archive.run("0/1", &["--skip-done"]);
+        assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+        assert!(stderr(&ran).contains("1.json: exists already"), "{}", stderr(&ran));
+    }
     let labels = files(&archive.path("masks"));
     assert_eq!(labels.len(), 3, "{:?}", labels.keys());
     assert_eq!(fs::read(archive.path("figures").join("1.json")).unwrap(), b"mine");
@@ -168,6 +171,52 @@ fn labels_that_are_being_named_are_waited_for() {
     masks.unlock().unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(files(&archive.path("masks")).len(), 1);
+}
+
+/// Another process takes a volume back that one before it has left half named.
+#[test]
+fn a_volume_that_is_taken_back_is_done_anew() {
+    let archive = Archive::new(2);
+    let masks = fs::File::open(archive.path("masks")).unwrap();
+    masks.lock().unwrap();
+    let figures = archive.path("figures").join("1.json");
+    fs::write(&figures, "half").unwrap();
+    let child = archive.start("1/2");
+    thread::sleep(Duration::from_millis(500));
+    fs::remove_file(figures).unwrap();
+    masks.unlock().unwrap();
+    let ran = child.wait_with_output().unwrap();
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert!(archive.run("0/2", &[]).status.success());
+    archive.all_labels();
+}
+
+/// What any process of an archive reads, none writes.
+#[test]
+fn nothing_that_is_read_is_written() {
+    let archive = Archive::new(3);
+    let before = files(archive.folder.path());
+    let [inputs, list] = [archive.folder.path().to_owned(), archive.path("list")];
+    let refused = |lines: &str, more: &[&str]| {
+        fs::write(archive.path("other"), lines.replace('@', text(&inputs))).unwrap();
+        let other = archive.path("other");
+        let fixed = ["segment", "--accept-any", "--list", text(&other), "-o", text(&inputs)];
+        let ran = monet(&[&fixed[..], more].concat());
+        assert_eq!(ran.status.code(), Some(1), "{lines} {more:?}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains("is the input"), "{}", stderr(&ran));
+        fs::remove_file(other).unwrap();
+        assert_eq!(files(&inputs), before, "{lines} {more:?}");
+    };
+    // An input of another share, and one whose own line is refused.
+    refused("@/0.nii\t1.nii\n@/1.nii\tout.nii\n", &["--shard", "0/2", "--force"]);
+    refused("@/0.nii\t1.nii\n@/1.nii\tlist/out.nii\n", &["--force"]);
+    // An input is nobody's labels.
+    refused("@/0.nii\n", &["--skip-done"]);
+    refused("@/0.nii\tother\n", &["--force"]);
+    refused("@/0.nii\tlabels.nii\n", &["--force", "--stats", text(&archive.path("other"))]);
+    let same = ["segment", "--list", text(&list), "-o", text(&inputs), "--force", "--label-table"];
+    let ran = monet(&[&same[..], &[text(&list)]].concat());
+    assert!(stderr(&ran).contains("is the input"), "{}", stderr(&ran));
 }
 
 /// Two processes are given the same share, as when a scheduler thinks that one has died.
