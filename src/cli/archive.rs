@@ -205,7 +205,7 @@ mod tests {
     fn shares_are_all_inputs_once() {
         let inputs: Vec<PathBuf> = (0..11).map(|i| format!("{i}.nii").into()).collect();
         let mut all: Vec<_> = (0..4)
-            .flat_map(|i| args(None, Some(&format!("{i}/4"))).entries(&inputs).unwrap())
+            .flat_map(|i| args(None, Some(&format!("{i}/4"))).entries(&inputs).unwrap().0)
             .map(|entry| entry.input)
             .collect();
         assert_eq!(all[..3], ["0.nii", "4.nii", "8.nii"].map(PathBuf::from));
@@ -253,9 +253,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list");
         fs::write(&list, "\u{feff}a.nii\r\n\u{feff}b.nii\r\n").unwrap();
-        let found = args(Some(list), None).entries(&[]).unwrap();
+        let (found, read) = args(Some(list.clone()), Some("1/2")).entries(&[]).unwrap();
         let inputs: Vec<_> = found.iter().map(|entry| entry.input.to_str().unwrap()).collect();
-        assert_eq!(inputs, ["a.nii", "\u{feff}b.nii"]);
+        assert_eq!(inputs, ["\u{feff}b.nii"]);
+        assert_eq!(read, [list, "a.nii".into(), "\u{feff}b.nii".into()]);
     }
 
     #[test]
