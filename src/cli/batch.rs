@@ -79,7 +79,7 @@ impl Batch {
         // A summary that is lost is told at the end: it keeps no other volume from being segmented.
         let mut printed = Ok(());
         for job in &jobs.all {
-            match self.segment_once(&mut model, job, interrupted) {
+            match self.segment_beside_others(&mut model, job, interrupted) {
                 Ok(report) => {
                     if !args.quiet {
                         printed = printed.and(tell(&report, job, args.stats.as_deref()));
@@ -103,7 +103,7 @@ impl Batch {
     }
 
     /// Segments a volume, a second time where another process was at its outputs.
-    fn segment_once(
+    fn segment_beside_others(
         &self,
         model: &mut Model,
         job: &FileJob,
