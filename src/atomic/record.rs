@@ -309,9 +309,10 @@ pub fn recover(folders: &[PathBuf]) {
                 .collect::<Vec<_>>()
         };
         // Whoever wants these names waits until they are as they are to stay.
-        let _turn = if left(UNDO).is_empty() { None } else { turn(own) };
-        for (ending, end) in [(UNDO, Record::undo as fn(&Record) -> _), (DONE, Record::finish)] {
-            for path in left(ending) {
+        let undo = left(UNDO);
+        let _turn = if undo.is_empty() { None } else { turn(own) };
+        let bring = |paths: Vec<PathBuf>, end: fn(&Record) -> io::Result<()>| {
+            for path in paths {
                 let Some(mut file) = part::abandoned(&path, COMMIT) else { continue };
                 let Some(record) = read(&mut file) else { continue };
                 let record = record.within(own);
@@ -319,7 +320,9 @@ pub fn recover(folders: &[PathBuf]) {
                     let _ = end(&record).and_then(|()| disk::remove(&path));
                 }
             }
-        }
+        };
+        bring(undo, Record::undo);
+        bring(left(DONE), Record::finish);
         for path in left(part::PART) {
             if let Some(_lock) = part::abandoned(&path, WRITING) {
                 let _ = disk::remove(&path);

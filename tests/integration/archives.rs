@@ -62,6 +62,18 @@ impl Archive {
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Starts a process on the second volume, of which somebody who holds the folder of labels has
+    /// named the figures. Returns that folder, these figures, and the process after half a second.
+    fn start_half_named(&self) -> (fs::File, PathBuf, Child) {
+        let masks = fs::File::open(self.path("masks")).unwrap();
+        masks.lock().unwrap();
+        let figures = self.path("figures").join("1.json");
+        fs::write(&figures, "somebody's").unwrap();
+        let child = self.start("1/2");
+        thread::sleep(Duration::from_millis(500));
+        (masks, figures, child)
+    }
+
     /// All labels by name, after a look at whether each volume has them once, with its figures, and
     /// nothing else lies there.
     fn all_labels(&self) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -161,11 +173,7 @@ fn a_folder_in_the_way_costs_its_own_volume() {
 #[test]
 fn labels_that_are_being_named_are_waited_for() {
     let archive = Archive::new(2);
-    let masks = fs::File::open(archive.path("masks")).unwrap();
-    masks.lock().unwrap();
-    fs::write(archive.path("figures").join("1.json"), "its").unwrap();
-    let mut child = archive.start("1/2");
-    thread::sleep(Duration::from_millis(500));
+    let (masks, _, mut child) = archive.start_half_named();
     assert!(child.try_wait().unwrap().is_none(), "the process has not waited");
     fs::write(archive.path("masks").join("1.nii"), "its").unwrap();
     masks.unlock().unwrap();
@@ -177,12 +185,7 @@ fn labels_that_are_being_named_are_waited_for() {
 #[test]
 fn a_volume_that_is_taken_back_is_done_anew() {
     let archive = Archive::new(2);
-    let masks = fs::File::open(archive.path("masks")).unwrap();
-    masks.lock().unwrap();
-    let figures = archive.path("figures").join("1.json");
-    fs::write(&figures, "half").unwrap();
-    let child = archive.start("1/2");
-    thread::sleep(Duration::from_millis(500));
+    let (masks, figures, child) = archive.start_half_named();
     fs::remove_file(figures).unwrap();
     masks.unlock().unwrap();
     let ran = child.wait_with_output().unwrap();
