@@ -3,16 +3,35 @@
 //! Where there are teachers, the cross-entropy is taken against a mixture of their probabilities
 //! and the labels; the soft Dice, whose optimum is at labels alone, always against the labels.
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+
+/// What a soft Dice is taken over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    /// All slices of a step together
+    #[default]
+    Batch,
+    /// Each slice by itself, for slices that are scored one by one: a small label counts as much as
+    /// a large one
+    Slice,
+}
 
 /// Keeps the soft Dice of an absent class defined.
 const SMOOTH: f64 = 1.0;
 
 /// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for
 /// one class, cross-entropy over channels for several, plus `1 - Dice` averaged over the classes
-/// but the background, each Dice over the whole batch. `taught` is what teachers say, as
-/// probabilities of the logits' shape, and their part of the cross-entropy, 0 to 1.
-pub fn loss(logits: &Tensor, labels: &Tensor, taught: Option<(&Tensor, f64)>) -> Tensor {
+/// but the background and, where each Dice is `over` a slice, over the slices. `taught` is what
+/// teachers say, as probabilities of the logits' shape, and their part of the cross-entropy, 0 to 1.
+pub fn loss(
+    logits: &Tensor,
+    labels: &Tensor,
+    over: Over,
+    taught: Option<(&Tensor, f64)>,
+) -> Tensor {
     let classes = logits.size()[1];
     let mixed = |truth: &Tensor| match taught {
         Some((says, part)) => truth * (1.0 - part) + says * part,
@@ -35,7 +54,11 @@ pub fn loss(logits: &Tensor, labels: &Tensor, taught: Option<(&Tensor, f64)>) ->
         let rest = |t: &Tensor| t.narrow(1, 1, classes - 1);
         (entropy, rest(&logits.softmax(1, Kind::Float)), rest(&truth))
     };
-    let sum = |t: Tensor| t.sum_dim_intlist([0i64, 2, 3].as_slice(), false, Kind::Float);
+    let axes: &[i64] = match over {
+        Over::Batch => &[0, 2, 3],
+        Over::Slice => &[2, 3],
+    };
+    let sum = |t: Tensor| t.sum_dim_intlist(axes, false, Kind::Float);
     let overlap = sum(&foreground * &truth);
     let dice = (overlap * 2.0 + SMOOTH) / (sum(foreground) + sum(truth) + SMOOTH);
     entropy + (dice * -1.0 + 1.0).mean(Kind::Float)
@@ -58,9 +81,25 @@ mod tests {
                 labels.one_hot(classes).permute([0, 3, 1, 2])
             };
             let logits = (hot.to_kind(Kind::Float) * 2.0 - 1.0) * 50.0;
-            assert!(loss(&logits, &labels, None).double_value(&[]) < 1e-3);
-            assert!(loss(&(logits * -1.0), &labels, None).double_value(&[]) > 1.0);
+            for over in [Over::Batch, Over::Slice] {
+                assert!(loss(&logits, &labels, over, None).double_value(&[]) < 1e-3);
+                assert!(loss(&(&logits * -1.0), &labels, over, None).double_value(&[]) > 1.0);
+            }
         }
+    }
+
+    #[test]
+    fn a_small_label_that_is_missed_costs_its_slice_or_its_few_pixels() {
+        let labels = Tensor::zeros([2, 8, 8], (Kind::Int64, Device::Cpu));
+        let _ = labels.get(0).fill_(1);
+        let _ = labels.get(1).narrow(0, 0, 1).narrow(1, 0, 4).fill_(1);
+        let logits = labels.unsqueeze(1).to_kind(Kind::Float) * 100.0 - 50.0;
+        let _ = logits.get(1).fill_(-50.0);
+        let entropy = 50.0 * 4.0 / 128.0;
+        let dice = |over| loss(&logits, &labels, over, None).double_value(&[]) - entropy;
+        // Found: 64 of 68 pixels together; all of the first slice's, none of the second's 4.
+        assert!((dice(Over::Batch) - (1.0 - 129.0 / 133.0)).abs() < 1e-4);
+        assert!((dice(Over::Slice) - (1.0 - 1.0 / 5.0) / 2.0).abs() < 1e-4);
     }
 
     #[test]
@@ -73,9 +112,10 @@ mod tests {
                 _ => labels.one_hot(classes).permute([0, 3, 1, 2]),
             };
             let hot = hot.to_kind(Kind::Float);
-            let value =
-                |says: &Tensor, part| loss(&logits, &labels, Some((says, part))).double_value(&[]);
-            let alone = loss(&logits, &labels, None).double_value(&[]);
+            let value = |says: &Tensor, part| {
+                loss(&logits, &labels, Over::Batch, Some((says, part))).double_value(&[])
+            };
+            let alone = loss(&logits, &labels, Over::Batch, None).double_value(&[]);
             assert!((value(&hot, 0.7) - alone).abs() < 1e-5, "{classes}");
             // The loss is linear in the part.
             let doubt = crate::net::probabilities(&(&logits * 0.5));

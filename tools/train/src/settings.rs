@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::augment::Augment;
 use crate::dataset::Fold;
 use crate::fingerprint::Fingerprint;
+use crate::loss::Over;
 use crate::optim::Decay;
 use crate::preset;
 use crate::topology::{Arch, Topology};
@@ -114,6 +115,10 @@ pub struct Settings {
     #[arg(long, default_value_t = TRUST, requires = "teacher")]
     #[serde(default = "trust")]
     pub trust: f64,
+    /// What the loss takes a soft Dice over
+    #[arg(long, value_enum, default_value = "batch")]
+    #[serde(default)]
+    pub dice: Over,
     /// Seed of everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

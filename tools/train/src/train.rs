@@ -270,7 +270,8 @@ pub fn descend(
 ) -> (Tensor, Vec<Tensor>) {
     let kind = if settings.bf16 { Kind::BFloat16 } else { Kind::Float };
     let logits = net.forward(images, Pass::Training { drop: settings.drop, kind });
-    let value = loss(&logits, labels, says.map(|says| (says, settings.trust)));
+    let taught = says.map(|says| (says, settings.trust));
+    let value = loss(&logits, labels, settings.dice, taught);
     let gradients = Tensor::run_backward(&[&value], &net.trained(), false, false);
     (value.detach(), gradients)
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::export::{self, Scale, Scales};
-use crate::loss::loss;
+use crate::loss::{Over, loss};
 use crate::net::{Block, Net};
 use crate::optim::{self, Adam, Decay};
 use crate::topology::{Conv, Op};
@@ -58,7 +58,7 @@ pub fn tune(
     let mut losses = [f64::NAN; 2];
     for step in 0..steps {
         let (images, labels) = draw(step);
-        let value = loss(&net.rounded(&images, scales), &labels, None);
+        let value = loss(&net.rounded(&images, scales), &labels, Over::Batch, None);
         losses[usize::from(step > 0)] = value.double_value(&[]);
         ensure!(losses[usize::from(step > 0)].is_finite(), "the loss is no number at step {step}");
         let gradients = Tensor::run_backward(&[value], &net.trained(), false, false);
