@@ -4,7 +4,7 @@
 //! for each block of 16 outputs, each tile of 6 pixels:
 //!     sums = bias                                     6 pixels × 4 registers, v8 to v31
 //!     for each tap:
-//!         x = each pixel's 16 channels, minus 128     v0 to v5
+//!         x = each pixel's 16 channels                v0 to v5
 //!         for each group of 4 channels:
 //!             w = its weights for 16 outputs          v6 and v7, twice
 //!             for each pixel: sums += sdot(w, the pixel's group)
@@ -14,16 +14,18 @@
 //! Tiles of 4 pixels end a row, and fill those with chunks of 4 channels: a net's input. They leave
 //! registers for the weights of one group ahead.
 //!
-//! `sdot` takes signed factors only: the kernel subtracts 128 from every count, and the bias
-//! compensates ([`Kernel::offset`](super::Kernel::offset)). The products are written in assembly,
-//! since the intrinsics are not stable and compilers spill the sums.
+//! `sdot` takes signed factors only: counts lie in the arena less 128, and the bias compensates
+//! ([`Kernel::offset`](super::Kernel::offset)). The products are written in assembly, since the
+//! intrinsics are not stable and compilers spill the sums.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64_epilogue::Sums;
 use super::aarch64_tiles::{accumulate, accumulate_6, cover};
-use super::{CheckedRow, Feed};
+use super::{CheckedRow, Feed, Kernel};
+
+const OFFSET: u8 = Kernel::NeonDotprod.offset();
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -72,7 +74,9 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16)) }
+    unsafe {
+        cover::<OFFSET>(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16))
+    }
 }
 
 /// An [`Accumulate`](super::aarch64_tiles::Accumulate).
@@ -225,12 +229,8 @@ accumulate_6!(
     "",
     224,
     concat!(
-        "movi v6.16b, #0x80\n",
         "ldr q0, [{x0}, {tap}]\nldr q1, [{x1}, {tap}]\nldr q2, [{x2}, {tap}]\n",
         "ldr q3, [{x3}, {tap}]\nldr q4, [{x4}, {tap}]\nldr q5, [{x5}, {tap}]\n",
-        "eor v0.16b, v0.16b, v6.16b\neor v1.16b, v1.16b, v6.16b\n",
-        "eor v2.16b, v2.16b, v6.16b\neor v3.16b, v3.16b, v6.16b\n",
-        "eor v4.16b, v4.16b, v6.16b\neor v5.16b, v5.16b, v6.16b\n",
         six!("0", ", #-224]", ", #-192]"),
         six!("1", ", #-160]", ", #-128]"),
         six!("2", ", #-96]", ", #-64]"),

@@ -3,10 +3,12 @@
 //! The epilogue works on 16 outputs of a pixel at a time, lane by lane as [`Requantize::apply`]
 //! defines:
 //!
+//! What it stores is a count less `OFFSET`, the kernel's [`offset`](super::Kernel::offset).
+//!
 //! ```text
 //! 16 sums, i32 ── scale, narrow ──> 2 × 8 fixed-point counts, i16
 //!              ── activation, residual ──> 2 × 8 counts, i16
-//!              ── round, narrow ──> 16 counts, u8
+//!              ── round, narrow ──> 16 counts, u8, or i8 with an offset of 128
 //! ```
 
 use core::arch::aarch64::*;
@@ -21,11 +23,11 @@ const ANY: u32 = 0;
 pub(super) type Sums = [int32x4_t; 4];
 
 /// A stage with its constants spread over all lanes of a register.
-pub(super) struct Epilogue<'a> {
+pub(super) struct Epilogue<'a, const OFFSET: u8> {
     stage: &'a Requantize<'a>,
     /// Factors that remove the fraction bits: the layer's, then the residual sum's.
     rounds: [int16x8_t; 2],
-    /// Zero points: the layer's, then the residual sum's.
+    /// Zero points, less `OFFSET`: the layer's, then the residual sum's.
     zero_points: [int16x8_t; 2],
     /// Lowest and highest value of the layer's count minus its zero point.
     bounds: [int16x8_t; 2],
@@ -40,7 +42,7 @@ pub(super) struct Epilogue<'a> {
     pixels: unsafe fn(&Self, *const f32, [*mut u8; 2], [usize; 2], &[Sums]),
 }
 
-impl<'a> Epilogue<'a> {
+impl<'a, const OFFSET: u8> Epilogue<'a, OFFSET> {
     /// The epilogue of a destination's stage.
     #[target_feature(enable = "neon")]
     pub(super) fn new(destination: &Destination<'a>) -> Self {
@@ -73,7 +75,8 @@ impl<'a> Epilogue<'a> {
                 (_, true) => Self::pixels::<ANY, true>,
             },
             rounds: [all(stage.rules.round), all(round)],
-            zero_points: [all(stage.rules.zero_point), all(zero_point)],
+            zero_points: [stage.rules.zero_point, zero_point]
+                .map(|zero| all(zero - i16::from(OFFSET))),
             bounds: [all(-stage.rules.zero_point), all(255 - stage.rules.zero_point)],
             cubic: [all(cubic[0]), all(cubic[1]), all(cubic[2])],
             one: all(one),
@@ -165,7 +168,10 @@ impl<'a> Epilogue<'a> {
                 self.curve::<SQUARINGS>(fixed([scales[2], scales[3]], [sums[2], sums[3]]));
             if SUM {
                 // SAFETY: the stage adds a residual, so the caller has 16 bytes there.
-                let residual = unsafe { veorq_u8(vld1q_u8(other), vdupq_n_u8(0x80)) };
+                let residual = unsafe { vld1q_u8(other) };
+                // Counts less 128, as the rules of the sum take them.
+                let residual =
+                    if OFFSET == 0 { veorq_u8(residual, vdupq_n_u8(0x80)) } else { residual };
                 let zero = vdupq_n_u8(0);
                 low = self.add(low, vzip1q_u8(zero, residual));
                 high = self.add(high, vzip2q_u8(zero, residual));
@@ -173,8 +179,13 @@ impl<'a> Epilogue<'a> {
             }
             let low = vaddq_s16(vqrdmulhq_s16(low, round), zero_point);
             let high = vaddq_s16(vqrdmulhq_s16(high, round), zero_point);
+            let counts = if OFFSET == 0 {
+                vqmovun_high_s16(vqmovun_s16(low), high)
+            } else {
+                vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(low), high))
+            };
             // SAFETY: the caller has room for 16 bytes for each pixel.
-            unsafe { vst1q_u8(out, vqmovun_high_s16(vqmovun_s16(low), high)) };
+            unsafe { vst1q_u8(out, counts) };
             out = out.wrapping_add(steps[0]);
         }
     }

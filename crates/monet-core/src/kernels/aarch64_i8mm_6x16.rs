@@ -27,10 +27,12 @@ use core::arch::asm;
 
 use super::aarch64_epilogue::Sums;
 use super::aarch64_tiles::{accumulate_6, copy, cover};
-use super::{BLOCK, CheckedRow, Feed, GROUP};
+use super::{BLOCK, CheckedRow, Feed, GROUP, Kernel};
 
 /// Bytes of weights for one group of 4 input channels.
 const VECTOR: usize = BLOCK * GROUP;
+
+const OFFSET: u8 = Kernel::NeonI8mm.offset();
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -94,7 +96,9 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let weights = row.weights.bytes;
     assert!(available());
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16)) }
+    unsafe {
+        cover::<OFFSET>(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate_any, Some(six_16))
+    }
 }
 
 /// An [`Accumulate`](super::aarch64_tiles::Accumulate) of 4 pixels.

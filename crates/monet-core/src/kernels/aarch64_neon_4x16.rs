@@ -10,9 +10,8 @@
 //! sadalp      o0          o1          o2          o3          neighbours added to 32-bit sums
 //! ```
 //!
-//! `smull` takes signed factors only: the kernel subtracts 128 from every count, and the bias
-//! compensates ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two
-//! products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
+//! `smull` takes signed factors only: counts lie in the arena less 128, and the bias compensates
+//! ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
 //! therefore goes without `smlal`: it adds each product to the sums by itself (`each`, not `both`).
 //!
 //! The products are written in assembly. Cores that need this kernel execute instructions in the
@@ -22,7 +21,9 @@ use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::Sums;
 use super::aarch64_tiles::{accumulate, cover};
-use super::{CheckedRow, Feed};
+use super::{CheckedRow, Feed, Kernel};
+
+const OFFSET: u8 = Kernel::Neon.offset();
 
 /// Whether this CPU has the instructions.
 pub(super) fn available() -> bool {
@@ -59,7 +60,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
     assert!(available());
     let accumulate = if row.lowest { accumulate_each } else { accumulate_both };
     // SAFETY: `available` has found the feature; arena, weights and row are a `CheckedRow`'s.
-    unsafe { cover(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate, None) }
+    unsafe { cover::<OFFSET>(arena.as_mut_ptr(), weights.as_ptr(), row, accumulate, None) }
 }
 
 /// An [`Accumulate`](super::aarch64_tiles::Accumulate) for weights of -127 to 127.

@@ -18,7 +18,12 @@ use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::{Epilogue, Sums};
 use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, spread, tile};
-use super::{BLOCK, CheckedRow, aarch64_neon_4x16};
+use super::{BLOCK, CheckedRow, Kernel, aarch64_neon_4x16};
+
+const OFFSET: u8 = Kernel::NeonWinograd.offset();
+const _: () = assert!(OFFSET == Kernel::Neon.offset(), "some rows are that kernel's");
+/// What the sum of two bytes of the arena lacks of the sum of two counts.
+const LACK: i16 = 2 * OFFSET as i16;
 
 /// Tiles of a group.
 const TILES: usize = 4;
@@ -109,7 +114,7 @@ type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
 unsafe fn group<const TAPS: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
-    epilogue: &Epilogue,
+    epilogue: &Epilogue<OFFSET>,
     first: usize,
     multiply: Multiply,
 ) {
@@ -166,11 +171,16 @@ unsafe fn to_points(
     let load = |row: usize| {
         // SAFETY: the columns are clamped to the feed's last; `CheckedStrip` has shown that all
         // channels of the feed's columns lie in the arena, in each of its four rows.
-        let load = |x: usize| unsafe { vld1q_u8(arena.add(feed.rows[row] + columns[x])) };
+        let load = |x: usize| unsafe { vld1q_s8(arena.add(feed.rows[row] + columns[x]).cast()) };
         [load(0), load(1), load(2), load(3), load(4), load(5)]
     };
-    let mut put = |[low, high]: [[int16x8_t; 6]; 2]| {
-        let (low, high) = (inputs(&low), inputs(&high));
+    let mut put = |[low, high]: [[int16x8_t; 6]; 2], lack: i16| {
+        let (mut low, mut high) = (inputs(&low), inputs(&high));
+        if lack != 0 {
+            // What all six numbers lack, the point 1 lacks -6 times, and the others do not.
+            let all = vdupq_n_s16(-6 * lack);
+            (low[1], high[1]) = (vaddq_s16(low[1], all), vaddq_s16(high[1], all));
+        }
         for x in 0..6 {
             // SAFETY: the caller has room for 16 words at each point.
             unsafe {
@@ -181,19 +191,19 @@ unsafe fn to_points(
         }
     };
     let (a, c) = (load(0), load(2));
-    put(differences(&a, &c));
+    put(differences(&a, &c), 0);
     let b = load(1);
-    put(sums(&b, &c));
-    put(differences(&c, &b));
-    put(differences(&b, &load(3)));
+    put(sums(&b, &c), LACK);
+    put(differences(&c, &b), 0);
+    put(differences(&b, &load(3)), 0);
 }
 
 /// `a - b` of 16 channels of six columns: of the first 8, then of the others.
 #[target_feature(enable = "neon")]
 #[inline]
-fn differences(a: &[uint8x16_t; 6], b: &[uint8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
-    let low = |x: usize| vreinterpretq_s16_u16(vsubl_u8(vget_low_u8(a[x]), vget_low_u8(b[x])));
-    let high = |x: usize| vreinterpretq_s16_u16(vsubl_high_u8(a[x], b[x]));
+fn differences(a: &[int8x16_t; 6], b: &[int8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
+    let low = |x: usize| vsubl_s8(vget_low_s8(a[x]), vget_low_s8(b[x]));
+    let high = |x: usize| vsubl_high_s8(a[x], b[x]);
     [
         [low(0), low(1), low(2), low(3), low(4), low(5)],
         [high(0), high(1), high(2), high(3), high(4), high(5)],
@@ -203,9 +213,9 @@ fn differences(a: &[uint8x16_t; 6], b: &[uint8x16_t; 6]) -> [[int16x8_t; 6]; 2] 
 /// `a + b` likewise.
 #[target_feature(enable = "neon")]
 #[inline]
-fn sums(a: &[uint8x16_t; 6], b: &[uint8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
-    let low = |x: usize| vreinterpretq_s16_u16(vaddl_u8(vget_low_u8(a[x]), vget_low_u8(b[x])));
-    let high = |x: usize| vreinterpretq_s16_u16(vaddl_high_u8(a[x], b[x]));
+fn sums(a: &[int8x16_t; 6], b: &[int8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
+    let low = |x: usize| vaddl_s8(vget_low_s8(a[x]), vget_low_s8(b[x]));
+    let high = |x: usize| vaddl_high_s8(a[x], b[x]);
     [
         [low(0), low(1), low(2), low(3), low(4), low(5)],
         [high(0), high(1), high(2), high(3), high(4), high(5)],
@@ -241,7 +251,7 @@ fn inputs(d: &[int16x8_t; 6]) -> [int16x8_t; 6] {
 unsafe fn to_pixels<const TAPS: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
-    epilogue: &Epilogue,
+    epilogue: &Epilogue<OFFSET>,
     block: usize,
     column: usize,
     products: *const i32,

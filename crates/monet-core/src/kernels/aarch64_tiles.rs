@@ -38,20 +38,22 @@ pub(super) type Accumulate =
     unsafe fn(*mut Sums, (*const Sums, usize), *const u8, usize, &Feed, *const i8) -> *const i8;
 
 /// Fills a row. `large`, where a kernel has it, accumulates tiles of 6 pixels whose inputs all have
-/// chunks of 16 channels, `small` those of 4.
+/// chunks of 16 channels, `small` those of 4. `OFFSET` is the kernel's
+/// [`offset`](super::Kernel::offset).
 ///
 /// # Safety
 /// - `arena`, `weights` and `row` are those of one [`CheckedRow`](super::CheckedRow).
 /// - The CPU has NEON and what else `small` and `large` need.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn cover(
+pub(super) unsafe fn cover<const OFFSET: u8>(
     arena: *mut u8,
     weights: *const i8,
     row: &Row,
     small: Accumulate,
     large: Option<Accumulate>,
 ) {
-    let (block_len, epilogue) = (row.depth() * GROUP * BLOCK, Epilogue::new(&row.destination));
+    let block_len = row.depth() * GROUP * BLOCK;
+    let epilogue = Epilogue::<OFFSET>::new(&row.destination);
     let large = large.filter(|_| row.feeds().iter().all(|feed| feed.groups == BLOCK / GROUP));
     let mut sums = [[vdupq_n_s32(0); 4]; LARGE];
     let to = sums.as_mut_ptr();
@@ -101,7 +103,7 @@ pub(super) unsafe fn copy(sums: *mut Sums, (from, apart): (*const Sums, usize), 
 /// Defines an [`Accumulate`] of 4 pixels in assembly, as a loop over taps.
 ///
 /// - `$width` is the size of a chunk: `q` for 16 channels, `s` for 4.
-/// - `$tap` is the code for one tap. It finds the 4 pixels' counts minus 128 in v0 to v3, the sums
+/// - `$tap` is the code for one tap. It finds the 4 pixels' bytes in v0 to v3, the sums
 ///   in v16 to v31, four registers a pixel, and the first 64 bytes of weights in v4 to v7. It may
 ///   use v4 to v15, and advances `weights` by the tap's.
 macro_rules! accumulate {
@@ -137,7 +139,6 @@ macro_rules! accumulate {
                     "ldp q28, q29, [{from}]", "ldp q30, q31, [{from}, #32]",
                     "2:",
                     "ldrsw {at}, [{taps}], #4",
-                    "movi v15.16b, #0x80",
                     "add {at}, {source}, {at}",
                     concat!("ldr ", $width, "0, [{at}]"),
                     concat!("ldr ", $width, "1, [{at}, {step}]"),
@@ -146,10 +147,6 @@ macro_rules! accumulate {
                     concat!("ldr ", $width, "3, [{at}, {step}]"),
                     "ldp q4, q5, [{weights}]",
                     "ldp q6, q7, [{weights}, #32]",
-                    "eor v0.16b, v0.16b, v15.16b",
-                    "eor v1.16b, v1.16b, v15.16b",
-                    "eor v2.16b, v2.16b, v15.16b",
-                    "eor v3.16b, v3.16b, v15.16b",
                     $($tap,)+
                     "subs {count}, {count}, #1",
                     "b.ne 2b",

@@ -9,9 +9,9 @@
 //! vpadal      o0          o1          o2          o3          neighbours added to 32-bit sums
 //! ```
 //!
-//! `vmull` on signed bytes needs signed factors: the kernel subtracts 128 from every count, and the
-//! bias compensates ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and
-//! two products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
+//! `vmull` on signed bytes needs signed factors: counts lie in the arena less 128, and the bias
+//! compensates ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two
+//! products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
 //! therefore goes without `vmlal`: it adds each product to the sums by itself (`each`, not `both`).
 //!
 //! All NEON code is assembly: the intrinsics are not stable, and the triple's other code must run
@@ -115,21 +115,12 @@ macro_rules! group {
     };
 }
 
-/// Subtracts 128 from the counts in d0 and d1.
-macro_rules! signed {
-    () => {
-        "vmov.i8 q1, #0x80\nveor q0, q0, q1"
-    };
-}
-
 /// Loads two groups of channels of both pixels, from `first` and `second`, and adds them to the
 /// sums.
 macro_rules! half {
     ($way:ident) => {
         concat!(
             "vld1.8 {{d0}}, [{first}]!\nvld1.8 {{d1}}, [{second}]!\n",
-            signed!(),
-            "\n",
             group!($way, "d0[0]", "d0[1]", "d1[0]", "d1[1]"),
             "\n",
             group!($way, "d0[2]", "d0[3]", "d1[2]", "d1[3]")
@@ -349,6 +340,5 @@ accumulate!(
     accumulate_4,
     "vld1.32 {{d0[0]}}, [{first}]",
     "vld1.32 {{d1[0]}}, [{second}]",
-    signed!(),
     group!(each, "d0[0]", "d0[1]", "d1[0]", "d1[1]")
 );

@@ -6,13 +6,16 @@
 //! ```text
 //! 16 sums, i32 ── scale, narrow ──> 16 fixed-point counts, i16     q8 and q9
 //!              ── activation, residual ──> 16 counts, i16
-//!              ── round, narrow ──> 16 counts, u8
+//!              ── round, narrow ──> 16 counts less 128, i8
 //! ```
 
 use core::arch::asm;
 
 use super::super::requant::{Curve, Requantize};
-use super::{BLOCK, Destination, Row};
+use super::{BLOCK, Destination, Kernel, Row};
+
+/// What counts lack in the arena.
+const OFFSET: i16 = Kernel::Neon.offset() as i16;
 
 // `asm!` names d0 to d31 one by one as clobbered, for the reason that the kernel gives.
 
@@ -26,7 +29,7 @@ pub(super) struct Constants {
     own: [i16; 3],
     /// For the residual sum: both factors, the offset.
     sum: [i16; 3],
-    /// For the result: the factor that removes the fraction bits, the zero point.
+    /// For the result: the factor that removes the fraction bits, the zero point less 128.
     last: [i16; 2],
     /// Fills four vectors.
     unused: [i16; 3],
@@ -53,7 +56,9 @@ impl Constants {
             last: stage
                 .rules
                 .sum
-                .map_or([stage.rules.round, stage.rules.zero_point], |s| [s.round, s.zero_point]),
+                .map_or([stage.rules.round, stage.rules.zero_point - OFFSET], |s| {
+                    [s.round, s.zero_point - OFFSET]
+                }),
             unused: [0; 3],
             reals: [40_000.0, -40_000.0, 12_582_912.0],
             curve,
@@ -271,9 +276,6 @@ unsafe fn requantize(
             "vld1.8 {{d20, d21}}, [{residual}]",
             "vshll.i8 q12, d20, #8",
             "vshll.i8 q13, d21, #8",
-            "vmov.i16 q14, #0x8000",
-            "veor q12, q12, q14",
-            "veor q13, q13, q14",
             scale!("q12", "q13", "d2[1]"),
             spread!("vqadd.s16", "q12", "q13", "d2[2]"),
             "vqadd.s16 q8, q8, q12",
@@ -281,8 +283,8 @@ unsafe fn requantize(
             "5:",
             scale!("q8", "q9", "d2[3]"),
             spread!("vadd.i16", "q8", "q9", "d3[0]"),
-            "vqmovun.s16 d16, q8",
-            "vqmovun.s16 d17, q9",
+            "vqmovn.s16 d16, q8",
+            "vqmovn.s16 d17, q9",
             "vst1.8 {{d16, d17}}, [{out}]",
             constants = inout(reg) constants => _,
             sums = in(reg) sums,

@@ -60,7 +60,7 @@ pub(super) struct Numbers {
     one: i32,
     depth: i32,
     squarings: i32,
-    /// What removes the fraction bits; the zero point.
+    /// What removes the fraction bits; the zero point, less what counts lack in the arena.
     round: i32,
     zero_point: i32,
     /// Whether a residual is added, and its rules.
@@ -73,8 +73,8 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Of a layer.
-    pub(super) fn new(stage: &Requantize) -> Self {
+    /// Of a layer. `offset` is the kernel's [`offset`](super::Kernel::offset).
+    pub(super) fn new(stage: &Requantize, offset: u8) -> Self {
         let rules = &stage.rules;
         let none = Elu { cubic: [0; 3], squarings: MIN_SQUARINGS, one: 0, depth: 0 };
         let (curve, elu) = match rules.curve {
@@ -91,13 +91,13 @@ impl Numbers {
             depth: elu.depth.into(),
             squarings: elu.squarings as i32 - MIN_SQUARINGS as i32,
             round: rules.round.into(),
-            zero_point: rules.zero_point.into(),
+            zero_point: i32::from(rules.zero_point) - i32::from(offset),
             adds: rules.sum.is_some().into(),
             first: sum.first.into(),
             second: sum.second.into(),
             offset: sum.offset.into(),
             sum_round: sum.round.into(),
-            sum_zero_point: sum.zero_point.into(),
+            sum_zero_point: i32::from(sum.zero_point) - i32::from(offset),
         }
     }
 }

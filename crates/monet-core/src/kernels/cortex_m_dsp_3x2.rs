@@ -40,7 +40,7 @@ pub(super) fn available() -> bool {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let numbers = Numbers::new(row.stage());
+    let numbers = Numbers::new(row.stage(), 0);
     let weights = row.weights.bytes;
     let depth = row.depth();
     let block_len = depth * GROUP * BLOCK;

@@ -1,8 +1,8 @@
 //! Cortex-M with vectors (M55, M85): 2 pixels × 4 outputs, 16 products an instruction.
 //!
 //! `vmladava.s8` adds 16 products of signed bytes to one 32-bit register, which must be even. The
-//! eight even registers are the sums of two pixels and four outputs. Counts lose 128 once for each
-//! two pixels, on their way into a panel; the bias compensates.
+//! eight even registers are the sums of two pixels and four outputs. Counts lie in the arena less
+//! 128; the bias compensates.
 //!
 //! ```text
 //! panel     for each 16 channels:  p0: c0 … c15   p1: c0 … c15
@@ -19,7 +19,10 @@
 use core::arch::naked_asm;
 
 use super::cortex_m::{Core, Numbers};
-use super::{BLOCK, CheckedRow, Destination, GROUP, Packing, Row};
+use super::{BLOCK, CheckedRow, Destination, GROUP, Kernel, Packing, Row};
+
+/// What counts lack in the arena.
+const OFFSET: u8 = Kernel::CortexMMve.offset();
 
 /// Pixels that are computed together.
 const PIXELS: usize = Packing::Fours.pixels();
@@ -37,7 +40,7 @@ pub(super) fn available() -> bool {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let numbers = Numbers::new(row.stage());
+    let numbers = Numbers::new(row.stage(), OFFSET);
     let weights = row.weights.bytes;
     let channels = row.channels();
     let arena = arena.as_mut_ptr();
@@ -62,7 +65,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
     }
 }
 
-/// Fills the panel with the activations of two pixels from `first` on, less 128. Where the row ends
+/// Fills the panel with the activations of two pixels from `first` on. Where the row ends
 /// before, its last pixel stands in.
 ///
 /// # Safety
@@ -89,7 +92,7 @@ unsafe fn gather(arena: *mut u8, row: &Row, first: usize, mut panel: *mut u8) {
     }
 }
 
-/// Copies 16 counts under each of some taps of two pixels, less 128.
+/// Copies 16 activations under each of some taps of two pixels.
 #[unsafe(naked)]
 unsafe extern "C" fn wide(
     panel: *mut u8,
@@ -102,7 +105,6 @@ unsafe extern "C" fn wide(
         ".cpu cortex-m55",
         "push {{r4, lr}}",
         "ldr r12, [sp, #8]",
-        "vmov.i8 q3, #0x80",
         "subs r2, r1", // from the one to the other
         "dls lr, r12",
         "2: ldr r12, [r3], #4",
@@ -110,16 +112,14 @@ unsafe extern "C" fn wide(
         "vldrb.u8 q0, [r12]",
         "add r12, r2",
         "vldrb.u8 q1, [r12]",
-        "veor q0, q0, q3",
         "vstrb.8 q0, [r0], #16",
-        "veor q1, q1, q3",
         "vstrb.8 q1, [r0], #16",
         "le lr, 2b",
         "pop {{r4, pc}}",
     )
 }
 
-/// Copies 4 counts under each of some taps of two pixels, less 128; four taps make an entry.
+/// Copies 4 activations under each of some taps of two pixels; four taps make an entry.
 #[unsafe(naked)]
 unsafe extern "C" fn narrow(
     panel: *mut u8,
@@ -136,8 +136,6 @@ unsafe extern "C" fn narrow(
         "2: ldr r12, [r3], #4",
         "ldr r5, [r1, r12]",
         "ldr r12, [r2, r12]",
-        "eor r5, r5, #0x80808080",
-        "eor r12, r12, #0x80808080",
         "str r12, [r0, #16]",
         "str r5, [r0], #4",
         "adds r6, #1",
@@ -362,8 +360,8 @@ unsafe extern "C" fn store(
         "cmp lr, #0",
         "beq 5f",
         // The residual: first, second, offset, round, zero point.
-        "rsb r9, r12, #0",
-        "rsb r10, r12, #255",
+        "rsb r10, r12, #127",
+        "sub r9, r10, #255",
         "vdup.16 q1, r9",
         "vdup.16 q2, r10",
         "add r9, r3, #40",
@@ -375,11 +373,9 @@ unsafe extern "C" fn store(
         "vmin.s16 q5, q5, q2",
         "vldrb.u8 q0, [r9]",
         "add r9, r10",
-        "vmov.i8 q1, #0x80",
         "str r9, [sp, #8]",
         "vshl.i16 q4, q4, #7",
         "vshl.i16 q5, q5, #7",
-        "veor q0, q0, q1",
         "vqrdmulh.s16 q4, q4, r4",
         "vqrdmulh.s16 q5, q5, r4",
         "vshllb.s8 q1, q0, #8",
@@ -394,8 +390,8 @@ unsafe extern "C" fn store(
         "vqrdmulh.s16 q5, q5, r7",
         "5: vadd.i16 q4, q4, r12",
         "vadd.i16 q5, q5, r12",
-        "vqmovunb.s16 q0, q4",
-        "vqmovunt.s16 q0, q5",
+        "vqmovnb.s16 q0, q4",
+        "vqmovnt.s16 q0, q5",
         "ldr r4, [sp]",
         "ldr r5, [sp, #12]",
         "vstrb.8 q0, [r2]",

@@ -88,11 +88,17 @@ macro_rules! kernels {
                 match self { $(Self::$kernel => Packing::$packing,)+ }
             }
 
-            /// Subtracted from every u8 count before multiplying: 128 where the instruction needs
-            /// i8 on both sides, else 0. The plan adds 128 × Σ weights to the bias to compensate.
-            #[cfg(feature = "alloc")]
-            pub(crate) fn offset(self) -> i32 {
+            /// Subtracted from every count that lies in the arena: 128 where the instruction needs
+            /// i8 on both sides, which a byte of the arena then is, else 0. The plan adds 128 × Σ
+            /// weights to the bias to compensate.
+            pub(crate) const fn offset(self) -> u8 {
                 match self { $(Self::$kernel => $offset,)+ }
+            }
+
+            /// The offset of a kernel that the program has. A program none of whose kernels has one
+            /// saves the code for it.
+            pub(crate) const fn own_offset(self) -> u8 {
+                if $(($(cfg!($($cpu)*))||+) && $offset > 0)||+ { self.offset() } else { 0 }
             }
 
             /// Whether it has Winograd tiles, the faster way for few taps, see

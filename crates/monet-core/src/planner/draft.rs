@@ -325,7 +325,7 @@ impl<'a> Draft<'a> {
         };
         let len = order.len(self.kernel.packing(), phase.blocks as usize);
         let offset = match order {
-            Order::Rows(_) => self.kernel.offset(),
+            Order::Rows(_) => self.kernel.offset().into(),
             Order::Tiles { .. } => 0,
         };
         let start = self.weights.next_multiple_of(ALIGN);

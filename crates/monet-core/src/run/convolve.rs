@@ -68,7 +68,7 @@ impl Run<'_> {
         if step.borders(phases, first.height(), &rows) {
             let border = range(step.border);
             layer.border = Some(border.start);
-            work.memory.get_mut(border)?.fill(first.zero_point as u8);
+            work.memory.get_mut(border)?.fill(first.zero_point as u8 ^ self.offset());
         }
         let span = step.span.max(1).into();
         // All phases of a few rows come before the next rows. The planner counts on this where the
@@ -81,7 +81,7 @@ impl Run<'_> {
         }
         let Some(output) = layer.output else { return Some(()) };
         let made = |rows: usize| step.made(phases, rows, output.height());
-        gaps(work.memory, output, made(rows.start)..made(rows.end))
+        gaps(work.memory, output, made(rows.start)..made(rows.end), self.offset())
     }
 
     /// Computes some rows of a phase. Where the phase has tiles, the rows are whole tiles.
@@ -108,7 +108,9 @@ impl Run<'_> {
                     let logits = work.memory.get(layer.row.clone())?;
                     work.sink.take(&self.head, logits, y)?;
                 }
-                (result::SIGMOIDS, Some(output)) => squash(work.memory, &layer.row, output, y)?,
+                (result::SIGMOIDS, Some(output)) => {
+                    squash(work.memory, &layer.row, output, y, self.offset())?
+                }
                 _ => {}
             }
         }

@@ -175,6 +175,13 @@ impl<'a> Run<'a> {
         Self { head: Head::new(&view), view }
     }
 
+    /// What counts lack in the arena. A function: a field would not be known to be 0 where it always
+    /// is.
+    #[inline(always)]
+    fn offset(&self) -> u8 {
+        self.view.kernel.own_offset()
+    }
+
     fn execute(
         &self,
         arena: &mut [u8],
@@ -188,8 +195,9 @@ impl<'a> Run<'a> {
         expect("input rows", rows, height as usize)?;
         expect("input columns", columns, width as usize)?;
         // One copy of all that follows, whatever the input.
-        let quantize =
-            |arena: &mut [u8], grid: &Grid, y: usize| quantize_input(arena, grid, y, input);
+        let quantize = |arena: &mut [u8], grid: &Grid, y: usize| {
+            quantize_input(arena, grid, y, input, self.offset())
+        };
         let arena_len = self.view.header.arena as usize;
         let found = arena.len();
         let Some(arena) = arena.get_mut(..arena_len) else {
@@ -224,11 +232,11 @@ impl<'a> Run<'a> {
         if step.kind == kind::CONVOLVE {
             return self.convolve(work, step, rows);
         }
-        let arena = &mut *work.memory;
+        let (arena, offset) = (&mut *work.memory, self.offset());
         if step.kind == kind::DEQUANTIZE {
             let (grid, row) = (self.view.grid(step.inputs[0])?, range(step.row));
             for y in rows {
-                dequantize(arena, grid, y, &row)?;
+                dequantize(arena, grid, y, &row, offset)?;
                 work.sink.take(&self.head, arena.get(row.clone())?, y)?;
             }
             return Some(());
@@ -239,17 +247,17 @@ impl<'a> Run<'a> {
         for y in rows.clone() {
             match step.kind {
                 kind::QUANTIZE => (work.input)(arena, output, y),
-                kind::ADD => add(arena, [first?, second?], output, y, &step.sum()),
-                kind::SCALE => scale(arena, [first?, second?], output, y, &step.product()),
+                kind::ADD => add(arena, [first?, second?], output, y, &step.sum(), offset),
+                kind::SCALE => scale(arena, [first?, second?], output, y, &step.product(), offset),
                 kind::LOOKUP => {
                     let table = self.view.tables.get(usize::from(step.words[0]))?;
-                    lookup(arena, first?, output, y, table)
+                    lookup(arena, first?, output, y, table, offset)
                 }
-                kind::MAX_POOL => max_pool(arena, first?, output, y, &step.pool()),
+                kind::MAX_POOL => max_pool(arena, first?, output, y, &step.pool(), offset),
                 _ => None,
             }?;
         }
-        gaps(arena, output, rows)
+        gaps(arena, output, rows, offset)
     }
 }
 

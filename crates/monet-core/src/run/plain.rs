@@ -1,5 +1,8 @@
 //! The steps that are no convolutions: plain loops over tensors in the arena.
 //!
+//! A byte of the arena is a count less the kernel's [`offset`](super::super::Kernel::offset), 0 or
+//! 128: `^ offset` takes it off and adds it again.
+//!
 //! Each gives `None` where a place lies outside the arena: see [`RunError::Damaged`]. None is
 //! inlined: joined into one function they would take more room on a board.
 //!
@@ -20,11 +23,12 @@ pub(super) fn quantize_input(
     grid: &Grid,
     y: usize,
     input: &impl Input,
+    offset: u8,
 ) -> Option<()> {
     let row = arena.get_mut(grid.at(y, 0)..)?;
     for c in 0..grid.channels() {
         for (x, value) in (0..grid.width()).zip(input.row(c, y)) {
-            *row.get_mut(x * grid.step() + c)? = quantize(value, grid.quant());
+            *row.get_mut(x * grid.step() + c)? = quantize(value, grid.quant()) ^ offset;
         }
     }
     Some(())
@@ -32,13 +36,13 @@ pub(super) fn quantize_input(
 
 /// Fills the gaps on both sides of some rows with the zero point.
 #[inline(never)]
-pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>) -> Option<()> {
+pub(super) fn gaps(arena: &mut [u8], grid: &Grid, rows: Range<usize>, offset: u8) -> Option<()> {
     let (gap, width) = (grid.gap(), grid.row_len());
     if gap > 0 {
         for y in rows {
             let start = grid.at(y, 0);
             for gap in [start - gap..start, start + width..start + width + gap] {
-                arena.get_mut(gap)?.fill(grid.zero_point as u8);
+                arena.get_mut(gap)?.fill(grid.zero_point as u8 ^ offset);
             }
         }
     }
@@ -53,6 +57,7 @@ pub(super) fn add(
     output: &Grid,
     y: usize,
     sum: &Sum,
+    offset: u8,
 ) -> Option<()> {
     let zero_point = inputs[0].zero_point as i16;
     let (first, second, to) = (inputs[0].at(y, 0), inputs[1].at(y, 0), output.at(y, 0));
@@ -60,8 +65,8 @@ pub(super) fn add(
         let (a, b) = (first + x * inputs[0].step(), second + x * inputs[1].step());
         let o = to + x * output.step();
         for c in 0..output.channels() {
-            let [a, b] = [*arena.get(a + c)?, *arena.get(b + c)?];
-            *arena.get_mut(o + c)? = sum.apply(i16::from(a) - zero_point, b);
+            let [a, b] = [*arena.get(a + c)? ^ offset, *arena.get(b + c)? ^ offset];
+            *arena.get_mut(o + c)? = sum.apply(i16::from(a) - zero_point, b) ^ offset;
         }
     }
     Some(())
@@ -76,11 +81,12 @@ pub(super) fn scale(
     output: &Grid,
     y: usize,
     product: &Product,
+    offset: u8,
 ) -> Option<()> {
     let (from, masks, to) = (inputs[0].at(y, 0), inputs[1].at(y, 0), output.at(y, 0));
     for x in 0..output.width() {
         let (i, o) = (from + x * inputs[0].step(), to + x * output.step());
-        let mask = *arena.get(masks + x * inputs[1].step())?;
+        let mask = *arena.get(masks + x * inputs[1].step())? ^ offset;
         // Through a block of its own: the compiler then knows that source and result do not
         // overlap. A tensor of fewer channels has blocks of a group.
         for c in (0..output.channels()).step_by(BLOCK) {
@@ -89,7 +95,7 @@ pub(super) fn scale(
             for (count, from) in counts.iter_mut().zip(arena.get(i + c..)?.get(..len)?) {
                 *count = *from;
             }
-            counts = counts.map(|count| product.apply(count, mask));
+            counts = counts.map(|count| product.apply(count ^ offset, mask) ^ offset);
             for (to, count) in arena.get_mut(o + c..)?.get_mut(..len)?.iter_mut().zip(counts) {
                 *to = count;
             }
@@ -101,13 +107,19 @@ pub(super) fn scale(
 /// Fills row `y` of a tensor with the counts of the sigmoids of the real values in `row`. Each
 /// pixel of these is padded to whole blocks.
 #[inline(never)]
-pub(super) fn squash(arena: &mut [u8], row: &Range<usize>, output: &Grid, y: usize) -> Option<()> {
+pub(super) fn squash(
+    arena: &mut [u8],
+    row: &Range<usize>,
+    output: &Grid,
+    y: usize,
+    offset: u8,
+) -> Option<()> {
     let pixel = padded(output.channels()) * 4;
     for x in 0..output.width() {
         let (from, to) = (row.start + x * pixel, output.at(y, x));
         for c in 0..output.channels() {
             let value = sigmoid(real(arena.get(from..)?, c)?);
-            *arena.get_mut(to + c)? = quantize(value, output.quant());
+            *arena.get_mut(to + c)? = quantize(value, output.quant()) ^ offset;
         }
     }
     Some(())
@@ -121,13 +133,14 @@ pub(super) fn lookup(
     output: &Grid,
     y: usize,
     table: &[u8; 256],
+    offset: u8,
 ) -> Option<()> {
     let (i, o) = (input.at(y, 0), output.at(y, 0));
     for x in 0..output.width() {
         let (i, o) = (i + x * input.step(), o + x * output.step());
         for c in 0..output.channels() {
-            let count = *arena.get(i + c)?;
-            *arena.get_mut(o + c)? = table[usize::from(count)];
+            let count = *arena.get(i + c)? ^ offset;
+            *arena.get_mut(o + c)? = table[usize::from(count)] ^ offset;
         }
     }
     Some(())
@@ -141,6 +154,7 @@ pub(super) fn max_pool(
     output: &Grid,
     y: usize,
     pool: &Pool,
+    offset: u8,
 ) -> Option<()> {
     // The rows or columns of a window, without those in the border.
     let clip = |o: usize, axis: usize| {
@@ -150,14 +164,14 @@ pub(super) fn max_pool(
     };
     for x in 0..output.width() {
         let o = output.at(y, x);
-        arena.get_mut(o..o + output.channels())?.fill(0);
+        arena.get_mut(o..o + output.channels())?.fill(offset);
         for iy in clip(y, 0) {
             for ix in clip(x, 1) {
                 let i = input.at(iy, ix);
                 for c in 0..output.channels() {
                     let count = *arena.get(i + c)?;
                     let most = arena.get_mut(o + c)?;
-                    *most = count.max(*most);
+                    *most = (count ^ offset).max(*most ^ offset) ^ offset;
                 }
             }
         }
@@ -173,12 +187,13 @@ pub(super) fn dequantize(
     input: &Grid,
     y: usize,
     scratch: &Range<usize>,
+    offset: u8,
 ) -> Option<()> {
     let quant = input.quant();
     let pixel = padded(input.channels()) * 4;
     for x in 0..input.width() {
         for c in 0..input.channels() {
-            let count = *arena.get(input.at(y, x) + c)?;
+            let count = *arena.get(input.at(y, x) + c)? ^ offset;
             let value = (f32::from(count) - f32::from(quant.zero_point)) * quant.scale;
             let at = scratch.start + x * pixel + c * 4;
             *arena.get_mut(at..)?.first_chunk_mut()? = value.to_ne_bytes();
@@ -206,13 +221,13 @@ mod tests {
         for (len, fits) in [(whole, true), (whole - a.step(), false), (a.len(), false), (3, false)]
         {
             let mut arena = vec![1; len];
-            let done = gaps(&mut arena, &b, 0..2)
-                .and_then(|()| lookup(&mut arena, &a, &b, 1, &[9; 256]))
-                .and_then(|()| dequantize(&mut arena, &a, 0, &(0..192)));
+            let done = gaps(&mut arena, &b, 0..2, 0)
+                .and_then(|()| lookup(&mut arena, &a, &b, 1, &[9; 256], 0))
+                .and_then(|()| dequantize(&mut arena, &a, 0, &(0..192), 0));
             assert_eq!(done.is_some(), fits, "{len}");
         }
         let mut arena = vec![1; whole];
-        lookup(&mut arena, &a, &b, 1, &[9; 256]).unwrap();
+        lookup(&mut arena, &a, &b, 1, &[9; 256], 0).unwrap();
         let row = &arena[b.at(1, 0)..b.at(1, 2) + b.step()];
         assert_eq!(row, [[9, 9, 9, 1]; 3].as_flattened());
     }
