@@ -34,7 +34,7 @@ INT8 = ROOT / "models/bench/monet-256.int8.toml"
 HIPPOCAMPUS = ROOT / "models/hippocampus.int8.toml"
 SAMPLE = ROOT / "models/sample/mni152-hippocampus.nii.gz"
 SIZE = [256, 256]
-PARTS = ["engines", "volume", "agreement"]
+PARTS = ["engines", "avx2", "volume", "agreement"]
 PINS = ["requirements.txt", "requirements-alone.txt"]
 """Packages of the environment; those of the second file without what they depend on."""
 PEERS = {"ncnn": "ncnn", "mnn": "MNN", "litert": "XNNPACK (LiteRT)"}
@@ -42,8 +42,8 @@ PEERS = {"ncnn": "ncnn", "mnn": "MNN", "litert": "XNNPACK (LiteRT)"}
 AGREES = {"f32": 0.98, "int8": 0.8}
 """Least share of labels that equal ONNX Runtime's in f32, for an engine to be timed. A wrong net has half of them; OpenVINO computes
 f32 in bf16 where the CPU has it, and int8 costs the bench net, whose weights are random, 5 to 15 %."""
-OPENVINO = {"OpenVINO": {}, "OpenVINO limited to AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
-"""Settings that OpenVINO is measured with, the second where the CPU has more."""
+LIMITED = ["OpenVINO", "ONNX Runtime", "XNNPACK (LiteRT)"]
+"""Engines that are measured as on a CPU with AVX2 and no more, too."""
 PAUSE = 0.15
 """Seconds between turns: the last engine's threads have stopped spinning by then."""
 
@@ -189,10 +189,7 @@ def outside(short=False):
     found = [("ONNX Runtime", "f32", "onnxruntime", FLOAT.with_suffix(".onnx"), {})]
     found += [("ONNX Runtime", "int8, its own quantize_static", "onnxruntime", quantized, {})]
     found += [("OpenVINO", "f32", "openvino", FLOAT.with_suffix(".onnx"), {})]
-    limited = "avx512f" in features() or "avx_vnni" in features()
-    for name, settings in OPENVINO.items():
-        if limited or not settings:
-            found += [(name, net, "openvino", path, settings) for net, path in ((ours, INT8.with_suffix(".onnx")), (own, quantized))]
+    found += [("OpenVINO", net, "openvino", path, {}) for net, path in ((ours, INT8.with_suffix(".onnx")), (own, quantized))]
     made = peers.made(FLOAT.with_suffix(".onnx"), SIZE, stamped("peers", "", "peers.py"), short)
     found += [(PEERS[engine], net, engine, path, {}) for (engine, net), path in made.items()]
     library = peers.rten_library(CACHE / "rten")
@@ -219,7 +216,7 @@ def probabilities(engine, path, planes, settings=None):
 
 def checked(contestants):
     """A row for each: the share of its labels that equal ONNX Runtime's in f32. An engine that cannot run its net, or makes something
-    else of it, ends the run, so that no broken conversion is timed; OpenVINO limited may refuse."""
+    else of it, ends the run, so that no broken conversion is timed."""
     import nets
     import numpy
 
@@ -227,18 +224,12 @@ def checked(contestants):
     expected = probabilities("onnxruntime", FLOAT.with_suffix(".onnx"), planes)
     rows = []
     for name, net, engine, path, settings in contestants:
-        row = {"engine": name, "net": net}
-        try:
-            found = probabilities(engine, path, planes, settings)
-            row |= {"equal_labels": float(((found > 0.5) == (expected > 0.5)).mean())}
-            row |= {"max_difference": float(numpy.abs(found - expected).max())}
-        except ChildProcessError:
-            if not OPENVINO.get(name):
-                raise
-        rows.append(row)
-        equal = row.get("equal_labels")
-        print(f"{name}, {net}: " + ("cannot run it" if equal is None else f"{equal:.2%} of labels equal f32's"), file=sys.stderr)
-        if equal is not None and equal < AGREES[net[:4].strip(",")]:
+        found = probabilities(engine, path, planes, settings)
+        equal = float(((found > 0.5) == (expected > 0.5)).mean())
+        difference = float(numpy.abs(found - expected).max())
+        rows.append({"engine": name, "net": net, "equal_labels": equal, "max_difference": difference})
+        print(f"{name}, {net}: {equal:.2%} of labels equal f32's", file=sys.stderr)
+        if equal < AGREES[net[:4].strip(",")]:
             sys.exit(f"{name} computes something else of {path}")
     return rows
 
@@ -286,8 +277,7 @@ def engines(binary, args):
 
     runners = outside()
     agree = checked(runners)
-    able = {(row["engine"], row["net"]) for row in agree if "equal_labels" in row}
-    runners, times = fastest([r for r in runners if r[:2] in able])
+    runners, times = fastest(runners)
     all = [e for n in (1, args.threads) for e in contestants(binary, runners, n)]
     rows = interleave(all, args.rounds, args.slices)
     profiles = [e.best for e in all if isinstance(e, Monet) and e.threads == 1 and e.best["kernel"]]
@@ -303,6 +293,23 @@ def engines(binary, args):
         "threads": args.threads,
         "rows": rows,
     }
+
+
+def avx2(binary, args):
+    """int8 engines at one thread as on a CPU with AVX2 and no more, in one interleaved run; `None` where the CPU is such a one."""
+    import limit
+
+    if not {"avx512f", "avx_vnni"} & set(features()):
+        return None
+    settings = limit.settings(CACHE)
+    runners = [(*runner[:4], settings) for runner in outside(short=True) if runner[0] in LIMITED and runner[1].startswith("int8")]
+    agree = checked(runners)
+    runners, times = fastest(runners)
+    all = [Outside(*runner[:4], 1, "split", settings) for runner in runners]
+    all += [Monet("monet avx2", "int8, our QDQ file", binary, INT8, 1, ["--kernel", "avx2"])]
+    rows = interleave(all, args.rounds, args.slices)
+    [engine.close() for engine in all]
+    return {"int8_ms_alone": times, "outside": agree, "rounds": args.rounds, "slices": args.slices, "rows": rows}
 
 
 def interleave(engines, rounds, slices):
@@ -432,6 +439,7 @@ def markdown(run):
     out = [f"# {run['date']}, {run['host']}", ""]
     out += [f"{run['cpu']}, {run['cores']} cores; features: {', '.join(run['features'])}.", f"{versions}.", ""]
     out += engine_tables(run["engines"]) if "engines" in run else []
+    out += avx2_table(run["avx2"]) if run.get("avx2") else []
     out += volume_line(run["volume"]) if "volume" in run else []
     out += agreement_table(run["agreement"]) if "agreement" in run else []
     return "\n".join(out) + "\n"
@@ -445,7 +453,6 @@ def engine_tables(run):
            f"{run['slices']} slices. Measured peak of a kernel's multiplying instruction on one core, GMAC/s: {peaks} (Winograd's "
            f"filtering needs fewer products than the net has). Last column: times slower than {best['engine']}.", ""]
     out += [f"- {t['engine']} alone, {t['net']}: {t['ms']:.1f} ms." for t in run["int8_ms_alone"]]
-    out += [f"- {r['engine']}, {r['net']}: cannot run it." for r in run["outside"] if "equal_labels" not in r]
     out += ["", "Of an engine's int8 files above the fastest runs below.", ""]
     out += ["| engine | net | 1 thread: median ms | min ms | slices/s | GMAC/s | slower |", "|---|---|---|---|---|---|---|"]
     for r in one:
@@ -462,8 +469,19 @@ def engine_tables(run):
     out += ["", "Labels of outside engines against ONNX Runtime's of the f32 net, two slices; what they run:", ""]
     out += ["| engine | net | equal labels | largest difference of probabilities |", "|---|---|---|---|"]
     out += [f"| {r['engine']} | {r['net']} | {r['equal_labels']:.3%} | {r['max_difference']:.5f} |"
-            for r in run["outside"] if "equal_labels" in r]
+            for r in run["outside"]]
     return out + ["", *(f"- {note}" for note in run["notes"])]
+
+
+def avx2_table(run):
+    ours = run["rows"][-1]
+    out = ["", f"As on a CPU with AVX2 and no more (`limit.py`), one thread, {run['rounds']} interleaved rounds of up to {run['slices']} "
+           f"slices; last column: times slower than {ours['engine']}.", ""]
+    out += [f"- {t['engine']} alone, {t['net']}: {t['ms']:.1f} ms." for t in run["int8_ms_alone"]]
+    out += ["", "| engine | net | median ms | min ms | slower |", "|---|---|---|---|---|"]
+    out += [f"| {r['engine']} | {r['net']} | {r['median_ms']:.1f} | {r['min_ms']:.1f} | {r['median_ms'] / ours['median_ms']:.2f} |"
+            for r in run["rows"]]
+    return out
 
 
 def volume_line(v):
@@ -487,7 +505,7 @@ def main():
     enter_environment()
     args = arguments()
     if args.short:
-        checked([runner for runner in outside(short=True) if not OPENVINO.get(runner[0])])
+        checked(outside(short=True))
         return
     binary = (args.monet or build()).resolve()
     if not args.parts:
@@ -504,6 +522,8 @@ def main():
         folder = pathlib.Path(folder)
         if "engines" in args.parts:
             run["engines"] = engines(binary, args)
+        if "avx2" in args.parts:
+            run["avx2"] = avx2(binary, args)
         if "volume" in args.parts:
             run["volume"] = whole_volume(binary, folder, args.threads)
         if "agreement" in args.parts:
