@@ -154,7 +154,8 @@ impl Strip<'_> {
 
 /// A strip whose every read and write lies in its arena. Only [`Strip::check`] makes one.
 ///
-/// - All channels of each feed's columns, in each of its four rows, lie within the arena.
+/// - There is a chunk of channels. All channels of each feed's columns, in each of its four rows, lie
+///   within the arena.
 /// - The places of all output pixels and of the residual's are whole blocks within the arena.
 /// - The weights, biases and scales cover all points, all chunks and all blocks.
 /// - The scratch memory lies in the arena and holds [`TILES`] tiles.
@@ -188,7 +189,7 @@ impl<'a> Strip<'a> {
         }
         let channels = self.bias.len();
         ensure(channels.is_multiple_of(BLOCK) && self.dilation > 0)?;
-        ensure(matches!(self.taps, 2 | 3))?;
+        ensure(matches!(self.taps, 2 | 3) && self.chunks() > 0)?;
         ensure((1..=tile(self.taps)[0]).contains(&self.targets.len()))?;
         let weights = (POINTS * self.chunks() * BLOCK).saturating_mul(channels);
         ensure(self.weights.len() == weights)?;

@@ -1,11 +1,11 @@
-//! AVX2: rows of [`winograd`](super::winograd) tiles, six tiles at a time.
+//! AVX2: rows of [`winograd`](super::winograd) tiles, six or five tiles at a time.
 //!
 //! ```text
-//! for each group of 6 tiles:
+//! for each group of 6 or 5 tiles:
 //!     for each tile, each 16 channels:      inputs  -> 24 points, 16-bit words    `to_points`
 //!     for each block of 16 outputs:
 //!         for each of 24 points:            products = Σ inputs × weights         `multiply`
-//!                                           6 tiles × 2 registers of sums
+//!                                           2 registers of sums for each tile
 //!         for each tile:                    products -> sums -> counts            `to_pixels`
 //! ```
 
@@ -13,6 +13,8 @@ use core::arch::x86_64::*;
 
 use super::BLOCK;
 use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, spread, tile};
+
+const _: () = assert!(TILES == 6, "scratch memory has room for the largest group");
 use super::x86_ymm::Epilogue;
 
 /// Fills a strip.
@@ -38,25 +40,35 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
     let epilogue = Epilogue::new(destination);
     // SAFETY: the caller's conditions are those of `group`; each group ends at or before `tiles`.
     unsafe {
-        while first + TILES <= tiles {
-            group::<TAPS, TILES>(arena, strip, &epilogue, first);
-            first += TILES;
-        }
-        while first + 2 <= tiles {
-            group::<TAPS, 2>(arena, strip, &epilogue, first);
-            first += 2;
-        }
-        if first < tiles {
-            group::<TAPS, 1>(arena, strip, &epilogue, first);
+        while first < tiles {
+            let left = tiles - first;
+            // Fives until sixes leave none over: from 20 tiles on, and with some numbers below.
+            first += if left.is_multiple_of(6) {
+                group::<TAPS, 6>(arena, strip, &epilogue, first, multiply_6)
+            } else if left >= 5 {
+                group::<TAPS, 5>(arena, strip, &epilogue, first, multiply_5)
+            } else if left >= 2 {
+                group::<TAPS, 2>(arena, strip, &epilogue, first, multiply_2)
+            } else {
+                group::<TAPS, 1>(arena, strip, &epilogue, first, multiply_1)
+            };
         }
     }
 }
 
-/// All blocks of `T` tiles.
+/// Multiplies the inputs of some tiles with a block's weights at every point. Its arguments are:
+///
+/// - the inputs, 16 words for each point, each chunk, each tile,
+/// - the weights, 16 inputs × 16 outputs for each point and each chunk,
+/// - the number of chunks, at least 1,
+/// - where the products go: 16 for each point and each tile.
+type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
+
+/// All blocks of `T` tiles; returns `T`.
 ///
 /// # Safety
 /// - As [`groups`], and `epilogue` was made for the strip's stage.
-/// - `first + T <= strip.tiles()` and `T <= TILES`.
+/// - `first + T <= strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn group<const TAPS: usize, const T: usize>(
@@ -64,7 +76,8 @@ unsafe fn group<const TAPS: usize, const T: usize>(
     strip: &Strip,
     epilogue: &Epilogue,
     first: usize,
-) {
+    multiply: Multiply,
+) -> usize {
     let chunks = strip.chunks();
     // SAFETY: `CheckedStrip` has shown that the scratch memory holds the points of `chunks` chunks
     // and the products of one block for `TILES` tiles, that the weights cover all points, chunks
@@ -91,7 +104,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(
         }
         for block in 0..strip.blocks() {
             let weights = strip.weights.as_ptr().add(block * POINTS * chunks * BLOCK * BLOCK);
-            multiply::<T>(points, weights, chunks, products);
+            multiply(points, weights, chunks, products);
             for t in 0..T {
                 let products = products.add(t * BLOCK);
                 to_pixels::<TAPS, T>(
@@ -105,6 +118,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(
             }
         }
     }
+    T
 }
 
 /// Transforms 16 channels of one tile to the points; point `i` is stored at `out + i * stride`.
@@ -170,57 +184,147 @@ fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
     ]
 }
 
-/// Multiplies the inputs of `T` tiles with a block's weights at every point.
-///
-/// # Safety
-/// - The CPU has AVX2.
-/// - `points` holds `POINTS * chunks * T` vectors of 16 words.
-/// - `weights` holds `POINTS * chunks` times 16 inputs × 16 outputs.
-/// - `POINTS * T` vectors of 16 products may be written at `products`.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn multiply<const T: usize>(
-    mut points: *const i16,
-    mut weights: *const i16,
-    chunks: usize,
-    mut products: *mut i32,
-) {
-    const PAIRS: usize = BLOCK / 2;
-    // SAFETY: each point and chunk reads `T` vectors of inputs and 16 × 16 weights; each point
-    // writes `T` vectors of products. The caller has as many.
-    unsafe {
-        for _ in 0..POINTS {
-            let mut sums = [[_mm256_setzero_si256(); 2]; T];
-            for chunk in 0..chunks {
-                for pair in 0..PAIRS {
-                    let w = weights.add(pair * BLOCK * 2);
-                    let w = [_mm256_loadu_si256(w.cast()), _mm256_loadu_si256(w.add(BLOCK).cast())];
-                    for (t, sums) in sums.iter_mut().enumerate() {
-                        let input = points.add(t * BLOCK + pair * 2).cast::<i32>().read_unaligned();
-                        let input = _mm256_set1_epi32(input);
-                        let added =
-                            [_mm256_madd_epi16(input, w[0]), _mm256_madd_epi16(input, w[1])];
-                        *sums = if pair == 0 && chunk == 0 {
-                            added
-                        } else {
-                            [
-                                _mm256_add_epi32(sums[0], added[0]),
-                                _mm256_add_epi32(sums[1], added[1]),
-                            ]
-                        };
-                    }
-                }
-                points = points.add(T * BLOCK);
-                weights = weights.add(BLOCK * BLOCK);
-            }
-            for sums in sums {
-                _mm256_storeu_si256(products.cast(), sums[0]);
-                _mm256_storeu_si256(products.add(8).cast(), sums[1]);
-                products = products.add(BLOCK);
+/// Products of a pair of inputs of tile `$t`, which become its sums in `$low` and `$high`. The pair
+/// is the `$pair`th of 8; its weights are in ymm12 and ymm13.
+macro_rules! first {
+    ($pair:literal, $t:literal, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm14, dword ptr [{points} + 32 * ",
+            $t,
+            " + 4 * ",
+            $pair,
+            "]\n",
+            "vpmaddwd ",
+            $low,
+            ", ymm14, ymm12\n",
+            "vpmaddwd ",
+            $high,
+            ", ymm14, ymm13\n",
+        )
+    };
+}
+
+/// As [`first`], but adds to the sums.
+macro_rules! more {
+    ($pair:literal, $t:literal, $low:literal, $high:literal) => {
+        concat!(
+            "vpbroadcastd ymm14, dword ptr [{points} + 32 * ",
+            $t,
+            " + 4 * ",
+            $pair,
+            "]\n",
+            "vpmaddwd ymm15, ymm14, ymm12\n",
+            "vpmaddwd ymm14, ymm14, ymm13\n",
+            "vpaddd ",
+            $low,
+            ", ",
+            $low,
+            ", ymm15\n",
+            "vpaddd ",
+            $high,
+            ", ",
+            $high,
+            ", ymm14\n",
+        )
+    };
+}
+
+/// Loads the weights of a pair of inputs, and goes `$way` with all tiles.
+macro_rules! pair {
+    ($way:ident, $pair:literal, $([$t:literal, $low:literal, $high:literal])+) => {
+        concat!(
+            "vmovdqu ymm12, [{weights} + 64 * ", $pair, "]\n",
+            "vmovdqu ymm13, [{weights} + 64 * ", $pair, " + 32]\n",
+            $($way!($pair, $t, $low, $high),)+
+        )
+    };
+}
+
+/// Defines a function that multiplies the inputs of `$tiles` tiles with a block's weights at every
+/// point. Each tile has its number and the registers of its sums. In assembly: compilers count the
+/// pairs, which takes as many slots of the core's front end as a sixth of the products, or unroll
+/// them, change the order of the sums, and then have too few registers.
+macro_rules! multiply {
+    ($name:ident, $tiles:literal, $($tile:tt)+) => {
+        /// # Safety
+        /// - The CPU has AVX2.
+        /// - `points` holds as many vectors of 16 words as there are points, chunks and tiles.
+        /// - `weights` holds 16 inputs × 16 outputs for each point and each chunk.
+        /// - There is a chunk.
+        /// - Products of 16 outputs may be written for each point and each tile.
+        #[target_feature(enable = "avx2")]
+        unsafe fn $name(
+            points: *const i16,
+            weights: *const i16,
+            chunks: usize,
+            products: *mut i32,
+        ) {
+            // SAFETY: each point and chunk reads the tiles' vectors of inputs and 16 × 16 weights;
+            // each point writes the tiles' products. The caller has as many. All registers that
+            // change are named.
+            unsafe {
+                core::arch::asm!(
+                    "2:",
+                    "mov {chunk}, {chunks}",
+                    pair!(first, "0", $($tile)+),
+                    "jmp 4f",
+                    "3:",
+                    pair!(more, "0", $($tile)+),
+                    "4:",
+                    pair!(more, "1", $($tile)+),
+                    pair!(more, "2", $($tile)+),
+                    pair!(more, "3", $($tile)+),
+                    pair!(more, "4", $($tile)+),
+                    pair!(more, "5", $($tile)+),
+                    pair!(more, "6", $($tile)+),
+                    pair!(more, "7", $($tile)+),
+                    concat!("add {points}, 32 * ", $tiles),
+                    "add {weights}, 64 * 8",
+                    "dec {chunk}",
+                    "jnz 3b",
+                    $(store!($tile),)+
+                    concat!("add {products}, 64 * ", $tiles),
+                    "dec {left}",
+                    "jnz 2b",
+                    points = inout(reg) points => _,
+                    weights = inout(reg) weights => _,
+                    products = inout(reg) products => _,
+                    chunks = in(reg) chunks,
+                    chunk = out(reg) _,
+                    left = inout(reg) POINTS => _,
+                    out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _,
+                    out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _,
+                    out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _,
+                    out("ymm14") _, out("ymm15") _,
+                    options(nostack),
+                );
             }
         }
-    }
+    };
 }
+
+/// Stores a tile's sums.
+macro_rules! store {
+    ([$t:literal, $low:literal, $high:literal]) => {
+        concat!(
+            "vmovdqu [{products} + 64 * ",
+            $t,
+            "], ",
+            $low,
+            "\nvmovdqu [{products} + 64 * ",
+            $t,
+            " + 32], ",
+            $high,
+        )
+    };
+}
+
+multiply!(multiply_6, "6", ["0", "ymm0", "ymm1"] ["1", "ymm2", "ymm3"] ["2", "ymm4", "ymm5"]
+    ["3", "ymm6", "ymm7"] ["4", "ymm8", "ymm9"] ["5", "ymm10", "ymm11"]);
+multiply!(multiply_5, "5", ["0", "ymm0", "ymm1"] ["1", "ymm2", "ymm3"] ["2", "ymm4", "ymm5"]
+    ["3", "ymm6", "ymm7"] ["4", "ymm8", "ymm9"]);
+multiply!(multiply_2, "2", ["0", "ymm0", "ymm1"] ["1", "ymm2", "ymm3"]);
+multiply!(multiply_1, "1", ["0", "ymm0", "ymm1"]);
 
 /// Transforms one tile's products back to sums of its pixels, requantizes and stores them.
 ///
@@ -291,7 +395,9 @@ unsafe fn rows<const TAPS: usize, const T: usize>(
     let row = |y: usize| {
         let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
         let [a, b, c, d, e] = across::<TAPS>(&line);
-        let sum = |scaled| _mm256_add_epi32(whole(scaled), bias);
+        // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
+        let third = _mm256_set1_epi32(0xaaaa_aaab_u32 as i32);
+        let sum = |threefold| _mm256_add_epi32(_mm256_mullo_epi32(threefold, third), bias);
         [sum(a), sum(b), sum(c), sum(d), sum(e)]
     };
     let (first, second) = (row(0), row(1));
@@ -313,37 +419,29 @@ fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
     }
 }
 
-/// The "across" half of the way back: 24 times what `down` gave, of four columns for three taps, of
-/// five columns for two.
+/// The "across" half of the way back: three times the sums, of four columns for three taps, of five
+/// columns for two. Powers of 2 that all summands have are left out, and the division shifts by as
+/// much less.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
     let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
     let (twice, four) = (|a| _mm256_add_epi32(a, a), |a| _mm256_slli_epi32::<2>(a));
-    let (near, nears) = (four(sub(m[1], m[2])), four(add(m[1], m[2])));
-    let (far, fars) = (twice(sub(m[3], m[4])), add(m[3], m[4]));
-    let first = twice(m[0]);
-    let eight = _mm256_slli_epi32::<3>(m[5]);
-    let last = add(twice(eight), eight);
-    let fourth = add(near, four(far));
+    let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
+    let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
+    let first = add(add(twice(m[0]), four(add(m[0], nears))), fars);
+    let last = add(twice(m[5]), four(m[5]));
+    let fourth = add(near, twice(far));
     let (fourth, fifth) = if TAPS == 3 {
         (add(fourth, last), last)
     } else {
-        (fourth, add(add(nears, four(four(fars))), last))
+        (fourth, add(add(nears, four(fars)), last))
     };
     [
-        add(add(add(twice(first), first), nears), fars),
-        add(near, far),
-        add(nears, four(fars)),
-        fourth,
-        fifth,
+        _mm256_srai_epi32::<4>(first),
+        _mm256_srai_epi32::<3>(add(twice(near), far)),
+        _mm256_srai_epi32::<2>(add(nears, fars)),
+        _mm256_srai_epi32::<2>(fourth),
+        _mm256_srai_epi32::<2>(fifth),
     ]
-}
-
-/// Divides multiples of 48 by 48: shifts them right by 4, then multiplies by the inverse of 3
-/// modulo 2^32.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn whole(scaled: __m256i) -> __m256i {
-    _mm256_mullo_epi32(_mm256_srai_epi32::<4>(scaled), _mm256_set1_epi32(0xaaaa_aaab_u32 as i32))
 }

@@ -90,23 +90,20 @@ impl<'a> Epilogue<'a> {
                 Destination::Quantized {
                     start, step, residual: [residual, residual_step], ..
                 } => {
-                    let mut out = arena.add(start + x * step + block * BLOCK);
-                    let mut other: *const u8 =
-                        arena.add(residual + x * residual_step + block * BLOCK);
-                    for p in (0..P - P % 2).step_by(2) {
-                        let bytes =
-                            self.counts(&scales, &sums[p], &sums[p + 1], other, residual_step);
-                        _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes));
-                        _mm_storeu_si128(
-                            out.add(step).cast(),
-                            _mm256_extracti128_si256::<1>(bytes),
-                        );
-                        out = out.add(2 * step);
-                        other = other.add(2 * residual_step);
+                    let out = arena.add(start + x * step + block * BLOCK);
+                    let other: *const u8 = arena.add(residual + x * residual_step + block * BLOCK);
+                    let (mut places, steps) = ((out, other), [step, residual_step]);
+                    let mut rest = &sums[..];
+                    while let Some((four, after)) = rest.split_first_chunk::<4>() {
+                        places = self.pixels(&scales, four, places, steps);
+                        rest = after;
                     }
-                    if P % 2 == 1 {
-                        let bytes = self.counts(&scales, &sums[P - 1], &sums[P - 1], other, 0);
-                        _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes));
+                    if let Some((two, after)) = rest.split_first_chunk::<2>() {
+                        places = self.pixels(&scales, two, places, steps);
+                        rest = after;
+                    }
+                    if let Some(one) = rest.first_chunk::<1>() {
+                        self.pixels(&scales, one, places, steps);
                     }
                 }
                 Destination::Float { start, .. } => {
@@ -127,64 +124,94 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// The counts of two pixels, 16 bytes each.
+    /// Requantizes and stores `P` pixels, 1, 2 or 4, and returns the places of the next ones. Four
+    /// go side by side: their chains of operations are long, and a core looks only so far ahead for
+    /// others to do meanwhile.
+    ///
+    /// The places and steps are those of the results, then those of the residual.
     ///
     /// # Safety
     /// - The CPU has AVX2.
-    /// - Where the stage adds a residual, 16 bytes may be read at `other` and at
-    ///   `other + residual_step`.
+    /// - For each pixel, 16 bytes may be written at the first place, and 16 may be read at the second
+    ///   where the stage adds a residual.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn counts(
+    unsafe fn pixels<const P: usize>(
         &self,
         scales: &[__m256; 2],
-        first: &[__m256i; 2],
-        second: &[__m256i; 2],
-        other: *const u8,
-        residual_step: usize,
-    ) -> __m256i {
+        sums: &[[__m256i; 2]; P],
+        (out, other): (*mut u8, *const u8),
+        [step, other_step]: [usize; 2],
+    ) -> (*mut u8, *const u8) {
         // The packing instructions work within 128-bit halves and so interleave groups of 4 counts.
         // `after` puts the packed counts back in order; `before` interleaves the residual alike.
         let after = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         let before = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-        let mut low = self.curve(fixed(scales, first));
-        let mut high = self.curve(fixed(scales, second));
-        if self.stage.rules.sum.is_some() {
-            // SAFETY: the stage adds a residual, so the caller has 16 bytes at both places.
-            let parts = unsafe {
-                [_mm_loadu_si128(other.cast()), _mm_loadu_si128(other.add(residual_step).cast())]
-            };
-            let other = _mm256_permutevar8x32_epi32(_mm256_set_m128i(parts[1], parts[0]), before);
-            let zero = _mm256_setzero_si256();
-            low = self.add(low, _mm256_unpacklo_epi8(zero, other));
-            high = self.add(high, _mm256_unpackhi_epi8(zero, other));
+        let mut words = [_mm256_setzero_si256(); P];
+        for (words, sums) in words.iter_mut().zip(sums) {
+            *words = fixed(scales, sums);
         }
+        self.curve(&mut words);
         let last = usize::from(self.stage.rules.sum.is_some());
         let (round, zero_point) = (self.rounds[last], self.zero_points[last]);
-        let low = _mm256_add_epi16(_mm256_mulhrs_epi16(low, round), zero_point);
-        let high = _mm256_add_epi16(_mm256_mulhrs_epi16(high, round), zero_point);
-        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), after)
+        for p in (0..P).step_by(2) {
+            // A single pixel stands for the one that is not there, too.
+            let next = (p + 1).min(P - 1);
+            let (mut low, mut high) = (words[p], words[next]);
+            if self.stage.rules.sum.is_some() {
+                // SAFETY: the stage adds a residual, so the caller has 16 bytes at both places.
+                let load = |p: usize| unsafe { _mm_loadu_si128(other.add(p * other_step).cast()) };
+                let other = _mm256_set_m128i(load(next), load(p));
+                let other = _mm256_permutevar8x32_epi32(other, before);
+                let zero = _mm256_setzero_si256();
+                low = self.add(low, _mm256_unpacklo_epi8(zero, other));
+                high = self.add(high, _mm256_unpackhi_epi8(zero, other));
+            }
+            let low = _mm256_add_epi16(_mm256_mulhrs_epi16(low, round), zero_point);
+            let high = _mm256_add_epi16(_mm256_mulhrs_epi16(high, round), zero_point);
+            let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), after);
+            // SAFETY: the caller has room for 16 bytes for each pixel.
+            unsafe {
+                _mm_storeu_si128(out.add(p * step).cast(), _mm256_castsi256_si128(bytes));
+                if p + 1 < P {
+                    let second = _mm256_extracti128_si256::<1>(bytes);
+                    _mm_storeu_si128(out.add((p + 1) * step).cast(), second);
+                }
+            }
+        }
+        (out.wrapping_add(P * step), other.wrapping_add(P * other_step))
     }
 
     /// The activation, lane by lane as [`Requantize::apply`] defines it.
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn curve(&self, t: __m256i) -> __m256i {
+    fn curve<const V: usize>(&self, words: &mut [__m256i; V]) {
         let zero = _mm256_setzero_si256();
         match &self.stage.rules.curve {
-            Curve::Linear => t,
-            Curve::Relu => _mm256_max_epi16(t, zero),
-            Curve::Elu(elu) => {
-                let n = _mm256_min_epi16(t, zero);
-                let e = _mm256_add_epi16(_mm256_mulhrs_epi16(self.cubic[0], n), self.cubic[1]);
-                let e = _mm256_add_epi16(_mm256_mulhrs_epi16(e, n), self.cubic[2]);
-                let mut e =
-                    _mm256_add_epi16(_mm256_mulhrs_epi16(e, n), _mm256_set1_epi16(i16::MAX));
-                for _ in 0..elu.squarings {
-                    e = _mm256_mulhrs_epi16(e, e);
+            Curve::Linear => {}
+            Curve::Relu => {
+                for t in words {
+                    *t = _mm256_max_epi16(*t, zero);
                 }
-                let fall = _mm256_mulhrs_epi16(_mm256_sub_epi16(self.one, e), self.depth);
-                _mm256_sub_epi16(_mm256_max_epi16(t, zero), fall)
+            }
+            Curve::Elu(elu) => {
+                let mut exp = *words;
+                for e in &mut exp {
+                    let n = _mm256_min_epi16(*e, zero);
+                    *e = _mm256_add_epi16(_mm256_mulhrs_epi16(self.cubic[0], n), self.cubic[1]);
+                    *e = _mm256_add_epi16(_mm256_mulhrs_epi16(*e, n), self.cubic[2]);
+                    let constant = _mm256_set1_epi16(i16::MAX);
+                    *e = _mm256_add_epi16(_mm256_mulhrs_epi16(*e, n), constant);
+                }
+                for _ in 0..elu.squarings {
+                    for e in &mut exp {
+                        *e = _mm256_mulhrs_epi16(*e, *e);
+                    }
+                }
+                for (t, e) in words.iter_mut().zip(exp) {
+                    let fall = _mm256_mulhrs_epi16(_mm256_sub_epi16(self.one, e), self.depth);
+                    *t = _mm256_sub_epi16(_mm256_max_epi16(*t, zero), fall);
+                }
             }
         }
     }
