@@ -24,8 +24,8 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
     // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
     unsafe {
         match strip.taps {
-            3 => groups::<3>(arena.as_mut_ptr(), strip),
-            _ => groups::<2>(arena.as_mut_ptr(), strip),
+            3 => groups::<3, 2, 4>(arena.as_mut_ptr(), strip),
+            _ => groups::<2, 3, 5>(arena.as_mut_ptr(), strip),
         }
     }
 }
@@ -33,8 +33,13 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
 /// # Safety
 /// - The CPU has AVX2.
 /// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
+/// - `HIGH` and `WIDE` are the [`tile`]'s.
 #[target_feature(enable = "avx2")]
-unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
+unsafe fn groups<const TAPS: usize, const HIGH: usize, const WIDE: usize>(
+    arena: *mut u8,
+    strip: &Strip,
+) {
+    const { assert!(tile(TAPS)[0] == HIGH && tile(TAPS)[1] == WIDE) };
     let (tiles, mut first) = (strip.tiles(), 0);
     let destination = &strip.targets[0];
     let epilogue = Epilogue::new(destination);
@@ -44,13 +49,13 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
             let left = tiles - first;
             // Fives until sixes leave none over: from 20 tiles on, and with some numbers below.
             first += if left.is_multiple_of(6) {
-                group::<TAPS, 6>(arena, strip, &epilogue, first, multiply_6)
+                group::<TAPS, HIGH, WIDE, 6>(arena, strip, &epilogue, first, multiply_6)
             } else if left >= 5 {
-                group::<TAPS, 5>(arena, strip, &epilogue, first, multiply_5)
+                group::<TAPS, HIGH, WIDE, 5>(arena, strip, &epilogue, first, multiply_5)
             } else if left >= 2 {
-                group::<TAPS, 2>(arena, strip, &epilogue, first, multiply_2)
+                group::<TAPS, HIGH, WIDE, 2>(arena, strip, &epilogue, first, multiply_2)
             } else {
-                group::<TAPS, 1>(arena, strip, &epilogue, first, multiply_1)
+                group::<TAPS, HIGH, WIDE, 1>(arena, strip, &epilogue, first, multiply_1)
             };
         }
     }
@@ -71,7 +76,7 @@ type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
 /// - `first + T <= strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn group<const TAPS: usize, const T: usize>(
+unsafe fn group<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue,
@@ -85,8 +90,12 @@ unsafe fn group<const TAPS: usize, const T: usize>(
     unsafe {
         let points: *mut i16 = arena.add(strip.scratch.start).cast();
         let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
-        for t in 0..T {
-            let (column, mut chunk) = (strip.column(first + t), 0);
+        let mut columns = [0; T];
+        for (t, column) in columns.iter_mut().enumerate() {
+            *column = strip.column(first + t);
+        }
+        for (t, &column) in columns.iter().enumerate() {
+            let mut chunk = 0;
             for feed in strip.feeds {
                 for channel in (0..feed.channels).step_by(BLOCK) {
                     let out = points.add((chunk * T + t) * BLOCK);
@@ -105,16 +114,9 @@ unsafe fn group<const TAPS: usize, const T: usize>(
         for block in 0..strip.blocks() {
             let weights = strip.weights.as_ptr().add(block * POINTS * chunks * BLOCK * BLOCK);
             multiply(points, weights, chunks, products);
-            for t in 0..T {
+            for (t, &column) in columns.iter().enumerate() {
                 let products = products.add(t * BLOCK);
-                to_pixels::<TAPS, T>(
-                    arena,
-                    strip,
-                    epilogue,
-                    block,
-                    strip.column(first + t),
-                    products,
-                );
+                to_pixels::<TAPS, HIGH, WIDE, T>(arena, strip, epilogue, block, column, products);
             }
         }
     }
@@ -334,7 +336,7 @@ multiply!(multiply_1, "1", ["0", "ymm0", "ymm1"]);
 /// - `products` points to the tile's first product, within the products of a group of `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn to_pixels<const TAPS: usize, const T: usize>(
+unsafe fn to_pixels<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue,
@@ -342,31 +344,29 @@ unsafe fn to_pixels<const TAPS: usize, const T: usize>(
     column: usize,
     products: *const i32,
 ) {
-    let [_, most] = tile(TAPS);
-    // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
-    // that the biases cover all blocks.
-    let [low, high] = unsafe {
-        let bias = strip.bias.as_ptr().add(block * BLOCK);
-        [rows::<TAPS, T>(products, bias), rows::<TAPS, T>(products.add(8), bias.add(8))]
-    };
-    let valid = (strip.width - column).div_ceil(strip.dilation).min(most);
-    for (y, destination) in strip.targets.iter().enumerate() {
-        let (low, high) = (&low[y], &high[y]);
-        let sum = |x: usize| [low[x], high[x]];
-        let sums = [sum(0), sum(1), sum(2), sum(3), sum(4)];
+    let mut sums = [[[_mm256_setzero_si256(); 2]; WIDE]; HIGH];
+    for half in [0, 1] {
+        // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
+        // that the biases cover all blocks.
+        let rows = unsafe {
+            let bias = strip.bias.as_ptr().add(block * BLOCK + 8 * half);
+            rows::<TAPS, HIGH, WIDE, T>(products.add(8 * half), bias)
+        };
+        for (to, from) in sums.as_flattened_mut().iter_mut().zip(rows.as_flattened()) {
+            to[half] = *from;
+        }
+    }
+    let valid = (strip.width - column).div_ceil(strip.dilation).min(WIDE);
+    for (sums, destination) in sums.iter().zip(strip.targets) {
         let destination = spread(destination, column, strip.dilation);
         // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
         // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe {
-            match (valid, sums.first_chunk::<4>()) {
-                (5, _) => epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums),
-                (4, Some(four)) => {
-                    epilogue.store(arena, &destination, strip.blocks(), block, 0, four)
-                }
-                _ => {
-                    for (x, &sum) in sums[..valid].iter().enumerate() {
-                        epilogue.store(arena, &destination, strip.blocks(), block, x, &[sum]);
-                    }
+            if valid == WIDE {
+                epilogue.store(arena, &destination, strip.blocks(), block, 0, sums);
+            } else {
+                for (x, &sum) in sums[..valid].iter().enumerate() {
+                    epilogue.store(arena, &destination, strip.blocks(), block, x, &[sum]);
                 }
             }
         }
@@ -377,14 +377,15 @@ unsafe fn to_pixels<const TAPS: usize, const T: usize>(
 ///
 /// # Safety
 /// - The CPU has AVX2.
+/// - `HIGH` and `WIDE` are the [`tile`]'s.
 /// - Eight biases may be read at `bias`.
 /// - Eight products may be read at `products + i * T * BLOCK` for each of the 24 points `i`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn rows<const TAPS: usize, const T: usize>(
+unsafe fn rows<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
     products: *const i32,
     bias: *const i32,
-) -> [[__m256i; 5]; 3] {
+) -> [[__m256i; WIDE]; HIGH] {
     // SAFETY: the caller has eight biases there.
     let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
     // SAFETY: `i` runs over the 24 points, and the caller has eight products at each.
@@ -392,16 +393,16 @@ unsafe fn rows<const TAPS: usize, const T: usize>(
     let line =
         |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
     let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    let row = |y: usize| {
+    // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
+    let third = _mm256_set1_epi32(0xaaaa_aaab_u32 as i32);
+    let mut sums = [[bias; WIDE]; HIGH];
+    for (y, sums) in sums.iter_mut().enumerate() {
         let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
-        let [a, b, c, d, e] = across::<TAPS>(&line);
-        // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
-        let third = _mm256_set1_epi32(0xaaaa_aaab_u32 as i32);
-        let sum = |threefold| _mm256_add_epi32(_mm256_mullo_epi32(threefold, third), bias);
-        [sum(a), sum(b), sum(c), sum(d), sum(e)]
-    };
-    let (first, second) = (row(0), row(1));
-    [first, second, if TAPS == 2 { row(2) } else { second }]
+        for (sum, threefold) in sums.iter_mut().zip(across::<TAPS>(&line)) {
+            *sum = _mm256_add_epi32(*sum, _mm256_mullo_epi32(threefold, third));
+        }
+    }
+    sums
 }
 
 /// The "down" half of the way back: twice the sums, of two rows for three taps, of three rows for
