@@ -86,7 +86,8 @@ impl Feed<'_> {
 /// Where sums go, and in which form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Destination<'a> {
-    /// u8 counts, 16 bytes per block, at `start + pixel * step`.
+    /// Counts, each less the kernel's [`offset`](super::Kernel::offset), 16 bytes per block, at
+    /// `start + pixel * step`.
     Quantized {
         /// Fixed-point rules.
         stage: &'a Requantize<'a>,

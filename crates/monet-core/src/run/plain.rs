@@ -206,12 +206,55 @@ pub(super) fn dequantize(
 mod tests {
     use std::vec;
 
+    use super::super::super::types::Quant;
+    use super::super::input::Planes;
     use super::*;
 
     /// Two rows of three pixels of four channels, with a gap of one pixel.
     fn grid(offset: u32) -> Grid {
         let (scale, zero_point) = (0.5, 7);
         Grid { size: [2, 3], channels: 3, step: 4, slots: 2, zero_point, gap: 1, offset, scale }
+    }
+
+    #[test]
+    fn counts_that_lack_an_offset_become_the_same_counts() {
+        let (a, b, out) = (grid(0), grid(100), Grid { zero_point: 200, ..grid(200) });
+        let quant = |scale, zero_point| Quant { scale, zero_point };
+        let sum = Sum::new(quant(0.5, 7), quant(0.5, 7), quant(1.0, 200)).unwrap();
+        let product = Product::new(quant(0.5, 7), quant(0.5, 7), quant(30.0, 200)).unwrap();
+        let pool = Pool { kernel: [2, 2], stride: [1, 1], pads: [1, 1, 1, 1] };
+        let mut table = [0; 256];
+        for (i, entry) in table.iter_mut().enumerate() {
+            *entry = (i * 77 + 5) as u8;
+        }
+        let counts: vec::Vec<u8> = (0..400).map(|i| (i * 89 + 31) as u8).collect();
+        let planes = [[0.5, -60.0, 300.0, 1e9, -1e9, 2.0].as_slice(); 3];
+        let planes = Planes::new(&planes, [3, 2, 3]).unwrap();
+        // What steps make of bytes less the offset; offset added back.
+        let made = |step: &dyn Fn(&mut [u8], u8) -> Option<()>, offset: u8| {
+            let mut arena: vec::Vec<u8> = counts.iter().map(|count| count ^ offset).collect();
+            step(&mut arena, offset).unwrap();
+            arena.iter().map(|byte| byte ^ offset).collect::<vec::Vec<u8>>()
+        };
+        let steps: [&dyn Fn(&mut [u8], u8) -> Option<()>; 6] = [
+            &|arena, offset| quantize_input(arena, &out, 1, &planes, offset),
+            &|arena, offset| gaps(arena, &out, 0..2, offset),
+            &|arena, offset| add(arena, [&a, &b], &out, 1, &sum, offset),
+            &|arena, offset| scale(arena, [&a, &b], &out, 1, &product, offset),
+            &|arena, offset| lookup(arena, &a, &out, 1, &table, offset),
+            &|arena, offset| max_pool(arena, &a, &out, 1, &pool, offset),
+        ];
+        for (i, step) in steps.into_iter().enumerate() {
+            assert_eq!(made(step, 0), made(step, 128), "step {i}");
+            assert_ne!(made(step, 0), counts, "step {i}");
+        }
+        // Real values have no offset: what is written is the same.
+        let reals = |offset: u8| {
+            let mut arena: vec::Vec<u8> = counts.iter().map(|count| count ^ offset).collect();
+            dequantize(&mut arena, &a, 1, &(200..392), offset).unwrap();
+            (0..3).flat_map(|x| arena[200 + 64 * x..][..12].to_vec()).collect::<vec::Vec<u8>>()
+        };
+        assert_eq!(reals(0), reals(128));
     }
 
     #[test]
