@@ -20,6 +20,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -300,6 +301,10 @@ def avx2(binary, args):
     import limit
 
     if not {"avx512f", "avx_vnni"} & set(features()):
+        return None
+    missing = [tool for tool in ("cc", "objdump") if not shutil.which(tool)]
+    if missing:
+        print(f"engines are not limited to AVX2: {' and '.join(missing)} would be needed", file=sys.stderr)
         return None
     settings = limit.settings(CACHE)
     runners = [(*runner[:4], settings) for runner in outside(short=True) if runner[0] in LIMITED and runner[1].startswith("int8")]

@@ -216,6 +216,9 @@ mod tests {
         Grid { size: [2, 3], channels: 3, step: 4, slots: 2, zero_point, gap: 1, offset, scale }
     }
 
+    /// A step on an arena, with an offset.
+    type Step<'a> = &'a dyn Fn(&mut [u8], u8) -> Option<()>;
+
     #[test]
     fn counts_that_lack_an_offset_become_the_same_counts() {
         let (a, b, out) = (grid(0), grid(100), Grid { zero_point: 200, ..grid(200) });
@@ -231,12 +234,12 @@ mod tests {
         let planes = [[0.5, -60.0, 300.0, 1e9, -1e9, 2.0].as_slice(); 3];
         let planes = Planes::new(&planes, [3, 2, 3]).unwrap();
         // What steps make of bytes less the offset; offset added back.
-        let made = |step: &dyn Fn(&mut [u8], u8) -> Option<()>, offset: u8| {
+        let made = |step: Step, offset: u8| {
             let mut arena: vec::Vec<u8> = counts.iter().map(|count| count ^ offset).collect();
             step(&mut arena, offset).unwrap();
             arena.iter().map(|byte| byte ^ offset).collect::<vec::Vec<u8>>()
         };
-        let steps: [&dyn Fn(&mut [u8], u8) -> Option<()>; 6] = [
+        let steps: [Step; 6] = [
             &|arena, offset| quantize_input(arena, &out, 1, &planes, offset),
             &|arena, offset| gaps(arena, &out, 0..2, offset),
             &|arena, offset| add(arena, [&a, &b], &out, 1, &sum, offset),
