@@ -80,9 +80,9 @@ const IN_ORDER_GB_S: f64 = 3.0;
 const ALL_CORES: f64 = 0.7;
 
 /// Cycles a voxel of reading (uncompressed NIfTI, int16), preparing, restoring and writing (gzip)
-/// on the Zen 3 of `targets/README.md`. `monet segment --stats` measured them on a 512x512x300 volume with
-/// the bench net. That net is untrained: its labels are noise in blocks of four voxels. Gzip takes
-/// longer for noise of single voxels, and much less for labels of an organ.
+/// on the Zen 3 of `targets/README.md`. `monet segment --stats` measured them on a 512x512x300
+/// volume with the bench net. That net is untrained: its labels are noise in blocks of four voxels.
+/// Gzip takes longer for noise of single voxels, and much less for labels of an organ.
 const STAGES: [f64; 4] = [9.8, 5.8, 2.7, 141.0];
 /// Factor by which smaller cores need more cycles for such code: out of order, in order. Assumed.
 const SMALLER: [f64; 2] = [1.5, 3.0];

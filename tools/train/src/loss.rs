@@ -25,7 +25,8 @@ const SMOOTH: f64 = 1.0;
 /// Loss of logits `[n, classes, h, w]` against labels `[n, h, w]` (int64): binary cross-entropy for
 /// one class, cross-entropy over channels for several, plus `1 - Dice` averaged over the classes
 /// but the background and, where each Dice is `over` a slice, over the slices. `taught` is what
-/// teachers say, as probabilities of the logits' shape, and their part of the cross-entropy, 0 to 1.
+/// teachers say, as probabilities of the logits' shape, and their part of the cross-entropy, 0 to
+/// 1.
 pub fn loss(
     logits: &Tensor,
     labels: &Tensor,

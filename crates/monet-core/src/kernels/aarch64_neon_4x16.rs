@@ -11,8 +11,9 @@
 //! ```
 //!
 //! `smull` takes signed factors only: counts lie in the arena less 128, and the bias compensates
-//! ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two products fit in 16 bits together, unless both are -128 × -128. A layer with a weight of -128
-//! therefore goes without `smlal`: it adds each product to the sums by itself (`each`, not `both`).
+//! ([`Kernel::offset`](super::Kernel::offset)). Factors then are -128 to 127, and two products fit
+//! in 16 bits together, unless both are -128 × -128. A layer with a weight of -128 therefore goes
+//! without `smlal`: it adds each product to the sums by itself (`each`, not `both`).
 //!
 //! The products are written in assembly. Cores that need this kernel execute instructions in the
 //! order in which they stand, and compilers spill the sums.

@@ -154,8 +154,8 @@ impl Strip<'_> {
 
 /// A strip whose every read and write lies in its arena. Only [`Strip::check`] makes one.
 ///
-/// - There is a chunk of channels. All channels of each feed's columns, in each of its four rows, lie
-///   within the arena.
+/// - There is a chunk of channels.
+/// - All channels of each feed's columns, in each of its four rows, lie within the arena.
 /// - The places of all output pixels and of the residual's are whole blocks within the arena.
 /// - The weights, biases and scales cover all points, all chunks and all blocks.
 /// - The scratch memory lies in the arena and holds [`TILES`] tiles.

@@ -132,8 +132,8 @@ impl<'a> Epilogue<'a> {
     ///
     /// # Safety
     /// - The CPU has AVX2.
-    /// - For each pixel, 16 bytes may be written at the first place, and 16 may be read at the second
-    ///   where the stage adds a residual.
+    /// - For each pixel, 16 bytes may be written at the first place, and 16 may be read at the
+    ///   second where the stage adds a residual.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn pixels<const P: usize>(

@@ -175,8 +175,8 @@ impl<'a> Run<'a> {
         Self { head: Head::new(&view), view }
     }
 
-    /// What counts lack in the arena. A function: a field would not be known to be 0 where it always
-    /// is.
+    /// What counts lack in the arena. It is no field, which the compiler would not know to be 0
+    /// where it always is.
     #[inline(always)]
     fn offset(&self) -> u8 {
         self.view.kernel.own_offset()
