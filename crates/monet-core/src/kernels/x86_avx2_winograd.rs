@@ -13,9 +13,9 @@ use core::arch::x86_64::*;
 
 use super::BLOCK;
 use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, spread, tile};
-
-const _: () = assert!(TILES == 6, "scratch memory has room for the largest group");
 use super::x86_ymm::Epilogue;
+
+const _: () = assert!(TILES >= 6, "scratch memory has room for the largest group");
 
 /// Fills a strip.
 pub(super) fn convolve_strip(mut strip: CheckedStrip) {
@@ -84,9 +84,10 @@ unsafe fn group<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T
     multiply: Multiply,
 ) -> usize {
     let chunks = strip.chunks();
-    // SAFETY: `CheckedStrip` has shown that the scratch memory holds the points of `chunks` chunks
-    // and the products of one block for `TILES` tiles, that the weights cover all points, chunks
-    // and blocks, and that every column of each feed, with all its channels, lies in the arena.
+    // SAFETY: `CheckedStrip` has shown that there is a chunk, that the scratch memory holds the
+    // points of `chunks` chunks and the products of one block for `TILES` tiles, that the weights
+    // cover all points, chunks and blocks, and that every column of each feed, with all its
+    // channels, lies in the arena.
     unsafe {
         let points: *mut i16 = arena.add(strip.scratch.start).cast();
         let products: *mut i32 = points.add(POINTS * chunks * T * BLOCK).cast();
