@@ -1,6 +1,7 @@
 """Makes engines believe that the CPU has AVX2 and no more, so that they can be timed as there.
 
-OpenVINO's own switch does not do: under ONEDNN_MAX_CPU_ISA=AVX2 it refuses its int8 nets. So copies of the packages' libraries get `ud2` in place of each `cpuid`, and a handler answers in the CPU's place (limit.c). All else runs as it is.
+OpenVINO's own switch does not do: under ONEDNN_MAX_CPU_ISA=AVX2 it refuses its int8 nets. So copies of the packages'
+libraries get `ud2` in place of each `cpuid`, and a handler answers in the CPU's place (limit.c). All else runs as it is.
 """
 
 import hashlib
