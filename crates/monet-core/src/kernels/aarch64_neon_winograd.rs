@@ -17,7 +17,7 @@
 use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::{Epilogue, Sums};
-use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, spread, tile};
+use super::winograd::{CheckedStrip, Multiply, POINTS, Strip, StripFeed, spread, tile};
 use super::{BLOCK, CheckedRow, Kernel, aarch64_neon_4x16};
 
 const OFFSET: u8 = Kernel::NeonWinograd.offset();
@@ -95,14 +95,6 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
         }
     }
 }
-
-/// Multiplies the inputs of some tiles with a block's weights at every point. Its arguments are:
-///
-/// - the inputs, 16 words for each point, each chunk, each tile,
-/// - the weights, 16 inputs × 16 outputs for each point and each chunk,
-/// - the number of chunks, at least 1,
-/// - where the products go: 16 for each point and each tile.
-type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
 
 /// All blocks of `T` tiles. Where the strip has fewer, what would be computed for those is not
 /// stored.

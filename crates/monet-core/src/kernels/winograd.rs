@@ -203,6 +203,18 @@ impl<'a> Strip<'a> {
     }
 }
 
+/// Multiplies the inputs of some tiles with a block's weights at every point. Its arguments are:
+///
+/// - the inputs, 16 words for each point, each chunk, each tile,
+/// - the weights, 16 inputs × 16 outputs for each point and each chunk,
+/// - the number of chunks, at least 1,
+/// - where the products go: 16 for each point and each tile.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    expect(dead_code, reason = "the kernels here have no tiles")
+)]
+pub(super) type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
+
 /// Number of tiles of `per` pixels, `dilation` apart, that cover `len` pixels.
 pub(crate) fn tiles(len: usize, per: usize, dilation: usize) -> usize {
     let span = per * dilation;

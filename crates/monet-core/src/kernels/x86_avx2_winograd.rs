@@ -12,7 +12,7 @@
 use core::arch::x86_64::*;
 
 use super::BLOCK;
-use super::winograd::{CheckedStrip, POINTS, Strip, StripFeed, TILES, spread, tile};
+use super::winograd::{CheckedStrip, Multiply, POINTS, Strip, StripFeed, TILES, spread, tile};
 use super::x86_ymm::Epilogue;
 
 const _: () = assert!(TILES >= 6, "scratch memory has room for the largest group");
@@ -60,14 +60,6 @@ unsafe fn groups<const TAPS: usize, const HIGH: usize, const WIDE: usize>(
         }
     }
 }
-
-/// Multiplies the inputs of some tiles with a block's weights at every point. Its arguments are:
-///
-/// - the inputs, 16 words for each point, each chunk, each tile,
-/// - the weights, 16 inputs × 16 outputs for each point and each chunk,
-/// - the number of chunks, at least 1,
-/// - where the products go: 16 for each point and each tile.
-type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
 
 /// All blocks of `T` tiles; returns `T`.
 ///
@@ -187,43 +179,23 @@ fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
     ]
 }
 
-/// Products of a pair of inputs of tile `$t`, which become its sums in `$low` and `$high`. The pair
-/// is the `$pair`th of 8; its weights are in ymm12 and ymm13.
+/// Products of a tile's pair of inputs, which is in all lanes of ymm14. They become the tile's sums
+/// in `$low` and `$high`; the pair's weights are in ymm12 and ymm13.
 macro_rules! first {
-    ($pair:literal, $t:literal, $low:literal, $high:literal) => {
-        concat!(
-            "vpbroadcastd ymm14, dword ptr [{points} + 32 * ",
-            $t,
-            " + 4 * ",
-            $pair,
-            "]\n",
-            "vpmaddwd ",
-            $low,
-            ", ymm14, ymm12\n",
-            "vpmaddwd ",
-            $high,
-            ", ymm14, ymm13\n",
-        )
+    ($low:literal, $high:literal) => {
+        concat!("vpmaddwd ", $low, ", ymm14, ymm12\nvpmaddwd ", $high, ", ymm14, ymm13\n")
     };
 }
 
 /// As [`first`], but adds to the sums.
 macro_rules! more {
-    ($pair:literal, $t:literal, $low:literal, $high:literal) => {
+    ($low:literal, $high:literal) => {
         concat!(
-            "vpbroadcastd ymm14, dword ptr [{points} + 32 * ",
-            $t,
-            " + 4 * ",
-            $pair,
-            "]\n",
-            "vpmaddwd ymm15, ymm14, ymm12\n",
-            "vpmaddwd ymm14, ymm14, ymm13\n",
-            "vpaddd ",
+            "vpmaddwd ymm15, ymm14, ymm12\nvpmaddwd ymm14, ymm14, ymm13\nvpaddd ",
             $low,
             ", ",
             $low,
-            ", ymm15\n",
-            "vpaddd ",
+            ", ymm15\nvpaddd ",
             $high,
             ", ",
             $high,
@@ -232,13 +204,17 @@ macro_rules! more {
     };
 }
 
-/// Loads the weights of a pair of inputs, and goes `$way` with all tiles.
+/// Loads the weights of the `$pair`th of 8 pairs of inputs, and the pair of each tile, and goes
+/// `$way` with them.
 macro_rules! pair {
     ($way:ident, $pair:literal, $([$t:literal, $low:literal, $high:literal])+) => {
         concat!(
             "vmovdqu ymm12, [{weights} + 64 * ", $pair, "]\n",
             "vmovdqu ymm13, [{weights} + 64 * ", $pair, " + 32]\n",
-            $($way!($pair, $t, $low, $high),)+
+            $(
+                "vpbroadcastd ymm14, dword ptr [{points} + 32 * ", $t, " + 4 * ", $pair, "]\n",
+                $way!($low, $high),
+            )+
         )
     };
 }
