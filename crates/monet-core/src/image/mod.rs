@@ -41,7 +41,7 @@ pub const ALIGN: usize = 64;
 /// First bytes of an image.
 pub(crate) const MAGIC: [u8; 8] = *b"MONETPLN";
 /// The version that this library makes and runs.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// Where the bytes begin that the SHA-256 covers.
 const DIGESTED: usize = 48;
 

@@ -401,7 +401,7 @@ impl Phase {
         match self.tile_taps.into() {
             0 => 1,
             _ if !super::super::kernels::TILED_PLANS => 1,
-            taps => super::super::kernels::winograd::tile(taps)[0] * usize::from(self.dilation[0]),
+            taps => super::super::kernels::winograd::tile(taps) * usize::from(self.dilation[0]),
         }
     }
 

@@ -2,28 +2,32 @@
 //!
 //! ```text
 //! for each group of 4 tiles:
-//!     for each tile, each 16 channels:      inputs  -> 24 points, 16-bit words    `to_points`
+//!     for each tile, each 16 channels:      inputs  -> 36 points, 16-bit words    `to_points`
 //!     for each block of 16 outputs:
-//!         for each of 24 points:            products = Σ inputs × weights         `multiply`
+//!         for each of 36 points:            products = Σ inputs × weights         `multiply`
 //!                                           4 tiles × 4 registers of sums
 //!         for each tile:                    products -> sums -> counts            `to_pixels`
 //! ```
 //!
 //! Weights stand as `[point][input][16 outputs]`: `smlal` multiplies 4 of them with one word of an
 //! input's register, so that no input has to be spread over a register. It does 4 multiplications
-//! where `smull` of bytes does 8, but tiles need a third of these, and the sums need no addition of
+//! where `smull` of bytes does 8, but tiles need a quarter of these, and the sums need no addition of
 //! their own. Rows without tiles are those of the `neon` kernel.
 
 use core::arch::aarch64::*;
 
-use super::aarch64_epilogue::{Epilogue, Sums};
-use super::winograd::{CheckedStrip, Multiply, POINTS, Strip, StripFeed, spread, tile};
+use super::aarch64_epilogue::Epilogue;
+use super::winograd::{
+    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, shift, spread, tile,
+};
 use super::{BLOCK, CheckedRow, Kernel, aarch64_neon_4x16};
 
 const OFFSET: u8 = Kernel::NeonWinograd.offset();
 const _: () = assert!(OFFSET == Kernel::Neon.offset(), "some rows are that kernel's");
-/// What the sum of two bytes of the arena lacks of the sum of two counts.
-const LACK: i16 = 2 * OFFSET as i16;
+/// What the product of the point 1, down and across, lacks, as the bytes of the arena lack `OFFSET`
+/// of the counts. There the factors of the inputs sum up to -6 in each direction, and to 0 at all
+/// other points.
+const LACK: i16 = 36 * OFFSET as i16;
 
 /// Tiles of a group.
 const TILES: usize = 4;
@@ -69,8 +73,8 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
     // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
     unsafe {
         match strip.taps {
-            3 => groups::<3>(arena.as_mut_ptr(), strip),
-            _ => groups::<2>(arena.as_mut_ptr(), strip),
+            3 => groups::<3, 4>(arena.as_mut_ptr(), strip),
+            _ => groups::<2, 5>(arena.as_mut_ptr(), strip),
         }
     }
 }
@@ -78,18 +82,20 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
 /// # Safety
 /// - The CPU has NEON.
 /// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
+/// - `N` is the number of the [`tile`]'s rows, and of its columns.
 #[target_feature(enable = "neon")]
-unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
+unsafe fn groups<const TAPS: usize, const N: usize>(arena: *mut u8, strip: &Strip) {
+    const { assert!(tile(TAPS) == N) };
     let (tiles, mut first) = (strip.tiles(), 0);
     let epilogue = Epilogue::new(&strip.targets[0]);
     while first < tiles {
         // SAFETY: the caller's conditions are those of `group`; `first` is the number of a tile.
         unsafe {
             if tiles - first > 2 {
-                group::<TAPS, TILES>(arena, strip, &epilogue, first, multiply_4);
+                group::<TAPS, N, TILES>(arena, strip, &epilogue, first, multiply_4);
                 first += TILES;
             } else {
-                group::<TAPS, 2>(arena, strip, &epilogue, first, multiply_2);
+                group::<TAPS, N, 2>(arena, strip, &epilogue, first, multiply_2);
                 first += 2;
             }
         }
@@ -103,7 +109,7 @@ unsafe fn groups<const TAPS: usize>(arena: *mut u8, strip: &Strip) {
 /// - As [`groups`], and `epilogue` was made for the strip's stage.
 /// - `first < strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
 #[target_feature(enable = "neon")]
-unsafe fn group<const TAPS: usize, const T: usize>(
+unsafe fn group<const TAPS: usize, const N: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue<OFFSET>,
@@ -134,7 +140,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(
             multiply(points, weights, chunks, products);
             for t in 0..tiles {
                 let (column, products) = (strip.column(first + t), products.add(t * BLOCK));
-                to_pixels::<TAPS, T>(arena, strip, epilogue, block, column, products);
+                to_pixels::<TAPS, N, T>(arena, strip, epilogue, block, column, products);
             }
         }
     }
@@ -146,7 +152,7 @@ unsafe fn group<const TAPS: usize, const T: usize>(
 /// - The CPU has NEON.
 /// - `feed` is one of a [`CheckedStrip`]; `arena` points to its arena, plus the number of the first
 ///   of 16 channels of the feed.
-/// - 16 words may be written at each of the 24 points' places.
+/// - 16 words may be written at each of the 36 points' places.
 #[target_feature(enable = "neon")]
 unsafe fn to_points(
     arena: *const u8,
@@ -157,23 +163,30 @@ unsafe fn to_points(
     stride: usize,
 ) {
     let last = feed.columns - 1;
-    let column = |x: usize| (column + x * dilation).min(last) * feed.step;
-    let columns = [column(0), column(1), column(2), column(3), column(4), column(5)];
-    // Arrays are spelled out here and below, not mapped: compilers leave `map` a call.
-    let load = |row: usize| {
-        // SAFETY: the columns are clamped to the feed's last; `CheckedStrip` has shown that all
-        // channels of the feed's columns lie in the arena, in each of its four rows.
-        let load = |x: usize| unsafe { vld1q_s8(arena.add(feed.rows[row] + columns[x]).cast()) };
-        [load(0), load(1), load(2), load(3), load(4), load(5)]
+    let mut lines = [[[vdupq_n_s16(0); SIDE]; SIDE]; 2];
+    for x in 0..SIDE {
+        let at = (column + x * dilation).min(last) * feed.step;
+        // SAFETY: the column is clamped to the feed's last; `CheckedStrip` has shown that all
+        // channels of the feed's columns lie in the arena, in each of its rows.
+        let d = |y: usize| unsafe { vld1q_s8(arena.add(feed.rows[y] + at).cast()) };
+        // Arrays are spelled out here and below, not mapped: compilers leave `map` a call.
+        let d = [d(0), d(1), d(2), d(3), d(4), d(5)];
+        let low = |y: usize| vget_low_s8(d[y]);
+        let high = |y: usize| vget_high_s8(d[y]);
+        lines[0][x] = bytes(&[low(0), low(1), low(2), low(3), low(4), low(5)]);
+        lines[1][x] = bytes(&[high(0), high(1), high(2), high(3), high(4), high(5)]);
+    }
+    let row = |half: usize, y: usize| {
+        let [a, b, c, d, e, f] = &lines[half];
+        words(&[a[y], b[y], c[y], d[y], e[y], f[y]])
     };
-    let mut put = |[low, high]: [[int16x8_t; 6]; 2], lack: i16| {
-        let (mut low, mut high) = (inputs(&low), inputs(&high));
-        if lack != 0 {
-            // What all six numbers lack, the point 1 lacks -6 times, and the others do not.
-            let all = vdupq_n_s16(-6 * lack);
-            (low[1], high[1]) = (vaddq_s16(low[1], all), vaddq_s16(high[1], all));
+    for y in 0..SIDE {
+        let (mut low, mut high) = (row(0, y), row(1, y));
+        if y == 1 {
+            let lack = vdupq_n_s16(LACK);
+            (low[1], high[1]) = (vaddq_s16(low[1], lack), vaddq_s16(high[1], lack));
         }
-        for x in 0..6 {
+        for x in 0..SIDE {
             // SAFETY: the caller has room for 16 words at each point.
             unsafe {
                 vst1q_s16(out, low[x]);
@@ -181,55 +194,53 @@ unsafe fn to_points(
             }
             out = out.wrapping_add(stride);
         }
-    };
-    let (a, c) = (load(0), load(2));
-    put(differences(&a, &c), 0);
-    let b = load(1);
-    put(sums(&b, &c), LACK);
-    put(differences(&c, &b), 0);
-    put(differences(&b, &load(3)), 0);
+    }
 }
 
-/// `a - b` of 16 channels of six columns: of the first 8, then of the others.
+/// Transforms bytes to points in one direction, see the table in [`winograd`](super::winograd).
 #[target_feature(enable = "neon")]
 #[inline]
-fn differences(a: &[int8x16_t; 6], b: &[int8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
-    let low = |x: usize| vsubl_s8(vget_low_s8(a[x]), vget_low_s8(b[x]));
-    let high = |x: usize| vsubl_high_s8(a[x], b[x]);
-    [
-        [low(0), low(1), low(2), low(3), low(4), low(5)],
-        [high(0), high(1), high(2), high(3), high(4), high(5)],
-    ]
+fn bytes(d: &[int8x8_t; SIDE]) -> [int16x8_t; SIDE] {
+    let (less, four) = (|a, b| vsubl_s8(a, b), |a| vshlq_n_s16::<2>(a));
+    let (even, odd) = (less(d[4], d[2]), less(d[3], d[1]));
+    let three = vdup_n_s8(3);
+    let (far, near) = (vmlsl_s8(even, d[2], three), vmlsl_s8(odd, d[1], three));
+    points(even, odd, far, near, four(less(d[0], d[2])), less(d[5], d[3]))
 }
 
-/// `a + b` likewise.
+/// Transforms words to points in the other direction.
 #[target_feature(enable = "neon")]
 #[inline]
-fn sums(a: &[int8x16_t; 6], b: &[int8x16_t; 6]) -> [[int16x8_t; 6]; 2] {
-    let low = |x: usize| vaddl_s8(vget_low_s8(a[x]), vget_low_s8(b[x]));
-    let high = |x: usize| vaddl_high_s8(a[x], b[x]);
-    [
-        [low(0), low(1), low(2), low(3), low(4), low(5)],
-        [high(0), high(1), high(2), high(3), high(4), high(5)],
-    ]
-}
-
-/// The "across" half of the transform of inputs, see the table in [`winograd`](super::winograd).
-#[target_feature(enable = "neon")]
-#[inline]
-fn inputs(d: &[int16x8_t; 6]) -> [int16x8_t; 6] {
-    let (add, sub) = (|a, b| vaddq_s16(a, b), |a, b| vsubq_s16(a, b));
-    let four = |a| vshlq_n_s16::<2>(a);
+fn words(d: &[int16x8_t; SIDE]) -> [int16x8_t; SIDE] {
+    let (sub, four) = (|a, b| vsubq_s16(a, b), |a| vshlq_n_s16::<2>(a));
     let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
-    let (far, near) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+    let (far, near) = (vmlsq_n_s16(d[4], d[2], 4), vmlsq_n_s16(d[3], d[1], 4));
+    points(even, odd, far, near, four(sub(d[0], d[2])), sub(d[5], d[3]))
+}
+
+/// The points, by what they are made of:
+///
+/// - `even` is d4 − d2, `odd` d3 − d1, `far` d4 − 4·d2, `near` d3 − 4·d1,
+/// - `first` is 4·d0 − 4·d2, `last` d5 − d3.
+#[target_feature(enable = "neon")]
+#[inline]
+fn points(
+    even: int16x8_t,
+    odd: int16x8_t,
+    far: int16x8_t,
+    near: int16x8_t,
+    first: int16x8_t,
+    last: int16x8_t,
+) -> [int16x8_t; SIDE] {
+    let (add, sub) = (|a, b| vaddq_s16(a, b), |a, b| vsubq_s16(a, b));
     let twice = add(odd, odd);
     [
-        add(four(sub(d[0], d[2])), even),
+        add(first, even),
         add(far, near),
         sub(far, near),
         add(even, twice),
         sub(even, twice),
-        sub(sub(d[5], d[3]), four(odd)),
+        sub(last, add(twice, twice)),
     ]
 }
 
@@ -240,7 +251,7 @@ fn inputs(d: &[int16x8_t; 6]) -> [int16x8_t; 6] {
 /// - `block < strip.blocks()`, and `column` is the first column of one of the strip's tiles.
 /// - `products` points to the tile's first product, within the products of a group of `T` tiles.
 #[target_feature(enable = "neon")]
-unsafe fn to_pixels<const TAPS: usize, const T: usize>(
+unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue<OFFSET>,
@@ -248,26 +259,21 @@ unsafe fn to_pixels<const TAPS: usize, const T: usize>(
     column: usize,
     products: *const i32,
 ) {
-    let mut sums = [[[vdupq_n_s32(0); 4]; 5]; 3];
+    let mut sums = [[[vdupq_n_s32(0); 4]; N]; N];
     for quarter in 0..4 {
         // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
         // that the biases cover all blocks.
         let rows = unsafe {
             let bias = strip.bias.as_ptr().add(block * BLOCK + 4 * quarter);
-            rows::<TAPS, T>(products.add(4 * quarter), bias)
+            rows::<TAPS, N, T>(products.add(4 * quarter), bias)
         };
-        let [high, wide] = tile(TAPS);
-        for (to, from) in sums.iter_mut().zip(rows).take(high) {
-            for (to, from) in to.iter_mut().zip(from).take(wide) {
-                to[quarter] = from;
-            }
+        for (to, from) in sums.as_flattened_mut().iter_mut().zip(rows.as_flattened()) {
+            to[quarter] = *from;
         }
     }
-    let [_, wide] = tile(TAPS);
-    let valid = (strip.width - column).div_ceil(strip.dilation).min(wide);
+    let valid = (strip.width - column).div_ceil(strip.dilation).min(N);
     for (sums, destination) in sums.iter().zip(strip.targets) {
-        let (sums, destination): (&[Sums; 5], _) =
-            (sums, spread(destination, column, strip.dilation));
+        let destination = spread(destination, column, strip.dilation);
         // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
         // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe { epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums[..valid]) };
@@ -279,70 +285,64 @@ unsafe fn to_pixels<const TAPS: usize, const T: usize>(
 /// # Safety
 /// - The CPU has NEON.
 /// - Four biases may be read at `bias`.
-/// - Four products may be read at `products + i * T * BLOCK` for each of the 24 points `i`.
+/// - Four products may be read at `products + i * T * BLOCK` for each of the 36 points `i`.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn rows<const TAPS: usize, const T: usize>(
+unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
     products: *const i32,
     bias: *const i32,
-) -> [[int32x4_t; 5]; 3] {
+) -> [[int32x4_t; N]; N] {
     // SAFETY: the caller has four biases there.
     let bias = unsafe { vld1q_s32(bias) };
-    // SAFETY: `i` runs over the 24 points, and the caller has four products at each.
+    // SAFETY: `i` runs over the 36 points, and the caller has four products at each.
     let product = |i: usize| unsafe { vld1q_s32(products.add(i * T * BLOCK)) };
-    let line =
-        |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
-    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    let row = |y: usize| {
-        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
-        across::<TAPS>(&line, bias)
+    let line = |x: usize| {
+        let m = |y: usize| product(SIDE * y + x);
+        pixels::<TAPS>(&[m(0), m(1), m(2), m(3), m(4), m(5)])
     };
-    let (first, second) = (row(0), row(1));
-    [first, second, if TAPS == 2 { row(2) } else { second }]
+    let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    let ninth = vdupq_n_s32(NINTH);
+    let mut sums = [[bias; N]; N];
+    for (y, sums) in sums.iter_mut().enumerate() {
+        let row = pixels::<TAPS>(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+        for (x, (sum, multiple)) in sums.iter_mut().zip(row).enumerate() {
+            *sum = add_shifted(*sum, vmulq_s32(multiple, ninth), shift(y) + shift(x));
+        }
+    }
+    sums
 }
 
-/// The "down" half of the way back: twice the sums, of two rows for three taps, of three rows for
-/// two.
+/// Adds numbers without their last `shift` bits, 2 to 6 of them.
 #[target_feature(enable = "neon")]
 #[inline]
-fn down<const TAPS: usize>(m: &[int32x4_t; 4]) -> [int32x4_t; 3] {
-    let (add, sub) = (|a, b| vaddq_s32(a, b), |a, b| vsubq_s32(a, b));
-    let (sum, difference, last) = (add(m[1], m[2]), sub(m[1], m[2]), add(m[3], m[3]));
-    let first = add(add(m[0], m[0]), sum);
-    if TAPS == 3 {
-        [first, sub(difference, last), last]
-    } else {
-        [first, difference, sub(sum, last)]
+fn add_shifted(sums: int32x4_t, numbers: int32x4_t, shift: u32) -> int32x4_t {
+    match shift {
+        2 => vsraq_n_s32::<2>(sums, numbers),
+        3 => vsraq_n_s32::<3>(sums, numbers),
+        4 => vsraq_n_s32::<4>(sums, numbers),
+        5 => vsraq_n_s32::<5>(sums, numbers),
+        _ => vsraq_n_s32::<6>(sums, numbers),
     }
 }
 
-/// The "across" half of the way back, and the division: the sums, with the bias, of four columns
-/// for three taps, of five columns for two. Powers of 2 that all summands have are left out, and
-/// the division shifts by as much less.
+/// The way back in one direction, from products to multiples of the sums, see the table in
+/// [`winograd`](super::winograd): of four pixels for three taps, of five for two.
 #[target_feature(enable = "neon")]
 #[inline]
-fn across<const TAPS: usize>(m: &[int32x4_t; 6], bias: int32x4_t) -> [int32x4_t; 5] {
-    let (add, twice) = (|a, b| vaddq_s32(a, b), |a| vshlq_n_s32::<1>(a));
+fn pixels<const TAPS: usize>(m: &[int32x4_t; SIDE]) -> [int32x4_t; SIDE - 1] {
+    let (add, sub) = (|a, b| vaddq_s32(a, b), |a, b| vsubq_s32(a, b));
     let four = |a| vshlq_n_s32::<2>(a);
-    let (near, nears) = (vsubq_s32(m[1], m[2]), add(m[1], m[2]));
-    let (far, fars) = (vsubq_s32(m[3], m[4]), add(m[3], m[4]));
-    // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
-    let whole = |threefold| vmlaq_s32(bias, threefold, vdupq_n_s32(0xaaaa_aaab_u32 as i32));
-    let first = add(add(twice(m[0]), four(add(m[0], nears))), fars);
-    let last = add(twice(m[5]), four(m[5]));
-    let fourth = add(near, twice(far));
-    let (fourth, fifth) = if TAPS == 3 {
-        (add(fourth, last), last)
+    let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
+    let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
+    let first = add(add(m[0], four(nears)), fars);
+    let (second, third) = (add(add(near, near), far), add(nears, fars));
+    let fourth = add(near, add(far, far));
+    if TAPS == 3 {
+        // There is no fifth pixel.
+        [first, second, third, add(fourth, m[5]), m[5]]
     } else {
-        (fourth, add(add(nears, four(fars)), last))
-    };
-    [
-        whole(vshrq_n_s32::<4>(first)),
-        whole(vshrq_n_s32::<3>(add(twice(near), far))),
-        whole(vshrq_n_s32::<2>(add(nears, fars))),
-        whole(vshrq_n_s32::<2>(fourth)),
-        whole(vshrq_n_s32::<2>(fifth)),
-    ]
+        [first, second, third, fourth, add(add(nears, four(fars)), m[5])]
+    }
 }
 
 /// Adds one input's products with 16 outputs to the sums of one tile in `$s0` to `$s3`, or replaces

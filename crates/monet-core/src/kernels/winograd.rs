@@ -10,49 +10,36 @@
 //!
 //! ```text
 //! taps    tile      inputs   products by the definition   products here
-//! 3×3     2×4       4×6      72                           4×6 = 24
-//! 2×2     3×5       4×6      60                           4×6 = 24
+//! 3×3     4×4       6×6      144                          6×6 = 36
+//! 2×2     5×5       6×6      100                          6×6 = 36
 //! ```
 //!
-//! The points are 0, 1, -1 and ∞ down the columns, and 0, 1, -1, 2, -2 and ∞ across the rows, for
-//! both kinds of window. Only weights and the way back thus depend on the kind. In the table:
+//! The points are 0, 1, -1, 2, -2 and ∞ for both kinds of window, down the columns and then across
+//! the rows. Only weights and the way back depend on the kind. In the table:
 //!
 //! - d0, d1, … are inputs and g0, g1, … weights, from the top down or from left to right.
 //! - g(t) is g0 + g1·t + g2·t², without the last term for two taps.
 //! - m0, m1, … are products, in the order of the points.
 //!
 //! ```text
-//! inputs d to points        down                  across
-//!   at 0                    d0 − d2               4·d0 − 5·d2 + d4
-//!   at 1                    d1 + d2               d4 + d3 − 4·d2 − 4·d1
-//!   at −1                   d2 − d1               d4 − d3 − 4·d2 + 4·d1
-//!   at 2                                          d4 + 2·d3 − d2 − 2·d1
-//!   at −2                                         d4 − 2·d3 − d2 + 2·d1
-//!   at ∞                    d1 − d3               d5 − 5·d3 + 4·d1
-//!
-//! weights g to points       down                  across
-//!   at 0                    g(0)                  g(0)
-//!   at 1                    g(1)                  −g(1)
-//!   at −1                   g(−1)                 −g(−1)
-//!   at 2                                          g(2)
-//!   at −2                                         g(−2)
-//!   at ∞                    the last of g         the last of g
-//!
-//! products m to pixels      down: 2 × the sums    across: 24 × the sums
-//!   first                   2·m0 + m1 + m2        6·m0 + 4·(m1 + m2) + (m3 + m4)
-//!   second                  m1 − m2               4·(m1 − m2) + 2·(m3 − m4)
-//!   third                   m1 + m2               4·(m1 + m2) + 4·(m3 + m4)
-//!   fourth                                        4·(m1 − m2) + 8·(m3 − m4)
-//!   fifth                                         4·(m1 + m2) + 16·(m3 + m4)
-//!   the tile's last, plus   −2·m3                 24·m5
+//! point   inputs d to points         weights g to points     products m to pixels
+//!   0     4·d0 − 5·d2 + d4           6·g0                    first   m0 + 4·(m1 + m2) + (m3 + m4)
+//!   1     d4 + d3 − 4·d2 − 4·d1      −g(1)                   second  2·(m1 − m2) + (m3 − m4)
+//!  −1     d4 − d3 − 4·d2 + 4·d1      −g(−1)                  third   (m1 + m2) + (m3 + m4)
+//!   2     d4 + 2·d3 − d2 − 2·d1      g(2)                    fourth  (m1 − m2) + 2·(m3 − m4)
+//!  −2     d4 − 2·d3 − d2 + 2·d1      g(−2)                   fifth   (m1 + m2) + 4·(m3 + m4)
+//!   ∞     d5 − 5·d3 + 4·d1           6 × the last of g       the tile's last: plus m5
 //! ```
 //!
-//! The way back yields exactly 2 × 24 = 48 times the sums, so that the result is that of the
-//! definition to the bit:
+//! Down and across together yield the sums exactly, times 9 and a power of 2 that depends on the
+//! pixel, so that the result is that of the definition to the bit:
 //!
-//! - Counts of 0 to 255 become at most ±2550, weights of ±127 at most ±2667. Both fit in the 16-bit
-//!   factors of `pmaddwd` and `smlal`.
-//! - All later numbers may wrap around in 32 bits, as long as 48 times a sum does not: [`fits`].
+//! - A pixel that is first in one direction gets 8 times 3 there, a second one 4 times 3, and others
+//!   2 times 3: [`shift`].
+//! - Counts of 0 to 255 become at most ±17,340, and weights of ±128 at most ±6,272. Both fit in the
+//!   16-bit factors of `pmaddwd` and `smlal`.
+//! - All later numbers may wrap around in 32 bits. The inverse of 9 modulo 2^32, [`NINTH`], turns
+//!   them into the sums times the power of 2, which must not wrap: [`fits`].
 //!
 //! Other geometries are led back to this one:
 //!
@@ -66,27 +53,45 @@ use core::ops::Range;
 use super::row::{end, ensure};
 use super::{BLOCK, Destination};
 
-/// Points at which a tile's inputs and weights are multiplied: 4 rows of 6.
-pub(crate) const POINTS: usize = 24;
+/// Rows and columns of a tile's inputs, and of its points.
+pub(crate) const SIDE: usize = 6;
+/// Points at which a tile's inputs and weights are multiplied.
+pub(crate) const POINTS: usize = SIDE * SIDE;
+/// Most output rows, or columns, of a tile.
+pub(crate) const MOST: usize = SIDE - 1;
 /// Tiles that a kernel takes together.
 pub(super) const TILES: usize = 6;
 /// Most inputs of a strip: two tensors, each at the four remainders of a stride of 2.
 pub(crate) const FEEDS: usize = 8;
-/// The multiple of the sums that the way back yields.
-#[cfg(feature = "alloc")]
-const FACTOR: u64 = 48;
+/// The inverse of 9 modulo 2^32.
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    expect(dead_code, reason = "the kernels here have no tiles")
+)]
+pub(super) const NINTH: i32 = 0x38e3_8e39;
+const _: () = assert!(NINTH.wrapping_mul(9) == 1);
 
-/// Output rows and columns of a tile, for `taps` × `taps` taps.
-pub(crate) const fn tile(taps: usize) -> [usize; 2] {
-    [5 - taps, 7 - taps]
+/// Output rows of a tile for `taps` × `taps` taps, and its columns.
+pub(crate) const fn tile(taps: usize) -> usize {
+    SIDE + 1 - taps
+}
+
+/// The power of 2 by which the way back yields too much in one direction, for the pixel of that
+/// place.
+pub(super) const fn shift(place: usize) -> u32 {
+    match place {
+        0 => 3,
+        1 => 2,
+        _ => 1,
+    }
 }
 
 /// One input of a strip. Its columns are those that its taps meet: every second of the tensor's at
 /// a stride of 2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StripFeed {
-    /// Arena offsets of the four input rows, at the column of output pixel 0's first tap.
-    pub(crate) rows: [usize; 4],
+    /// Arena offsets of a tile's input rows, at the column of output pixel 0's first tap.
+    pub(crate) rows: [usize; SIDE],
     /// Bytes from one column to the next.
     pub(crate) step: usize,
     /// Channels, a multiple of 16.
@@ -95,7 +100,7 @@ pub(crate) struct StripFeed {
     pub(crate) columns: usize,
 }
 
-/// A row of tiles, which fills up to three output rows.
+/// A row of tiles, which fills up to five output rows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strip<'a> {
     /// Output pixels of a row.
@@ -136,7 +141,7 @@ impl Strip<'_> {
     /// Number of tiles.
     #[inline]
     pub(super) fn tiles(&self) -> usize {
-        tiles(self.width, tile(self.taps)[1], self.dilation)
+        tiles(self.width, tile(self.taps), self.dilation)
     }
 
     /// First output column of a tile. Its others follow at the distance of the dilation, so that
@@ -148,14 +153,14 @@ impl Strip<'_> {
     /// ```
     #[inline]
     pub(super) fn column(&self, index: usize) -> usize {
-        index / self.dilation * tile(self.taps)[1] * self.dilation + index % self.dilation
+        index / self.dilation * tile(self.taps) * self.dilation + index % self.dilation
     }
 }
 
 /// A strip whose every read and write lies in its arena. Only [`Strip::check`] makes one.
 ///
 /// - There is a chunk of channels.
-/// - All channels of each feed's columns, in each of its four rows, lie within the arena.
+/// - All channels of each feed's columns, in each of its rows, lie within the arena.
 /// - The places of all output pixels and of the residual's are whole blocks within the arena.
 /// - The weights, biases and scales cover all points, all chunks and all blocks.
 /// - The scratch memory lies in the arena and holds [`TILES`] tiles.
@@ -190,7 +195,7 @@ impl<'a> Strip<'a> {
         let channels = self.bias.len();
         ensure(channels.is_multiple_of(BLOCK) && self.dilation > 0)?;
         ensure(matches!(self.taps, 2 | 3) && self.chunks() > 0)?;
-        ensure((1..=tile(self.taps)[0]).contains(&self.targets.len()))?;
+        ensure((1..=tile(self.taps)).contains(&self.targets.len()))?;
         let weights = (POINTS * self.chunks() * BLOCK).saturating_mul(channels);
         ensure(self.weights.len() == weights)?;
         ensure(self.scratch.end <= arena && self.scratch.len() >= scratch_len(self.chunks()))?;
@@ -254,7 +259,7 @@ pub(crate) fn scratch_len(chunks: usize) -> usize {
 /// magnitudes.
 #[cfg(feature = "alloc")]
 pub(crate) fn fits(magnitude: u64) -> bool {
-    magnitude <= i32::MAX as u64 / (FACTOR * 255)
+    magnitude <= i32::MAX as u64 / (255 << (2 * shift(0)))
 }
 
 /// Weights of 16 outputs for a pair of inputs, in the order in which the multiplying instruction
@@ -292,11 +297,12 @@ pub(crate) fn transform(
                     lanes[lane] = value.into();
                 }
             }
-            let rows = g.map(|row| across(&row, taps));
-            for x in 0..6 {
+            let rows = g.map(|row| to_points(&row, taps));
+            for x in 0..SIDE {
                 let column = [0, 1, 2].map(|y| rows[y][x]);
-                for (y, values) in down(&column, taps).into_iter().enumerate() {
-                    let (words, _) = lines[(6 * y + x) * inputs / 2 + pair].as_chunks_mut::<2>();
+                for (y, values) in to_points(&column, taps).into_iter().enumerate() {
+                    let line = &mut lines[(SIDE * y + x) * inputs / 2 + pair];
+                    let (words, _) = line.as_chunks_mut::<2>();
                     for (word, value) in words.iter_mut().zip(values) {
                         *word = value.to_le_bytes();
                     }
@@ -317,19 +323,19 @@ fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
     values
 }
 
-/// The "down" half of the transform of weights.
+/// Transforms weights to points in one direction.
 #[cfg(feature = "alloc")]
 #[inline(always)]
-fn down(g: &[Lanes; 3], taps: usize) -> [Lanes; 4] {
-    [at(g, 0), at(g, 1), at(g, -1), g[taps - 1]]
-}
-
-/// The "across" half of the transform of weights.
-#[cfg(feature = "alloc")]
-#[inline(always)]
-fn across(g: &[Lanes; 3], taps: usize) -> [Lanes; 6] {
-    let minus = |lanes: Lanes| lanes.map(|value| -value);
-    [at(g, 0), minus(at(g, 1)), minus(at(g, -1)), at(g, 2), at(g, -2), g[taps - 1]]
+fn to_points(g: &[Lanes; 3], taps: usize) -> [Lanes; SIDE] {
+    let times = |factor: i16, lanes: Lanes| lanes.map(|value| factor * value);
+    [
+        times(6, g[0]),
+        times(-1, at(g, 1)),
+        times(-1, at(g, -1)),
+        at(g, 2),
+        at(g, -2),
+        times(6, g[taps - 1]),
+    ]
 }
 
 #[cfg(all(test, feature = "std"))]
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn weights_that_might_overflow_are_not_taken() {
-        assert!(fits(127 * 9 * 96) && fits(128 * 9 * 150));
-        assert!(!fits(127 * 9 * 160) && !fits(u64::MAX));
+        assert!(fits(128 * 9 * 96) && fits(128 * 9 * 114));
+        assert!(!fits(128 * 9 * 115) && !fits(u64::MAX));
     }
 }

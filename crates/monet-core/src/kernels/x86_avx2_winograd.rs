@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! for each group of 6 or 5 tiles:
-//!     for each tile, each 16 channels:      inputs  -> 24 points, 16-bit words    `to_points`
+//!     for each tile, each 16 channels:      inputs  -> 36 points, 16-bit words    `to_points`
 //!     for each block of 16 outputs:
-//!         for each of 24 points:            products = Σ inputs × weights         `multiply`
+//!         for each of 36 points:            products = Σ inputs × weights         `multiply`
 //!                                           2 registers of sums for each tile
 //!         for each tile:                    products -> sums -> counts            `to_pixels`
 //! ```
@@ -12,7 +12,9 @@
 use core::arch::x86_64::*;
 
 use super::BLOCK;
-use super::winograd::{CheckedStrip, Multiply, POINTS, Strip, StripFeed, TILES, spread, tile};
+use super::winograd::{
+    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, TILES, shift, spread, tile,
+};
 use super::x86_ymm::Epilogue;
 
 const _: () = assert!(TILES >= 6, "scratch memory has room for the largest group");
@@ -24,8 +26,8 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
     // SAFETY: the CPU has the feature; arena and strip are a `CheckedStrip`'s.
     unsafe {
         match strip.taps {
-            3 => groups::<3, 2, 4>(arena.as_mut_ptr(), strip),
-            _ => groups::<2, 3, 5>(arena.as_mut_ptr(), strip),
+            3 => groups::<3, 4>(arena.as_mut_ptr(), strip),
+            _ => groups::<2, 5>(arena.as_mut_ptr(), strip),
         }
     }
 }
@@ -33,13 +35,10 @@ pub(super) fn convolve_strip(mut strip: CheckedStrip) {
 /// # Safety
 /// - The CPU has AVX2.
 /// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
-/// - `HIGH` and `WIDE` are the [`tile`]'s.
+/// - `N` is the number of the [`tile`]'s rows, and of its columns.
 #[target_feature(enable = "avx2")]
-unsafe fn groups<const TAPS: usize, const HIGH: usize, const WIDE: usize>(
-    arena: *mut u8,
-    strip: &Strip,
-) {
-    const { assert!(tile(TAPS)[0] == HIGH && tile(TAPS)[1] == WIDE) };
+unsafe fn groups<const TAPS: usize, const N: usize>(arena: *mut u8, strip: &Strip) {
+    const { assert!(tile(TAPS) == N) };
     let (tiles, mut first) = (strip.tiles(), 0);
     let destination = &strip.targets[0];
     let epilogue = Epilogue::new(destination);
@@ -49,13 +48,13 @@ unsafe fn groups<const TAPS: usize, const HIGH: usize, const WIDE: usize>(
             let left = tiles - first;
             // Fives until sixes leave none over: from 20 tiles on, and with some numbers below.
             first += if left.is_multiple_of(6) {
-                group::<TAPS, HIGH, WIDE, 6>(arena, strip, &epilogue, first, multiply_6)
+                group::<TAPS, N, 6>(arena, strip, &epilogue, first, multiply_6)
             } else if left >= 5 {
-                group::<TAPS, HIGH, WIDE, 5>(arena, strip, &epilogue, first, multiply_5)
+                group::<TAPS, N, 5>(arena, strip, &epilogue, first, multiply_5)
             } else if left >= 2 {
-                group::<TAPS, HIGH, WIDE, 2>(arena, strip, &epilogue, first, multiply_2)
+                group::<TAPS, N, 2>(arena, strip, &epilogue, first, multiply_2)
             } else {
-                group::<TAPS, HIGH, WIDE, 1>(arena, strip, &epilogue, first, multiply_1)
+                group::<TAPS, N, 1>(arena, strip, &epilogue, first, multiply_1)
             };
         }
     }
@@ -68,7 +67,7 @@ unsafe fn groups<const TAPS: usize, const HIGH: usize, const WIDE: usize>(
 /// - `first + T <= strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn group<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
+unsafe fn group<const TAPS: usize, const N: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue,
@@ -109,7 +108,7 @@ unsafe fn group<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T
             multiply(points, weights, chunks, products);
             for (t, &column) in columns.iter().enumerate() {
                 let products = products.add(t * BLOCK);
-                to_pixels::<TAPS, HIGH, WIDE, T>(arena, strip, epilogue, block, column, products);
+                to_pixels::<TAPS, N, T>(arena, strip, epilogue, block, column, products);
             }
         }
     }
@@ -122,7 +121,7 @@ unsafe fn group<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T
 /// - The CPU has AVX2.
 /// - `feed` is one of a [`CheckedStrip`]; `arena` points to its arena, plus the number of the first
 ///   of 16 channels of the feed.
-/// - 16 words may be written at each of the 24 points' places.
+/// - 16 words may be written at each of the 36 points' places.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn to_points(
@@ -136,34 +135,27 @@ unsafe fn to_points(
     let line = |x: usize| {
         let at = (column + x * dilation).min(feed.columns - 1) * feed.step;
         // SAFETY: the column is clamped to the feed's last; `CheckedStrip` has shown that all
-        // channels of the feed's columns lie in the arena, in each of its four rows.
-        let load =
-            |row| unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(row + at).cast())) };
-        let [a, b, c, d] =
-            [load(feed.rows[0]), load(feed.rows[1]), load(feed.rows[2]), load(feed.rows[3])];
-        [
-            _mm256_sub_epi16(a, c),
-            _mm256_add_epi16(b, c),
-            _mm256_sub_epi16(c, b),
-            _mm256_sub_epi16(b, d),
-        ]
+        // channels of the feed's columns lie in the arena, in each of its rows.
+        let d = |y: usize| unsafe {
+            _mm256_cvtepu8_epi16(_mm_loadu_si128(arena.add(feed.rows[y] + at).cast()))
+        };
+        inputs(&[d(0), d(1), d(2), d(3), d(4), d(5)])
     };
     // Arrays are spelled out here and below, not mapped: `map` itself is not compiled for the CPU's
     // features, so that nothing which uses them can be inlined there.
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    let row = |y: usize| columns(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
-    for (y, points) in [row(0), row(1), row(2), row(3)].into_iter().enumerate() {
-        for (x, point) in points.into_iter().enumerate() {
-            // SAFETY: the caller has room for 16 words at each point.
-            unsafe { _mm256_storeu_si256(out.add((6 * y + x) * stride).cast(), point) };
-        }
+    let row = |y: usize| inputs(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+    let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
+    for (i, point) in rows.as_flattened().iter().enumerate() {
+        // SAFETY: the caller has room for 16 words at each point.
+        unsafe { _mm256_storeu_si256(out.add(i * stride).cast(), *point) };
     }
 }
 
-/// The "across" half of the transform of inputs, see the table in [`winograd`](super::winograd).
+/// Transforms inputs to points in one direction, see the table in [`winograd`](super::winograd).
 #[target_feature(enable = "avx2")]
 #[inline]
-fn columns(d: &[__m256i; 6]) -> [__m256i; 6] {
+fn inputs(d: &[__m256i; SIDE]) -> [__m256i; SIDE] {
     let (add, sub) = (|a, b| _mm256_add_epi16(a, b), |a, b| _mm256_sub_epi16(a, b));
     let four = |a| _mm256_slli_epi16::<2>(a);
     let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
@@ -313,7 +305,7 @@ multiply!(multiply_1, "1", ["0", "ymm0", "ymm1"]);
 /// - `products` points to the tile's first product, within the products of a group of `T` tiles.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn to_pixels<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
+unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     epilogue: &Epilogue,
@@ -321,25 +313,25 @@ unsafe fn to_pixels<const TAPS: usize, const HIGH: usize, const WIDE: usize, con
     column: usize,
     products: *const i32,
 ) {
-    let mut sums = [[[_mm256_setzero_si256(); 2]; WIDE]; HIGH];
+    let mut sums = [[[_mm256_setzero_si256(); 2]; N]; N];
     for half in [0, 1] {
         // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
         // that the biases cover all blocks.
         let rows = unsafe {
             let bias = strip.bias.as_ptr().add(block * BLOCK + 8 * half);
-            rows::<TAPS, HIGH, WIDE, T>(products.add(8 * half), bias)
+            rows::<TAPS, N, T>(products.add(8 * half), bias)
         };
         for (to, from) in sums.as_flattened_mut().iter_mut().zip(rows.as_flattened()) {
             to[half] = *from;
         }
     }
-    let valid = (strip.width - column).div_ceil(strip.dilation).min(WIDE);
+    let valid = (strip.width - column).div_ceil(strip.dilation).min(N);
     for (sums, destination) in sums.iter().zip(strip.targets) {
         let destination = spread(destination, column, strip.dilation);
         // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
         // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe {
-            if valid == WIDE {
+            if valid == N {
                 epilogue.store(arena, &destination, strip.blocks(), block, 0, sums);
             } else {
                 for (x, &sum) in sums[..valid].iter().enumerate() {
@@ -354,72 +346,53 @@ unsafe fn to_pixels<const TAPS: usize, const HIGH: usize, const WIDE: usize, con
 ///
 /// # Safety
 /// - The CPU has AVX2.
-/// - `HIGH` and `WIDE` are the [`tile`]'s.
+/// - `N` is the number of the [`tile`]'s rows, and of its columns.
 /// - Eight biases may be read at `bias`.
-/// - Eight products may be read at `products + i * T * BLOCK` for each of the 24 points `i`.
+/// - Eight products may be read at `products + i * T * BLOCK` for each of the 36 points `i`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn rows<const TAPS: usize, const HIGH: usize, const WIDE: usize, const T: usize>(
+unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
     products: *const i32,
     bias: *const i32,
-) -> [[__m256i; WIDE]; HIGH] {
+) -> [[__m256i; N]; N] {
     // SAFETY: the caller has eight biases there.
     let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
-    // SAFETY: `i` runs over the 24 points, and the caller has eight products at each.
+    // SAFETY: `i` runs over the 36 points, and the caller has eight products at each.
     let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
-    let line =
-        |x: usize| down::<TAPS>(&[product(x), product(6 + x), product(12 + x), product(18 + x)]);
-    let lines = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    // A multiple of 3 of the sum becomes the sum by the inverse of 3 modulo 2^32.
-    let third = _mm256_set1_epi32(0xaaaa_aaab_u32 as i32);
-    let mut sums = [[bias; WIDE]; HIGH];
+    let line = |x: usize| {
+        let m = |y: usize| product(SIDE * y + x);
+        pixels::<TAPS>(&[m(0), m(1), m(2), m(3), m(4), m(5)])
+    };
+    let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    let ninth = _mm256_set1_epi32(NINTH);
+    let mut sums = [[bias; N]; N];
     for (y, sums) in sums.iter_mut().enumerate() {
-        let line = [lines[0][y], lines[1][y], lines[2][y], lines[3][y], lines[4][y], lines[5][y]];
-        for (sum, threefold) in sums.iter_mut().zip(across::<TAPS>(&line)) {
-            *sum = _mm256_add_epi32(*sum, _mm256_mullo_epi32(threefold, third));
+        let row = pixels::<TAPS>(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+        for (x, (sum, multiple)) in sums.iter_mut().zip(row).enumerate() {
+            let shift = _mm_cvtsi32_si128((shift(y) + shift(x)) as i32);
+            let exact = _mm256_sra_epi32(_mm256_mullo_epi32(multiple, ninth), shift);
+            *sum = _mm256_add_epi32(*sum, exact);
         }
     }
     sums
 }
 
-/// The "down" half of the way back: twice the sums, of two rows for three taps, of three rows for
-/// two.
+/// The way back in one direction, from products to multiples of the sums, see the table in
+/// [`winograd`](super::winograd): of four pixels for three taps, of five for two.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn down<const TAPS: usize>(m: &[__m256i; 4]) -> [__m256i; 3] {
+fn pixels<const TAPS: usize>(m: &[__m256i; SIDE]) -> [__m256i; SIDE - 1] {
     let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
-    let (sum, difference, last) = (add(m[1], m[2]), sub(m[1], m[2]), add(m[3], m[3]));
-    let first = add(add(m[0], m[0]), sum);
-    if TAPS == 3 {
-        [first, sub(difference, last), last]
-    } else {
-        [first, difference, sub(sum, last)]
-    }
-}
-
-/// The "across" half of the way back: three times the sums, of four columns for three taps, of five
-/// columns for two. Powers of 2 that all summands have are left out, and the division shifts by as
-/// much less.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn across<const TAPS: usize>(m: &[__m256i; 6]) -> [__m256i; 5] {
-    let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
-    let (twice, four) = (|a| _mm256_add_epi32(a, a), |a| _mm256_slli_epi32::<2>(a));
+    let four = |a| _mm256_slli_epi32::<2>(a);
     let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
     let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
-    let first = add(add(twice(m[0]), four(add(m[0], nears))), fars);
-    let last = add(twice(m[5]), four(m[5]));
-    let fourth = add(near, twice(far));
-    let (fourth, fifth) = if TAPS == 3 {
-        (add(fourth, last), last)
+    let first = add(add(m[0], four(nears)), fars);
+    let (second, third) = (add(add(near, near), far), add(nears, fars));
+    let fourth = add(near, add(far, far));
+    if TAPS == 3 {
+        // There is no fifth pixel.
+        [first, second, third, add(fourth, m[5]), m[5]]
     } else {
-        (fourth, add(add(nears, four(fars)), last))
-    };
-    [
-        _mm256_srai_epi32::<4>(first),
-        _mm256_srai_epi32::<3>(add(twice(near), far)),
-        _mm256_srai_epi32::<2>(add(nears, fars)),
-        _mm256_srai_epi32::<2>(fourth),
-        _mm256_srai_epi32::<2>(fifth),
-    ]
+        [first, second, third, fourth, add(add(nears, four(fars)), m[5])]
+    }
 }

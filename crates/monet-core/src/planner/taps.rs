@@ -173,9 +173,9 @@ pub(super) fn tap_grids(
     if !few || inputs.len() * down.groups.len() * across.groups.len() > FEEDS {
         return None;
     }
-    let [high, wide] = winograd::tile(taps);
-    let tiles = winograd::tiles(outputs.size[0], high, down.dilation)
-        * winograd::tiles(outputs.size[1], wide, across.dilation);
+    let side = winograd::tile(taps);
+    let tiles = winograd::tiles(outputs.size[0], side, down.dilation)
+        * winograd::tiles(outputs.size[1], side, across.dilation);
     // The transforms cost time too: tiles must save a third of the products.
     let gains = tiles * POINTS * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
     gains.then_some([down, across])

@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::super::grid::{Grid, pair};
 use super::super::image::Taps;
 use super::super::image::record::{Phase, Step, result, view};
-use super::super::kernels::winograd::{FEEDS, Strip, StripFeed, tile};
+use super::super::kernels::winograd::{FEEDS, MOST, SIDE, Strip, StripFeed, tile};
 use super::super::kernels::{BLOCK, Destination, Feed, GROUP, Row, Weights};
 use super::super::requant::Requantize;
 use super::plain::{gaps, squash};
@@ -166,7 +166,7 @@ impl Run<'_> {
         let ([down, across], in_step) = (pair(phase.dilation), pair(phase.in_step));
         let taps = phase.tile_taps.into();
         let inputs = self.view.feeds_of(phase)?;
-        let mut feeds = [StripFeed { rows: [0; 4], step: 0, channels: 0, columns: 0 }; FEEDS];
+        let mut feeds = [StripFeed { rows: [0; SIDE], step: 0, channels: 0, columns: 0 }; FEEDS];
         for (feed, input) in feeds.iter_mut().zip(inputs) {
             let grid = layer.inputs.get(input.input as usize)?;
             let [top, left] = input.first;
@@ -179,15 +179,16 @@ impl Run<'_> {
             };
             let columns = grid.line() / grid.step() - left;
             *feed = StripFeed {
-                rows: [0, 1, 2, 3].map(row),
+                rows: core::array::from_fn(row),
                 step: in_step[1] * grid.step(),
                 channels: grid.step(),
                 columns: columns.div_ceil(in_step[1]),
             };
         }
-        let high = tile(taps)[0];
+        let high = tile(taps);
         let rows = (usize::from(phase.size[0]) - y).div_ceil(down).min(high);
-        let targets = [0, 1, 2].map(|i| layer.destination(phase, y + i.min(rows - 1) * down));
+        let target = |i: usize| layer.destination(phase, y + i.min(rows - 1) * down);
+        let targets: [_; MOST] = core::array::from_fn(target);
         let strip = Strip {
             width: phase.size[1].into(),
             taps,
