@@ -46,8 +46,7 @@ impl<'a, const OFFSET: u8> Epilogue<'a, OFFSET> {
     /// The epilogue of a destination's stage.
     #[target_feature(enable = "neon")]
     pub(super) fn new(destination: &Destination<'a>) -> Self {
-        let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
-            *destination;
+        let stage = destination.stage();
         let all = |value: i16| vdupq_n_s16(value);
         let (cubic, one, depth) = match &stage.rules.curve {
             Curve::Elu(elu) => (elu.cubic, elu.one, elu.depth),

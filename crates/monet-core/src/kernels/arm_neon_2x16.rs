@@ -197,7 +197,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
     let weights = row.weights.bytes;
     assert!(available());
-    let constants = Constants::new(row.stage());
+    let constants = Constants::new(row.destination.stage());
     let block_len = row.depth() * GROUP * BLOCK;
     let lowest = row.lowest;
     for block in 0..row.blocks() {

@@ -86,7 +86,7 @@ pub(super) unsafe fn store(
     // pixel below `row.width`, in the output and in the residual where one is added, lie in the
     // arena.
     unsafe {
-        let scales = row.stage().scales.as_ptr().add(block * BLOCK);
+        let scales = row.destination.stage().scales.as_ptr().add(block * BLOCK);
         match row.destination {
             Destination::Quantized { stage, start, step, residual: [residual, residual_step] } => {
                 let other = match stage.rules.sum {

@@ -40,7 +40,7 @@ pub(super) fn available() -> bool {
 /// Fills one row.
 pub(super) fn convolve(mut row: CheckedRow) {
     let (arena, row) = row.parts();
-    let numbers = Numbers::new(row.stage(), OFFSET);
+    let numbers = Numbers::new(row.destination.stage(), OFFSET);
     let weights = row.weights.bytes;
     let channels = row.channels();
     let arena = arena.as_mut_ptr();
@@ -251,7 +251,7 @@ unsafe fn finish(
     // SAFETY: of a checked row the scales cover all blocks, and each pixel of the output and of the
     // residual lies in the arena.
     unsafe {
-        let scales = row.stage().scales.as_ptr().add(channel);
+        let scales = row.destination.stage().scales.as_ptr().add(channel);
         match row.destination {
             Destination::Quantized { start, step, residual: [other, other_step], .. } => {
                 let out = arena.add(start + first * step + channel);

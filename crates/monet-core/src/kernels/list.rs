@@ -12,7 +12,8 @@
 //!   could have it,
 //! - `code`: the module with the kernel's code, once for each architecture that has it,
 //! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve_strip` fills a
-//!   [`CheckedStrip`].
+//!   [`CheckedStrip`], and the `price`: how many multiplications of rows take as long as one of
+//!   tiles.
 //!
 //! A module of code has three functions:
 //!
@@ -47,7 +48,7 @@ macro_rules! kernels {
             cpus: [$($arch:literal: [$($feature:literal),*]),+],
             $(untimed: $untimed:literal,)?
             $(optional: [$($could:tt)*],)?
-            $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,)?
+            $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident, price: $price:literal,)?
             $(code: [$($cpu:tt)*] => $module:ident,)+
         }
     )+) => {
@@ -106,6 +107,13 @@ macro_rules! kernels {
             #[inline(always)]
             pub(crate) fn has_tiles(self) -> bool {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
+            }
+
+            /// How many multiplications of rows take as long as one of tiles; 0 where the kernel
+            /// has no tiles.
+            #[cfg(feature = "alloc")]
+            pub(crate) fn tile_price(self) -> usize {
+                match self { $(Self::$kernel => 0 $(+ $price)?,)+ }
             }
 
             /// Whether the program can prove plans for it, see [`X86_PLANS`](super::TILED_PLANS).
@@ -207,7 +215,7 @@ kernels! {
         packing: Words,
         offset: 0,
         cpus: ["x86_64": ["avx2"]],
-        tiles: [target_arch = "x86_64"] => x86_avx2_winograd,
+        tiles: [target_arch = "x86_64"] => x86_avx2_winograd, price: 1,
         code: [target_arch = "x86_64"] => x86_avx2_6x16,
     }
     /// x86-64 with AVX2 and AVX-VNNI.
@@ -224,6 +232,7 @@ kernels! {
         packing: Bytes,
         offset: 0,
         cpus: ["x86_64": ["avx512f", "avx512bw", "avx512_vnni"]],
+        tiles: [target_arch = "x86_64"] => x86_avx512_winograd, price: 2,
         code: [target_arch = "x86_64"] => x86_avx512vnni_16x16,
     }
     /// 64-bit ARM (any), or 32-bit ARM with NEON.
@@ -241,7 +250,7 @@ kernels! {
         packing: Pairs,
         offset: 128,
         cpus: ["aarch64": ["asimd"]],
-        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd,
+        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd, price: 1,
         code: [target_arch = "aarch64"] => aarch64_neon_winograd,
     }
     /// 64-bit ARM with dot products.

@@ -72,6 +72,8 @@ mod x86_avx512_epilogue;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512_pending;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx512_winograd;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_16x16;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni_6x16;

@@ -52,10 +52,10 @@ impl Packing {
     }
 
     /// Whether the weights of tiles, where a kernel of this order has them, stand in pairs of
-    /// inputs as those of rows do; otherwise input by input.
+    /// inputs; otherwise input by input.
     #[cfg(feature = "alloc")]
     pub(crate) fn tiles_in_pairs(self) -> bool {
-        matches!(self, Self::Words)
+        !matches!(self, Self::Pairs)
     }
 
     /// Chunks of so many groups that are one in this order.

@@ -107,25 +107,29 @@ pub(crate) enum Destination<'a> {
     },
 }
 
-impl Destination<'_> {
+impl<'a> Destination<'a> {
+    /// The fixed-point rules.
+    #[inline]
+    pub(crate) fn stage(&self) -> &'a Requantize<'a> {
+        match self {
+            Self::Quantized { stage, .. } | Self::Float { stage, .. } => stage,
+        }
+    }
+
     /// Checks that all that a kernel writes for so many pixels and one, and the residual that it
     /// reads, lies in an arena of `len`.
     pub(super) fn check(&self, last: usize, channels: usize, len: usize) -> Option<()> {
         let inside = |start, step, bytes| ensure(end(start, last, step, bytes) <= len);
-        let stage = match *self {
+        match *self {
             Self::Quantized { stage, start, step, residual: [other, other_step] } => {
                 inside(start, step, channels)?;
                 if stage.rules.sum.is_some() {
                     inside(other, other_step, channels)?;
                 }
-                stage
             }
-            Self::Float { stage, start } => {
-                inside(start, channels * 4, channels * 4)?;
-                stage
-            }
-        };
-        ensure(stage.scales.len() == channels)
+            Self::Float { start, .. } => inside(start, channels * 4, channels * 4)?,
+        }
+        ensure(self.stage().scales.len() == channels)
     }
 }
 
@@ -164,18 +168,6 @@ impl<'a> Row<'a> {
     #[inline]
     pub(crate) fn feeds(&self) -> &[Feed<'a>] {
         &self.feeds[..self.inputs.min(self.feeds.len())]
-    }
-
-    /// The fixed-point rules.
-    #[cfg_attr(
-        target_arch = "aarch64",
-        expect(dead_code, reason = "the epilogue there is made of a destination")
-    )]
-    #[inline]
-    pub(crate) fn stage(&self) -> &'a Requantize<'a> {
-        match self.destination {
-            Destination::Quantized { stage, .. } | Destination::Float { stage, .. } => stage,
-        }
     }
 
     /// Blocks of output channels.

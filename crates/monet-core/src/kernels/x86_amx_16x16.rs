@@ -298,7 +298,7 @@ unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let pixels = row.width.min(ROWS);
     let piece = piece(row.feeds().iter().flat_map(runs).map(|run| run.1));
     let cut = Cut { arena, row, pixels, piece, block_len: row.depth() * VECTOR };
-    let rules = Rules::new(row.stage());
+    let rules = Rules::new(row.destination.stage());
     let mut block = 0;
     // SAFETY: a `CheckedRow` has a pixel, so that `pixels` and `piece` are within what a tile can
     // have. `CheckedRow` has shown that there are `block_len` weights for each block below
@@ -332,7 +332,7 @@ unsafe fn groups<const N: usize>(cut: &Cut, weights: *const i8, rules: &Rules, b
         sums: Sums([MaybeUninit::uninit(); WAITING]),
         vector: 0,
         pixels: 0,
-        pending: Pending::new(cut.arena, cut.row, rules, block),
+        pending: Pending::new(cut.arena, &cut.row.destination, cut.row.blocks(), rules, block),
     };
     let mut x = 0;
     // SAFETY: the caller's conditions are those of `group`; each group begins in the row. All that

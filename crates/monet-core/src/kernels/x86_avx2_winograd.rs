@@ -313,26 +313,26 @@ unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
     column: usize,
     products: *const i32,
 ) {
-    let mut sums = [[[_mm256_setzero_si256(); 2]; N]; N];
-    for half in [0, 1] {
-        // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
-        // that the biases cover all blocks.
-        let rows = unsafe {
-            let bias = strip.bias.as_ptr().add(block * BLOCK + 8 * half);
-            rows::<TAPS, N, T>(products.add(8 * half), bias)
-        };
-        for (to, from) in sums.as_flattened_mut().iter_mut().zip(rows.as_flattened()) {
-            to[half] = *from;
-        }
-    }
+    // SAFETY: the caller has the tile's 16 products at each point, and `CheckedStrip` has shown
+    // that the biases cover all blocks.
+    let (halves, bias) = unsafe {
+        let bias = strip.bias.as_ptr().add(block * BLOCK);
+        let bias = [_mm256_loadu_si256(bias.cast()), _mm256_loadu_si256(bias.add(8).cast())];
+        ([lines::<TAPS, T>(products), lines::<TAPS, T>(products.add(8))], bias)
+    };
     let valid = (strip.width - column).div_ceil(strip.dilation).min(N);
-    for (sums, destination) in sums.iter().zip(strip.targets) {
+    for (y, destination) in strip.targets.iter().enumerate() {
+        let rows = [row::<TAPS>(&halves[0], y, bias[0]), row::<TAPS>(&halves[1], y, bias[1])];
+        let mut sums = [[_mm256_setzero_si256(); 2]; N];
+        for (x, sums) in sums.iter_mut().enumerate() {
+            *sums = [rows[0][x], rows[1][x]];
+        }
         let destination = spread(destination, column, strip.dilation);
         // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
         // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe {
             if valid == N {
-                epilogue.store(arena, &destination, strip.blocks(), block, 0, sums);
+                epilogue.store(arena, &destination, strip.blocks(), block, 0, &sums);
             } else {
                 for (x, &sum) in sums[..valid].iter().enumerate() {
                     epilogue.store(arena, &destination, strip.blocks(), block, x, &[sum]);
@@ -342,37 +342,39 @@ unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
     }
 }
 
-/// The sums of eight output channels for a tile's pixels, row by row.
+/// The way back down, of eight output channels, for each of six columns.
 ///
 /// # Safety
 /// - The CPU has AVX2.
-/// - `N` is the number of the [`tile`]'s rows, and of its columns.
-/// - Eight biases may be read at `bias`.
 /// - Eight products may be read at `products + i * T * BLOCK` for each of the 36 points `i`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
+unsafe fn lines<const TAPS: usize, const T: usize>(
     products: *const i32,
-    bias: *const i32,
-) -> [[__m256i; N]; N] {
-    // SAFETY: the caller has eight biases there.
-    let bias = unsafe { _mm256_loadu_si256(bias.cast()) };
+) -> [[__m256i; SIDE - 1]; SIDE] {
     // SAFETY: `i` runs over the 36 points, and the caller has eight products at each.
     let product = |i: usize| unsafe { _mm256_loadu_si256(products.add(i * T * BLOCK).cast()) };
     let line = |x: usize| {
         let m = |y: usize| product(SIDE * y + x);
         pixels::<TAPS>(&[m(0), m(1), m(2), m(3), m(4), m(5)])
     };
-    let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
+    [line(0), line(1), line(2), line(3), line(4), line(5)]
+}
+
+/// The sums of eight output channels for a row of a tile's pixels.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn row<const TAPS: usize>(
+    [a, b, c, d, e, f]: &[[__m256i; SIDE - 1]; SIDE],
+    y: usize,
+    bias: __m256i,
+) -> [__m256i; SIDE - 1] {
     let ninth = _mm256_set1_epi32(NINTH);
-    let mut sums = [[bias; N]; N];
-    for (y, sums) in sums.iter_mut().enumerate() {
-        let row = pixels::<TAPS>(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
-        for (x, (sum, multiple)) in sums.iter_mut().zip(row).enumerate() {
-            let shift = _mm_cvtsi32_si128((shift(y) + shift(x)) as i32);
-            let exact = _mm256_sra_epi32(_mm256_mullo_epi32(multiple, ninth), shift);
-            *sum = _mm256_add_epi32(*sum, exact);
-        }
+    let mut sums = pixels::<TAPS>(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+    for (x, sum) in sums.iter_mut().enumerate() {
+        let shift = _mm_cvtsi32_si128((shift(y) + shift(x)) as i32);
+        let exact = _mm256_sra_epi32(_mm256_mullo_epi32(*sum, ninth), shift);
+        *sum = _mm256_add_epi32(bias, exact);
     }
     sums
 }

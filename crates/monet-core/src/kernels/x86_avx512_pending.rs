@@ -15,7 +15,7 @@ use core::arch::x86_64::*;
 use core::ops::Range;
 
 use super::x86_avx512_epilogue::{Residual, Rules};
-use super::{BLOCK, Destination, Row};
+use super::{BLOCK, Destination};
 
 /// Requantizes and stores the next four pending vectors, or as many as are pending.
 ///
@@ -64,19 +64,24 @@ pub(super) struct Pending<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Pending<'a, N> {
-    /// None pending yet; `N` blocks of the row from `block` on.
+    /// None pending yet; of the `blocks` blocks that a destination's pixels have, `N` from `block`
+    /// on.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    pub(super) fn new(arena: *mut u8, row: &'a Row, rules: &'a Rules, block: usize) -> Self {
-        let (out, step, residual) = match row.destination {
+    pub(super) fn new(
+        arena: *mut u8,
+        destination: &Destination,
+        blocks: usize,
+        rules: &'a Rules,
+        block: usize,
+    ) -> Self {
+        let (out, step, residual) = match *destination {
             Destination::Quantized { start, step, residual, .. } => {
                 (start + block * BLOCK, step, residual)
             }
-            Destination::Float { start, .. } => {
-                (start + block * REALS, row.blocks() * REALS, [0, 0])
-            }
+            Destination::Float { start, .. } => (start + block * REALS, blocks * REALS, [0, 0]),
         };
-        let scales = &row.stage().scales[block * BLOCK..(block + N) * BLOCK];
+        let scales = &destination.stage().scales[block * BLOCK..(block + N) * BLOCK];
         // SAFETY: the slice has 16 scales for each of `N` blocks, and `n` is below `N`.
         let scales = [0, N - 1].map(|n| unsafe { _mm512_loadu_ps(scales[n * BLOCK..].as_ptr()) });
         Self {
@@ -84,7 +89,7 @@ impl<'a, const N: usize> Pending<'a, N> {
             vectors: 0..0,
             rules,
             scales,
-            real: matches!(row.destination, Destination::Float { .. }),
+            real: matches!(destination, Destination::Float { .. }),
             out: arena.wrapping_add(out),
             step,
             residual: arena.wrapping_add(residual[0] + block * BLOCK),
@@ -140,13 +145,39 @@ impl<'a, const N: usize> Pending<'a, N> {
         // Known at compile time, so that the compiler unrolls the loop and keeps sums in registers.
         for pair in 0..(P * N).div_ceil(2) {
             // A single vector stands for the one that is not there, too.
-            let [first, second] = [0, 1].map(|i| {
-                let sum = sums[(2 * pair + i).min(P * N - 1)];
-                _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), self.scales[i]))
-            });
-            self.words[pair] = _mm512_packs_epi32(first, second);
+            self.words[pair] = self.scale([0, 1].map(|i| sums[(2 * pair + i).min(P * N - 1)]));
         }
         self.vectors = 0..P * N;
+    }
+
+    /// Two vectors of sums as fixed-point counts.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    fn scale(&self, [first, second]: [__m512i; 2]) -> __m512i {
+        let scale = |sum, by| _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), by));
+        _mm512_packs_epi32(scale(first, self.scales[0]), scale(second, self.scales[1]))
+    }
+
+    /// Requantizes and stores the sums of the next `count` vectors, at most four. None waits: for a
+    /// kernel that has no products to compute meanwhile.
+    ///
+    /// # Safety
+    /// - The CPU has AVX-512 F, BW and VNNI.
+    /// - Nothing is pending, and `self` was made for counts.
+    /// - The outputs of the next `count` vectors lie in the arena, and their residuals do where the
+    ///   rules add one.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    pub(super) unsafe fn pass(&mut self, sums: [__m512i; 4], count: usize) {
+        let [a, b, c, d] = sums;
+        let mut words = self.rules.curve([self.scale([a, b]), self.scale([c, d])]);
+        // SAFETY: the caller has the outputs in the arena, and the residuals where there are any.
+        unsafe {
+            if let Some(sum) = &self.rules.sum {
+                words = self.add(sum, words, count);
+            }
+            self.store(words, count);
+        }
     }
 
     /// Requantizes and stores all that is pending.

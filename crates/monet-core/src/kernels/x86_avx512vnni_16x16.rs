@@ -83,7 +83,7 @@ pub(super) fn convolve(mut row: CheckedRow) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn blocks(arena: *mut u8, weights: *const i8, row: &Row) {
     let block_len = row.depth() * VECTOR;
-    let rules = Rules::new(row.stage());
+    let rules = Rules::new(row.destination.stage());
     let apart = row.feeds.map(|feed| feed.apart());
     let mut block = 0;
     while block < row.blocks() {
@@ -119,7 +119,7 @@ unsafe fn tiles<const P: usize, const N: usize>(
     rules: &Rules,
     block: usize,
 ) {
-    let mut pending = Pending::<N>::new(arena, row, rules, block);
+    let mut pending = Pending::<N>::new(arena, &row.destination, row.blocks(), rules, block);
     let mut x = 0;
     // SAFETY: the caller's conditions are those of `tile`; each tile ends at or before `row.width`.
     // All that becomes pending are pixels of this row.

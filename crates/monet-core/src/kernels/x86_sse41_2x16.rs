@@ -161,7 +161,7 @@ unsafe fn store(arena: *mut u8, row: &Row, block: usize, x: usize, sums: &[__m12
     // pixel below `row.width`, in the output and in the residual where one is added, lie in the
     // arena.
     unsafe {
-        let scales = row.stage().scales.as_ptr().add(block * BLOCK);
+        let scales = row.destination.stage().scales.as_ptr().add(block * BLOCK);
         let mut reals = [_mm_setzero_ps(); 4];
         for (i, real) in reals.iter_mut().enumerate() {
             *real = _mm_mul_ps(_mm_cvtepi32_ps(sums[i]), _mm_loadu_ps(scales.add(4 * i)));

@@ -36,8 +36,7 @@ impl<'a> Epilogue<'a> {
     /// The epilogue of a destination's stage.
     #[target_feature(enable = "avx2")]
     pub(super) fn new(destination: &Destination<'a>) -> Self {
-        let (Destination::Quantized { stage, .. } | Destination::Float { stage, .. }) =
-            *destination;
+        let stage = destination.stage();
         let all = |value: i16| _mm256_set1_epi16(value);
         let (cubic, one, depth) = match &stage.rules.curve {
             Curve::Elu(elu) => (elu.cubic, elu.one, elu.depth),

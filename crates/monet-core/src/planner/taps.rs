@@ -176,7 +176,8 @@ pub(super) fn tap_grids(
     let side = winograd::tile(taps);
     let tiles = winograd::tiles(outputs.size[0], side, down.dilation)
         * winograd::tiles(outputs.size[1], side, across.dilation);
-    // The transforms cost time too: tiles must save a third of the products.
-    let gains = tiles * POINTS * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
+    // The transforms cost time too: tiles must save a third of the products' time.
+    let products = tiles * POINTS * kernel.tile_price();
+    let gains = products * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
     gains.then_some([down, across])
 }
