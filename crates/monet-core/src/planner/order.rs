@@ -88,18 +88,16 @@ impl Order {
                 pack(packing, blocks, &groups, weight, out)
             }
             Self::Tiles { taps, channels } => {
+                // Most windows are taken whole, which takes a fifth of the time.
+                let whole = channels.iter().all(|c| c.taps == core::array::from_fn(Some));
                 let weights = |output: usize, channel: usize| {
-                    let mut taken = [0; 9];
-                    let TileChannel { input, taps } = channels[channel];
-                    if let Some(input) = input
-                        && output < conv.cout
-                    {
-                        let own = &conv.weights[(output * cin + input) * window..][..window];
-                        for (value, tap) in taken.iter_mut().zip(taps) {
-                            *value = tap.map_or(0, |at| own[at]);
-                        }
+                    let TileChannel { input, taps } = &channels[channel];
+                    let Some(input) = input.filter(|_| output < conv.cout) else { return [0; 9] };
+                    let own = &conv.weights[(output * cin + input) * window..][..window];
+                    match own.first_chunk() {
+                        Some(own) if whole => *own,
+                        _ => taps.map(|tap| tap.map_or(0, |at| own[at])),
                     }
-                    taken
                 };
                 winograd::transform(packing.tiles_in_pairs(), *taps, channels.len(), weights, out);
                 false
