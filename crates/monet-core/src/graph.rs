@@ -3,6 +3,7 @@
 //! Plain data: importers make a [`QuantGraph`], and the planner turns it into an
 //! [`Image`](super::Image). Nothing here computes.
 
+use super::sums;
 use super::types::{Activation, Output, Pool, Quant};
 use alloc::{boxed::Box, string::String, vec, vec::Vec};
 
@@ -46,12 +47,8 @@ pub struct Convolution {
 impl Convolution {
     /// The sum of the weights' magnitudes, for each output channel.
     pub(super) fn magnitudes(&self) -> impl Iterator<Item = u64> {
-        // Parts are summed in 32 bits for speed, as every planning waits for this.
-        let part =
-            |weights: &[i8]| weights.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
-        self.weights
-            .chunks((self.weights.len() / self.cout).max(1))
-            .map(move |weights| weights.chunks(1 << 16).map(|w| u64::from(part(w))).sum())
+        let own = (self.weights.len() / self.cout).max(1);
+        self.weights.chunks(own).map(sums::magnitudes)
     }
 }
 

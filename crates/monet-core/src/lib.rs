@@ -98,6 +98,8 @@ pub mod prepare;
 pub mod requant;
 mod run;
 mod size;
+#[cfg(feature = "alloc")]
+mod sums;
 mod types;
 #[cfg(feature = "alloc")]
 mod wire;

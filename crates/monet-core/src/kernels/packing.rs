@@ -112,17 +112,7 @@ pub(crate) fn pack(
     out: &mut [u8],
 ) -> bool {
     let width = packing.bytes() as usize;
-    let (mut places, mut lowest) = (out.chunks_exact_mut(width), false);
-    let mut put = |weight: i8| {
-        lowest |= weight == i8::MIN;
-        if let Some(place) = places.next() {
-            // A copy of a length that the compiler does not know is a call.
-            match place {
-                [byte] => *byte = weight as u8,
-                word => word.copy_from_slice(&i16::from(weight).to_le_bytes()),
-            }
-        }
-    };
+    let mut rest = &mut *out;
     for outputs in (0..blocks * BLOCK).step_by(packing.outputs()) {
         let mut chunk = 0;
         while let Some(&groups) = groups.get(chunk) {
@@ -130,17 +120,34 @@ pub(crate) fn pack(
             let together = packing.together().min(own * joined);
             for first in (0..own * joined).step_by(together) {
                 for output in outputs..outputs + packing.outputs() {
-                    for channel in first..first + together {
-                        // Divisions would take most of the time.
-                        put(match joined {
-                            1 => weight(output, chunk, channel),
-                            _ => weight(output, chunk + channel / own, channel % own),
-                        });
+                    let Some(place) = rest.split_off_mut(..together * width) else { break };
+                    let channel = |i| weight(output, chunk, first + i);
+                    match (joined, together) {
+                        (1, 2) => put::<2>(place, channel),
+                        (1, GROUP) => put::<GROUP>(place, channel),
+                        (1, 8) => put::<8>(place, channel),
+                        (1, _) => put::<BLOCK>(place, channel),
+                        _ => put::<BLOCK>(place, |i| weight(output, chunk + i / GROUP, i % GROUP)),
                     }
                 }
             }
             chunk += joined;
         }
     }
-    lowest && width == 1
+    width == 1 && out.contains(&(i8::MIN as u8))
+}
+
+/// Writes `N` weights into their place, as bytes or as words. As their number is known beforehand,
+/// the compiler finds out once for all of them what they share: output, chunk and tap.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+fn put<const N: usize>(place: &mut [u8], weight: impl Fn(usize) -> i8) {
+    let weights: [i8; N] = core::array::from_fn(weight);
+    if place.len() == N {
+        place.copy_from_slice(&weights.map(|weight| weight as u8));
+    } else {
+        for (word, weight) in place.as_chunks_mut().0.iter_mut().zip(weights) {
+            *word = i16::from(weight).to_le_bytes();
+        }
+    }
 }

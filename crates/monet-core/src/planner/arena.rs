@@ -53,6 +53,27 @@ impl Lifetime {
 ///
 /// `tries` says how many orders of choosing are tried after the first ones.
 pub(super) fn place(blocks: &[Lifetime], overlays: &[Overlay], tries: usize) -> (Vec<u64>, u64) {
+    // Most steps need nothing for themselves: pairs with their empty blocks would be many.
+    let kept: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
+    let number = |block: usize| kept.binary_search(&block).ok();
+    let overlays: Vec<Overlay> = overlays
+        .iter()
+        .filter_map(|overlay| {
+            let (input, output) = (number(overlay.input)?, number(overlay.output)?);
+            Some(Overlay { input, output, ..*overlay })
+        })
+        .collect();
+    let sized: Vec<Lifetime> = kept.iter().map(|&i| blocks[i].clone()).collect();
+    let (found, len) = place_sized(&sized, &overlays, tries);
+    let mut offsets = vec![0; blocks.len()];
+    for (i, offset) in kept.into_iter().zip(found) {
+        offsets[i] = offset;
+    }
+    (offsets, len)
+}
+
+/// As [`place`], of blocks none of which is empty.
+fn place_sized(blocks: &[Lifetime], overlays: &[Overlay], tries: usize) -> (Vec<u64>, u64) {
     let places = Places::new(blocks, overlays);
     let [mut order, late, full] = places.orders();
     let mut best = places.choose(&order);
@@ -114,7 +135,7 @@ impl<'a> Places<'a> {
     /// - those first that the fullest pass needs, which decides on the arena's length.
     fn orders(&self) -> [Vec<usize>; 3] {
         let blocks = self.blocks;
-        let mut sized: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i].len > 0).collect();
+        let mut sized: Vec<usize> = (0..blocks.len()).collect();
         sized.sort_by_key(|&i| (Reverse(blocks[i].len), blocks[i].during.start));
         let (mut late, mut full) = (sized.clone(), sized.clone());
         late.sort_by_key(|&i| Reverse(blocks[i].during.start));

@@ -22,6 +22,7 @@ use super::super::image::{ALIGN, MAGIC, VERSION};
 use super::super::kernels::{BLOCK, GROUP, Kernel, padded};
 use super::super::requant::{Product, Rules, Sum, logit};
 use super::super::size::Size;
+use super::super::sums;
 use super::super::types::{Activation, Output, Quant};
 use super::fuse::Fused;
 use super::order::{Chunk, Order, TileChannel};
@@ -348,10 +349,17 @@ impl<'a> Draft<'a> {
         let window = conv.kernel[0] * conv.kernel[1];
         let padding = padded(conv.cout) - conv.cout;
         let weights = conv.weights.chunks(conv.weights.len() / conv.cout);
+        // Where a phase has all taps, its weights lie side by side.
+        let whole = taps.len() == window;
         let biases = conv.bias.iter().zip(weights).map(|(&own, weights)| {
             let taps =
                 |weights: &[i8]| taps.iter().map(|&tap| i32::from(weights[tap])).sum::<i32>();
-            own - zero_point * weights.chunks(window).map(taps).sum::<i32>()
+            let sum = if whole {
+                sums::total(weights) as i32
+            } else {
+                weights.chunks(window).map(taps).sum::<i32>()
+            };
+            own - zero_point * sum
         });
         self.bias.extend(biases);
         self.bias.extend(core::iter::repeat_n(0, padding));
