@@ -262,11 +262,6 @@ pub(crate) fn fits(magnitude: u64) -> bool {
     magnitude <= i32::MAX as u64 / (255 << (2 * shift(0)))
 }
 
-/// Weights of 16 outputs for a pair of inputs, in the order in which the multiplying instruction
-/// takes them: `[output][input]`, or `[input][output]`.
-#[cfg(feature = "alloc")]
-type Lanes = [i16; 2 * BLOCK];
-
 /// Transforms weights to the points and writes them into `out`, as little-endian words in the order
 /// `[block][point][pair of inputs][16 outputs][2 inputs]`, or `[block][point][input][16 outputs]`.
 ///
@@ -275,8 +270,9 @@ type Lanes = [i16; 2 * BLOCK];
 /// - `window(output, input)`: the weights of `taps` × `taps` taps in rows of three; 0 for channels
 ///   that are padding.
 ///
-/// Most of the time that planning takes is spent here. The function therefore works on [`Lanes`],
-/// which compilers turn into vectors, and writes every line of memory once.
+/// Four windows are transformed at a time, in one integer each: a + b·2^16 + c·2^32 + d·2^48. The
+/// transform adds and multiplies by constants alone, so that it works on all four as on one.
+/// Programs that are built for size have no vectors for that.
 #[cfg(feature = "alloc")]
 pub(crate) fn transform(
     pairs: bool,
@@ -288,54 +284,61 @@ pub(crate) fn transform(
     let (lines, _) = out.as_chunks_mut::<{ 4 * BLOCK }>();
     for (block, lines) in lines.chunks_exact_mut(POINTS * inputs / 2).enumerate() {
         for pair in 0..inputs / 2 {
-            let mut g = [[[0; 2 * BLOCK]; 3]; 3];
-            for lane in 0..2 * BLOCK {
-                let [output, input] =
-                    if pairs { [lane / 2, lane % 2] } else { [lane % BLOCK, lane / BLOCK] };
-                let window = window(block * BLOCK + output, 2 * pair + input);
-                for (lanes, value) in g.as_flattened_mut().iter_mut().zip(window) {
-                    lanes[lane] = value.into();
+            let mut points = [[0; BLOCK / 2]; POINTS];
+            for four in 0..BLOCK / 2 {
+                let mut g = [[0u64; 3]; 3];
+                for lane in 0..4 {
+                    let place = 4 * four + lane;
+                    let [output, input] =
+                        if pairs { [place / 2, place % 2] } else { [place % BLOCK, place / BLOCK] };
+                    let window = window(block * BLOCK + output, 2 * pair + input);
+                    for (sum, weight) in g.as_flattened_mut().iter_mut().zip(window) {
+                        *sum = sum.wrapping_add((i64::from(weight) as u64) << (16 * lane));
+                    }
+                }
+                let rows = g.map(|row| to_points(row, taps));
+                for x in 0..SIDE {
+                    let column = to_points([rows[0][x], rows[1][x], rows[2][x]], taps);
+                    for (y, value) in column.into_iter().enumerate() {
+                        points[SIDE * y + x][four] = value;
+                    }
                 }
             }
-            let rows = g.map(|row| to_points(&row, taps));
-            for x in 0..SIDE {
-                let column = [0, 1, 2].map(|y| rows[y][x]);
-                for (y, values) in to_points(&column, taps).into_iter().enumerate() {
-                    let line = &mut lines[(SIDE * y + x) * inputs / 2 + pair];
-                    let (words, _) = line.as_chunks_mut::<2>();
-                    for (word, value) in words.iter_mut().zip(values) {
-                        *word = value.to_le_bytes();
-                    }
+            for (point, values) in points.iter().enumerate() {
+                let (words, _) = lines[point * inputs / 2 + pair].as_chunks_mut::<8>();
+                for (word, &value) in words.iter_mut().zip(values) {
+                    *word = apart(value).to_le_bytes();
                 }
             }
         }
     }
 }
 
-/// The values of the polynomials g0 + g1·t + g2·t² at t = `point`, one for each lane.
-#[cfg(feature = "alloc")]
-#[inline(always)]
-fn at([g0, g1, g2]: &[Lanes; 3], point: i16) -> Lanes {
-    let mut values = [0; 2 * BLOCK];
-    for (lane, value) in values.iter_mut().enumerate() {
-        *value = (g2[lane] * point + g1[lane]) * point + g0[lane];
-    }
-    values
-}
-
 /// Transforms weights to points in one direction.
 #[cfg(feature = "alloc")]
 #[inline(always)]
-fn to_points(g: &[Lanes; 3], taps: usize) -> [Lanes; SIDE] {
-    let times = |factor: i16, lanes: Lanes| lanes.map(|value| factor * value);
+fn to_points(g: [u64; 3], taps: usize) -> [u64; SIDE] {
+    let [g0, g1, g2] = g;
+    let at =
+        |point: u64| g2.wrapping_mul(point).wrapping_add(g1).wrapping_mul(point).wrapping_add(g0);
+    let minus = |number: u64| number.wrapping_neg();
     [
-        times(6, g[0]),
-        times(-1, at(g, 1)),
-        times(-1, at(g, -1)),
-        at(g, 2),
-        at(g, -2),
-        times(6, g[taps - 1]),
+        g0.wrapping_mul(6),
+        minus(at(1)),
+        minus(at(minus(1))),
+        at(2),
+        at(minus(2)),
+        g[taps - 1].wrapping_mul(6),
     ]
+}
+
+/// Four words of 16 bits of the sum a + b·2^16 + c·2^32 + d·2^48 of signed numbers. A negative
+/// number has borrowed from the one above it; with 2^15 more none is negative.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+fn apart(sum: u64) -> u64 {
+    const SIGNS: u64 = 0x8000_8000_8000_8000;
+    sum.wrapping_add(SIGNS) ^ SIGNS
 }
 
 #[cfg(all(test, feature = "std"))]

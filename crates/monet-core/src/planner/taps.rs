@@ -160,8 +160,7 @@ pub(super) fn tap_grids(
     let (conv, _) = convolution(&node.operation).filter(|_| !makes_reals(&node.operation))?;
     let inputs = node.operation.inputs();
     let chunks = inputs.iter().all(|s| grids[s.0].step().is_multiple_of(BLOCK));
-    let exact = conv.magnitudes().all(winograd::fits);
-    if !kernel.has_tiles() || !chunks || !exact {
+    if !kernel.has_tiles() || !chunks || !conv.magnitudes().all(winograd::fits) {
         return None;
     }
     let [down, across] = [
