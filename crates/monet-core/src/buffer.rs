@@ -5,10 +5,6 @@ use core::ops::{Deref, DerefMut};
 
 use super::image::ALIGN;
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGN]);
-
 /// Bytes that begin at a multiple of [`ALIGN`](super::ALIGN).
 ///
 /// ```
@@ -16,16 +12,20 @@ struct Line([u8; ALIGN]);
 /// buffer[99] = 7;
 /// assert_eq!((buffer.len(), buffer.as_ptr() as usize % 64), (100, 0));
 /// ```
-#[derive(Clone)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    /// As many bytes, and up to 63 before and after them. Systems give memory of zeros as it is
+    /// first written, but seldom where an alignment is asked for.
+    bytes: Vec<u8>,
+    start: usize,
     len: usize,
 }
 
 impl Buffer {
     /// So many bytes, all 0.
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0; ALIGN]); len.div_ceil(ALIGN)], len }
+        let bytes = vec![0; len + ALIGN - 1];
+        let start = bytes.as_ptr().addr().wrapping_neg() % ALIGN;
+        Self { bytes, start, len }
     }
 }
 
@@ -37,20 +37,23 @@ impl From<&[u8]> for Buffer {
     }
 }
 
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        Self::from(&**self)
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: a line is 64 bytes without padding, any of which may be read; `len` is at most
-        // what the lines hold, by `zeroed`.
-        unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.bytes[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; the lines are borrowed for as long as the bytes.
-        unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.bytes[self.start..self.start + self.len]
     }
 }
 
