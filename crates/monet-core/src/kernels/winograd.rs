@@ -284,8 +284,8 @@ pub(crate) fn transform(
     let (lines, _) = out.as_chunks_mut::<{ 4 * BLOCK }>();
     for (block, lines) in lines.chunks_exact_mut(POINTS * inputs / 2).enumerate() {
         for pair in 0..inputs / 2 {
-            let mut points = [[0; BLOCK / 2]; POINTS];
-            for four in 0..BLOCK / 2 {
+            let mut lanes = [[0; POINTS]; BLOCK / 2];
+            for (four, points) in lanes.iter_mut().enumerate() {
                 let mut g = [[0u64; 3]; 3];
                 for lane in 0..4 {
                     let place = 4 * four + lane;
@@ -300,14 +300,14 @@ pub(crate) fn transform(
                 for x in 0..SIDE {
                     let column = to_points([rows[0][x], rows[1][x], rows[2][x]], taps);
                     for (y, value) in column.into_iter().enumerate() {
-                        points[SIDE * y + x][four] = value;
+                        points[SIDE * y + x] = value;
                     }
                 }
             }
-            for (point, values) in points.iter().enumerate() {
+            for point in 0..POINTS {
                 let (words, _) = lines[point * inputs / 2 + pair].as_chunks_mut::<8>();
-                for (word, &value) in words.iter_mut().zip(values) {
-                    *word = apart(value).to_le_bytes();
+                for (word, points) in words.iter_mut().zip(&lanes) {
+                    *word = apart(points[point]).to_le_bytes();
                 }
             }
         }

@@ -146,7 +146,7 @@ impl TapGrid {
 /// The taps of a phase down and across, grouped for tiles; `None` where rows are to be computed
 /// without tiles. Tiles are used if:
 ///
-/// - the kernel has them, and the results are counts,
+/// - the kernel has them, for so many input channels, and the results are counts,
 /// - the tensors have whole chunks of 16 channels,
 /// - sums stay exact in 32 bits,
 /// - the groups have 2×2 or 3×3 taps, and make no more inputs than a strip can have,
@@ -160,7 +160,9 @@ pub(super) fn tap_grids(
     let (conv, _) = convolution(&node.operation).filter(|_| !makes_reals(&node.operation))?;
     let inputs = node.operation.inputs();
     let chunks = inputs.iter().all(|s| grids[s.0].step().is_multiple_of(BLOCK));
-    if !kernel.has_tiles() || !chunks || !conv.magnitudes().all(winograd::fits) {
+    let channels = inputs.iter().map(|s| grids[s.0].step()).sum::<usize>();
+    let price = kernel.tile_price(channels)?;
+    if !chunks || !conv.magnitudes().all(winograd::fits) {
         return None;
     }
     let [down, across] = [
@@ -176,7 +178,7 @@ pub(super) fn tap_grids(
     let tiles = winograd::tiles(outputs.size[0], side, down.dilation)
         * winograd::tiles(outputs.size[1], side, across.dilation);
     // The transforms cost time too: tiles must save a third of the products' time.
-    let products = tiles * POINTS * kernel.tile_price();
+    let products = tiles * POINTS * price;
     let gains = products * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
     gains.then_some([down, across])
 }
