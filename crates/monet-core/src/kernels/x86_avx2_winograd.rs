@@ -144,11 +144,13 @@ unsafe fn to_points(
     // Arrays are spelled out here and below, not mapped: `map` itself is not compiled for the CPU's
     // features, so that nothing which uses them can be inlined there.
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    let row = |y: usize| inputs(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
-    let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
-    for (i, point) in rows.as_flattened().iter().enumerate() {
-        // SAFETY: the caller has room for 16 words at each point.
-        unsafe { _mm256_storeu_si256(out.add(i * stride).cast(), *point) };
+    // Row by row: all rows at once would be more than there are registers.
+    for y in 0..SIDE {
+        let row = inputs(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+        for (x, &point) in row.iter().enumerate() {
+            // SAFETY: the caller has room for 16 words at each point.
+            unsafe { _mm256_storeu_si256(out.add((SIDE * y + x) * stride).cast(), point) };
+        }
     }
 }
 

@@ -148,15 +148,18 @@ unsafe fn to_points<const C: usize>(
     // Arrays are spelled out here and below, not mapped: `map` itself is not compiled for the CPU's
     // features, so that nothing which uses them can be inlined there.
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
-    let row = |y: usize| inputs(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
-    let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
-    for (i, &point) in rows.as_flattened().iter().enumerate() {
-        // SAFETY: the caller has room for 16 words of each chunk at each point.
-        unsafe {
-            _mm256_storeu_si256(out[0].add(i * stride).cast(), _mm512_castsi512_si256(point));
-            if C == 2 {
-                let second = _mm512_extracti64x4_epi64::<1>(point);
-                _mm256_storeu_si256(out[1].add(i * stride).cast(), second);
+    // Row by row: all rows at once would be more than there are registers.
+    for y in 0..SIDE {
+        let row = inputs(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
+        for (x, &point) in row.iter().enumerate() {
+            let at = (SIDE * y + x) * stride;
+            // SAFETY: the caller has room for 16 words of each chunk at each point.
+            unsafe {
+                _mm256_storeu_si256(out[0].add(at).cast(), _mm512_castsi512_si256(point));
+                if C == 2 {
+                    let second = _mm512_extracti64x4_epi64::<1>(point);
+                    _mm256_storeu_si256(out[1].add(at).cast(), second);
+                }
             }
         }
     }
