@@ -47,8 +47,19 @@ pub struct Convolution {
 impl Convolution {
     /// The sum of the weights' magnitudes, for each output channel.
     pub(super) fn magnitudes(&self) -> impl Iterator<Item = u64> {
-        let own = (self.weights.len() / self.cout).max(1);
-        self.weights.chunks(own).map(sums::magnitudes)
+        self.channels().map(sums::magnitudes)
+    }
+
+    /// The largest magnitude of a sum whose inputs are 0 to 1, for each output channel: the
+    /// positive weights together, or the negative ones.
+    pub(super) fn reaches(&self) -> impl Iterator<Item = u64> {
+        let reach = |weights| (sums::magnitudes(weights) + sums::total(weights).unsigned_abs()) / 2;
+        self.channels().map(reach)
+    }
+
+    /// The weights of each output channel.
+    fn channels(&self) -> impl Iterator<Item = &[i8]> {
+        self.weights.chunks((self.weights.len() / self.cout).max(1))
     }
 }
 

@@ -255,11 +255,11 @@ pub(crate) fn scratch_len(chunks: usize) -> usize {
     POINTS * TILES * BLOCK * (2 * chunks + 4)
 }
 
-/// Whether the sums of an output channel stay exact; `magnitude` is the sum of its weights'
-/// magnitudes.
+/// Whether the sums of an output channel stay exact; `reach` is the largest magnitude that they have
+/// with inputs of 0 to 1.
 #[cfg(feature = "alloc")]
-pub(crate) fn fits(magnitude: u64) -> bool {
-    magnitude <= i32::MAX as u64 / (255 << (2 * shift(0)))
+pub(crate) fn fits(reach: u64) -> bool {
+    reach <= i32::MAX as u64 / (255 << (2 * shift(0)))
 }
 
 /// Transforms weights to the points and writes them into `out`, as little-endian words in the order

@@ -162,7 +162,7 @@ pub(super) fn tap_grids(
     let chunks = inputs.iter().all(|s| grids[s.0].step().is_multiple_of(BLOCK));
     let channels = inputs.iter().map(|s| grids[s.0].step()).sum::<usize>();
     let price = kernel.tile_price(channels)?;
-    if !chunks || !conv.magnitudes().all(winograd::fits) {
+    if !chunks || !conv.reaches().all(winograd::fits) {
         return None;
     }
     let [down, across] = [
