@@ -163,8 +163,7 @@ unsafe fn to_points(
     stride: usize,
 ) {
     let last = feed.columns - 1;
-    let mut lines = [[[vdupq_n_s16(0); SIDE]; SIDE]; 2];
-    for x in 0..SIDE {
+    let line = |x: usize| {
         let at = (column + x * dilation).min(last) * feed.step;
         // SAFETY: the column is clamped to the feed's last; `CheckedStrip` has shown that all
         // channels of the feed's columns lie in the arena, in each of its rows.
@@ -173,12 +172,14 @@ unsafe fn to_points(
         let d = [d(0), d(1), d(2), d(3), d(4), d(5)];
         let low = |y: usize| vget_low_s8(d[y]);
         let high = |y: usize| vget_high_s8(d[y]);
-        lines[0][x] = bytes(&[low(0), low(1), low(2), low(3), low(4), low(5)]);
-        lines[1][x] = bytes(&[high(0), high(1), high(2), high(3), high(4), high(5)]);
-    }
+        [
+            bytes(&[low(0), low(1), low(2), low(3), low(4), low(5)]),
+            bytes(&[high(0), high(1), high(2), high(3), high(4), high(5)]),
+        ]
+    };
+    let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
     let row = |half: usize, y: usize| {
-        let [a, b, c, d, e, f] = &lines[half];
-        words(&[a[y], b[y], c[y], d[y], e[y], f[y]])
+        words(&[a[half][y], b[half][y], c[half][y], d[half][y], e[half][y], f[half][y]])
     };
     for y in 0..SIDE {
         let (mut low, mut high) = (row(0, y), row(1, y));
