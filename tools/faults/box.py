@@ -187,6 +187,8 @@ free_mib = 10
     def cut(self):
         """Builds the folder anew of what was durable when the service was killed."""
         self.kill()
+        if not self.data.exists():
+            return  # The service had not begun.
         root = os.stat(self.root / "data")
         name = next(iter(self.shadow.glob(f"folder-{root.st_ino}-*")), None)
         after = self.root / "after"
