@@ -18,7 +18,7 @@ use core::arch::aarch64::*;
 
 use super::aarch64_epilogue::Epilogue;
 use super::winograd::{
-    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, shift, spread, tile,
+    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, pixels, shift, spread, tile,
 };
 use super::{BLOCK, CheckedRow, Kernel, aarch64_neon_4x16};
 
@@ -326,25 +326,7 @@ fn add_shifted(sums: int32x4_t, numbers: int32x4_t, shift: u32) -> int32x4_t {
     }
 }
 
-/// The way back in one direction, from products to multiples of the sums, see the table in
-/// [`winograd`](super::winograd): of four pixels for three taps, of five for two.
-#[target_feature(enable = "neon")]
-#[inline]
-fn pixels<const TAPS: usize>(m: &[int32x4_t; SIDE]) -> [int32x4_t; SIDE - 1] {
-    let (add, sub) = (|a, b| vaddq_s32(a, b), |a, b| vsubq_s32(a, b));
-    let four = |a| vshlq_n_s32::<2>(a);
-    let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
-    let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
-    let first = add(add(m[0], four(nears)), fars);
-    let (second, third) = (add(add(near, near), far), add(nears, fars));
-    let fourth = add(near, add(far, far));
-    if TAPS == 3 {
-        // There is no fifth pixel.
-        [first, second, third, add(fourth, m[5]), m[5]]
-    } else {
-        [first, second, third, fourth, add(add(nears, four(fars)), m[5])]
-    }
-}
+pixels!("neon", int32x4_t, vaddq_s32, vsubq_s32, |a| vshlq_n_s32::<2>(a));
 
 /// Adds one input's products with 16 outputs to the sums of one tile in `$s0` to `$s3`, or replaces
 /// these: `$op` is `smlal` or `smull`. The input is lane `$lane` of `$x`; weights are in `$w0` and

@@ -220,6 +220,60 @@ impl<'a> Strip<'a> {
 )]
 pub(super) type Multiply = unsafe fn(*const i16, *const i16, usize, *mut i32);
 
+/// Defines `inputs` for a kind of vector: inputs to points in one direction, as the table at the
+/// head of this file has it. `$add`, `$sub` and `$four` add, subtract, and multiply by 4.
+#[cfg(target_arch = "x86_64")]
+macro_rules! inputs {
+    ($features:literal, $vector:ty, $add:ident, $sub:ident, $four:expr) => {
+        /// Transforms inputs to points in one direction.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn inputs(d: &[$vector; SIDE]) -> [$vector; SIDE] {
+            let (add, sub, four) = (|a, b| $add(a, b), |a, b| $sub(a, b), $four);
+            let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+            let (far, near) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+            let twice = add(odd, odd);
+            [
+                add(four(sub(d[0], d[2])), even),
+                add(far, near),
+                sub(far, near),
+                add(even, twice),
+                sub(even, twice),
+                sub(sub(d[5], d[3]), four(odd)),
+            ]
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use inputs;
+
+/// Defines `pixels` for a kind of vector: products to multiples of the sums in one direction, as
+/// the table at the head of this file has it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! pixels {
+    ($features:literal, $vector:ty, $add:ident, $sub:ident, $four:expr) => {
+        /// The way back in one direction: of four pixels for three taps, of five for two.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn pixels<const TAPS: usize>(m: &[$vector; SIDE]) -> [$vector; SIDE - 1] {
+            let (add, sub, four) = (|a, b| $add(a, b), |a, b| $sub(a, b), $four);
+            let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
+            let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
+            let first = add(add(m[0], four(nears)), fars);
+            let (second, third) = (add(add(near, near), far), add(nears, fars));
+            let fourth = add(near, add(far, far));
+            if TAPS == 3 {
+                // There is no fifth pixel.
+                [first, second, third, add(fourth, m[5]), m[5]]
+            } else {
+                [first, second, third, fourth, add(add(nears, four(fars)), m[5])]
+            }
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use pixels;
+
 /// Number of tiles of `per` pixels, `dilation` apart, that cover `len` pixels.
 pub(crate) fn tiles(len: usize, per: usize, dilation: usize) -> usize {
     let span = per * dilation;

@@ -15,7 +15,8 @@ use core::arch::x86_64::*;
 
 use super::BLOCK;
 use super::winograd::{
-    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, TILES, shift, spread, tile,
+    CheckedStrip, Multiply, NINTH, POINTS, SIDE, Strip, StripFeed, TILES, inputs, pixels, shift,
+    spread, tile,
 };
 use super::x86_avx512_epilogue::Rules;
 use super::x86_avx512_pending::Pending;
@@ -165,24 +166,12 @@ unsafe fn to_points<const C: usize>(
     }
 }
 
-/// Transforms inputs to points in one direction, see the table in [`winograd`](super::winograd).
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-#[inline]
-fn inputs(d: &[__m512i; SIDE]) -> [__m512i; SIDE] {
-    let (add, sub) = (|a, b| _mm512_add_epi16(a, b), |a, b| _mm512_sub_epi16(a, b));
-    let four = |a| _mm512_slli_epi16::<2>(a);
-    let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
-    let (far, near) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
-    let twice = add(odd, odd);
-    [
-        add(four(sub(d[0], d[2])), even),
-        add(far, near),
-        sub(far, near),
-        add(even, twice),
-        sub(even, twice),
-        sub(sub(d[5], d[3]), four(odd)),
-    ]
-}
+inputs!("avx512f,avx512bw,avx512vnni", __m512i, _mm512_add_epi16, _mm512_sub_epi16, |a| {
+    _mm512_slli_epi16::<2>(a)
+});
+pixels!("avx512f,avx512bw,avx512vnni", __m512i, _mm512_add_epi32, _mm512_sub_epi32, |a| {
+    _mm512_slli_epi32::<2>(a)
+});
 
 /// Adds the products of the `$pair`th of 8 pairs of inputs to the sums of all tiles. Each tile has
 /// its number and the register of its sums.
@@ -342,24 +331,4 @@ unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
         }
     }
     sums
-}
-
-/// The way back in one direction, from products to multiples of the sums, see the table in
-/// [`winograd`](super::winograd): of four pixels for three taps, of five for two.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-#[inline]
-fn pixels<const TAPS: usize>(m: &[__m512i; SIDE]) -> [__m512i; SIDE - 1] {
-    let (add, sub) = (|a, b| _mm512_add_epi32(a, b), |a, b| _mm512_sub_epi32(a, b));
-    let four = |a| _mm512_slli_epi32::<2>(a);
-    let (near, nears) = (sub(m[1], m[2]), add(m[1], m[2]));
-    let (far, fars) = (sub(m[3], m[4]), add(m[3], m[4]));
-    let first = add(add(m[0], four(nears)), fars);
-    let (second, third) = (add(add(near, near), far), add(nears, fars));
-    let fourth = add(near, add(far, far));
-    if TAPS == 3 {
-        // There is no fifth pixel.
-        [first, second, third, add(fourth, m[5]), m[5]]
-    } else {
-        [first, second, third, fourth, add(add(nears, four(fars)), m[5])]
-    }
 }
