@@ -64,10 +64,6 @@ pub(super) const TILES: usize = 6;
 /// Most inputs of a strip: two tensors, each at the four remainders of a stride of 2.
 pub(crate) const FEEDS: usize = 8;
 /// The inverse of 9 modulo 2^32.
-#[cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    expect(dead_code, reason = "the kernels here have no tiles")
-)]
 pub(super) const NINTH: i32 = 0x38e3_8e39;
 const _: () = assert!(NINTH.wrapping_mul(9) == 1);
 
@@ -78,6 +74,7 @@ pub(crate) const fn tile(taps: usize) -> usize {
 
 /// The power of 2 by which the way back yields too much in one direction, for the pixel of that
 /// place.
+#[cfg(any(feature = "alloc", target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const fn shift(place: usize) -> u32 {
     match place {
         0 => 3,
