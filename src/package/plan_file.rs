@@ -12,8 +12,8 @@
 //!
 //! The hash is checked before anything else is believed. Neither slice size nor kernel is settled
 //! here: a device plans for both when it starts, so that one file serves all. For MoNet that takes
-//! less than 2 ms of a server's core, of which AVX2 takes 0.6 ms to transform weights for Winograd's
-//! filtering; in that form they would take eight times the space in the file.
+//! less than 2 ms of a server's core, of which AVX2 takes 0.6 ms to transform weights for
+//! Winograd's filtering; in that form they would take ten times the space in the file.
 
 use std::io;
 use std::path::Path;

@@ -11,7 +11,10 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use monet_core::{Kernel, Node, Operation, Output, Plan, QuantGraph, Size};
+use monet_core::{
+    Activation, Convolution, Kernel, Node, Operation, Output, Plan, Quant, QuantGraph, Size,
+    TensorId,
+};
 use monet_testing::{Random, nets, skip};
 
 fn main() -> ExitCode {
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         };
         add("random_nets", random_nets);
         add("extreme_values", extreme_values);
+        add("last_bits", last_bits);
         add("monet", monet);
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -51,6 +55,45 @@ fn extreme_values(kernel: Kernel) -> Result<(), Failed> {
         let size = Size::new(height, width);
         alike(kernel, &graph, size, Values::All(0.0))?;
         alike(kernel, &graph, size, Values::All(255.0))
+    })
+}
+
+/// Layers whose counts are their sums, so that the last bit of a sum shows: weights may be large,
+/// and a bias makes the sums small where all inputs are 255, or few weights are not 0.
+fn last_bits(kernel: Kernel) -> Result<(), Failed> {
+    let mut random = Random(1509);
+    (0..cases() / 8).try_for_each(|case| {
+        let (cin, few) = ([16, 32, 48][case % 3], case % 2 == 1);
+        let kernel_size = [3, 3, 4][case / 6 % 3];
+        let (cout, own) = (16, cin * kernel_size * kernel_size);
+        let mut weight = || match (few, random.below(own)) {
+            (true, 6..) => 0,
+            (true, _) => random.below(3) as i8 - 1,
+            (false, _) => random.next_u64() as i8 >> 2,
+        };
+        let weights: Vec<i8> = (0..cout * own).map(|_| weight()).collect();
+        let centre = |own: &[i8]| -255 * own.iter().map(|&w| i32::from(w)).sum::<i32>();
+        let bias = weights.chunks(own).map(|own| if few { 0 } else { centre(own) }).collect();
+        let mut graph = QuantGraph::new(cin, Quant { scale: 1.0, zero_point: 0 });
+        let output = graph.tensor(cout, Quant { scale: 1.0, zero_point: 128 });
+        let conv = Convolution {
+            cout,
+            kernel: [kernel_size; 2],
+            stride: [kernel_size - 2; 2],
+            weights,
+            scales: vec![1.0; cout],
+            bias,
+            ..Convolution::default()
+        };
+        let inputs = vec![TensorId(0)];
+        let layer = Operation::Convolve { inputs, conv, activation: Activation::Linear, output };
+        graph.push("layer", layer);
+        graph.push("counts", Operation::Dequantize { input: output });
+        graph.output = Output::Identity;
+        let size = Size::new(8 + random.below(10), 8 + random.below(10));
+        let values = if few { Values::Seed(random.next_u64()) } else { Values::All(255.0) };
+        Plan::new(&graph, size, kernel).expect("such a layer has a plan");
+        alike(kernel, &graph, size, values)
     })
 }
 

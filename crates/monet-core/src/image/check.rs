@@ -291,11 +291,11 @@ fn phase(view: &View, step: &Step, phase: &Phase, inputs: &[Option<&Grid>; 2]) -
             }
             (depth.saturating_mul(channels), packing.bytes(), packing.panel(depth as u64))
         }
-        2 | 3 if TILED_PLANS => {
+        taps @ (2 | 3) if TILED_PLANS => {
             let inputs = inputs.count();
             let chunks = tiles(view, step, phase, inputs)?;
             let points = (winograd::POINTS * chunks * BLOCK).saturating_mul(channels);
-            ensure(view.kernel.has_tiles(), Reason::KernelHasNoTiles)?;
+            ensure(view.kernel.has_tiles_of(taps.into()), Reason::KernelHasNoTiles)?;
             ensure(step.result == result::COUNTS, Reason::TilesMakeCountsAlone)?;
             (points, 2, wide(winograd::scratch_len(chunks)))
         }

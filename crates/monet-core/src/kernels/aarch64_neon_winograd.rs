@@ -11,8 +11,8 @@
 //!
 //! Weights stand as `[point][input][16 outputs]`: `smlal` multiplies 4 of them with one word of an
 //! input's register, so that no input has to be spread over a register. It does 4 multiplications
-//! where `smull` of bytes does 8, but tiles need a quarter of these, and the sums need no addition of
-//! their own. Rows without tiles are those of the `neon` kernel.
+//! where `smull` of bytes does 8, but tiles of 3×3 taps need a quarter of these, and the sums need
+//! no addition of their own. Rows without tiles are those of the `neon` kernel.
 
 use core::arch::aarch64::*;
 

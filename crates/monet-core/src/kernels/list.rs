@@ -11,8 +11,9 @@
 //! - `optional`, where a program may leave the kernel out by the feature of its name: the CPUs that
 //!   could have it,
 //! - `tiles`, where the kernel has Winograd tiles: the module whose `convolve_strip` fills a
-//!   [`CheckedStrip`], the `price`, which is how many multiplications of rows take as long as one of
-//!   tiles, and the input channels `from` which on tiles pay for their transforms,
+//!   [`CheckedStrip`]; for how many `taps` down and across; the `price`, which is how many
+//!   multiplications of rows take as long as one of tiles; and the number of input channels `from`
+//!   which on tiles pay for their transforms,
 //! - `code`: the module with the kernel's code, once for each architecture that has it.
 //!
 //! A module of code has three functions:
@@ -48,7 +49,8 @@ macro_rules! kernels {
             cpus: [$($arch:literal: [$($feature:literal),*]),+],
             $(untimed: $untimed:literal,)?
             $(optional: [$($could:tt)*],)?
-            $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident, price: $price:literal, from: $from:literal,)?
+            $(tiles: [$($tiles_cpu:tt)*] => $tiles:ident,
+            taps: $taps:expr, price: $price:literal, from: $from:literal,)?
             $(code: [$($cpu:tt)*] => $module:ident,)+
         }
     )+) => {
@@ -105,8 +107,16 @@ macro_rules! kernels {
             /// Whether it has Winograd tiles, the faster way for few taps, see
             /// [`winograd`](super::winograd).
             #[inline(always)]
-            pub(crate) fn has_tiles(self) -> bool {
+            fn has_tiles(self) -> bool {
                 match self { $(Self::$kernel => given!($($tiles)?),)+ }
+            }
+
+            /// Whether it has them for so many taps down and across.
+            pub(crate) fn has_tiles_of(self, taps: usize) -> bool {
+                match self {
+                    $($(Self::$kernel => $taps.contains(&taps),)?)+
+                    _ => false,
+                }
             }
 
             /// How many multiplications of rows take as long as one of tiles, where tiles pay for
@@ -119,7 +129,7 @@ macro_rules! kernels {
                 }
             }
 
-            /// Whether the program can prove plans for it, see [`X86_PLANS`](super::TILED_PLANS).
+            /// Whether the program can prove plans for it, see [`TILED_PLANS`](super::TILED_PLANS).
             pub(crate) fn is_known(self) -> bool {
                 super::TILED_PLANS || !self.has_tiles()
             }
@@ -218,7 +228,7 @@ kernels! {
         packing: Words,
         offset: 0,
         cpus: ["x86_64": ["avx2"]],
-        tiles: [target_arch = "x86_64"] => x86_avx2_winograd, price: 1, from: 16,
+        tiles: [target_arch = "x86_64"] => x86_avx2_winograd, taps: 2..=3, price: 1, from: 16,
         code: [target_arch = "x86_64"] => x86_avx2_6x16,
     }
     /// x86-64 with AVX2 and AVX-VNNI.
@@ -235,9 +245,11 @@ kernels! {
         packing: Bytes,
         offset: 0,
         cpus: ["x86_64": ["avx512f", "avx512bw", "avx512_vnni"]],
-        // Of 16 channels, tiles took 5 % less time on a Zen 4, and 26 % more on a Zen 5 by prediction:
-        // it makes twice as many products a cycle.
-        tiles: [target_arch = "x86_64"] => x86_avx512_winograd, price: 2, from: 32,
+        // Of 16 channels, tiles took 5 % less time on a Zen 4. On a Zen 5, which makes twice as
+        // many products a cycle, they are predicted to take 26 % more. At their price, tiles for
+        // 2×2 taps never pay.
+        tiles: [target_arch = "x86_64"] => x86_avx512_winograd,
+        taps: 3..=3, price: 2, from: 32,
         code: [target_arch = "x86_64"] => x86_avx512vnni_16x16,
     }
     /// 64-bit ARM (any), or 32-bit ARM with NEON.
@@ -255,7 +267,7 @@ kernels! {
         packing: Pairs,
         offset: 128,
         cpus: ["aarch64": ["asimd"]],
-        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd, price: 1, from: 16,
+        tiles: [target_arch = "aarch64"] => aarch64_neon_winograd, taps: 2..=3, price: 1, from: 16,
         code: [target_arch = "aarch64"] => aarch64_neon_winograd,
     }
     /// 64-bit ARM with dot products.

@@ -1,7 +1,7 @@
-//! AVX2: rows of [`winograd`](super::winograd) tiles, six or five tiles at a time.
+//! AVX2: rows of [`winograd`](super::winograd) tiles, up to six at a time.
 //!
 //! ```text
-//! for each group of 6 or 5 tiles:
+//! for each group of 6, 5, 2 or 1 tiles:
 //!     for each tile, each 16 channels:      inputs  -> 36 points, 16-bit words    `to_points`
 //!     for each block of 16 outputs:
 //!         for each of 36 points:            products = Σ inputs × weights         `multiply`

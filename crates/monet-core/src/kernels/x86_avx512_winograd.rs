@@ -1,4 +1,4 @@
-//! AVX-512 VNNI: rows of [`winograd`](super::winograd) tiles, six tiles at a time.
+//! AVX-512 VNNI: rows of [`winograd`](super::winograd) tiles, up to six at a time.
 //!
 //! ```text
 //! for each group of 6, 4, 2 or 1 tiles:
@@ -22,39 +22,37 @@ use super::x86_avx512_epilogue::Rules;
 use super::x86_avx512_pending::Pending;
 use super::x86_avx512vnni_16x16::available;
 
+/// Taps down and across: tiles for two take longer than rows.
+const TAPS: usize = 3;
+/// Rows of a tile, and columns.
+const N: usize = tile(TAPS);
 const _: () = assert!(TILES >= 6, "scratch memory has room for the largest group");
 
 /// Fills a strip.
 pub(super) fn convolve_strip(mut strip: CheckedStrip) {
     let (arena, strip) = strip.parts();
     assert!(available());
+    assert!(strip.taps == TAPS);
     // SAFETY: the CPU has the features; arena and strip are a `CheckedStrip`'s.
-    unsafe {
-        match strip.taps {
-            3 => groups::<3, 4>(arena.as_mut_ptr(), strip),
-            _ => groups::<2, 5>(arena.as_mut_ptr(), strip),
-        }
-    }
+    unsafe { groups(arena.as_mut_ptr(), strip) }
 }
 
 /// # Safety
 /// - The CPU has AVX-512 F, BW and VNNI.
-/// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is `TAPS`.
-/// - `N` is the number of the [`tile`]'s rows, and of its columns.
+/// - `arena` and `strip` are those of one [`CheckedStrip`], and `strip.taps` is [`TAPS`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn groups<const TAPS: usize, const N: usize>(arena: *mut u8, strip: &Strip) {
-    const { assert!(tile(TAPS) == N) };
+unsafe fn groups(arena: *mut u8, strip: &Strip) {
     let (tiles, mut first) = (strip.tiles(), 0);
     let rules = Rules::new(strip.targets[0].stage());
     // SAFETY: the caller's conditions are those of `group`; each group ends at or before `tiles`.
     unsafe {
         while first < tiles {
             first += match tiles - first {
-                1 => group::<TAPS, N, 1>(arena, strip, &rules, first, multiply_1),
-                2 | 3 => group::<TAPS, N, 2>(arena, strip, &rules, first, multiply_2),
+                1 => group::<1>(arena, strip, &rules, first, multiply_1),
+                2 | 3 => group::<2>(arena, strip, &rules, first, multiply_2),
                 // Two fours are faster than six and two.
-                4 | 5 | 8 => group::<TAPS, N, 4>(arena, strip, &rules, first, multiply_4),
-                _ => group::<TAPS, N, 6>(arena, strip, &rules, first, multiply_6),
+                4 | 5 | 8 => group::<4>(arena, strip, &rules, first, multiply_4),
+                _ => group::<6>(arena, strip, &rules, first, multiply_6),
             };
         }
     }
@@ -67,7 +65,7 @@ unsafe fn groups<const TAPS: usize, const N: usize>(arena: *mut u8, strip: &Stri
 /// - `first + T <= strip.tiles()`, `T <= TILES`, and `multiply` takes `T` tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn group<const TAPS: usize, const N: usize, const T: usize>(
+unsafe fn group<const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     rules: &Rules,
@@ -107,7 +105,7 @@ unsafe fn group<const TAPS: usize, const N: usize, const T: usize>(
             multiply(points, weights, chunks, products);
             for t in 0..T {
                 let (column, products) = (strip.column(first + t), products.add(t * BLOCK));
-                to_pixels::<TAPS, N, T>(arena, strip, rules, block, column, products);
+                to_pixels::<T>(arena, strip, rules, block, column, products);
             }
         }
     }
@@ -269,7 +267,7 @@ multiply!(multiply_1, "1", ["0", "zmm16"]);
 /// - `products` points to the tile's first product, within the products of a group of `T` tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
+unsafe fn to_pixels<const T: usize>(
     arena: *mut u8,
     strip: &Strip,
     rules: &Rules,
@@ -281,7 +279,7 @@ unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
     // that the biases cover all blocks.
     let rows = unsafe {
         let bias = strip.bias.as_ptr().add(block * BLOCK);
-        rows::<TAPS, N, T>(products, bias)
+        rows::<T>(products, bias)
     };
     let valid = (strip.width - column).div_ceil(strip.dilation).min(N);
     for (sums, destination) in rows.iter().zip(strip.targets) {
@@ -290,11 +288,7 @@ unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
         // SAFETY: `valid` counts the tile's pixels that lie below `strip.width`; `CheckedStrip` has
         // shown that all blocks of these lie in the arena. `spread` reaches them only.
         unsafe {
-            let sum = |x: usize| sums[x.min(N - 1)][0];
-            pending.pass([sum(0), sum(1), sum(2), sum(3)], valid.min(4));
-            if N > 4 && valid > 4 {
-                pending.pass([sum(4); 4], 1);
-            }
+            pending.pass(*sums, valid);
         }
     }
 }
@@ -307,10 +301,7 @@ unsafe fn to_pixels<const TAPS: usize, const N: usize, const T: usize>(
 /// - 16 products may be read at `products + i * T * BLOCK` for each of the 36 points `i`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
-    products: *const i32,
-    bias: *const i32,
-) -> [[[__m512i; 1]; N]; N] {
+unsafe fn rows<const T: usize>(products: *const i32, bias: *const i32) -> [[__m512i; N]; N] {
     // SAFETY: the caller has 16 biases there.
     let bias = unsafe { _mm512_loadu_si512(bias.cast()) };
     // SAFETY: `i` runs over the 36 points, and the caller has 16 products at each.
@@ -321,10 +312,10 @@ unsafe fn rows<const TAPS: usize, const N: usize, const T: usize>(
     };
     let [a, b, c, d, e, f] = [line(0), line(1), line(2), line(3), line(4), line(5)];
     let ninth = _mm512_set1_epi32(NINTH);
-    let mut sums = [[[bias]; N]; N];
+    let mut sums = [[bias; N]; N];
     for (y, sums) in sums.iter_mut().enumerate() {
         let row = pixels::<TAPS>(&[a[y], b[y], c[y], d[y], e[y], f[y]]);
-        for (x, ([sum], multiple)) in sums.iter_mut().zip(row).enumerate() {
+        for (x, (sum, multiple)) in sums.iter_mut().zip(row).enumerate() {
             let shift = _mm_cvtsi32_si128((shift(y) + shift(x)) as i32);
             let exact = _mm512_sra_epi32(_mm512_mullo_epi32(multiple, ninth), shift);
             *sum = _mm512_add_epi32(*sum, exact);

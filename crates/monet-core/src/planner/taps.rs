@@ -149,7 +149,8 @@ impl TapGrid {
 /// - the kernel has them, for so many input channels, and the results are counts,
 /// - the tensors have whole chunks of 16 channels,
 /// - sums stay exact in 32 bits,
-/// - the groups have 2×2 or 3×3 taps, and make no more inputs than a strip can have,
+/// - the groups have as many taps as the kernel's tiles, and make no more inputs than a strip can
+///   have,
 /// - tiles save products although they also compute pixels beyond the edges.
 pub(super) fn tap_grids(
     node: &Node,
@@ -170,7 +171,7 @@ pub(super) fn tap_grids(
         TapGrid::new(&outputs.taps[1], outputs.in_step[1])?,
     ];
     let taps = down.taps;
-    let few = matches!(taps, 2 | 3) && across.taps == taps;
+    let few = kernel.has_tiles_of(taps) && across.taps == taps;
     if !few || inputs.len() * down.groups.len() * across.groups.len() > FEEDS {
         return None;
     }
