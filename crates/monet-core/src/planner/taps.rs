@@ -163,7 +163,7 @@ pub(super) fn tap_grids(
     let chunks = inputs.iter().all(|s| grids[s.0].step().is_multiple_of(BLOCK));
     let channels = inputs.iter().map(|s| grids[s.0].step()).sum::<usize>();
     let price = kernel.tile_price(channels)?;
-    if !chunks || !conv.reaches().all(winograd::fits) {
+    if !chunks {
         return None;
     }
     let [down, across] = [
@@ -181,5 +181,6 @@ pub(super) fn tap_grids(
     // The transforms cost time too: tiles must save a third of the products' time.
     let products = tiles * POINTS * price;
     let gains = products * 3 <= outputs.size[0] * outputs.size[1] * taps * taps * 2;
-    gains.then_some([down, across])
+    // Summing all weights takes longest, and comes last.
+    (gains && conv.reaches().all(winograd::fits)).then_some([down, across])
 }
